@@ -1,0 +1,108 @@
+// A migration as its file says it, checked for everything that can be checked without a server.
+//
+// Pure values. Names of columns and tables are kept as written in the file (unquoted text); they are data and are
+// quoted only when SQL is made of them. Texts that the file declares to be SQL (`sql`, `set` values, `where`) are
+// kept byte for byte.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace pgbackfill::planner {
+
+// Where something stands in a file; line and column count from 1, 0 means unknown.
+struct SourcePosition {
+  std::string file;
+  int line = 0;
+  int column = 0;
+};
+
+// One thing that is wrong with a file. `text` says what is wrong and, where possible, what to write instead.
+struct Problem {
+  SourcePosition position;
+  std::string text;
+};
+
+// "file.yaml:12:5: text", the form that editors and people jump to.
+std::string to_string(Problem const& problem);
+
+// A table as the file names it. An empty schema means: found through search_path.
+struct TableName {
+  std::string schema;
+  std::string name;
+};
+
+struct SqlStep {
+  SourcePosition position;
+  std::string sql;
+  std::optional<std::string> down;
+};
+
+enum class WorkKind { kUpdate, kSql, kCopy, kDelete };
+enum class CommitMode { kAsync, kSync };
+enum class TriggerMode { kFire, kSkip };
+enum class ThrottleMode { kOn, kObserve, kOff };
+
+struct Assignment {
+  SourcePosition position;
+  std::string column;
+  std::string expression;  // SQL
+};
+
+struct BatchOptions {
+  std::chrono::milliseconds target{100};
+  std::int64_t min_rows = 50;
+  std::int64_t max_rows = 50'000;
+};
+
+struct Backfill {
+  SourcePosition position;
+  TableName table;
+  WorkKind kind = WorkKind::kUpdate;
+  std::vector<Assignment> assignments;  // kUpdate: column = expression; kCopy: column of the target = expression
+  std::string sql;                      // kSql: contains {batch} or {batch:alias}
+  SourcePosition sql_position;
+  TableName copy_to;   // kCopy
+  std::string where;   // SQL condition, empty if none; required for kDelete
+  SourcePosition where_position;
+  int workers = 2;
+  BatchOptions batch;
+  CommitMode commit = CommitMode::kAsync;
+  TriggerMode triggers = TriggerMode::kFire;
+  std::int64_t quarantine_budget = 0;  // rows that may be set aside; 0 stops at the first bad one
+};
+
+struct ThrottleOptions {
+  SourcePosition position;
+  ThrottleMode mode = ThrottleMode::kOn;
+  std::optional<std::chrono::milliseconds> replica_lag;
+  std::optional<std::chrono::milliseconds> lock_wait;
+  std::optional<std::int64_t> max_rows_per_second;
+};
+
+// A line of `windows:` as written; throttle/windows.h knows its grammar.
+struct WindowText {
+  SourcePosition position;
+  std::string text;
+};
+
+struct Migration {
+  std::string file;
+  std::string name;
+  std::optional<TableName> table;
+  std::vector<SqlStep> expand;
+  std::optional<Backfill> backfill;
+  std::vector<SqlStep> contract;
+  ThrottleOptions throttle;
+  std::vector<WindowText> windows;
+};
+
+inline constexpr int kMaxWorkers = 256;
+inline constexpr std::int64_t kMaxBatchRows = 1'000'000;
+inline constexpr std::chrono::milliseconds kMinBatchTarget{5};
+inline constexpr std::chrono::milliseconds kMaxBatchTarget{60'000};
+
+}  // namespace pgbackfill::planner
