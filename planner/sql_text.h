@@ -1,0 +1,31 @@
+// Turning data into SQL text: identifiers and literals quoted by rule, never by looks.
+//
+// Pure. Every identifier is quoted, so that keywords, upper case, dots, quotes and emoji need no thought anywhere
+// else. Literals are safe under both settings of standard_conforming_strings.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pgbackfill::planner {
+
+// users -> "users"; a"b -> "a""b".
+std::string quote_identifier(std::string_view name);
+
+// "schema"."name"; an empty schema gives "name" alone.
+std::string quote_qualified(std::string_view schema, std::string_view name);
+
+// it's -> 'it''s'; a backslash gives the E'' form.
+std::string quote_literal(std::string_view text);
+
+// ARRAY['a', 'b']::text[]
+std::string text_array(std::vector<std::string> const& texts);
+
+// Puts user SQL where an expression or a condition stands. The line break keeps a trailing `-- comment` of the user
+// from swallowing the parenthesis.
+std::string parenthesised(std::string_view user_sql);
+
+std::string join(std::vector<std::string> const& parts, std::string_view separator);
+
+}  // namespace pgbackfill::planner

@@ -1,0 +1,71 @@
+// What the catalog says of a table: the input of every decision about keys, ranges and SQL.
+//
+// Pure values; engine/catalog.h reads them. Names are plain text, unquoted.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "planner/key.h"
+
+namespace pgbackfill::planner {
+
+struct ColumnFacts {
+  std::string name;
+  std::string type;  // qualified, without modifier
+  bool not_null = false;
+  bool generated = false;        // GENERATED ALWAYS AS (expression)
+  bool identity_always = false;  // GENERATED ALWAYS AS IDENTITY
+};
+
+struct IndexFacts {
+  std::string name;
+  bool primary = false;
+  bool unique = false;
+  bool valid = false;
+  bool partial = false;
+  bool has_expressions = false;
+  bool immediate = true;  // a deferrable constraint may hold duplicates for the length of a transaction
+  bool ordered = false;   // a btree
+  bool default_opclasses = false;
+  std::vector<KeyColumn> columns;  // without INCLUDE columns
+};
+
+// A table that holds rows: the table itself, or one leaf of a partitioned one.
+struct LeafFacts {
+  std::uint32_t oid = 0;
+  std::string schema;
+  std::string name;
+  char kind = 'r';  // pg_class.relkind
+  std::vector<ColumnFacts> columns;
+  std::vector<IndexFacts> indexes;
+  std::int64_t rows_estimated = 0;
+  std::int64_t blocks = 0;
+  std::int64_t bytes = 0;  // heap, without indexes and toast
+};
+
+struct TriggerFacts {
+  std::string name;
+  std::string definition;  // pg_get_triggerdef
+  char enabled = 'O';      // pg_trigger.tgenabled
+  bool on_insert = false;
+  bool on_update = false;
+  bool on_delete = false;
+};
+
+struct TableFacts {
+  std::uint32_t oid = 0;
+  std::string schema;
+  std::string name;
+  char kind = 'r';
+  int server_version = 0;                      // server_version_num
+  std::vector<std::string> partition_columns;  // columns that decide which leaf a row lives in
+  std::vector<LeafFacts> leaves;               // one for a plain table: itself
+  std::vector<TriggerFacts> triggers;          // of the table and, for a partitioned one, of its leaves
+  bool has_children = false;                   // by plain inheritance: left alone
+
+  int server_major() const { return server_version / 10000; }
+};
+
+}  // namespace pgbackfill::planner

@@ -1,0 +1,321 @@
+#include "planner/work_sql.h"
+
+#include <algorithm>
+#include <cctype>
+#include <optional>
+#include <vector>
+
+#include "planner/sql_text.h"
+
+namespace pgbackfill::planner {
+
+namespace {
+
+std::string lower_case(std::string_view text) {
+  std::string result(text);
+  std::transform(result.begin(), result.end(), result.begin(),
+                 [](unsigned char character) { return static_cast<char>(std::tolower(character)); });
+  return result;
+}
+
+// A word or a quoted identifier at the head of a statement; enough to find whom UPDATE or DELETE works on.
+struct Word {
+  std::string text;  // folded, without quotes
+  bool quoted = false;
+};
+
+std::optional<Word> next_word(std::string_view sql, std::size_t& at) {
+  while (at < sql.size() && std::isspace(static_cast<unsigned char>(sql[at])) != 0) ++at;
+  if (at >= sql.size()) return std::nullopt;
+  if (sql[at] == '"') {
+    Word word{{}, true};
+    for (++at; at < sql.size(); ++at) {
+      if (sql[at] != '"') {
+        word.text += sql[at];
+      } else if (at + 1 < sql.size() && sql[at + 1] == '"') {
+        word.text += '"';
+        ++at;
+      } else {
+        ++at;
+        return word;
+      }
+    }
+    return std::nullopt;
+  }
+  std::size_t const begin = at;
+  auto const is_word = [](unsigned char character) {
+    return std::isalnum(character) != 0 || character == '_' || character == '$' || character >= 0x80;
+  };
+  while (at < sql.size() && is_word(static_cast<unsigned char>(sql[at]))) ++at;
+  if (at == begin) return Word{std::string(1, sql[at++]), false};
+  return Word{lower_case(sql.substr(begin, at - begin)), false};
+}
+
+bool is_keyword(std::optional<Word> const& word, std::string_view keyword) {
+  return word && !word->quoted && word->text == keyword;
+}
+
+// The alias of the table that UPDATE or DELETE names, or its name when it has no alias; nothing when the statement
+// starts otherwise.
+std::optional<std::string> alias_of_statement(std::string_view sql) {
+  std::size_t at = 0;
+  auto word = next_word(sql, at);
+  bool const is_update = is_keyword(word, "update");
+  if (!is_update && !is_keyword(word, "delete")) return std::nullopt;
+  word = next_word(sql, at);
+  if (!is_update && is_keyword(word, "from")) word = next_word(sql, at);
+  if (is_keyword(word, "only")) word = next_word(sql, at);
+  if (!word) return std::nullopt;
+  std::string name = word->text;
+  word = next_word(sql, at);
+  while (word && !word->quoted && word->text == ".") {
+    word = next_word(sql, at);
+    if (!word) return std::nullopt;
+    name = word->text;
+    word = next_word(sql, at);
+  }
+  if (word && !word->quoted && word->text == "*") word = next_word(sql, at);
+  if (is_keyword(word, "as")) return (word = next_word(sql, at)) ? std::optional(word->text) : std::nullopt;
+  bool const ends = !word || (!word->quoted && (word->text == "set" || word->text == "where" || word->text == "using" ||
+                                                word->text == "returning"));
+  return ends ? name : word->text;
+}
+
+struct Placeholder {
+  std::size_t begin = 0;
+  std::size_t length = 0;
+  std::string alias;  // empty: not named
+};
+
+std::optional<Placeholder> find_placeholder(std::string const& sql) {
+  std::size_t const begin = sql.find("{batch");
+  if (begin == std::string::npos) return std::nullopt;
+  std::size_t const end = sql.find('}', begin);
+  if (end == std::string::npos) return std::nullopt;
+  std::string const inner = sql.substr(begin + 6, end - begin - 6);
+  return Placeholder{begin, end - begin + 1, inner.empty() ? "" : lower_case(inner.substr(1))};
+}
+
+std::string with_batch(std::string const& sql, std::string const& condition) {
+  auto const placeholder = find_placeholder(sql);
+  if (!placeholder) return sql;
+  return sql.substr(0, placeholder->begin) + '(' + condition + ')' +
+         sql.substr(placeholder->begin + placeholder->length);
+}
+
+std::string from_clause(WorkTarget const& target) {
+  return "ONLY " + target.relation + " AS " + target.alias;
+}
+
+std::string condition_of(WorkTarget const& target, Interval const& interval) {
+  if (target.key.is_by_block()) return block_condition(interval, target.alias, target.server_major);
+  return interval_condition(target.key, interval, target.alias);
+}
+
+std::string and_where(WorkTarget const& target) {
+  return target.backfill.where.empty() ? "" : " AND " + parenthesised(target.backfill.where);
+}
+
+bool changes_elsewhere(WorkTarget const& target) {
+  return target.backfill.kind == WorkKind::kCopy;
+}
+
+// The lock that the work itself would take; `sql:` may delete, so it asks for the stronger one.
+char const* row_lock(WorkTarget const& target) {
+  return target.backfill.kind == WorkKind::kUpdate ? "FOR NO KEY UPDATE" : "FOR UPDATE";
+}
+
+std::string update_text(WorkTarget const& target, std::string const& condition) {
+  std::vector<std::string> assignments;
+  for (auto const& assignment : target.backfill.assignments) {
+    assignments.push_back(quote_identifier(assignment.column) + " = " + parenthesised(assignment.expression));
+  }
+  std::string const returning =
+      target.key.is_by_block() ? parenthesised(target.backfill.where) + " AS again" : std::string("false AS again");
+  return "UPDATE " + from_clause(target) + " SET " + join(assignments, ", ") + " WHERE " + condition +
+         and_where(target) + " RETURNING " + returning;
+}
+
+std::string delete_text(WorkTarget const& target, std::string const& condition) {
+  return "DELETE FROM " + from_clause(target) + " WHERE " + condition + and_where(target) + " RETURNING false AS again";
+}
+
+std::string copy_text(WorkTarget const& target, std::string const& condition) {
+  std::vector<std::string> columns;
+  std::vector<std::string> expressions;
+  for (auto const& assignment : target.backfill.assignments) {
+    columns.push_back(quote_identifier(assignment.column));
+    expressions.push_back(parenthesised(assignment.expression));
+  }
+  return "INSERT INTO " + quote_qualified(target.backfill.copy_to.schema, target.backfill.copy_to.name) + " (" +
+         join(columns, ", ") + ")" + (target.copy_overrides_identity ? " OVERRIDING SYSTEM VALUE" : "") + " SELECT " +
+         join(expressions, ", ") + " FROM " + from_clause(target) + " WHERE " + condition + and_where(target) +
+         " ON CONFLICT DO NOTHING RETURNING false AS again";
+}
+
+std::string sql_text(WorkTarget const& target, std::string const& condition) {
+  std::string const only_leaf =
+      target.is_partition ? " AND " + target.alias + ".tableoid = " + std::to_string(target.relation_oid) : "";
+  return with_batch(target.backfill.sql, condition + only_leaf) + "\nRETURNING false AS again";
+}
+
+std::string work_text(WorkTarget const& target, std::string const& condition) {
+  switch (target.backfill.kind) {
+    case WorkKind::kUpdate:
+      return update_text(target, condition);
+    case WorkKind::kDelete:
+      return delete_text(target, condition);
+    case WorkKind::kCopy:
+      return copy_text(target, condition);
+    case WorkKind::kSql:
+      return sql_text(target, condition);
+  }
+  return {};
+}
+
+std::string key_array(WorkTarget const& target) {
+  if (target.key.is_by_block()) return "ARRAY[" + target.alias + ".ctid::text]";
+  return "ARRAY[" + key_texts(target.key, target.alias) + "]";
+}
+
+std::string keys_in(WorkTarget const& target, char const* cte, bool negated = false) {
+  std::vector<std::string> columns;
+  for (auto const& column : target.key.columns) columns.push_back(quote_identifier(column.name));
+  if (columns.empty()) columns.emplace_back("ctid");
+  return key_row(target.key, target.alias) + (negated ? " NOT IN" : " IN") + " (SELECT " + join(columns, ", ") +
+         " FROM " + cte + ")";
+}
+
+std::string left_cte(WorkTarget const& target, std::string const& condition) {
+  return "pgbackfill_left AS (SELECT " + key_array(target) + " AS key FROM " + from_clause(target) + " WHERE " +
+         condition + and_where(target) + ")";
+}
+
+std::string free_cte(WorkTarget const& target, std::string const& condition) {
+  std::string const order = target.key.is_by_block() ? "" : " ORDER BY " + key_order(target.key, target.alias);
+  return "pgbackfill_free AS MATERIALIZED (SELECT " + key_list(target.key, target.alias) + " FROM " +
+         from_clause(target) + " WHERE " + condition + and_where(target) + order + " " + row_lock(target) + " OF " +
+         target.alias + " SKIP LOCKED)";
+}
+
+std::string work_cte(WorkTarget const& target, std::string const& condition) {
+  return "pgbackfill_work AS (" + work_text(target, condition) + ")";
+}
+
+}  // namespace
+
+WorkTarget make_work_target(Backfill const& backfill, TableFacts const& table, LeafFacts const& leaf, Key const& key) {
+  WorkTarget target;
+  target.backfill = backfill;
+  target.key = key;
+  target.relation = quote_qualified(leaf.schema, leaf.name);
+  target.relation_oid = leaf.oid;
+  target.is_partition = table.kind == 'p';
+  target.server_major = table.server_major();
+  std::string alias = table.name;
+  if (backfill.kind == WorkKind::kSql) {
+    auto const placeholder = find_placeholder(backfill.sql);
+    auto const head = alias_of_statement(backfill.sql);
+    if (placeholder && !placeholder->alias.empty()) {
+      alias = placeholder->alias;
+    } else if (head) {
+      alias = *head;
+    }
+  }
+  target.alias = quote_identifier(alias);
+  return target;
+}
+
+WorkCtes work_ctes(WorkTarget const& target, Interval const& interval, BatchMode mode) {
+  std::string const condition = condition_of(target, interval);
+  bool const can_repeat = target.key.is_by_block() && target.backfill.kind == WorkKind::kUpdate;
+  if (mode == BatchMode::kSetAside) return {left_cte(target, condition), false, true, false};
+  if (mode == BatchMode::kPlain || changes_elsewhere(target)) {
+    return {work_cte(target, condition), true, false, can_repeat};
+  }
+  std::string const free_only = condition + " AND " + keys_in(target, "pgbackfill_free");
+  std::string const left_only = condition + " AND " + keys_in(target, "pgbackfill_free", true);
+  std::string const text =
+      free_cte(target, condition) + ",\n" + work_cte(target, free_only) + ",\n" + left_cte(target, left_only);
+  return {text, true, true, can_repeat};
+}
+
+WorkCtes visit_ctes(WorkTarget const& target) {
+  std::vector<std::string> columns;
+  std::vector<std::string> names;
+  for (std::size_t index = 0; index < target.key.columns.size(); ++index) {
+    auto const& column = target.key.columns[index];
+    names.push_back(quote_identifier(column.name));
+    columns.push_back("(key[" + std::to_string(index + 1) + "])::" + column.type + " AS " + names.back());
+  }
+  std::string const row = names.size() > 1 ? '(' + join(names, ", ") + ')' : names.front();
+  std::string const list = join(names, ", ");
+  std::string const due = keys_in(target, "pgbackfill_keys");
+  std::string const present = "pgbackfill_present AS (SELECT " + key_list(target.key, target.alias) + " FROM " +
+                              from_clause(target) + " WHERE " + due + and_where(target) + ")";
+  std::string const settled = "pgbackfill_settled AS (SELECT id FROM pgbackfill_keys WHERE " + row + " IN (SELECT " +
+                              list + " FROM pgbackfill_free) OR " + row + " NOT IN (SELECT " + list +
+                              " FROM pgbackfill_present))";
+  std::string const text = "pgbackfill_keys AS (SELECT id, " + join(columns, ", ") + " FROM pgbackfill_due),\n" +
+                           free_cte(target, due) + ",\n" + present + ",\n" +
+                           work_cte(target, keys_in(target, "pgbackfill_free")) + ",\n" + settled;
+  return {text, true, false, false};
+}
+
+std::string look_ahead_sql(WorkTarget const& target, Interval const& interval, std::int64_t rows) {
+  std::string const from = " FROM " + from_clause(target) + " WHERE ";
+  std::string const order = " ORDER BY " + key_order(target.key, target.alias);
+  std::string const count = std::to_string(rows);
+  std::vector<std::string> const scans = interval_scans(target.key, interval, target.alias);
+  std::vector<std::string> parts;
+  for (auto const& scan : scans) {
+    parts.push_back("(SELECT " + key_list(target.key, target.alias) + from + scan + order + " LIMIT " + count + ")");
+  }
+  std::string const source = scans.size() == 1 ? from + scans.front() + order
+                                               : " FROM (" + join(parts, " UNION ALL ") + ") AS " + target.alias;
+  std::string nulls;
+  for (std::size_t index = 0; index < target.key.columns.size(); ++index) nulls += ", NULL";
+  // The second half runs only when the first finds no row: fewer rows are left than were asked for.
+  return "(SELECT " + count + "::bigint AS rows, " + key_texts(target.key, target.alias) + source + " LIMIT 1 OFFSET " +
+         std::to_string(rows - 1) + ")\nUNION ALL\n(SELECT count(*)" + nulls + " FROM (SELECT 1" + from +
+         interval_condition(target.key, interval, target.alias) + " LIMIT " + count + ") rest)\nLIMIT 1";
+}
+
+std::string last_key_sql(WorkTarget const& target) {
+  return "SELECT " + key_texts(target.key, target.alias) + " FROM " + from_clause(target) + " ORDER BY " +
+         reversed_key_order(target.key, target.alias) + " LIMIT 1";
+}
+
+std::string remaining_sql(WorkTarget const& target, Interval const& interval) {
+  return "SELECT count(*) FROM " + from_clause(target) + " WHERE " + condition_of(target, interval) + and_where(target);
+}
+
+std::string sample_bounds_sql(WorkTarget const& target, double percent, std::int64_t wanted) {
+  std::string const texts = key_texts(target.key, target.alias);
+  return "SELECT " + key_list(target.key, target.alias) +
+         " FROM (SELECT *, row_number() OVER () AS pgbackfill_place, "
+         "count(*) OVER () AS pgbackfill_all FROM (SELECT " +
+         texts + " FROM " + from_clause(target) + " TABLESAMPLE SYSTEM (" + std::to_string(percent) + ") ORDER BY " +
+         key_order(target.key, target.alias) + ") AS " + target.alias + ") AS " + target.alias +
+         " WHERE pgbackfill_place % greatest(pgbackfill_all / " + std::to_string(wanted) + ", 1) = 0";
+}
+
+std::string statistics_bounds_sql(WorkTarget const& target, LeafFacts const& leaf) {
+  auto const& column = target.key.columns.front();
+  std::string const values = "SELECT unnest(histogram_bounds::text::" + column.type +
+                             "[]) AS bound FROM facts UNION SELECT unnest(most_common_vals::text::" + column.type +
+                             "[]) FROM facts";
+  return "WITH facts AS (SELECT histogram_bounds, most_common_vals FROM pg_catalog.pg_stats WHERE schemaname = " +
+         quote_literal(leaf.schema) + " AND tablename = " + quote_literal(leaf.name) +
+         " AND attname = " + quote_literal(column.name) + " AND NOT inherited) SELECT bound::text FROM (" + values +
+         ") bounds WHERE bound IS NOT NULL ORDER BY " + "bounds.bound" +
+         (column.order_collation.empty() ? "" : " COLLATE " + column.order_collation) +
+         (column.descending ? " DESC" : "");
+}
+
+std::string probe_sql(WorkTarget const& target) {
+  std::string const condition = target.key.is_by_block() ? "true" : interval_condition(target.key, {}, target.alias);
+  return "WITH " + work_cte(target, condition) + " SELECT count(*) FROM pgbackfill_work WHERE again";
+}
+
+}  // namespace pgbackfill::planner

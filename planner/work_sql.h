@@ -1,0 +1,70 @@
+// The SQL that does the work on one leaf: pages, batches, visits to deferred rows.
+//
+// Pure text. Everything comes as common table expressions with fixed names, so that the state store can hang its own
+// checkpoint on the same statement: work and checkpoint are one statement of one transaction.
+//   pgbackfill_work   one row for each row that was changed; `again` is true where a changed row still satisfies
+//                     `where` (asked only when paging by blocks)
+//   pgbackfill_left   keys (text[]) of rows that were left out because somebody holds them, or that are set aside
+//   pgbackfill_settled  ids of deferred keys that need no further visit
+#pragma once
+
+#include <string>
+
+#include "planner/key.h"
+#include "planner/migration.h"
+#include "planner/table_facts.h"
+
+namespace pgbackfill::planner {
+
+enum class BatchMode {
+  kPlain,       // the keyset range as it is: the fastest shape
+  kSkipLocked,  // around rows that somebody holds
+  kSetAside,    // change nothing, only list the keys: to defer or quarantine them
+};
+
+// What the statements need to know of one leaf. Built once a leaf, shared by all its batches.
+struct WorkTarget {
+  Backfill backfill;
+  Key key;
+  std::string relation;  // quoted, qualified name of the leaf
+  std::string alias;     // quoted; the name under which user SQL knows the table
+  std::uint32_t relation_oid = 0;
+  bool is_partition = false;
+  bool copy_overrides_identity = false;  // the copy's target has a GENERATED ALWAYS AS IDENTITY column among `columns`
+  int server_major = 0;
+};
+
+WorkTarget make_work_target(Backfill const& backfill, TableFacts const& table, LeafFacts const& leaf, Key const& key);
+
+struct WorkCtes {
+  std::string text;  // "pgbackfill_work AS (...), pgbackfill_left AS (...)"
+  bool has_work = false;
+  bool has_left = false;
+  bool can_repeat = false;  // pgbackfill_work has `again`
+};
+
+WorkCtes work_ctes(WorkTarget const& target, Interval const& interval, BatchMode mode);
+
+// Expects a CTE pgbackfill_due (id, key text[]) to stand before it.
+WorkCtes visit_ctes(WorkTarget const& target);
+
+// One row: number of rows on the page, then the texts of the last key; NULLs when fewer than `rows` are left in the
+// interval, which then is the page. Not for paging by block, where a page is arithmetic.
+std::string look_ahead_sql(WorkTarget const& target, Interval const& interval, std::int64_t rows);
+
+// Last key of the leaf in key order, or no row.
+std::string last_key_sql(WorkTarget const& target);
+
+// Counts rows of the interval that still satisfy `where`.
+std::string remaining_sql(WorkTarget const& target, Interval const& interval);
+
+// Keys of a block sample, sorted, thinned by the server to about `wanted` bounds.
+std::string sample_bounds_sql(WorkTarget const& target, double percent, std::int64_t wanted);
+
+// The histogram and most common values of the first key column, sorted in key order.
+std::string statistics_bounds_sql(WorkTarget const& target, LeafFacts const& leaf);
+
+// Whether the SQL of the file parses against the catalog: to be prepared, never run.
+std::string probe_sql(WorkTarget const& target);
+
+}  // namespace pgbackfill::planner
