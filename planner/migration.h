@@ -65,8 +65,8 @@ struct Backfill {
   std::vector<Assignment> assignments;  // kUpdate: column = expression; kCopy: column of the target = expression
   std::string sql;                      // kSql: contains {batch} or {batch:alias}
   SourcePosition sql_position;
-  TableName copy_to;   // kCopy
-  std::string where;   // SQL condition, empty if none; required for kDelete
+  TableName copy_to;  // kCopy
+  std::string where;  // SQL condition, empty if none; required for kDelete
   SourcePosition where_position;
   int workers = 2;
   BatchOptions batch;

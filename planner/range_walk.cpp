@@ -11,6 +11,7 @@ RangeWalk::RangeWalk(Lease lease, WalkOptions options) : lease_(std::move(lease)
 
 Step RangeWalk::next(std::int64_t rows) {
   assert(rows >= 1);
+  if (rows_cap_ && *rows_cap_ >= rows) rows_cap_.reset();
   Step step;
   switch (std::exchange(pending_, pending_ == Pending::kWait ? Pending::kNone : pending_)) {
     case Pending::kWait:
@@ -46,8 +47,11 @@ Step RangeWalk::batch_step(std::int64_t rows) {
   if (!page_) {
     step.kind = Step::Kind::kLookAhead;
     step.rows = rows;
+    tried_rows_ = rows;
+    looking_ahead_ = true;
     return step;
   }
+  looking_ahead_ = false;
   step.kind = Step::Kind::kBatch;
   step.batch.lease = lease_;
   step.batch.interval = {lease_.cursor, page_->last ? page_->last : lease_.hi};
@@ -95,17 +99,15 @@ void RangeWalk::record(BatchDone const& done) {
     pending_ = Pending::kFinished;
   }
   page_ = done.next;
-  if (done.next.rows == 0 && done.next.last) page_.reset();
   mode_ = BatchMode::kPlain;
   set_aside_ = SetAside::kNothing;
   conflicts_ = 0;
   resource_waits_ = 0;
   timeout_doublings_ = 0;
   if (rows_cap_) {
-    // The look-ahead was taken with the small cap; grow back, and forget it when it has outgrown any batch.
+    // The look-ahead was taken with the small cap; next() forgets the cap once it no longer binds.
     *rows_cap_ *= 2;
     page_.reset();
-    if (*rows_cap_ > 1'000'000) rows_cap_.reset();
   }
 }
 
@@ -131,8 +133,7 @@ void RangeWalk::record(Failure const& failure) {
       page_.reset();
       return;
     case Trouble::kResources:
-      if (++resource_waits_ > kMostResourceWaits) return end(failure);
-      return wait(failure, resource_waits_);
+      return wait_for_resource(failure);
     case Trouble::kFatal:
       return end(failure);
   }
@@ -144,6 +145,9 @@ void RangeWalk::record_reconnected() {
 
 void RangeWalk::record_state(std::optional<Lease> state) {
   page_.reset();
+  // Whatever was to be set aside may have been: never set aside the row after it.
+  mode_ = BatchMode::kPlain;
+  set_aside_ = SetAside::kNothing;
   if (!state) {
     pending_ = Pending::kLost;
     return;
@@ -165,6 +169,8 @@ void RangeWalk::halve() {
 // First around the held rows; if even that meets a lock (taken by a trigger, a foreign key, a unique index), close in
 // on the row, and defer that one.
 void RangeWalk::work_around_lock() {
+  // Reading waits only for a lock on the whole table, and so does setting aside: somebody alters it.
+  if (looking_ahead_ || mode_ == BatchMode::kSetAside) return wait_for_resource(failure_);
   if (mode_ == BatchMode::kPlain && options_.can_skip_locked) {
     mode_ = BatchMode::kSkipLocked;
     return;
@@ -175,15 +181,22 @@ void RangeWalk::work_around_lock() {
     return;
   }
   if (!options_.can_skip_locked) return retry_conflict(failure_);
+  defer_row();
+}
+
+// When paging by block a later pass finds the row again; a key has to be written down.
+void RangeWalk::defer_row() {
   mode_ = BatchMode::kSetAside;
   set_aside_ = options_.by_block ? SetAside::kNothing : SetAside::kDefer;
 }
 
 void RangeWalk::retry_conflict(Failure const& failure) {
   if (++conflicts_ <= kMostConflicts) return wait(failure, conflicts_);
-  if (is_single()) return end(failure);
   conflicts_ = 0;
-  halve();
+  if (looking_ahead_) return end(failure);
+  if (!is_single()) return halve();
+  if (!options_.can_skip_locked) return end(failure);
+  defer_row();
 }
 
 void RangeWalk::time_out() {
@@ -204,6 +217,11 @@ void RangeWalk::isolate_bad_row(Failure const& failure) {
   bad_row_ = failure;
   mode_ = BatchMode::kSetAside;
   set_aside_ = SetAside::kQuarantine;
+}
+
+void RangeWalk::wait_for_resource(Failure const& failure) {
+  if (++resource_waits_ > kMostResourceWaits) return end(failure);
+  wait(failure, resource_waits_);
 }
 
 void RangeWalk::wait(Failure const& failure, int attempt) {

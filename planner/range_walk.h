@@ -82,6 +82,8 @@ class RangeWalk {
   void retry_conflict(Failure const& failure);
   void time_out();
   void isolate_bad_row(Failure const& failure);
+  void defer_row();
+  void wait_for_resource(Failure const& failure);
   void wait(Failure const& failure, int attempt);
   void end(Failure failure);
 
@@ -93,6 +95,7 @@ class RangeWalk {
   Failure bad_row_;
   std::optional<std::int64_t> rows_cap_;  // while closing in on trouble; grows back after each success
   std::int64_t tried_rows_ = 0;
+  bool looking_ahead_ = false;
   int conflicts_ = 0;
   int resource_waits_ = 0;
   int timeout_doublings_ = 0;
