@@ -484,11 +484,17 @@ void LocalCluster::restart_primary(StopMode mode) {
 
 void LocalCluster::kill9() {
   auto& primary = servers_.front();
-  if (primary.pid == 0) return;
+  if (!is_running(primary)) return;
   kill(primary.pid, SIGKILL);
   kill_processes_in(primary.data_dir);
   wait_until_ended(primary.pid, kStopTimeout);
   primary.pid = 0;
+}
+
+// Forgets a process that has ended by itself, whose number may already be somebody else's.
+bool LocalCluster::is_running(Server& server) {
+  if (server.pid != 0 && has_ended(server.pid)) server.pid = 0;
+  return server.pid != 0;
 }
 
 void LocalCluster::start_replica(int replica) {
@@ -504,8 +510,7 @@ void LocalCluster::promote_replica(int replica) {
 }
 
 void LocalCluster::start_server(Server& server) {
-  if (server.pid != 0 && !has_ended(server.pid)) return;
-  server.pid = 0;
+  if (is_running(server)) return;
   auto const log_begin = file_bytes(server.log_file);
   bool const is_port_free_to_change = server.port == 0;
   int attempts = 0;
@@ -531,7 +536,7 @@ bool LocalCluster::try_start_server(Server& server, bool is_port_free_to_change)
       kill(server.pid, SIGQUIT);
       wait_until_ended(server.pid, kStopTimeout);
     }
-    if (is_late || has_ended(server.pid)) {
+    if (is_late || !is_running(server)) {
       server.pid = 0;
       auto const log = text_since(server.log_file, log_begin);
       if (is_port_free_to_change && log.find("Address already in use") != std::string::npos) return false;
@@ -550,9 +555,8 @@ bool LocalCluster::try_start_server(Server& server, bool is_port_free_to_change)
 void LocalCluster::wait_until_streaming(Server& server, std::size_t log_begin) {
   auto const deadline = Clock::now() + kStartTimeout;
   while (text_since(server.log_file, log_begin).find("started streaming WAL") == std::string::npos) {
-    auto const& primary = servers_.front();
-    if (primary.pid == 0 || has_ended(primary.pid)) return;
-    if (has_ended(server.pid) || Clock::now() >= deadline) {
+    if (!is_running(servers_.front())) return;
+    if (!is_running(server) || Clock::now() >= deadline) {
       throw std::runtime_error(fmt::format("the {} does not stream from its primary; its log says why.\n{}",
                                            server.name, file_tail(server.log_file, kLogTailBytes)));
     }
@@ -561,7 +565,7 @@ void LocalCluster::wait_until_streaming(Server& server, std::size_t log_begin) {
 }
 
 void LocalCluster::stop_server(Server& server, StopMode mode) {
-  if (server.pid == 0) return;
+  if (!is_running(server)) return;
   kill(server.pid, stop_signal(mode));
   if (!wait_until_ended(server.pid, kStopTimeout)) {
     throw std::runtime_error(

@@ -102,6 +102,7 @@ class LocalCluster {
   void start_server(Server& server);
   bool try_start_server(Server& server, bool is_port_free_to_change);
   void wait_until_streaming(Server& server, std::size_t log_begin);
+  bool is_running(Server& server);
   void stop_server(Server& server, StopMode mode);
   void write_settings(Server const& server) const;
   std::string settings(Server const& server) const;

@@ -1,0 +1,53 @@
+#include "tests/support/slow_replica.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+#include "tests/support/pg_client.h"
+#include "tests/support/poll_until.h"
+
+namespace pgbackfill::tests {
+namespace {
+
+// The postmaster's children; by the kernel's list, because the startup process serves no SQL that would tell it.
+pid_t startup_process(pid_t postmaster) {
+  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", postmaster));
+  for (pid_t pid = 0; children >> pid;) {
+    std::ifstream title(fmt::format("/proc/{}/cmdline", pid));
+    std::string const text{std::istreambuf_iterator<char>(title), std::istreambuf_iterator<char>()};
+    if (text.find(": startup") != std::string::npos) return pid;
+  }
+  throw std::runtime_error(fmt::format("process {} has no startup process: it is no running replica", postmaster));
+}
+
+}  // namespace
+
+SlowReplica::SlowReplica(engine::LocalCluster const& cluster, int replica)
+    : startup_pid_(startup_process(cluster.replica_postmaster_pid(replica))) {}
+
+SlowReplica::~SlowReplica() {
+  thaw();
+}
+
+void SlowReplica::freeze() {
+  kill(startup_pid_, SIGSTOP);
+}
+
+void SlowReplica::thaw() {
+  kill(startup_pid_, SIGCONT);
+}
+
+bool wait_until_replayed(engine::LocalCluster const& cluster, int replica, std::chrono::milliseconds timeout) {
+  auto const written = PgClient(cluster.dsn()).value("SELECT pg_current_wal_lsn()");
+  PgClient client(cluster.replica_dsn(replica));
+  auto const sql = fmt::format("SELECT coalesce(pg_last_wal_replay_lsn() >= '{}', false)", written);
+  return poll_until([&] { return client.value(sql) == "t"; }, timeout);
+}
+
+}  // namespace pgbackfill::tests
