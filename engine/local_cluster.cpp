@@ -485,6 +485,11 @@ void LocalCluster::restart_primary(StopMode mode) {
 void LocalCluster::kill9() {
   auto& primary = servers_.front();
   if (!is_running(primary)) return;
+  // Stopped first and killed last, so that no process hears of another's end and still says or writes something.
+  kill(primary.pid, SIGSTOP);
+  for (pid_t const pid : processes_in(primary.data_dir)) {
+    if (pid != primary.pid) kill(pid, SIGKILL);
+  }
   kill(primary.pid, SIGKILL);
   kill_processes_in(primary.data_dir);
   wait_until_ended(primary.pid, kStopTimeout);
