@@ -1,0 +1,443 @@
+#include "planner/migration_schema.h"
+
+#include <array>
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+#include "planner/duration.h"
+#include "planner/migration.h"
+
+namespace pgbackfill::planner {
+namespace {
+
+constexpr std::int64_t kMaxCount = 1'000'000'000'000;
+constexpr std::int64_t kMaxLimitMilliseconds = std::chrono::milliseconds{std::chrono::hours{24}}.count();
+
+constexpr std::array<std::string_view, 2> kCommitWords{"async", "sync"};
+constexpr std::array<std::string_view, 2> kTriggerWords{"fire", "skip"};
+constexpr std::array<std::string_view, 3> kModeWords{"on", "observe", "off"};
+constexpr std::array<std::string_view, 1> kBadRowWords{"stop"};
+constexpr std::array<std::string_view, 4> kWorkKeys{"set", "sql", "copy_to", "delete"};
+
+constexpr std::array<KeyRule, 2> kTableKeys{{
+    {.key = "schema",
+     .kind = ValueKind::kIdentifier,
+     .doc = "The schema, taken literally; without it the table is found through search_path.",
+     .example = "public"},
+    {.key = "name",
+     .kind = ValueKind::kIdentifier,
+     .doc = "The table, taken literally: upper case, dots and quotes need no quoting here.",
+     .example = "users",
+     .is_required = true},
+}};
+constexpr Section kTableSection{"table", kTableKeys};
+
+constexpr KeyRule unsupported_step(std::string_view key, std::string_view sql) {
+  return {.key = key, .kind = ValueKind::kUnsupported, .doc = sql, .example = ""};
+}
+
+constexpr std::array<KeyRule, 22> kStepKeys{{
+    {.key = "sql",
+     .kind = ValueKind::kStatement,
+     .doc = "The SQL of the step.",
+     .example = "ALTER TABLE users ADD COLUMN display_name text",
+     .is_required = true},
+    {.key = "down",
+     .kind = ValueKind::kStatement,
+     .doc = "The SQL that undoes the step; rollback runs it.",
+     .example = "ALTER TABLE users DROP COLUMN display_name"},
+    unsupported_step("add_column", "ALTER TABLE users ADD COLUMN display_name text"),
+    unsupported_step("drop_column", "ALTER TABLE users DROP COLUMN name"),
+    unsupported_step("rename_column", "ALTER TABLE users RENAME COLUMN name TO full_name"),
+    unsupported_step("alter_type", "ALTER TABLE users ALTER COLUMN age TYPE bigint"),
+    unsupported_step("set_default", "ALTER TABLE users ALTER COLUMN age SET DEFAULT 0"),
+    unsupported_step("drop_default", "ALTER TABLE users ALTER COLUMN age DROP DEFAULT"),
+    unsupported_step("set_not_null",
+                     "ALTER TABLE users ADD CONSTRAINT name_set CHECK (name IS NOT NULL) NOT VALID, then in further "
+                     "steps VALIDATE CONSTRAINT name_set, ALTER COLUMN name SET NOT NULL and DROP CONSTRAINT name_set"),
+    unsupported_step("drop_not_null", "ALTER TABLE users ALTER COLUMN name DROP NOT NULL"),
+    unsupported_step("create_index", "CREATE INDEX CONCURRENTLY users_name_idx ON users (name)"),
+    unsupported_step("drop_index", "DROP INDEX CONCURRENTLY users_name_idx"),
+    unsupported_step("add_check",
+                     "ALTER TABLE users ADD CONSTRAINT age_check CHECK (age >= 0) NOT VALID, then in a further step "
+                     "ALTER TABLE users VALIDATE CONSTRAINT age_check"),
+    unsupported_step("add_foreign_key",
+                     "ALTER TABLE orders ADD CONSTRAINT orders_user FOREIGN KEY (user_id) REFERENCES users NOT VALID, "
+                     "then in a further step ALTER TABLE orders VALIDATE CONSTRAINT orders_user"),
+    unsupported_step("add_unique",
+                     "CREATE UNIQUE INDEX CONCURRENTLY users_name_key ON users (name), then in a further step ALTER "
+                     "TABLE users ADD CONSTRAINT users_name_key UNIQUE USING INDEX users_name_key"),
+    unsupported_step("add_primary_key",
+                     "CREATE UNIQUE INDEX CONCURRENTLY users_pkey ON users (id), then in a further step ALTER TABLE "
+                     "users ADD CONSTRAINT users_pkey PRIMARY KEY USING INDEX users_pkey"),
+    unsupported_step("add_constraint", "ALTER TABLE users ADD CONSTRAINT age_check CHECK (age >= 0) NOT VALID"),
+    unsupported_step("drop_constraint", "ALTER TABLE users DROP CONSTRAINT age_check"),
+    unsupported_step("validate_constraint", "ALTER TABLE users VALIDATE CONSTRAINT age_check"),
+    unsupported_step("create_table", "CREATE TABLE users_v2 (id bigint PRIMARY KEY)"),
+    unsupported_step("drop_table", "DROP TABLE users_v1"),
+    unsupported_step("rename_table", "ALTER TABLE users RENAME TO users_v1"),
+}};
+constexpr Section kStepSection{"step", kStepKeys};
+
+constexpr std::array<KeyRule, 3> kBatchKeys{{
+    {.key = "target",
+     .kind = ValueKind::kDuration,
+     .doc = "How long a batch should take; its number of rows is steered towards that.",
+     .example = "100ms",
+     .min = kMinBatchTarget.count(),
+     .max = kMaxBatchTarget.count()},
+    {.key = "min_rows",
+     .kind = ValueKind::kCount,
+     .doc = "A batch is never made smaller than this.",
+     .example = "50",
+     .min = 1,
+     .max = kMaxBatchRows},
+    {.key = "max_rows",
+     .kind = ValueKind::kCount,
+     .doc = "A batch is never made larger than this.",
+     .example = "50000",
+     .min = 1,
+     .max = kMaxBatchRows},
+}};
+constexpr Section kBatchSection{"batch", kBatchKeys};
+
+constexpr std::array<KeyRule, 1> kBadRowKeys{{
+    {.key = "quarantine",
+     .kind = ValueKind::kCount,
+     .doc = "How many rows that fail by themselves may be set aside before the run stops; 0 stops at the first.",
+     .example = "10",
+     .is_required = true,
+     .min = 0,
+     .max = kMaxCount},
+}};
+constexpr Section kBadRowSection{"on_bad_row", kBadRowKeys};
+
+constexpr std::array<KeyRule, 12> kBackfillKeys{{
+    {.key = "table",
+     .kind = ValueKind::kTable,
+     .doc = "The table whose rows are worked, if it is not the one at the top of the file.",
+     .example = "public.users",
+     .section = &kTableSection},
+    {.key = "set",
+     .kind = ValueKind::kExpressions,
+     .doc = "Computes columns in place: each column (taken literally) and its SQL expression.",
+     .example = R"json({"display_name": "upper(name)"})json"},
+    {.key = "sql",
+     .kind = ValueKind::kBatchStatement,
+     .doc = "One SQL statement per batch; {batch} or {batch:alias} stands for the condition that picks its rows.",
+     .example = "UPDATE orders o SET region = c.region FROM customers c WHERE c.id = o.customer_id AND {batch:o}"},
+    {.key = "copy_to",
+     .kind = ValueKind::kTable,
+     .doc = "Copies the rows into this table; rows that are there already stay as they are.",
+     .example = "public.users_v2",
+     .section = &kTableSection,
+     .needs = "columns"},
+    {.key = "columns",
+     .kind = ValueKind::kExpressions,
+     .doc = "Each column of the table that is copied to (taken literally) and its SQL expression.",
+     .example = R"json({"id": "id", "display_name": "upper(name)"})json",
+     .needs = "copy_to"},
+    {.key = "delete",
+     .kind = ValueKind::kTrue,
+     .doc = "Deletes the rows that 'where' picks.",
+     .example = "true",
+     .needs = "where"},
+    {.key = "where",
+     .kind = ValueKind::kExpression,
+     .doc = "An SQL condition; rows for which it is not true are left alone.",
+     .example = "display_name IS NULL",
+     .excludes = "sql",
+     .excludes_hint = "put the condition into the statement"},
+    {.key = "workers",
+     .kind = ValueKind::kCount,
+     .doc = "How many batches may run at the same time.",
+     .example = "4",
+     .min = 1,
+     .max = kMaxWorkers},
+    {.key = "batch",
+     .kind = ValueKind::kSection,
+     .doc = "The size of a batch.",
+     .example = R"({"target": "100ms", "min_rows": 50, "max_rows": 50000})",
+     .section = &kBatchSection},
+    {.key = "commit",
+     .kind = ValueKind::kWord,
+     .doc = "Whether a batch waits for the disk; a crash loses batch and checkpoint together, so async is safe.",
+     .example = "async",
+     .words = kCommitWords},
+    {.key = "triggers",
+     .kind = ValueKind::kWord,
+     .doc = "Whether batches fire the triggers of the table; skip needs a role that may set session_replication_role.",
+     .example = "fire",
+     .words = kTriggerWords},
+    {.key = "on_bad_row",
+     .kind = ValueKind::kWordOrSection,
+     .doc = "What happens to a row that fails by itself.",
+     .example = R"({"quarantine": 10})",
+     .words = kBadRowWords,
+     .section = &kBadRowSection},
+}};
+constexpr Section kBackfillSection{"backfill", kBackfillKeys, kWorkKeys};
+
+constexpr std::array<KeyRule, 4> kThrottleKeys{{
+    {.key = "mode",
+     .kind = ValueKind::kWord,
+     .doc = "on; observe decides and shows but does not act; off runs flat out.",
+     .example = "on",
+     .words = kModeWords},
+    {.key = "replica_lag",
+     .kind = ValueKind::kDuration,
+     .doc = "How far replicas may fall behind.",
+     .example = "1s",
+     .min = 1,
+     .max = kMaxLimitMilliseconds},
+    {.key = "lock_wait",
+     .kind = ValueKind::kDuration,
+     .doc = "How long others may wait for locks that a batch holds.",
+     .example = "50ms",
+     .min = 1,
+     .max = kMaxLimitMilliseconds},
+    {.key = "max_rows_per_second",
+     .kind = ValueKind::kCount,
+     .doc = "A ceiling for the pace of all workers together.",
+     .example = "5000",
+     .min = 1,
+     .max = kMaxCount},
+}};
+constexpr Section kThrottleSection{"throttle", kThrottleKeys};
+
+constexpr std::array<KeyRule, 9> kMigrationKeys{{
+    {.key = "name",
+     .kind = ValueKind::kMigrationName,
+     .doc = "The name of the migration, unique in its database.",
+     .example = "users_display_name",
+     .is_required = true},
+    {.key = "table",
+     .kind = ValueKind::kTable,
+     .doc =
+         "The table that the migration is about, written as in SQL: what has upper case or dots needs double quotes.",
+     .example = "public.users",
+     .section = &kTableSection},
+    {.key = "expand",
+     .kind = ValueKind::kSteps,
+     .doc = "Additive schema steps, run before the backfill.",
+     .example = R"([{"sql": "ALTER TABLE users ADD COLUMN display_name text"}])",
+     .section = &kStepSection},
+    {.key = "backfill",
+     .kind = ValueKind::kSection,
+     .doc = "The work over every row, in batches.",
+     .example = R"json({"set": {"display_name": "upper(name)"}, "where": "display_name IS NULL"})json",
+     .section = &kBackfillSection},
+    {.key = "contract",
+     .kind = ValueKind::kSteps,
+     .doc = "Tightening or destructive schema steps, run by 'complete' and only when the backfill is proven done.",
+     .example = R"([{"sql": "ALTER TABLE users DROP COLUMN name"}])",
+     .section = &kStepSection},
+    {.key = "throttle",
+     .kind = ValueKind::kSection,
+     .doc = "Limits that the backfill keeps to; sensible ones apply without this section.",
+     .example = R"({"replica_lag": "1s", "lock_wait": "50ms"})",
+     .section = &kThrottleSection},
+    {.key = "windows",
+     .kind = ValueKind::kTexts,
+     .doc = "When the backfill may run; at any time without this key.",
+     .example = R"(["Mon-Fri 22:00-06:00 Europe/Berlin", "Sat-Sun"])"},
+    {.key = "sync",
+     .kind = ValueKind::kUnsupported,
+     .doc = "keep new rows right by a trigger that an 'sql:' step of 'expand' creates",
+     .example = ""},
+    {.key = "verify",
+     .kind = ValueKind::kUnsupported,
+     .doc = "run the check yourself before 'complete'",
+     .example = ""},
+}};
+constexpr Section kMigrationSection{"", kMigrationKeys};
+
+std::string json_text(std::string_view text) {
+  std::string quoted = "\"";
+  for (char const c : text) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  return quoted + "\"";
+}
+
+// A JSON object under construction. Its members are JSON texts, indented once they are put into another object.
+class JsonObject {
+ public:
+  JsonObject& add(std::string_view key, std::string value) {
+    members_.push_back(json_text(key) + ": " + std::move(value));
+    return *this;
+  }
+  JsonObject& add_text(std::string_view key, std::string_view text) { return add(key, json_text(text)); }
+  bool is_empty() const { return members_.empty(); }
+
+  std::string text() const {
+    std::string result = "{";
+    for (std::size_t index = 0; index < members_.size(); ++index) {
+      result += index == 0 ? "\n" : ",\n";
+      result += indented(members_[index]);
+    }
+    return result + "\n}";
+  }
+
+ private:
+  static std::string indented(std::string_view text) {
+    std::string result = "  ";
+    for (char const c : text) {
+      result += c;
+      if (c == '\n') result += "  ";
+    }
+    return result;
+  }
+
+  std::vector<std::string> members_;
+};
+
+std::string json_list(std::vector<std::string> const& items) {
+  std::string list = "[";
+  for (auto const& item : items) list += (list.size() > 1 ? ", " : "") + item;
+  return list + "]";
+}
+
+std::string json_words(std::span<std::string_view const> words) {
+  std::vector<std::string> quoted;
+  for (auto const word : words) quoted.push_back(json_text(word));
+  return json_list(quoted);
+}
+
+std::string required_object(std::string_view key) {
+  return R"({"required": [)" + json_text(key) + "]}";
+}
+
+std::string rule_schema(KeyRule const& rule);
+
+// The rules between keys: which are required, alternatives, which need or exclude each other.
+void add_key_relations(Section const& section, JsonObject& schema) {
+  std::vector<std::string> required;
+  JsonObject needs;
+  JsonObject excludes;
+  for (auto const& rule : section.keys) {
+    if (rule.is_required) required.push_back(json_text(rule.key));
+    if (!rule.needs.empty()) needs.add(rule.key, json_list({json_text(rule.needs)}));
+    if (!rule.excludes.empty()) excludes.add(rule.key, R"({"not": )" + required_object(rule.excludes) + "}");
+  }
+  if (!required.empty()) schema.add("required", json_list(required));
+  if (!section.one_of.empty()) {
+    std::vector<std::string> alternatives;
+    for (auto const key : section.one_of) alternatives.push_back(required_object(key));
+    schema.add("oneOf", json_list(alternatives));
+  }
+  if (!needs.is_empty()) schema.add("dependentRequired", needs.text());
+  if (!excludes.is_empty()) schema.add("dependentSchemas", excludes.text());
+}
+
+void add_section(Section const& section, JsonObject& schema) {
+  schema.add_text("type", "object");
+  JsonObject properties;
+  for (auto const& rule : section.keys) {
+    if (rule.kind != ValueKind::kUnsupported) properties.add(rule.key, rule_schema(rule));
+  }
+  schema.add("properties", properties.text());
+  add_key_relations(section, schema);
+  schema.add("additionalProperties", "false");
+}
+
+std::string section_schema(Section const& section) {
+  JsonObject schema;
+  add_section(section, schema);
+  return schema.text();
+}
+
+void add_text_type(JsonObject& schema, std::string_view pattern) {
+  schema.add_text("type", "string").add_text("pattern", pattern);
+}
+
+// YAML reads an expression such as 1 or true as a number or a truth value; both are SQL here.
+constexpr std::string_view kScalarTypes = R"(["string", "number", "boolean", "null"])";
+
+void add_value(KeyRule const& rule, JsonObject& schema) {
+  switch (rule.kind) {
+    case ValueKind::kMigrationName:
+      return add_text_type(schema, "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$");
+    case ValueKind::kIdentifier:
+      schema.add_text("type", "string").add("minLength", "1").add("maxLength", "63");
+      return;
+    case ValueKind::kTable:
+      schema.add("oneOf", json_list({R"({"type": "string", "minLength": 1})", section_schema(*rule.section)}));
+      return;
+    case ValueKind::kExpression:
+      schema.add("type", R"(["string", "number", "boolean"])");
+      return;
+    case ValueKind::kExpressions:
+      schema.add_text("type", "object").add("minProperties", "1");
+      schema.add("additionalProperties", R"({"type": )" + std::string{kScalarTypes} + "}");
+      return;
+    case ValueKind::kStatement:
+      schema.add_text("type", "string").add("minLength", "1");
+      return;
+    case ValueKind::kBatchStatement:
+      return add_text_type(schema, R"(\{batch(:[^}]+)?\})");
+    case ValueKind::kTrue:
+      schema.add("const", "true");
+      return;
+    case ValueKind::kCount:
+      schema.add_text("type", "integer");
+      schema.add("minimum", std::to_string(rule.min)).add("maximum", std::to_string(rule.max));
+      return;
+    case ValueKind::kDuration:
+      return add_text_type(schema, R"(^[0-9]+(\.[0-9]+)?(ms|s|m|h)$)");
+    case ValueKind::kWord:
+      schema.add("enum", json_words(rule.words));
+      return;
+    case ValueKind::kWordOrSection:
+      schema.add("oneOf", json_list({R"({"enum": )" + json_words(rule.words) + "}", section_schema(*rule.section)}));
+      return;
+    case ValueKind::kSection:
+      return add_section(*rule.section, schema);
+    case ValueKind::kSteps:
+      schema.add_text("type", "array").add("items", section_schema(*rule.section));
+      return;
+    case ValueKind::kTexts:
+      schema.add_text("type", "array").add("items", R"({"type": "string", "minLength": 1})").add("minItems", "1");
+      return;
+    case ValueKind::kUnsupported:
+      return;
+  }
+}
+
+bool is_json_example(ValueKind kind) {
+  return kind == ValueKind::kExpressions || kind == ValueKind::kSection || kind == ValueKind::kSteps ||
+         kind == ValueKind::kTexts || kind == ValueKind::kWordOrSection || kind == ValueKind::kCount ||
+         kind == ValueKind::kTrue;
+}
+
+std::string rule_doc(KeyRule const& rule) {
+  if (rule.kind != ValueKind::kDuration) return std::string{rule.doc};
+  return std::string{rule.doc} + " From " + format_duration(std::chrono::milliseconds{rule.min}) + " to " +
+         format_duration(std::chrono::milliseconds{rule.max}) + ".";
+}
+
+std::string rule_schema(KeyRule const& rule) {
+  JsonObject schema;
+  schema.add_text("description", rule_doc(rule));
+  add_value(rule, schema);
+  schema.add("examples", json_list({is_json_example(rule.kind) ? std::string{rule.example} : json_text(rule.example)}));
+  return schema.text();
+}
+
+}  // namespace
+
+Section const& migration_section() {
+  return kMigrationSection;
+}
+
+std::string migration_json_schema() {
+  JsonObject schema;
+  schema.add_text("$schema", "https://json-schema.org/draft/2020-12/schema");
+  schema.add_text("title", "pgbackfill migration");
+  add_section(kMigrationSection, schema);
+  return schema.text() + "\n";
+}
+
+}  // namespace pgbackfill::planner
