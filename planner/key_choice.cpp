@@ -31,16 +31,11 @@ std::string refusal_text(LeafFacts const& leaf, std::string const& why) {
          " (...) over columns that are NOT NULL";
 }
 
-std::vector<std::string> names_of(std::vector<ColumnFacts> const& columns) {
-  std::vector<std::string> names;
-  for (auto const& column : columns) names.push_back(column.name);
-  return names;
-}
-
 std::string missing_column(std::string const& column, LeafFacts const& leaf) {
-  std::string text = "table " + quote_qualified(leaf.schema, leaf.name) + " has no column '" + column + "'";
-  std::string const near = nearest_word(column, names_of(leaf.columns));
-  return near.empty() ? text : text + " (did you mean '" + near + "'?)";
+  std::vector<std::string_view> names;
+  for (auto const& known : leaf.columns) names.emplace_back(known.name);
+  return "table " + quote_qualified(leaf.schema, leaf.name) + " has no column '" + column + "'" +
+         did_you_mean(column, names);
 }
 
 }  // namespace

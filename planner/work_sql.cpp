@@ -290,27 +290,47 @@ std::string remaining_sql(WorkTarget const& target, Interval const& interval) {
   return "SELECT count(*) FROM " + from_clause(target) + " WHERE " + condition_of(target, interval) + and_where(target);
 }
 
-std::string sample_bounds_sql(WorkTarget const& target, double percent, std::int64_t wanted) {
+std::string sample_bounds_sql(WorkTarget const& target, double percent, std::int64_t wanted, KeyValue const& upper) {
   std::string const texts = key_texts(target.key, target.alias);
   return "SELECT " + key_list(target.key, target.alias) +
          " FROM (SELECT *, row_number() OVER () AS pgbackfill_place, "
          "count(*) OVER () AS pgbackfill_all FROM (SELECT " +
-         texts + " FROM " + from_clause(target) + " TABLESAMPLE SYSTEM (" + std::to_string(percent) + ") ORDER BY " +
+         texts + " FROM " + from_clause(target) + " TABLESAMPLE SYSTEM (" + std::to_string(percent) + ") WHERE " +
+         interval_condition(target.key, {std::nullopt, upper}, target.alias) + " ORDER BY " +
          key_order(target.key, target.alias) + ") AS " + target.alias + ") AS " + target.alias +
          " WHERE pgbackfill_place % greatest(pgbackfill_all / " + std::to_string(wanted) + ", 1) = 0";
 }
 
-std::string statistics_bounds_sql(WorkTarget const& target, LeafFacts const& leaf) {
+std::string statistics_bounds_sql(WorkTarget const& target, LeafFacts const& leaf, KeyValue const& upper) {
   auto const& column = target.key.columns.front();
+  std::string const collate = column.order_collation.empty() ? "" : " COLLATE " + column.order_collation;
   std::string const values = "SELECT unnest(histogram_bounds::text::" + column.type +
                              "[]) AS bound FROM facts UNION SELECT unnest(most_common_vals::text::" + column.type +
                              "[]) FROM facts";
   return "WITH facts AS (SELECT histogram_bounds, most_common_vals FROM pg_catalog.pg_stats WHERE schemaname = " +
          quote_literal(leaf.schema) + " AND tablename = " + quote_literal(leaf.name) +
          " AND attname = " + quote_literal(column.name) + " AND NOT inherited) SELECT bound::text FROM (" + values +
-         ") bounds WHERE bound IS NOT NULL ORDER BY " + "bounds.bound" +
-         (column.order_collation.empty() ? "" : " COLLATE " + column.order_collation) +
-         (column.descending ? " DESC" : "");
+         ") bounds WHERE bound" + collate + (column.descending ? " > " : " < ") + quote_literal(upper.front()) +
+         "::" + column.type + " ORDER BY bounds.bound" + collate + (column.descending ? " DESC" : "");
+}
+
+std::string holders_sql(WorkTarget const& target, std::vector<KeyValue> const& keys) {
+  std::vector<std::string> rows;
+  for (auto const& key : keys) {
+    std::vector<std::string> values;
+    for (std::size_t index = 0; index < key.size(); ++index) {
+      values.push_back(quote_literal(key[index]) + "::" + target.key.columns[index].type);
+    }
+    rows.push_back('(' + join(values, ", ") + ')');
+  }
+  // xmax is a transaction, or a multixact when several hold the row.
+  return "WITH held AS (SELECT " + target.alias + ".xmax AS holder FROM " + from_clause(target) + " WHERE " +
+         key_row(target.key, target.alias) + " IN (" + join(rows, ", ") + ") AND " + target.alias +
+         ".xmax <> '0'::xid) SELECT count(*), a.pid, a.application_name, a.usename, extract(epoch FROM "
+         "clock_timestamp() - a.xact_start)::bigint, a.state || ': ' || left(a.query, 80) FROM held JOIN "
+         "pg_catalog.pg_locks l ON l.locktype = 'transactionid' AND l.granted AND l.mode = 'ExclusiveLock' AND "
+         "l.transactionid = held.holder JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid GROUP BY 2, 3, 4, 5, 6 "
+         "ORDER BY 1 DESC LIMIT 5";
 }
 
 std::string probe_sql(WorkTarget const& target) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "planner/key.h"
 #include "planner/migration.h"
@@ -58,11 +59,15 @@ std::string last_key_sql(WorkTarget const& target);
 // Counts rows of the interval that still satisfy `where`.
 std::string remaining_sql(WorkTarget const& target, Interval const& interval);
 
-// Keys of a block sample, sorted, thinned by the server to about `wanted` bounds.
-std::string sample_bounds_sql(WorkTarget const& target, double percent, std::int64_t wanted);
+// Keys up to `upper` of a block sample, sorted, thinned by the server to about `wanted` bounds.
+std::string sample_bounds_sql(WorkTarget const& target, double percent, std::int64_t wanted, KeyValue const& upper);
 
-// The histogram and most common values of the first key column, sorted in key order.
-std::string statistics_bounds_sql(WorkTarget const& target, LeafFacts const& leaf);
+// The histogram and most common values of the first key column, sorted in key order; only those before `upper`, for
+// statistics outlive the rows that they were made from.
+std::string statistics_bounds_sql(WorkTarget const& target, LeafFacts const& leaf, KeyValue const& upper);
+
+// Who holds these rows: rows held, pid, application, user, seconds since their transaction began, what they do.
+std::string holders_sql(WorkTarget const& target, std::vector<KeyValue> const& keys);
 
 // Whether the SQL of the file parses against the catalog: to be prepared, never run.
 std::string probe_sql(WorkTarget const& target);

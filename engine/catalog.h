@@ -1,0 +1,33 @@
+// Reads the catalog into planner facts. Only ever reads; every query is bounded by the caller's timeouts.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/pg_connection.h"
+#include "planner/migration.h"
+#include "planner/table_facts.h"
+#include "planner/work_sql.h"
+
+namespace pgbackfill::engine {
+
+// Nothing when there is no such table. A partitioned table comes with all its leaves.
+asio::awaitable<Result<std::optional<planner::TableFacts>>> read_table_facts(PgConnection& connection,
+                                                                             planner::TableName name);
+
+// Bounds before `upper` that cut a leaf into ranges: from statistics where they say enough, else from a block sample.
+asio::awaitable<Result<std::vector<planner::KeyValue>>> read_bounds(PgConnection& connection,
+                                                                    planner::WorkTarget const& target,
+                                                                    planner::LeafFacts const& leaf,
+                                                                    planner::Bound upper);
+
+// The last key of a leaf, or the last block when paging by block; absent when it has no rows.
+asio::awaitable<Result<planner::Bound>> read_last_key(PgConnection& connection, planner::WorkTarget const& target);
+
+// Similar table names, for "did you mean".
+asio::awaitable<Result<std::vector<std::string>>> list_tables(PgConnection& connection);
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,112 @@
+// The one seam between the engine's loops and the world: a database that holds a job, and a clock.
+//
+// Two implementations: PostgreSQL (pg_database.h), and a seeded simulation with a virtual clock in the tests. Calls
+// are coroutines on the engine's thread; failures are values. Nothing here retries or decides.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/result.h"
+#include "planner/batch.h"
+#include "planner/migration.h"
+
+namespace pgbackfill::engine {
+
+namespace asio = boost::asio;
+
+enum class JobStatus { kRunning, kPaused, kCancelled, kFailed, kComplete };
+
+// What a worker has to know of a leaf besides its SQL.
+struct LeafPlan {
+  std::string relation;  // quoted, for messages
+  planner::Key key;
+  std::int64_t rows_estimated = 0;
+  double rows_per_block = 1;
+  std::int64_t bytes_per_row = 0;
+};
+
+struct Job {
+  std::int64_t id = 0;
+  std::string name;
+  std::string table;  // quoted, for messages
+  planner::Backfill backfill;
+  std::vector<LeafPlan> leaves;  // by leaf number
+};
+
+// The job as the database has it: what everybody asked of it, and how far it is.
+struct Control {
+  JobStatus status = JobStatus::kRunning;
+  std::string reason;  // why it is paused, cancelled or failed, and who said so
+  int pass = 0;
+  int workers = 1;
+  std::chrono::milliseconds batch_target{100};
+  std::optional<std::int64_t> max_rows_per_second;
+  std::int64_t rows_estimated = 0;
+  std::int64_t rows_done = 0;
+  std::int64_t rows_changed = 0;
+  std::int64_t batches = 0;
+  std::int64_t ranges_open = 0;
+  std::int64_t ranges_total = 0;
+  std::int64_t ranges_held_elsewhere = 0;
+  std::int64_t deferred = 0;
+  std::int64_t quarantined = 0;
+};
+
+enum class Advance {
+  kNextPass,   // there are new ranges
+  kOpenRanges,  // somebody still works on this pass
+  kDeferred,   // only rows that somebody holds are left
+  kComplete,
+};
+
+struct Visit {
+  std::int64_t rows_changed = 0;
+  std::int64_t settled = 0;  // keys that need no further visit
+  std::int64_t left = 0;     // keys still waiting
+};
+
+// One connection's worth of calls. Not to be used by two coroutines at once, except interrupt().
+class Session {
+ public:
+  virtual ~Session() = default;
+
+  // A range of the job's current pass that nobody holds, or whose lease has run out; nothing when there is none.
+  virtual asio::awaitable<Result<std::optional<planner::Lease>>> claim() = 0;
+  // The far part of the largest range that somebody works on; nothing when none is worth splitting.
+  virtual asio::awaitable<Result<std::optional<planner::Lease>>> split() = 0;
+  virtual asio::awaitable<Result<planner::Page>> look_ahead(planner::Lease lease, std::int64_t rows,
+                                                            std::chrono::milliseconds timeout) = 0;
+  virtual asio::awaitable<Result<planner::BatchDone>> run_batch(planner::BatchRequest request) = 0;
+  // The range as it is now, if it is still ours and not done.
+  virtual asio::awaitable<Result<std::optional<planner::Lease>>> reread(planner::Lease lease) = 0;
+  virtual asio::awaitable<Result<Done>> release(planner::Lease lease) = 0;
+  virtual asio::awaitable<Result<Visit>> visit_deferred(std::int64_t rows) = 0;
+  virtual asio::awaitable<Result<Advance>> advance() = 0;
+  virtual asio::awaitable<Result<Control>> read_control() = 0;
+  // Who holds the deferred rows, as sentences for people.
+  virtual asio::awaitable<Result<std::vector<std::string>>> blockers() = 0;
+  virtual asio::awaitable<Result<Done>> mark_failed(std::string reason) = 0;
+  virtual asio::awaitable<Result<Done>> reconnect() = 0;
+  virtual bool is_connected() const = 0;
+  // Cancels what runs on the server, if anything.
+  virtual void interrupt() = 0;
+};
+
+class Database {
+ public:
+  virtual ~Database() = default;
+  // `worker` numbers the sessions of this process from 0; a session without a connection connects on reconnect().
+  virtual std::unique_ptr<Session> make_session(int worker) = 0;
+  virtual asio::awaitable<void> sleep(std::chrono::milliseconds duration) = 0;
+  virtual std::chrono::steady_clock::time_point now() const = 0;
+  // Uniform in [0, 1): for jitter.
+  virtual double random() = 0;
+};
+
+}  // namespace pgbackfill::engine

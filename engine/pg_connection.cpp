@@ -1,0 +1,353 @@
+#include "engine/pg_connection.h"
+
+#include <libpq-fe.h>
+
+#include <algorithm>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <utility>
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr char kNoSqlstate[] = "08006";
+// How long the answer to a cancel may take before the link is given up.
+constexpr auto kCancelPatience = 5s;
+
+struct ResultDeleter {
+  void operator()(PGresult* result) const { PQclear(result); }
+};
+using PgResultPtr = std::unique_ptr<PGresult, ResultDeleter>;
+
+struct ConninfoDeleter {
+  void operator()(PQconninfoOption* options) const { PQconninfoFree(options); }
+};
+using ConninfoPtr = std::unique_ptr<PQconninfoOption, ConninfoDeleter>;
+
+// Runs `job` on the pool and resumes the coroutine on its own executor afterwards. `job` lives in the caller's frame.
+asio::awaitable<void> run_blocking(asio::thread_pool& pool, std::function<void()>& job) {
+  auto const initiate = [&pool, &job](auto handler) {
+    auto own = asio::get_associated_executor(handler);
+    // Keeps the io_context from running dry while the pool works.
+    auto work = asio::make_work_guard(own);
+    asio::post(pool, [&job, own, work, handler = std::move(handler)]() mutable {
+      job();
+      asio::post(own, std::move(handler));
+    });
+  };
+  co_await asio::async_initiate<asio::use_awaitable_t<> const, void()>(initiate, asio::use_awaitable);
+}
+
+std::string trimmed(char const* text) {
+  std::string result = text == nullptr ? "" : text;
+  while (!result.empty() && (result.back() == '\n' || result.back() == ' ')) result.pop_back();
+  return result;
+}
+
+Failure failure_of(PGresult const* result, std::chrono::milliseconds elapsed, Deadlines deadlines) {
+  char const* sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  Failure failure;
+  failure.sqlstate = sqlstate == nullptr ? kNoSqlstate : sqlstate;
+  failure.message = trimmed(PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
+  if (failure.message.empty()) failure.message = trimmed(PQresultErrorMessage(result));
+  std::string const detail = trimmed(PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL));
+  std::string const hint = trimmed(PQresultErrorField(result, PG_DIAG_MESSAGE_HINT));
+  if (!detail.empty()) failure.message += "; " + detail;
+  if (!hint.empty()) failure.message += " (" + hint + ")";
+  failure.elapsed = elapsed;
+  failure.trouble = planner::classify(failure.sqlstate, elapsed, deadlines.statement);
+  return failure;
+}
+
+Rows rows_of(PGresult const* result) {
+  Rows rows;
+  int const count = PQntuples(result);
+  int const width = PQnfields(result);
+  rows.rows.reserve(static_cast<std::size_t>(count));
+  for (int row = 0; row < count; ++row) {
+    auto& fields = rows.rows.emplace_back();
+    for (int column = 0; column < width; ++column) {
+      if (PQgetisnull(result, row, column) != 0) {
+        fields.emplace_back(std::nullopt);
+      } else {
+        fields.emplace_back(
+            std::string(PQgetvalue(result, row, column), static_cast<std::size_t>(PQgetlength(result, row, column))));
+      }
+    }
+  }
+  char const* affected = PQcmdTuples(const_cast<PGresult*>(result));
+  rows.affected = *affected == '\0' ? 0 : std::atoll(affected);
+  return rows;
+}
+
+pg_conn* connect_blocking(ConnectTarget const& target) {
+  // What stands before dbname yields to the user's own conninfo, what stands after it does not. A dead peer is noticed
+  // within half a minute; a standby is never taken for the primary.
+  char const* const keywords[] = {
+      "connect_timeout",      "keepalives_idle", "keepalives_interval",       "keepalives_count", "tcp_user_timeout",
+      "target_session_attrs", "dbname",          "fallback_application_name", "client_encoding",  nullptr};
+  char const* const values[] = {
+      "10",   "10",   "5", "4", "30000", "read-write", target.conninfo.c_str(), target.application_name.c_str(),
+      "UTF8", nullptr};
+  return PQconnectdbParams(keywords, values, 1);
+}
+
+Failure connect_failure(pg_conn* connection) {
+  Failure failure;
+  failure.sqlstate = "08001";
+  failure.message = connection == nullptr ? "out of memory" : trimmed(PQerrorMessage(connection));
+  // libpq gives no SQLSTATE for a refused start-up; the text is the only sign of "too many clients".
+  bool const crowded = failure.message.find("too many") != std::string::npos ||
+                       failure.message.find("remaining connection slots") != std::string::npos;
+  if (crowded) failure.sqlstate = "53300";
+  failure.trouble = crowded ? planner::Trouble::kResources : planner::Trouble::kConnection;
+  return failure;
+}
+
+void ignore_notice(void* /*unused*/, char const* /*message*/) {}
+
+}  // namespace
+
+std::optional<std::string> check_conninfo(std::string const& conninfo) {
+  char* error = nullptr;
+  ConninfoPtr const options(PQconninfoParse(conninfo.c_str(), &error));
+  // libpq's text repeats parts of the string, which may be the password.
+  PQfreemem(error);
+  if (options) return std::nullopt;
+  return "the connection string cannot be parsed; write \"host=... port=... dbname=... user=...\" or "
+         "postgresql://user@host:port/dbname";
+}
+
+std::string describe_target(std::string const& conninfo) {
+  ConninfoPtr const parsed(PQconninfoParse(conninfo.c_str(), nullptr));
+  ConninfoPtr const defaults(PQconndefaults());
+  std::string text;
+  for (char const* keyword : {"host", "port", "dbname", "user"}) {
+    std::string value;
+    for (auto const* options : {defaults.get(), parsed.get()}) {
+      for (auto const* option = options; option != nullptr && option->keyword != nullptr; ++option) {
+        if (std::strcmp(option->keyword, keyword) == 0 && option->val != nullptr) value = option->val;
+      }
+    }
+    if (!value.empty()) text += (text.empty() ? "" : " ") + std::string(keyword) + "=" + value;
+  }
+  return text.empty() ? "the local server" : text;
+}
+
+asio::awaitable<Result<std::shared_ptr<PgConnection>>> PgConnection::open(ConnectTarget target,
+                                                                          asio::thread_pool& blocking) {
+  auto executor = co_await asio::this_coro::executor;
+  pg_conn* connection = nullptr;
+  std::function<void()> job = [&] { connection = connect_blocking(target); };
+  co_await run_blocking(blocking, job);
+  if (connection == nullptr || PQstatus(connection) != CONNECTION_OK) {
+    Failure const failure = connect_failure(connection);
+    PQfinish(connection);
+    co_return failure;
+  }
+  PQsetNoticeProcessor(connection, &ignore_notice, nullptr);
+  if (PQsetnonblocking(connection, 1) != 0 || PQenterPipelineMode(connection) != 1) {
+    Failure const failure = connect_failure(connection);
+    PQfinish(connection);
+    co_return failure;
+  }
+  co_return std::shared_ptr<PgConnection>(new PgConnection(executor, blocking, connection));
+}
+
+PgConnection::PgConnection(asio::any_io_executor executor, asio::thread_pool& blocking, pg_conn* connection)
+    : executor_(executor),
+      blocking_(blocking),
+      connection_(connection),
+      socket_(executor, PQsocket(connection)),
+      deadline_(executor) {}
+
+PgConnection::~PgConnection() {
+  // libpq closes its socket itself: Asio must have let go of the number before it can be used again.
+  socket_.release();
+  PQfinish(connection_);
+}
+
+bool PgConnection::is_usable() const {
+  return socket_.is_open() && PQstatus(connection_) == CONNECTION_OK;
+}
+
+int PgConnection::server_version() const {
+  return PQserverVersion(connection_);
+}
+
+int PgConnection::backend_pid() const {
+  return PQbackendPID(connection_);
+}
+
+Failure PgConnection::link_lost() const {
+  Failure failure;
+  failure.trouble = planner::Trouble::kConnection;
+  failure.sqlstate = kNoSqlstate;
+  failure.message = trimmed(PQerrorMessage(connection_));
+  if (failure.message.empty()) failure.message = "the connection was lost";
+  return failure;
+}
+
+asio::awaitable<Result<std::vector<Rows>>> PgConnection::pipeline(std::vector<std::string> statements,
+                                                                  Deadlines deadlines) {
+  if (!is_usable()) co_return link_lost();
+  bool sent = true;
+  for (auto const& statement : statements) {
+    sent = sent && PQsendQueryParams(connection_, statement.c_str(), 0, nullptr, nullptr, nullptr, nullptr, 0) == 1;
+  }
+  if (!sent || PQpipelineSync(connection_) != 1) co_return link_lost();
+  auto results = co_await exchange(statements.size(), true, deadlines);
+  co_return results;
+}
+
+asio::awaitable<Result<Rows>> PgConnection::query(std::string statement, Deadlines deadlines) {
+  std::vector<std::string> statements;
+  statements.push_back(std::move(statement));
+  auto results = co_await pipeline(std::move(statements), deadlines);
+  if (!results) co_return results.error();
+  co_return std::move(results->front());
+}
+
+asio::awaitable<Result<Done>> PgConnection::prepare_only(std::string statement, Deadlines deadlines) {
+  if (!is_usable()) co_return link_lost();
+  bool const sent = PQsendPrepare(connection_, "", statement.c_str(), 0, nullptr) == 1;
+  if (!sent || PQpipelineSync(connection_) != 1) co_return link_lost();
+  auto results = co_await exchange(1, true, deadlines);
+  if (!results) co_return results.error();
+  co_return Done();
+}
+
+asio::awaitable<Result<Done>> PgConnection::script(std::string text, Deadlines deadlines) {
+  if (!is_usable()) co_return link_lost();
+  if (PQexitPipelineMode(connection_) != 1 || PQsendQuery(connection_, text.c_str()) != 1) co_return link_lost();
+  auto results = co_await exchange(1, false, deadlines);
+  if (is_usable()) PQenterPipelineMode(connection_);
+  if (!results) co_return results.error();
+  co_return Done();
+}
+
+// Reads until the Sync comes back (pipeline), or until libpq has no more results (simple protocol).
+asio::awaitable<Result<std::vector<Rows>>> PgConnection::exchange(std::size_t statements, bool has_sync,
+                                                                  Deadlines deadlines) {
+  auto const keep_alive = shared_from_this();
+  auto const started = std::chrono::steady_clock::now();
+  cancel_sent_ = false;
+  arm(deadlines.client, ++exchange_);
+  std::vector<Rows> results;
+  results.reserve(statements);
+  std::optional<Failure> failure;
+  bool finished = false;
+  bool alive = co_await flush();
+  while (alive && !finished) {
+    alive = co_await wait_until_ready();
+    if (!alive) break;
+    PgResultPtr const result(PQgetResult(connection_));
+    // In a pipeline NULL only ends one statement's results.
+    if (!result) {
+      finished = !has_sync;
+      if (has_sync && PQstatus(connection_) == CONNECTION_BAD) alive = false;
+      continue;
+    }
+    switch (PQresultStatus(result.get())) {
+      case PGRES_PIPELINE_SYNC:
+        finished = true;
+        break;
+      case PGRES_PIPELINE_ABORTED:
+        break;
+      case PGRES_TUPLES_OK:
+      case PGRES_COMMAND_OK:
+      case PGRES_EMPTY_QUERY:
+        results.push_back(rows_of(result.get()));
+        break;
+      default: {
+        auto const elapsed =
+            std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started);
+        if (!failure) failure = failure_of(result.get(), elapsed, deadlines);
+      }
+    }
+    // A dying server may never send the Sync.
+    if (!finished && PQstatus(connection_) == CONNECTION_BAD) alive = false;
+  }
+  ++exchange_;
+  deadline_.cancel();
+  co_await settle_cancel();
+  if (!alive) {
+    socket_.release();
+    if (!failure || failure->trouble != planner::Trouble::kConnection) failure = link_lost();
+  }
+  if (failure) co_return *failure;
+  co_return results;
+}
+
+// libpq documents the deadlock otherwise: while there is something to send, reading must go on as well.
+asio::awaitable<bool> PgConnection::flush() {
+  while (true) {
+    int const left = PQflush(connection_);
+    if (left == 0) co_return true;
+    if (left < 0) co_return false;
+    boost::system::error_code error;
+    co_await socket_.async_wait(asio::posix::stream_descriptor::wait_write,
+                                asio::redirect_error(asio::use_awaitable, error));
+    if (error) co_return false;
+    if (PQconsumeInput(connection_) != 1) co_return false;
+  }
+}
+
+asio::awaitable<bool> PgConnection::wait_until_ready() {
+  while (PQisBusy(connection_) != 0) {
+    boost::system::error_code error;
+    co_await socket_.async_wait(asio::posix::stream_descriptor::wait_read,
+                                asio::redirect_error(asio::use_awaitable, error));
+    if (error) co_return false;
+    if (PQconsumeInput(connection_) != 1) co_return PQisBusy(connection_) == 0;
+  }
+  co_return true;
+}
+
+void PgConnection::arm(std::chrono::milliseconds after, std::uint64_t exchange) {
+  deadline_.expires_after(after);
+  deadline_.async_wait([weak = weak_from_this(), exchange](boost::system::error_code error) {
+    auto const self = weak.lock();
+    if (error || !self || self->exchange_ != exchange) return;
+    if (self->cancel_sent_) {
+      self->socket_.cancel();
+      return;
+    }
+    self->cancel_sent_ = true;
+    self->cancel_on_server();
+    self->arm(kCancelPatience, exchange);
+  });
+}
+
+void PgConnection::cancel_on_server() {
+  PGcancel* const cancel = PQgetCancel(connection_);
+  if (cancel == nullptr) return;
+  ++cancels_in_flight_;
+  asio::post(blocking_, [self = shared_from_this(), cancel]() mutable {
+    char error[256];
+    PQcancel(cancel, error, sizeof error);
+    PQfreeCancel(cancel);
+    // The last reference may be this one: it has to go on the connection's own thread.
+    auto executor = self->executor_;
+    asio::post(executor, [self = std::move(self)] { --self->cancels_in_flight_; });
+  });
+}
+
+// A cancel that is still on its way would hit the next statement.
+asio::awaitable<void> PgConnection::settle_cancel() {
+  while (cancels_in_flight_ > 0) {
+    asio::steady_timer pause(executor_, 2ms);
+    co_await pause.async_wait(asio::use_awaitable);
+  }
+}
+
+}  // namespace pgbackfill::engine

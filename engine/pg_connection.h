@@ -1,0 +1,102 @@
+// One connection to PostgreSQL: statements go down a pipeline with one Sync, results come back as text.
+//
+// The only place that knows libpq. Runs on one io_context thread; what libpq can do only by blocking (connecting,
+// which resolves names, and cancelling) is done on a small pool beside it. Never retries, never decides: failures come
+// back as values, classified by SQLSTATE. Passwords never reach a message.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/result.h"
+
+struct pg_conn;
+struct pg_cancel;
+
+namespace pgbackfill::engine {
+
+namespace asio = boost::asio;
+
+// Connecting threads at once; each is a blocking PQconnectdb.
+inline constexpr int kBlockingThreads = 4;
+
+struct Rows {
+  std::vector<std::vector<std::optional<std::string>>> rows;
+  std::int64_t affected = 0;
+
+  // The text of a field that the statement cannot leave NULL.
+  std::string const& at(std::size_t row, std::size_t column) const { return rows.at(row).at(column).value(); }
+};
+
+struct Deadlines {
+  std::chrono::milliseconds statement{30'000};  // what statement_timeout is set to on the server: tells 57014 apart
+  // After this the client cancels on the server itself; and drops the link if even that is not answered.
+  std::chrono::milliseconds client{60'000};
+};
+
+// Where to connect: a conninfo string or URI as given by the user; empty means libpq's environment.
+struct ConnectTarget {
+  std::string conninfo;
+  std::string application_name = "pgbackfill";
+};
+
+// Nothing when the text can be parsed; else what is wrong with it, without its content.
+std::optional<std::string> check_conninfo(std::string const& conninfo);
+
+// host, port, database and user for people; without password.
+std::string describe_target(std::string const& conninfo);
+
+class PgConnection : public std::enable_shared_from_this<PgConnection> {
+ public:
+  static asio::awaitable<Result<std::shared_ptr<PgConnection>>> open(ConnectTarget target, asio::thread_pool& blocking);
+
+  ~PgConnection();
+  PgConnection(PgConnection const&) = delete;
+  PgConnection& operator=(PgConnection const&) = delete;
+
+  // All statements in one implicit transaction: one Sync, one round trip; all results, or the first failure, in which
+  // case nothing was done, unless the failure is of the connection: then the outcome is unknown.
+  asio::awaitable<Result<std::vector<Rows>>> pipeline(std::vector<std::string> statements, Deadlines deadlines);
+  asio::awaitable<Result<Rows>> query(std::string statement, Deadlines deadlines);
+  // Asks the server to parse without running.
+  asio::awaitable<Result<Done>> prepare_only(std::string statement, Deadlines deadlines);
+  // A script of any number of statements by the simple protocol, in one transaction unless it says otherwise.
+  asio::awaitable<Result<Done>> script(std::string text, Deadlines deadlines);
+
+  // Cancels what runs on the server, from any coroutine of this thread; the statement then fails with 57014.
+  void cancel_on_server();
+
+  bool is_usable() const;
+  int server_version() const;
+  int backend_pid() const;
+
+ private:
+  PgConnection(asio::any_io_executor executor, asio::thread_pool& blocking, pg_conn* connection);
+
+  asio::awaitable<Result<std::vector<Rows>>> exchange(std::size_t statements, bool has_sync, Deadlines deadlines);
+  asio::awaitable<bool> flush();
+  asio::awaitable<bool> wait_until_ready();
+  asio::awaitable<void> settle_cancel();
+  void arm(std::chrono::milliseconds after, std::uint64_t exchange);
+  Failure link_lost() const;
+
+  asio::any_io_executor executor_;
+  asio::thread_pool& blocking_;
+  pg_conn* connection_;
+  asio::posix::stream_descriptor socket_;
+  asio::steady_timer deadline_;
+  std::uint64_t exchange_ = 0;  // counts exchanges, so that a late timer finds its exchange gone
+  bool cancel_sent_ = false;
+  int cancels_in_flight_ = 0;
+};
+
+}  // namespace pgbackfill::engine

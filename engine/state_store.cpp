@@ -1,0 +1,751 @@
+#include "engine/state_store.h"
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+
+#include "planner/sql_text.h"
+
+namespace pgbackfill::engine {
+
+using planner::Bound;
+using planner::quote_literal;
+
+std::string lease_name(Owner const& owner, int worker) {
+  return fmt::format("{}/{}", owner.id, worker);
+}
+
+namespace state {
+
+namespace {
+
+// Version 1. `cursor` is the last key that is done; `hi` the last key of the range; NULL is no bound on that side.
+constexpr char kVersion1[] = R"sql(
+CREATE SCHEMA IF NOT EXISTS pgbackfill;
+COMMENT ON SCHEMA pgbackfill IS 'State of pgbackfill: jobs, ranges, events. Safe to read at any time.';
+
+CREATE TABLE pgbackfill.meta (
+  version int NOT NULL,
+  changed_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE pgbackfill.jobs (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name text NOT NULL UNIQUE,
+  definition text NOT NULL,
+  table_schema text NOT NULL,
+  table_name text NOT NULL,
+  status text NOT NULL DEFAULT 'running'
+    CHECK (status IN ('running', 'paused', 'cancelled', 'failed', 'complete')),
+  status_reason text NOT NULL DEFAULT '',
+  pass int NOT NULL DEFAULT 0,
+  sweeps boolean NOT NULL,
+  workers int NOT NULL CHECK (workers >= 0),
+  batch_target_ms bigint NOT NULL CHECK (batch_target_ms > 0),
+  max_rows_per_second bigint CHECK (max_rows_per_second > 0),
+  rows_estimated bigint NOT NULL,
+  rows_changed_on_visits bigint NOT NULL DEFAULT 0,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  completed_at timestamptz
+);
+COMMENT ON COLUMN pgbackfill.jobs.pass IS '0: the rows that were there at the start; later: rows that came meanwhile';
+
+CREATE TABLE pgbackfill.leaves (
+  job_id bigint NOT NULL REFERENCES pgbackfill.jobs ON DELETE CASCADE,
+  leaf int NOT NULL,
+  relation oid NOT NULL,
+  table_schema text NOT NULL,
+  table_name text NOT NULL,
+  key_index text NOT NULL,
+  key_columns text[] NOT NULL,
+  key_types text[] NOT NULL,
+  key_collations text[] NOT NULL,
+  key_order_collations text[] NOT NULL,
+  key_descending boolean[] NOT NULL,
+  key_nulls_first boolean[] NOT NULL,
+  rows_estimated bigint NOT NULL,
+  blocks bigint NOT NULL,
+  bytes bigint NOT NULL,
+  upper_key text[],
+  PRIMARY KEY (job_id, leaf),
+  UNIQUE (job_id, relation)
+);
+COMMENT ON COLUMN pgbackfill.leaves.key_columns IS 'empty: paged by physical blocks';
+
+CREATE TABLE pgbackfill.ranges (
+  job_id bigint NOT NULL REFERENCES pgbackfill.jobs ON DELETE CASCADE,
+  range_id bigint GENERATED ALWAYS AS IDENTITY,
+  leaf int NOT NULL,
+  pass int NOT NULL,
+  lo text[],
+  hi text[],
+  cursor text[],
+  done boolean NOT NULL DEFAULT false,
+  epoch bigint NOT NULL DEFAULT 0,
+  sequence bigint NOT NULL DEFAULT 0,
+  owner text,
+  host text,
+  machine text,
+  pid int,
+  lease_expires timestamptz,
+  rows_estimated bigint NOT NULL,
+  rows_done bigint NOT NULL DEFAULT 0,
+  rows_changed bigint NOT NULL DEFAULT 0,
+  rows_left bigint NOT NULL DEFAULT 0,
+  batches bigint NOT NULL DEFAULT 0,
+  updated_at timestamptz,
+  PRIMARY KEY (job_id, range_id)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE pgbackfill.ranges IS 'Keys in (lo, hi]; everything up to cursor is done and committed with it';
+
+CREATE TABLE pgbackfill.deferred (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  job_id bigint NOT NULL REFERENCES pgbackfill.jobs ON DELETE CASCADE,
+  leaf int NOT NULL,
+  key text[] NOT NULL,
+  since timestamptz NOT NULL DEFAULT clock_timestamp(),
+  visited_at timestamptz,
+  visits int NOT NULL DEFAULT 0,
+  UNIQUE (job_id, leaf, key)
+);
+COMMENT ON TABLE pgbackfill.deferred IS 'Rows that somebody held when their batch ran; visited again until done';
+
+CREATE TABLE pgbackfill.quarantine (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  job_id bigint NOT NULL REFERENCES pgbackfill.jobs ON DELETE CASCADE,
+  leaf int NOT NULL,
+  key text[] NOT NULL,
+  sqlstate text NOT NULL,
+  message text NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  UNIQUE (job_id, leaf, key)
+);
+COMMENT ON TABLE pgbackfill.quarantine IS 'Rows that fail by themselves, with their error';
+
+CREATE TABLE pgbackfill.steps (
+  migration text NOT NULL,
+  phase text NOT NULL CHECK (phase IN ('expand', 'contract')),
+  position int NOT NULL,
+  sql text NOT NULL,
+  done_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (migration, phase, position)
+);
+
+CREATE TABLE pgbackfill.events (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  job_id bigint,
+  migration text NOT NULL,
+  kind text NOT NULL,
+  detail text NOT NULL DEFAULT '',
+  db_user text NOT NULL DEFAULT session_user,
+  os_user text NOT NULL DEFAULT '',
+  host text NOT NULL DEFAULT '',
+  pid int
+);
+CREATE INDEX events_migration_idx ON pgbackfill.events (migration, id);
+COMMENT ON TABLE pgbackfill.events IS 'Who did what and when; only ever appended to';
+
+CREATE FUNCTION pgbackfill.fence(a_job bigint, a_range bigint, a_epoch bigint, a_sequence bigint, a_cursor text[],
+                                 a_hi text[], a_owner text) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog AS $fn$
+BEGIN
+  PERFORM 1 FROM pgbackfill.ranges r
+    WHERE r.job_id = a_job AND r.range_id = a_range AND r.epoch = a_epoch AND r.sequence = a_sequence
+      AND r.cursor IS NOT DISTINCT FROM a_cursor AND r.hi IS NOT DISTINCT FROM a_hi
+      AND r.owner = a_owner AND NOT r.done
+    FOR UPDATE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'BF001', MESSAGE = format('range %s has moved on or belongs to another worker', a_range);
+  END IF;
+END $fn$;
+
+CREATE FUNCTION pgbackfill.lock_pass(a_job bigint, a_pass int) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog AS $fn$
+BEGIN
+  PERFORM 1 FROM pgbackfill.jobs j WHERE j.id = a_job AND j.pass = a_pass AND j.status = 'running' FOR UPDATE;
+  IF NOT FOUND OR EXISTS (SELECT 1 FROM pgbackfill.ranges r WHERE r.job_id = a_job AND r.pass = a_pass AND NOT r.done)
+  THEN
+    RAISE EXCEPTION USING ERRCODE = 'BF001', MESSAGE = format('pass %s of the job has moved on', a_pass);
+  END IF;
+END $fn$;
+
+CREATE FUNCTION pgbackfill.unless_repeating(a_changed bigint, a_again boolean) RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog AS $fn$
+BEGIN
+  IF a_again THEN
+    RAISE EXCEPTION USING ERRCODE = 'BF002',
+      MESSAGE = 'a changed row still satisfies `where`: paging by blocks could change it twice',
+      HINT = 'Write a `where` that becomes false, or give the table a primary key.';
+  END IF;
+  RETURN a_changed;
+END $fn$;
+
+CREATE FUNCTION pgbackfill.within_budget(a_job bigint, a_added bigint, a_budget bigint) RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog AS $fn$
+DECLARE
+  so_far bigint;
+BEGIN
+  PERFORM 1 FROM pgbackfill.jobs j WHERE j.id = a_job FOR UPDATE;
+  SELECT count(*) INTO so_far FROM pgbackfill.quarantine q WHERE q.job_id = a_job;
+  IF so_far + a_added > a_budget THEN
+    RAISE EXCEPTION USING ERRCODE = 'BF003',
+      MESSAGE = format('%s rows failed, more than the %s that on_bad_row allows', so_far + a_added, a_budget),
+      HINT = 'See pgbackfill.quarantine; mend the rows or raise on_bad_row: {quarantine: N}, then run again.';
+  END IF;
+  RETURN a_added;
+END $fn$;
+
+INSERT INTO pgbackfill.meta (version) VALUES (1);
+)sql";
+
+std::string milliseconds_text(std::chrono::milliseconds duration) {
+  return std::to_string(duration.count());
+}
+
+std::string interval_text(std::chrono::milliseconds duration) {
+  return fmt::format("interval '{} milliseconds'", duration.count());
+}
+
+std::string bound_text(Bound const& bound) {
+  return bound ? planner::text_array(*bound) : "NULL::text[]";
+}
+
+std::string optional_number(std::optional<std::int64_t> number) {
+  return number ? std::to_string(*number) : "NULL";
+}
+
+std::string boolean_array(std::vector<bool> const& values) {
+  std::string text;
+  for (bool const value : values) text += std::string(text.empty() ? "" : ", ") + (value ? "true" : "false");
+  return "ARRAY[" + text + "]::boolean[]";
+}
+
+std::string lease_columns() {
+  return "range_id, leaf, pass, epoch, sequence, cursor, hi";
+}
+
+std::string event_values(std::string const& job, std::string const& migration, std::string const& kind,
+                         std::string const& detail, Owner const& owner) {
+  return fmt::format("{}, {}, {}, {}, {}, {}, {}", job, migration, quote_literal(kind), detail,
+                     quote_literal(owner.user), quote_literal(owner.host), owner.pid);
+}
+
+constexpr char kEventColumns[] = "(job_id, migration, kind, detail, os_user, host, pid)";
+
+// Appends the event of a change that another CTE, `changed (id, name)`, made.
+std::string event_of_change(std::string const& kind, std::string const& detail, Owner const& owner) {
+  return fmt::format("INSERT INTO pgbackfill.events {} SELECT {} FROM changed", kEventColumns,
+                     event_values("id", "name", kind, detail, owner));
+}
+
+std::string leaf_insert(std::string const& job, int number, NewLeaf const& leaf) {
+  std::vector<std::string> names, types, collations, order_collations;
+  std::vector<bool> descending, nulls_first;
+  for (auto const& column : leaf.key.columns) {
+    names.push_back(column.name);
+    types.push_back(column.type);
+    collations.push_back(column.collation);
+    order_collations.push_back(column.order_collation);
+    descending.push_back(column.descending);
+    nulls_first.push_back(column.nulls_first);
+  }
+  return fmt::format(
+      "INSERT INTO pgbackfill.leaves (job_id, leaf, relation, table_schema, table_name, key_index, key_columns, "
+      "key_types, key_collations, key_order_collations, key_descending, key_nulls_first, rows_estimated, blocks, "
+      "bytes, upper_key) VALUES ({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
+      job, number, leaf.oid, quote_literal(leaf.schema), quote_literal(leaf.name), quote_literal(leaf.key.index),
+      planner::text_array(names), planner::text_array(types), planner::text_array(collations),
+      planner::text_array(order_collations), boolean_array(descending), boolean_array(nulls_first), leaf.rows_estimated,
+      leaf.blocks, leaf.bytes, bound_text(leaf.upper));
+}
+
+std::string range_insert(std::string const& job, int pass, std::vector<NewRange> const& ranges) {
+  std::vector<std::string> values;
+  for (auto const& [leaf, range] : ranges) {
+    values.push_back(fmt::format("({}, {}, {}, {}, {}, {}, {})", job, leaf, pass, bound_text(range.interval.lo),
+                                 bound_text(range.interval.hi), bound_text(range.interval.lo), range.rows_estimated));
+  }
+  return "INSERT INTO pgbackfill.ranges (job_id, leaf, pass, lo, hi, cursor, rows_estimated) VALUES " +
+         planner::join(values, ", ");
+}
+
+std::string job_id_of(std::string const& name) {
+  return "(SELECT id FROM pgbackfill.jobs WHERE name = " + quote_literal(name) + ")";
+}
+
+}  // namespace
+
+std::string has_version() {
+  return "SELECT to_regclass('pgbackfill.meta') IS NOT NULL";
+}
+
+std::string read_version() {
+  return "SELECT max(version) FROM pgbackfill.meta";
+}
+
+std::vector<std::string> upgrades(int version) {
+  static std::vector<std::string> const scripts = {kVersion1};
+  if (version < 0 || version > kStateVersion) return {};
+  return {scripts.begin() + version, scripts.end()};
+}
+
+std::string local_settings(LocalSettings const& settings) {
+  std::vector<std::pair<std::string, std::string>> values = {
+      {"statement_timeout", milliseconds_text(settings.statement_timeout)},
+      {"lock_timeout", milliseconds_text(settings.lock_timeout)},
+      {"idle_in_transaction_session_timeout", "10000"},
+      // Keys are read back as text: these fix the text of dates, floats and bytes whatever the role's settings are.
+      {"DateStyle", "ISO, YMD"},
+      {"IntervalStyle", "postgres"},
+      {"extra_float_digits", "3"},
+      {"bytea_output", "hex"},
+      // Parallel workers and JIT are for long queries; a batch is short.
+      {"max_parallel_workers_per_gather", "0"},
+      {"jit", "off"},
+      // Lets a sync trigger skip our own batches.
+      {"pgbackfill.batch", "on"},
+  };
+  if (settings.asynchronous_commit) values.emplace_back("synchronous_commit", "off");
+  if (settings.skip_triggers) values.emplace_back("session_replication_role", "replica");
+  if (settings.prefer_index) {
+    for (char const* method : {"enable_seqscan", "enable_hashjoin", "enable_mergejoin"})
+      values.emplace_back(method, "off");
+  }
+  if (settings.server_version >= 170000 && settings.statement_timeout.count() > 0) {
+    values.emplace_back("transaction_timeout", milliseconds_text(settings.statement_timeout * 4));
+  }
+  std::vector<std::string> calls;
+  for (auto const& [name, value] : values) {
+    calls.push_back(fmt::format("set_config({}, {}, true)", quote_literal(name), quote_literal(value)));
+  }
+  return "SELECT " + planner::join(calls, ", ");
+}
+
+std::string fence(std::int64_t job, planner::Lease const& lease, std::string const& owner) {
+  return fmt::format("SELECT pgbackfill.fence({}, {}, {}, {}, {}, {}, {})", job, lease.range_id, lease.epoch,
+                     lease.sequence, bound_text(lease.cursor), bound_text(lease.hi), quote_literal(owner));
+}
+
+std::string checkpoint(std::int64_t job, planner::BatchRequest const& request, planner::WorkCtes const& ctes,
+                       std::int64_t quarantine_budget, std::chrono::milliseconds lease_time) {
+  std::string const changed = ctes.has_work ? "(SELECT count(*) FROM pgbackfill_work)" : "0::bigint";
+  std::string const left = ctes.has_left ? "(SELECT count(*) FROM pgbackfill_left)" : "0::bigint";
+  std::string counted = changed;
+  if (ctes.can_repeat) {
+    counted = fmt::format("pgbackfill.unless_repeating({}, (SELECT bool_or(again) FROM pgbackfill_work))", changed);
+  }
+  std::string kept_left = left;
+  std::string stored;
+  if (ctes.has_left && request.set_aside == planner::SetAside::kDefer) {
+    stored = fmt::format(
+        ",\nstored AS (INSERT INTO pgbackfill.deferred (job_id, leaf, key) SELECT {}, {}, key FROM pgbackfill_left "
+        "ON CONFLICT DO NOTHING)",
+        job, request.lease.leaf);
+  } else if (ctes.has_left && request.set_aside == planner::SetAside::kQuarantine) {
+    stored = fmt::format(
+        ",\nstored AS (INSERT INTO pgbackfill.quarantine (job_id, leaf, key, sqlstate, message) SELECT {}, {}, key, "
+        "{}, "
+        "{} FROM pgbackfill_left ON CONFLICT DO NOTHING)",
+        job, request.lease.leaf, quote_literal(request.sqlstate), quote_literal(request.message));
+    kept_left = fmt::format("pgbackfill.within_budget({}, {}, {})", job, left, quarantine_budget);
+  }
+  return fmt::format(
+      "WITH {}{}\nUPDATE pgbackfill.ranges SET cursor = {}, sequence = sequence + 1, done = {}, rows_done = rows_done "
+      "+ {}, rows_changed = rows_changed + {}, rows_left = rows_left + {}, batches = batches + 1, updated_at = "
+      "clock_timestamp(), lease_expires = clock_timestamp() + {}{} WHERE job_id = {} AND range_id = {} RETURNING {}, "
+      "{}",
+      ctes.text, stored, bound_text(request.interval.hi), request.ends_range ? "true" : "false", request.rows, counted,
+      kept_left, interval_text(lease_time), request.ends_range ? ", owner = NULL" : "", job, request.lease.range_id,
+      changed, left);
+}
+
+std::string claim(std::int64_t job, Owner const& owner, int worker) {
+  return fmt::format(
+      "WITH open AS (SELECT r.range_id FROM pgbackfill.ranges r JOIN pgbackfill.jobs j ON j.id = r.job_id WHERE j.id = "
+      "{} AND j.status = 'running' AND r.pass = j.pass AND NOT r.done AND (r.owner IS NULL OR r.lease_expires < "
+      "clock_timestamp()) ORDER BY r.range_id LIMIT 1 FOR UPDATE OF r SKIP LOCKED)\nUPDATE pgbackfill.ranges r SET "
+      "owner = {}, host = {}, machine = {}, pid = {}, epoch = epoch + 1, lease_expires = clock_timestamp() + {} FROM "
+      "open WHERE r.job_id = {} AND r.range_id = open.range_id RETURNING r.range_id, leaf, pass, epoch, sequence, "
+      "cursor, hi",
+      job, quote_literal(lease_name(owner, worker)), quote_literal(owner.host), quote_literal(owner.machine), owner.pid,
+      interval_text(owner.lease_time), job);
+}
+
+std::string reread(std::int64_t job, planner::Lease const& lease, std::string const& lease_owner) {
+  // The lock waits for a batch of a lost connection that the server is still at: its outcome is known afterwards.
+  return fmt::format(
+      "SELECT {} FROM pgbackfill.ranges WHERE job_id = {} AND range_id = {} AND epoch = {} AND owner = {} AND NOT done "
+      "FOR UPDATE",
+      lease_columns(), job, lease.range_id, lease.epoch, quote_literal(lease_owner));
+}
+
+std::string release(std::int64_t job, planner::Lease const& lease, std::string const& lease_owner) {
+  return fmt::format(
+      "UPDATE pgbackfill.ranges SET owner = NULL, lease_expires = NULL WHERE job_id = {} AND range_id = {} AND epoch = "
+      "{} AND owner = {} AND NOT done",
+      job, lease.range_id, lease.epoch, quote_literal(lease_owner));
+}
+
+std::string leases_of_machine(std::int64_t job, Owner const& owner) {
+  return fmt::format(
+      "SELECT DISTINCT pid FROM pgbackfill.ranges WHERE job_id = {} AND NOT done AND owner IS NOT NULL AND machine = "
+      "{}",
+      job, quote_literal(owner.machine));
+}
+
+std::string release_process(std::int64_t job, std::string const& machine, int pid) {
+  return fmt::format(
+      "UPDATE pgbackfill.ranges SET owner = NULL, lease_expires = NULL, epoch = epoch + 1 WHERE job_id = {} AND NOT "
+      "done "
+      "AND machine = {} AND pid = {}",
+      job, quote_literal(machine), pid);
+}
+
+std::string split_candidate(std::int64_t job) {
+  return fmt::format(
+      "SELECT r.range_id, r.leaf, r.cursor, r.hi, greatest(r.rows_estimated - r.rows_done, 0) FROM pgbackfill.ranges r "
+      "JOIN pgbackfill.jobs j ON j.id = r.job_id WHERE j.id = {} AND j.status = 'running' AND r.pass = j.pass AND NOT "
+      "r.done AND r.owner IS NOT NULL ORDER BY r.rows_estimated - r.rows_done DESC, r.range_id LIMIT 1",
+      job);
+}
+
+std::string split(std::int64_t job, std::int64_t range, Bound const& hi, planner::KeyValue const& middle,
+                  planner::Key const& key, Owner const& owner, int worker) {
+  std::string not_past;
+  if (key.is_by_block()) {
+    not_past = fmt::format("(cursor IS NULL OR (cursor[1])::bigint <= {})", middle.front());
+  } else {
+    std::vector<std::string> columns;
+    for (std::size_t index = 0; index < key.columns.size(); ++index) {
+      auto const& column = key.columns[index];
+      columns.push_back(fmt::format("(cursor[{}])::{}{} AS {}", index + 1, column.type,
+                                    column.order_collation.empty() ? "" : " COLLATE " + column.order_collation,
+                                    planner::quote_identifier(column.name)));
+    }
+    not_past = fmt::format(
+        "(cursor IS NULL OR cursor IS NOT DISTINCT FROM lo OR EXISTS (SELECT 1 FROM (SELECT {}) AS c WHERE {}))",
+        planner::join(columns, ", "), planner::interval_condition(key, {std::nullopt, middle}, "c"));
+  }
+  return fmt::format(
+      "WITH cut AS (UPDATE pgbackfill.ranges SET hi = {}, rows_estimated = rows_done + greatest(rows_estimated - "
+      "rows_done, 0) / 2 WHERE job_id = {} AND range_id = {} AND NOT done AND hi IS NOT DISTINCT FROM {} AND {} "
+      "RETURNING leaf, pass, rows_estimated - rows_done AS rest)\nINSERT INTO pgbackfill.ranges (job_id, leaf, pass, "
+      "lo, hi, cursor, rows_estimated, owner, host, machine, pid, epoch, lease_expires) SELECT {}, leaf, pass, {}, {}, "
+      "{}, rest, {}, {}, {}, {}, 1, clock_timestamp() + {} FROM cut RETURNING {}",
+      bound_text(middle), job, range, bound_text(hi), not_past, job, bound_text(middle), bound_text(hi),
+      bound_text(middle), quote_literal(lease_name(owner, worker)), quote_literal(owner.host),
+      quote_literal(owner.machine), owner.pid, interval_text(owner.lease_time), lease_columns());
+}
+
+std::string control(std::int64_t job, std::string const& owner) {
+  return fmt::format(
+      "SELECT j.status, j.status_reason, j.pass, j.workers, j.batch_target_ms, j.max_rows_per_second, "
+      "j.rows_estimated, "
+      "coalesce(sum(r.rows_done) FILTER (WHERE r.pass = 0), 0), coalesce(sum(r.rows_changed), 0) + "
+      "j.rows_changed_on_visits, coalesce(sum(r.batches), 0), count(*) FILTER (WHERE NOT r.done AND r.pass = j.pass), "
+      "count(*) FILTER (WHERE r.pass = j.pass), count(*) FILTER (WHERE NOT r.done AND r.owner IS NOT NULL AND "
+      "r.lease_expires > clock_timestamp() AND r.owner NOT LIKE {} || '/%'), (SELECT count(*) FROM "
+      "pgbackfill.deferred d WHERE d.job_id = j.id), (SELECT count(*) FROM pgbackfill.quarantine q WHERE q.job_id = "
+      "j.id) FROM pgbackfill.jobs j LEFT JOIN pgbackfill.ranges r ON r.job_id = j.id WHERE j.id = {} GROUP BY j.id",
+      quote_literal(owner), job);
+}
+
+std::string visit(std::int64_t job, int leaf, std::int64_t rows, planner::WorkCtes const& ctes) {
+  return fmt::format(
+      "WITH pgbackfill_due AS (SELECT id, key FROM pgbackfill.deferred WHERE job_id = {0} AND leaf = {1} ORDER BY "
+      "visited_at NULLS FIRST, id LIMIT {2} FOR UPDATE SKIP LOCKED),\n{3},\ncleared AS (DELETE FROM "
+      "pgbackfill.deferred WHERE id IN (SELECT id FROM pgbackfill_settled) RETURNING 1),\nvisited AS (UPDATE "
+      "pgbackfill.deferred SET visits = visits + 1, visited_at = clock_timestamp() WHERE id IN (SELECT id FROM "
+      "pgbackfill_due) AND id NOT IN (SELECT id FROM pgbackfill_settled) RETURNING 1),\ncounted AS (UPDATE "
+      "pgbackfill.jobs SET rows_changed_on_visits = rows_changed_on_visits + (SELECT count(*) FROM pgbackfill_work) "
+      "WHERE id = {0} AND EXISTS (SELECT 1 FROM pgbackfill_work) RETURNING 1)\nSELECT (SELECT count(*) FROM "
+      "pgbackfill_work), (SELECT count(*) FROM cleared), (SELECT count(*) FROM visited), (SELECT count(*) FROM "
+      "counted)",
+      job, leaf, rows, ctes.text);
+}
+
+std::string leaves_with_deferred(std::int64_t job) {
+  return fmt::format("SELECT leaf, count(*) FROM pgbackfill.deferred WHERE job_id = {} GROUP BY leaf ORDER BY leaf",
+                     job);
+}
+
+std::string deferred_keys(std::int64_t job, int leaf, std::int64_t rows) {
+  return fmt::format("SELECT key FROM pgbackfill.deferred WHERE job_id = {} AND leaf = {} ORDER BY id LIMIT {}", job,
+                     leaf, rows);
+}
+
+std::string quarantine_deferred(std::int64_t job, int leaf, Failure const& failure, std::int64_t budget) {
+  return fmt::format(
+      "WITH taken AS (DELETE FROM pgbackfill.deferred WHERE id = (SELECT id FROM pgbackfill.deferred WHERE job_id = "
+      "{0} "
+      "AND leaf = {1} ORDER BY visited_at NULLS FIRST, id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING key), checked AS "
+      "(SELECT pgbackfill.within_budget({0}, (SELECT count(*) FROM taken), {2}) AS n) INSERT INTO "
+      "pgbackfill.quarantine "
+      "(job_id, leaf, key, sqlstate, message) SELECT {0}, {1}, key, {3}, {4} FROM taken, checked ON CONFLICT DO "
+      "NOTHING",
+      job, leaf, budget, quote_literal(failure.sqlstate), quote_literal(failure.message));
+}
+
+std::vector<std::string> create_job(NewJob const& job, Owner const& owner) {
+  std::int64_t rows = 0;
+  for (auto const& leaf : job.leaves) rows += leaf.rows_estimated;
+  std::vector<std::string> statements;
+  statements.push_back(fmt::format(
+      "INSERT INTO pgbackfill.jobs (name, definition, table_schema, table_name, sweeps, workers, batch_target_ms, "
+      "max_rows_per_second, rows_estimated) VALUES ({}, {}, {}, {}, {}, {}, {}, {}, {})",
+      quote_literal(job.name), quote_literal(job.definition), quote_literal(job.table_schema),
+      quote_literal(job.table_name), job.sweeps ? "true" : "false", job.workers, job.batch_target.count(),
+      optional_number(job.max_rows_per_second), rows));
+  std::string const id = job_id_of(job.name);
+  for (std::size_t number = 0; number < job.leaves.size(); ++number) {
+    statements.push_back(leaf_insert(id, static_cast<int>(number), job.leaves[number]));
+  }
+  if (!job.ranges.empty()) statements.push_back(range_insert(id, 0, job.ranges));
+  statements.push_back(fmt::format(
+      "INSERT INTO pgbackfill.events {} VALUES ({})", kEventColumns,
+      event_values(id, quote_literal(job.name), "created",
+                   quote_literal(fmt::format("{} ranges, about {} rows", job.ranges.size(), rows)), owner)));
+  return statements;
+}
+
+std::string find_job(std::string const& name) {
+  return "SELECT id, definition, table_schema, table_name, status, status_reason, pass, sweeps FROM pgbackfill.jobs "
+         "WHERE "
+         "name = " +
+         quote_literal(name);
+}
+
+std::string list_leaves(std::int64_t job) {
+  return fmt::format(
+      "SELECT leaf, relation, table_schema, table_name, key_index, key_columns, key_types, key_collations, "
+      "key_order_collations, key_descending::text[], key_nulls_first::text[], rows_estimated, blocks, bytes, "
+      "upper_key, "
+      "EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE "
+      "c.oid "
+      "= relation AND c.relname = table_name AND n.nspname = table_schema) FROM pgbackfill.leaves WHERE job_id = {} "
+      "ORDER BY leaf",
+      job);
+}
+
+std::string pass_state(std::int64_t job) {
+  return fmt::format(
+      "SELECT j.status, j.pass, j.sweeps, count(*) FILTER (WHERE NOT r.done), (SELECT count(*) FROM "
+      "pgbackfill.deferred d "
+      "WHERE d.job_id = j.id), coalesce(sum(r.rows_changed), 0), coalesce(sum(r.rows_left), 0) FROM pgbackfill.jobs j "
+      "LEFT JOIN pgbackfill.ranges r ON r.job_id = j.id AND r.pass = j.pass WHERE j.id = {} GROUP BY j.id",
+      job);
+}
+
+std::vector<std::string> next_pass(std::int64_t job, int pass, std::vector<NewLeaf> const& new_leaves,
+                                   std::vector<NewRange> const& ranges,
+                                   std::vector<std::pair<int, Bound>> const& uppers, Owner const& owner) {
+  std::vector<std::string> statements;
+  statements.push_back(fmt::format("SELECT pgbackfill.lock_pass({}, {})", job, pass));
+  for (auto const& leaf : new_leaves) {
+    statements.push_back(
+        leaf_insert(std::to_string(job),
+                    static_cast<int>(uppers.size() + static_cast<std::size_t>(&leaf - new_leaves.data())), leaf));
+  }
+  for (auto const& [leaf, upper] : uppers) {
+    statements.push_back(fmt::format("UPDATE pgbackfill.leaves SET upper_key = {} WHERE job_id = {} AND leaf = {}",
+                                     bound_text(upper), job, leaf));
+  }
+  if (!ranges.empty()) statements.push_back(range_insert(std::to_string(job), pass + 1, ranges));
+  statements.push_back(fmt::format(
+      "WITH changed AS (UPDATE pgbackfill.jobs SET pass = {} WHERE id = {} RETURNING id, name) {}", pass + 1, job,
+      event_of_change("pass", quote_literal(fmt::format("pass {} with {} ranges", pass + 1, ranges.size())), owner)));
+  return statements;
+}
+
+std::string complete_job(std::int64_t job, int pass, Owner const& owner) {
+  return fmt::format(
+      "WITH changed AS (UPDATE pgbackfill.jobs j SET status = 'complete', status_reason = '', completed_at = "
+      "clock_timestamp() WHERE id = {0} AND status = 'running' AND pass = {1} AND NOT EXISTS (SELECT 1 FROM "
+      "pgbackfill.ranges r WHERE r.job_id = {0} AND NOT r.done) AND NOT EXISTS (SELECT 1 FROM pgbackfill.deferred d "
+      "WHERE "
+      "d.job_id = {0}) RETURNING id, name) {2} RETURNING 1",
+      job, pass, event_of_change("complete", "''", owner));
+}
+
+std::string set_status(std::int64_t job, JobStatus status, std::string const& reason, Owner const& owner) {
+  std::string const name = status_name(status);
+  // Nothing brings a complete job back; a job that failed or was cancelled stays so until somebody resumes it.
+  std::string const from = status == JobStatus::kRunning  ? "status IN ('paused', 'cancelled', 'failed')"
+                           : status == JobStatus::kPaused ? "status = 'running'"
+                                                          : "status IN ('running', 'paused', 'failed')";
+  std::string const kind = status == JobStatus::kRunning ? "resumed" : name;
+  return fmt::format(
+      "WITH changed AS (UPDATE pgbackfill.jobs SET status = {}, status_reason = {} WHERE id = {} AND {} RETURNING id, "
+      "name) {} RETURNING 1",
+      quote_literal(name), quote_literal(reason), job, from, event_of_change(kind, quote_literal(reason), owner));
+}
+
+std::string set_options(std::int64_t job, std::optional<int> workers,
+                        std::optional<std::chrono::milliseconds> batch_target,
+                        std::optional<std::optional<std::int64_t>> max_rows_per_second, Owner const& owner) {
+  std::vector<std::string> changes;
+  std::vector<std::string> words;
+  if (workers) {
+    changes.push_back(fmt::format("workers = {}", *workers));
+    words.push_back(fmt::format("workers={}", *workers));
+  }
+  if (batch_target) {
+    changes.push_back(fmt::format("batch_target_ms = {}", batch_target->count()));
+    words.push_back(fmt::format("batch.target={}ms", batch_target->count()));
+  }
+  if (max_rows_per_second) {
+    changes.push_back(fmt::format("max_rows_per_second = {}", optional_number(*max_rows_per_second)));
+    words.push_back("throttle.max_rows_per_second=" +
+                    (*max_rows_per_second ? std::to_string(**max_rows_per_second) : std::string("none")));
+  }
+  return fmt::format("WITH changed AS (UPDATE pgbackfill.jobs SET {} WHERE id = {} RETURNING id, name) {} RETURNING 1",
+                     planner::join(changes, ", "), job,
+                     event_of_change("set", quote_literal(planner::join(words, ", ")), owner));
+}
+
+std::string retry_quarantine(std::int64_t job, Owner const& owner) {
+  return fmt::format(
+      "WITH taken AS (DELETE FROM pgbackfill.quarantine WHERE job_id = {0} RETURNING leaf, key), kept AS (INSERT INTO "
+      "pgbackfill.deferred (job_id, leaf, key) SELECT {0}, leaf, key FROM taken ON CONFLICT DO NOTHING), changed AS "
+      "(UPDATE pgbackfill.jobs SET status = 'running', status_reason = '', completed_at = NULL WHERE id = {0} "
+      "RETURNING "
+      "id, name), told AS ({1}) SELECT count(*) FROM taken",
+      job, event_of_change("resumed", "'quarantined rows are tried again'", owner));
+}
+
+std::string record_event(std::optional<std::int64_t> job, std::string const& migration, std::string const& kind,
+                         std::string const& detail, Owner const& owner) {
+  return fmt::format("INSERT INTO pgbackfill.events {} VALUES ({})", kEventColumns,
+                     event_values(optional_number(job), quote_literal(migration), kind, quote_literal(detail), owner));
+}
+
+std::string step_done(std::string const& migration, std::string const& phase, int position) {
+  return fmt::format("SELECT sql FROM pgbackfill.steps WHERE migration = {} AND phase = {} AND position = {}",
+                     quote_literal(migration), quote_literal(phase), position);
+}
+
+std::string record_step(std::string const& migration, std::string const& phase, int position, std::string const& sql,
+                        Owner const& owner) {
+  return fmt::format(
+      "WITH step AS (INSERT INTO pgbackfill.steps (migration, phase, position, sql) VALUES ({}, {}, {}, {}) RETURNING "
+      "migration) INSERT INTO pgbackfill.events {} SELECT {} FROM step",
+      quote_literal(migration), quote_literal(phase), position, quote_literal(sql), kEventColumns,
+      event_values("NULL", "migration", "step", quote_literal(fmt::format("{} step {}: {}", phase, position + 1, sql)),
+                   owner));
+}
+
+std::string forget_step(std::string const& migration, std::string const& phase, int position, Owner const& owner) {
+  return fmt::format(
+      "WITH step AS (DELETE FROM pgbackfill.steps WHERE migration = {} AND phase = {} AND position = {} RETURNING "
+      "migration) INSERT INTO pgbackfill.events {} SELECT {} FROM step",
+      quote_literal(migration), quote_literal(phase), position, kEventColumns,
+      event_values("NULL", "migration", "rolled back", quote_literal(fmt::format("{} step {}", phase, position + 1)),
+                   owner));
+}
+
+std::string list_jobs() {
+  return "SELECT name FROM pgbackfill.jobs ORDER BY id";
+}
+
+std::string job_overview(std::string const& name) {
+  return fmt::format(
+      "SELECT j.name, j.table_schema, j.table_name, j.status, j.status_reason, j.pass, j.workers, j.batch_target_ms, "
+      "j.max_rows_per_second, j.rows_estimated, coalesce(sum(r.rows_done) FILTER (WHERE r.pass = 0), 0), "
+      "coalesce(sum(r.rows_changed), 0) + j.rows_changed_on_visits, coalesce(sum(r.batches), 0), count(r.range_id) "
+      "FILTER "
+      "(WHERE NOT r.done AND r.pass = j.pass), count(r.range_id) FILTER (WHERE r.pass = j.pass), (SELECT count(*) FROM "
+      "pgbackfill.deferred d WHERE d.job_id = j.id), (SELECT count(*) FROM pgbackfill.quarantine q WHERE q.job_id = "
+      "j.id), count(DISTINCT (r.machine, r.pid)) FILTER (WHERE NOT r.done AND r.owner IS NOT NULL AND r.lease_expires "
+      "> "
+      "clock_timestamp()), to_char(j.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), "
+      "to_char(j.completed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), (extract(epoch FROM "
+      "clock_timestamp() "
+      "- max(r.updated_at)) * 1000)::bigint, (extract(epoch FROM coalesce(j.completed_at, clock_timestamp()) - "
+      "j.created_at) * 1000)::bigint FROM pgbackfill.jobs j LEFT JOIN pgbackfill.ranges r ON r.job_id = j.id WHERE "
+      "j.name "
+      "= {} GROUP BY j.id",
+      quote_literal(name));
+}
+
+std::string job_leases(std::string const& name) {
+  return fmt::format(
+      "SELECT host, pid, count(*), (extract(epoch FROM min(lease_expires) - clock_timestamp()) * 1000)::bigint FROM "
+      "pgbackfill.ranges WHERE job_id = {} AND NOT done AND owner IS NOT NULL GROUP BY host, pid ORDER BY host, pid",
+      job_id_of(name));
+}
+
+std::string job_quarantine(std::string const& name, std::int64_t limit) {
+  return fmt::format(
+      "SELECT l.table_schema, l.table_name, q.key, q.sqlstate, q.message FROM pgbackfill.quarantine q JOIN "
+      "pgbackfill.leaves l USING (job_id, leaf) WHERE q.job_id = {} ORDER BY q.id LIMIT {}",
+      job_id_of(name), limit);
+}
+
+std::string list_history() {
+  return "SELECT j.name, j.table_schema, j.table_name, j.status, to_char(j.created_at AT TIME ZONE 'UTC', "
+         "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), to_char(j.completed_at AT TIME ZONE 'UTC', "
+         "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), "
+         "(SELECT coalesce(sum(rows_changed), 0) FROM pgbackfill.ranges r WHERE r.job_id = j.id) + "
+         "j.rows_changed_on_visits, (SELECT string_agg(DISTINCT coalesce(nullif(e.os_user, ''), e.db_user) || CASE "
+         "WHEN "
+         "e.host = '' THEN '' ELSE '@' || e.host END, ', ') FROM pgbackfill.events e WHERE e.migration = j.name) FROM "
+         "pgbackfill.jobs j ORDER BY j.id";
+}
+
+std::string list_events(std::string const& name, std::int64_t limit) {
+  return fmt::format(
+      "SELECT * FROM (SELECT id, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), kind, detail, "
+      "db_user, os_user, host, pid FROM pgbackfill.events WHERE migration = {} ORDER BY id DESC LIMIT {}) latest ORDER "
+      "BY "
+      "id",
+      quote_literal(name), limit);
+}
+
+std::string status_name(JobStatus status) {
+  switch (status) {
+    case JobStatus::kRunning:
+      return "running";
+    case JobStatus::kPaused:
+      return "paused";
+    case JobStatus::kCancelled:
+      return "cancelled";
+    case JobStatus::kFailed:
+      return "failed";
+    case JobStatus::kComplete:
+      return "complete";
+  }
+  return "running";
+}
+
+JobStatus status_of(std::string const& name) {
+  for (auto const status :
+       {JobStatus::kRunning, JobStatus::kPaused, JobStatus::kCancelled, JobStatus::kFailed, JobStatus::kComplete}) {
+    if (status_name(status) == name) return status;
+  }
+  throw std::runtime_error("pgbackfill.jobs has a status that this version does not know: " + name);
+}
+
+Bound parse_text_array(std::optional<std::string> const& text) {
+  if (!text) return std::nullopt;
+  planner::KeyValue values;
+  std::size_t at = 1;
+  while (at < text->size() && (*text)[at] != '}') {
+    std::string value;
+    if ((*text)[at] == '"') {
+      for (++at; at < text->size() && (*text)[at] != '"'; ++at) {
+        if ((*text)[at] == '\\') ++at;
+        value += (*text)[at];
+      }
+      ++at;
+    } else {
+      while (at < text->size() && (*text)[at] != ',' && (*text)[at] != '}') value += (*text)[at++];
+    }
+    values.push_back(std::move(value));
+    if (at < text->size() && (*text)[at] == ',') ++at;
+  }
+  return values;
+}
+
+}  // namespace state
+}  // namespace pgbackfill::engine

@@ -1,0 +1,148 @@
+// The tables in schema pgbackfill: every statement that touches them is a text made here.
+//
+// Pure text; sessions and commands send it. The layout is versioned: upgrades are a list of scripts, each of which
+// brings the schema from one version to the next in one transaction.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/database.h"
+#include "planner/batch.h"
+#include "planner/ranges.h"
+#include "planner/work_sql.h"
+
+namespace pgbackfill::engine {
+
+inline constexpr int kStateVersion = 1;
+
+// A process that works on a job; `id` is random per process, so that no two are ever taken for one another.
+struct Owner {
+  std::string id;
+  std::string host;
+  std::string machine;  // boot and pid namespace: tells whether `pid` can be looked up here
+  int pid = 0;
+  std::string user;  // of the operating system
+  std::chrono::milliseconds lease_time{30'000};
+};
+
+// The name a worker's leases go by.
+std::string lease_name(Owner const& owner, int worker);
+
+namespace state {
+
+// One row: whether there is a schema to read the version of.
+std::string has_version();
+std::string read_version();
+// Scripts that bring the schema from `version` to kStateVersion, to be run in order; each is one transaction.
+std::vector<std::string> upgrades(int version);
+
+// Settings of one transaction. Transaction-local by set_config, so that transaction poolers are safe.
+struct LocalSettings {
+  std::chrono::milliseconds statement_timeout{0};
+  std::chrono::milliseconds lock_timeout{0};
+  bool asynchronous_commit = false;
+  bool skip_triggers = false;
+  bool prefer_index = false;  // for statements that visit single keys
+  int server_version = 0;
+};
+std::string local_settings(LocalSettings const& settings);
+
+// Raises planner::kFencedState unless the range is as `lease` says and ours; keeps it locked until the commit.
+std::string fence(std::int64_t job, planner::Lease const& lease, std::string const& owner);
+
+// Work and checkpoint in one statement. One row: rows changed, rows left.
+std::string checkpoint(std::int64_t job, planner::BatchRequest const& request, planner::WorkCtes const& ctes,
+                       std::int64_t quarantine_budget, std::chrono::milliseconds lease_time);
+
+std::string claim(std::int64_t job, Owner const& owner, int worker);
+std::string reread(std::int64_t job, planner::Lease const& lease, std::string const& lease_owner);
+std::string release(std::int64_t job, planner::Lease const& lease, std::string const& lease_owner);
+// Leases held from this machine: job, owner, pid. For finding processes that are gone.
+std::string leases_of_machine(std::int64_t job, Owner const& owner);
+std::string release_process(std::int64_t job, std::string const& machine, int pid);
+
+// The largest range that is being worked on: range_id, leaf, cursor, hi, rows left by estimate.
+std::string split_candidate(std::int64_t job);
+// Cuts the candidate at `middle`, if its cursor is not past that, and gives the far part to `owner`.
+std::string split(std::int64_t job, std::int64_t range, planner::Bound const& hi, planner::KeyValue const& middle,
+                  planner::Key const& key, Owner const& owner, int worker);
+
+std::string control(std::int64_t job, std::string const& owner);
+
+// Deferred keys of one leaf, oldest visit first. One row: rows changed, keys settled, keys left.
+std::string visit(std::int64_t job, int leaf, std::int64_t rows, planner::WorkCtes const& ctes);
+std::string leaves_with_deferred(std::int64_t job);
+std::string deferred_keys(std::int64_t job, int leaf, std::int64_t rows);
+std::string quarantine_deferred(std::int64_t job, int leaf, Failure const& failure, std::int64_t budget);
+
+struct NewRange {
+  int leaf = 0;
+  planner::PlannedRange range;
+};
+struct NewLeaf {
+  std::uint32_t oid = 0;
+  std::string schema;
+  std::string name;
+  planner::Key key;
+  std::int64_t rows_estimated = 0;
+  std::int64_t blocks = 0;
+  std::int64_t bytes = 0;
+  planner::Bound upper;  // how far the ranges of pass 0 reach
+};
+struct NewJob {
+  std::string name;
+  std::string definition;  // what the file says, in a canonical form
+  std::string table_schema;
+  std::string table_name;
+  int workers = 1;
+  std::chrono::milliseconds batch_target{100};
+  std::optional<std::int64_t> max_rows_per_second;
+  bool sweeps = false;
+  std::vector<NewLeaf> leaves;
+  std::vector<NewRange> ranges;
+};
+std::vector<std::string> create_job(NewJob const& job, Owner const& owner);
+std::string find_job(std::string const& name);
+std::string list_leaves(std::int64_t job);
+
+// pass, open ranges, deferred keys, rows changed and rows left in this pass, whether it sweeps.
+std::string pass_state(std::int64_t job);
+std::vector<std::string> next_pass(std::int64_t job, int pass, std::vector<NewLeaf> const& new_leaves,
+                                   std::vector<NewRange> const& ranges,
+                                   std::vector<std::pair<int, planner::Bound>> const& uppers, Owner const& owner);
+std::string complete_job(std::int64_t job, int pass, Owner const& owner);
+std::string set_status(std::int64_t job, JobStatus status, std::string const& reason, Owner const& owner);
+std::string set_options(std::int64_t job, std::optional<int> workers,
+                        std::optional<std::chrono::milliseconds> batch_target,
+                        std::optional<std::optional<std::int64_t>> max_rows_per_second, Owner const& owner);
+std::string retry_quarantine(std::int64_t job, Owner const& owner);
+
+std::string record_event(std::optional<std::int64_t> job, std::string const& migration, std::string const& kind,
+                         std::string const& detail, Owner const& owner);
+
+// Steps of expand and contract, by position within their phase.
+std::string step_done(std::string const& migration, std::string const& phase, int position);
+std::string record_step(std::string const& migration, std::string const& phase, int position, std::string const& sql,
+                        Owner const& owner);
+std::string forget_step(std::string const& migration, std::string const& phase, int position, Owner const& owner);
+
+// For people: status, history, log, gate.
+std::string list_jobs();
+std::string job_overview(std::string const& name);
+std::string job_leases(std::string const& name);
+std::string job_quarantine(std::string const& name, std::int64_t limit);
+std::string list_history();
+std::string list_events(std::string const& name, std::int64_t limit);
+
+std::string status_name(JobStatus status);
+JobStatus status_of(std::string const& name);
+
+// {a,"b c"} as the server prints a text[]; absent for NULL.
+planner::Bound parse_text_array(std::optional<std::string> const& text);
+
+}  // namespace state
+}  // namespace pgbackfill::engine
