@@ -59,9 +59,9 @@ struct Control {
 };
 
 enum class Advance {
-  kNextPass,   // there are new ranges
+  kNextPass,    // there are new ranges
   kOpenRanges,  // somebody still works on this pass
-  kDeferred,   // only rows that somebody holds are left
+  kDeferred,    // only rows that somebody holds are left
   kComplete,
 };
 
@@ -103,8 +103,12 @@ class Database {
   virtual ~Database() = default;
   // `worker` numbers the sessions of this process from 0; a session without a connection connects on reconnect().
   virtual std::unique_ptr<Session> make_session(int worker) = 0;
+  // Starts a coroutine beside the caller, on the same thread.
+  virtual void spawn(asio::awaitable<void> coroutine) = 0;
   virtual asio::awaitable<void> sleep(std::chrono::milliseconds duration) = 0;
   virtual std::chrono::steady_clock::time_point now() const = 0;
+  // Calendar time, for windows.
+  virtual std::chrono::system_clock::time_point wall_now() const = 0;
   // Uniform in [0, 1): for jitter.
   virtual double random() = 0;
 };

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -558,6 +559,13 @@ std::unique_ptr<Session> PgDatabase::make_session(int worker) {
   return std::make_unique<PgSession>(*this, worker);
 }
 
+void PgDatabase::spawn(asio::awaitable<void> coroutine) {
+  auto const fail_loudly = [](std::exception_ptr error) {
+    if (error) std::rethrow_exception(error);
+  };
+  asio::co_spawn(executor_, std::move(coroutine), fail_loudly);
+}
+
 asio::awaitable<void> PgDatabase::sleep(std::chrono::milliseconds duration) {
   asio::steady_timer timer(executor_, duration);
   co_await timer.async_wait(asio::use_awaitable);
@@ -565,6 +573,10 @@ asio::awaitable<void> PgDatabase::sleep(std::chrono::milliseconds duration) {
 
 std::chrono::steady_clock::time_point PgDatabase::now() const {
   return std::chrono::steady_clock::now();
+}
+
+std::chrono::system_clock::time_point PgDatabase::wall_now() const {
+  return std::chrono::system_clock::now();
 }
 
 double PgDatabase::random() {

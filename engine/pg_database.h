@@ -35,8 +35,10 @@ class PgDatabase : public Database {
   PgDatabase(asio::any_io_executor executor, asio::thread_pool& blocking, ConnectTarget target, PgJob job, Owner owner);
 
   std::unique_ptr<Session> make_session(int worker) override;
+  void spawn(asio::awaitable<void> coroutine) override;
   asio::awaitable<void> sleep(std::chrono::milliseconds duration) override;
   std::chrono::steady_clock::time_point now() const override;
+  std::chrono::system_clock::time_point wall_now() const override;
   double random() override;
 
   PgJob& job() { return job_; }

@@ -263,13 +263,14 @@ std::optional<Problem> find_unreadable(std::string_view text, std::string const&
   return std::nullopt;
 }
 
-Problem problem_at(YAML::Mark const& mark, std::string_view file_name, std::string text) {
-  SourcePosition position{std::string{file_name}, 0, 0};
-  if (!mark.is_null()) {
-    position.line = mark.line + 1;
-    position.column = mark.column + 1;
-  }
-  return {std::move(position), std::move(text)};
+YamlDocument refused(SourcePosition position, std::string text) {
+  YamlDocument document;
+  document.problem = Problem{std::move(position), std::move(text)};
+  return document;
+}
+
+SourcePosition position_of(YAML::Mark const& mark, std::string const& file) {
+  return mark.is_null() ? SourcePosition{file, 0, 0} : SourcePosition{file, mark.line + 1, mark.column + 1};
 }
 
 std::string syntax_text(std::string const& reason) {
@@ -281,26 +282,27 @@ std::string syntax_text(std::string const& reason) {
 YamlDocument parse_yaml(std::string_view text, std::string_view file_name) {
   std::string const file{file_name};
   if (text.size() > kMaxFileBytes) {
-    return {{}, Problem{{file, 0, 0}, "the file is larger than " + std::to_string(kMaxFileBytes) + " bytes"}};
+    return refused({file, 0, 0}, "the file is larger than " + std::to_string(kMaxFileBytes) + " bytes");
   }
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
-  if (auto unreadable = find_unreadable(text, file)) return {{}, std::move(unreadable)};
+  if (auto const unreadable = find_unreadable(text, file)) return refused(unreadable->position, unreadable->text);
   NodeBuilder builder{text};
   try {
     std::istringstream stream{std::string{text}};
     YAML::Parser parser{stream};
     while (parser.HandleNextDocument(builder)) {
     }
-  } catch (Refused const& refused) {
-    return {{}, problem_at(refused.mark(), file_name, refused.what())};
+  } catch (Refused const& refusal) {
+    return refused(position_of(refusal.mark(), file), refusal.what());
   } catch (YAML::Exception const& exception) {
-    return {{}, problem_at(exception.mark, file_name, syntax_text(exception.msg))};
+    return refused(position_of(exception.mark, file), syntax_text(exception.msg));
   }
-  auto nodes = builder.take_nodes();
-  if (nodes.empty() || nodes.front().kind == YamlKind::kNull) {
-    return {{}, Problem{{file, 1, 1}, "the file is empty; it begins with a line such as 'name: users_display_name'"}};
+  YamlDocument document;
+  document.nodes = builder.take_nodes();
+  if (document.nodes.empty() || document.nodes.front().kind == YamlKind::kNull) {
+    return refused({file, 1, 1}, "the file is empty; it begins with a line such as 'name: users_display_name'");
   }
-  return {std::move(nodes), std::nullopt};
+  return document;
 }
 
 }  // namespace pgbackfill::planner

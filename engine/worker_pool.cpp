@@ -1,0 +1,512 @@
+#include "engine/worker_pool.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+
+#include "planner/duration.h"
+#include "throttle/backoff.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using namespace std::chrono_literals;
+using std::chrono::milliseconds;
+
+// Sleeps are cut into pieces this long, so that a stop is heard soon.
+constexpr auto kPatienceOfAStop = 100ms;
+constexpr auto kIdlePause = 200ms;
+constexpr auto kBlockerInterval = 5s;
+constexpr auto kTroubleInterval = 2s;
+constexpr std::int64_t kDeferredRowsAtOnce = 500;
+// Failures in a row of calls outside ranges (claims, passes) before the run ends.
+constexpr int kMostRecoveries = 40;
+
+milliseconds elapsed_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
+  return std::chrono::duration_cast<milliseconds>(to - from);
+}
+
+}  // namespace
+
+struct WorkerPool::Worker {
+  int number = 0;
+  std::unique_ptr<Session> session;
+  int failures = 0;  // in a row, outside ranges
+};
+
+WorkerPool::WorkerPool(Database& database, Job const& job, PoolOptions options, EventSink& sink)
+    : database_(database), job_(job), options_(std::move(options)), sink_(sink), started_(database.now()) {
+  progress_.migration = job.name;
+  progress_.table = job.table;
+  progress_.phase = RunPhase::kBackfilling;
+}
+
+WorkerPool::~WorkerPool() = default;
+
+asio::awaitable<PoolOutcome> WorkerPool::run() {
+  auto const session = database_.make_session(-1);
+  co_await connect(*session);
+  auto last_control = started_;
+  while (!is_ending()) {
+    auto const now = database_.now();
+    if (!control_read_at_ || now - last_control >= options_.control_interval) {
+      last_control = now;
+      co_await read_control(*session);
+      if (control_.deferred > 0) co_await name_blockers(*session);
+    }
+    if (!is_ending()) spawn_workers();
+    if (is_stopping_ && workers_.empty() && !is_ending()) end(PoolEnd::kInterrupted, "interrupted");
+    tell_progress();
+    co_await database_.sleep(options_.progress_interval);
+  }
+  progress_.phase = RunPhase::kDraining;
+  while (!workers_.empty()) {
+    tell_progress();
+    co_await database_.sleep(kPatienceOfAStop / 4);
+  }
+  // The last reading is the one that the summary speaks of; without a connection the one before has to do.
+  if (session->is_connected()) {
+    auto control = co_await session->read_control();
+    if (control) {
+      control_ = *control;
+      rows_since_control_ = 0;
+    }
+    if (control_.deferred > 0 && outcome_->end == PoolEnd::kRowsHeld) {
+      auto blockers = co_await session->blockers();
+      if (blockers) blockers_ = *blockers;
+    }
+  }
+  for (auto const& blocker : blockers_) outcome_->notes.push_back(blocker);
+  tell_progress();
+  co_return *outcome_;
+}
+
+void WorkerPool::request_stop() {
+  if (!is_stopping_) tell(Severity::kInfo, "stopping: the batches in flight end, their ranges are given back");
+  is_stopping_ = true;
+}
+
+void WorkerPool::request_abort() {
+  request_stop();
+  is_aborting_ = true;
+  for (auto const& [number, worker] : workers_) {
+    if (worker != nullptr) worker->session->interrupt();
+  }
+}
+
+// --- control ---------------------------------------------------------------------------------------------------------
+
+asio::awaitable<void> WorkerPool::read_control(Session& session) {
+  auto control = co_await session.read_control();
+  if (!control) {
+    tell_trouble(control.error(), "reading the job's state");
+    if (control.error().trouble == planner::Trouble::kFatal) {
+      end(PoolEnd::kFailed, control.error().message);
+    } else if (control.error().trouble == planner::Trouble::kConnection ||
+               control.error().trouble == planner::Trouble::kNotWritable) {
+      co_await connect(session);
+    }
+    co_return;
+  }
+  bool const first = !control_read_at_.has_value();
+  if (!first && control->workers != control_.workers) {
+    tell(Severity::kInfo, fmt::format("workers: {} -> {}", control_.workers, control->workers));
+  }
+  control_ = std::move(*control);
+  control_read_at_ = database_.now();
+  rows_since_control_ = 0;
+  pace_.set_limit(control_.max_rows_per_second);
+  for (auto& [leaf, sizer] : sizers_) sizer.set_target(control_.batch_target);
+  switch (control_.status) {
+    case JobStatus::kRunning:
+    case JobStatus::kPaused:
+      break;
+    case JobStatus::kCancelled:
+      end(PoolEnd::kCancelled, control_.reason);
+      break;
+    case JobStatus::kFailed:
+      end(PoolEnd::kFailed, control_.reason);
+      break;
+    case JobStatus::kComplete:
+      end(PoolEnd::kComplete, "");
+      break;
+  }
+  bool const open = options_.schedule.is_open(database_.wall_now());
+  if (!open && options_.exit_outside_window) end(PoolEnd::kWindowClosed, "the window is closed");
+}
+
+asio::awaitable<void> WorkerPool::name_blockers(Session& session) {
+  auto const now = database_.now();
+  if (blockers_asked_at_ && now - *blockers_asked_at_ < kBlockerInterval) co_return;
+  blockers_asked_at_ = now;
+  auto blockers = co_await session.blockers();
+  if (!blockers) co_return;
+  if (*blockers != blockers_) {
+    for (auto const& blocker : *blockers) tell(Severity::kWarning, blocker);
+  }
+  blockers_ = std::move(*blockers);
+}
+
+void WorkerPool::spawn_workers() {
+  if (is_stopping_ || !control_read_at_) return;
+  for (int number = 0; number < control_.workers; ++number) {
+    if (workers_.contains(number)) continue;
+    workers_[number] = nullptr;
+    database_.spawn(work(number));
+  }
+}
+
+bool WorkerPool::may_start(int worker) const {
+  if (is_ending() || is_stopping_ || worker >= control_.workers) return false;
+  if (control_.status != JobStatus::kRunning) return false;
+  if (!control_read_at_ || database_.now() - *control_read_at_ > options_.control_age_max) return false;
+  return options_.schedule.is_open(database_.wall_now());
+}
+
+std::string WorkerPool::held_back() const {
+  if (is_stopping_) return "stopping";
+  if (control_.status == JobStatus::kPaused) return "paused" + (control_.reason.empty() ? "" : ": " + control_.reason);
+  if (!control_read_at_) return "waiting for the database";
+  auto const age = elapsed_between(*control_read_at_, database_.now());
+  if (age > options_.control_age_max) {
+    return fmt::format("no fresh reading of the job for {}: no batch starts", planner::format_duration(age));
+  }
+  auto const wall = database_.wall_now();
+  if (!options_.schedule.is_open(wall)) return "outside the windows of the file";
+  if (held_since_) {
+    std::string text = fmt::format("{} rows are held by others", control_.deferred);
+    if (!blockers_.empty()) text += "; " + blockers_.front();
+    return text;
+  }
+  if (pace_.limit() && progress_.rows_per_second > 0.9 * static_cast<double>(*pace_.limit())) {
+    return fmt::format("max_rows_per_second = {}", *pace_.limit());
+  }
+  return "";
+}
+
+void WorkerPool::end(PoolEnd how, std::string reason) {
+  if (!outcome_) outcome_ = PoolOutcome{how, std::move(reason), {}};
+}
+
+// --- workers ---------------------------------------------------------------------------------------------------------
+
+asio::awaitable<void> WorkerPool::work(int number) {
+  Worker worker;
+  worker.number = number;
+  worker.session = database_.make_session(number);
+  workers_[number] = &worker;
+  co_await connect(*worker.session);
+  while (!is_ending() && !is_stopping_ && number < control_.workers) {
+    if (may_start(number)) {
+      co_await find_work(worker);
+    } else {
+      co_await pause_for(kPatienceOfAStop);
+    }
+  }
+  workers_.erase(number);
+}
+
+asio::awaitable<void> WorkerPool::find_work(Worker& worker) {
+  auto claimed = co_await worker.session->claim();
+  if (!claimed) {
+    co_await recover(*worker.session, claimed.error(), worker.failures);
+    co_return;
+  }
+  auto lease = *claimed;
+  if (!lease) {
+    auto split = co_await worker.session->split();
+    if (!split) {
+      co_await recover(*worker.session, split.error(), worker.failures);
+      co_return;
+    }
+    lease = *split;
+  }
+  worker.failures = 0;
+  if (lease) {
+    co_await work_range(worker, *lease);
+  } else {
+    co_await go_on_without_ranges(worker);
+  }
+}
+
+asio::awaitable<void> WorkerPool::go_on_without_ranges(Worker& worker) {
+  auto advance = co_await worker.session->advance();
+  if (!advance) {
+    co_await recover(*worker.session, advance.error(), worker.failures);
+    co_return;
+  }
+  switch (*advance) {
+    case Advance::kNextPass:
+      co_return;
+    case Advance::kComplete:
+      end(PoolEnd::kComplete, "");
+      co_return;
+    case Advance::kOpenRanges:
+      break;
+    case Advance::kDeferred:
+      if (!is_visiting_) {
+        co_await visit_held_rows(worker);
+        co_return;
+      }
+  }
+  co_await pause_for(kIdlePause);
+}
+
+asio::awaitable<void> WorkerPool::visit_held_rows(Worker& worker) {
+  is_visiting_ = true;
+  auto visit = co_await worker.session->visit_deferred(kDeferredRowsAtOnce);
+  is_visiting_ = false;
+  if (!visit) {
+    co_await recover(*worker.session, visit.error(), worker.failures);
+    co_return;
+  }
+  worker.failures = 0;
+  if (visit->left == 0 || visit->settled > 0) {
+    held_since_.reset();
+    co_return;
+  }
+  auto const now = database_.now();
+  if (!held_since_) held_since_ = now;
+  if (now - *held_since_ > options_.deferred_patience) {
+    end(PoolEnd::kRowsHeld, fmt::format("{} rows are still held by other transactions after {}", visit->left,
+                                        planner::format_duration(options_.deferred_patience)));
+  }
+  co_await pause_for(kIdlePause);
+}
+
+asio::awaitable<void> WorkerPool::work_range(Worker& worker, planner::Lease lease) {
+  planner::RangeWalk walk(std::move(lease), walk_options(lease.leaf));
+  while (true) {
+    // Between batches the range can be given back; with an unknown outcome it has to be read first.
+    if (walk.is_settled() && !may_start(worker.number)) {
+      co_await give_back(worker, walk.lease());
+      co_return;
+    }
+    if (is_ending() && !worker.session->is_connected()) co_return;
+    if (walk.is_settled()) {
+      auto const wait = std::chrono::duration_cast<milliseconds>(pace_.wait_before(database_.now()));
+      if (wait > 0ms) {
+        co_await pause_for(std::min(wait, milliseconds(kPatienceOfAStop)));
+        continue;
+      }
+    }
+    walk.set_target(control_.batch_target);
+    auto step = walk.next(std::min(sizer_of(walk.lease().leaf).rows(), pace_.most_rows()));
+    bool const over = step.kind == planner::Step::Kind::kFinished || step.kind == planner::Step::Kind::kLost ||
+                      step.kind == planner::Step::Kind::kFatal;
+    if (step.kind == planner::Step::Kind::kLost) {
+      tell(Severity::kInfo,
+           fmt::format("worker {}: range {} was taken over or is done", worker.number, walk.lease().range_id));
+    }
+    if (step.kind == planner::Step::Kind::kFatal) {
+      std::string const text = fmt::format("{} at key {} of {}: {} ({})", planner::describe(step.failure.trouble),
+                                           planner::to_string(walk.lease().cursor, "the start"),
+                                           job_.leaves.at(static_cast<std::size_t>(walk.lease().leaf)).relation,
+                                           step.failure.message, step.failure.sqlstate);
+      co_await give_back(worker, walk.lease());
+      if (!is_ending()) co_await worker.session->mark_failed(text);
+      end(PoolEnd::kFailed, text);
+    }
+    if (over) co_return;
+    co_await do_step(worker, walk, std::move(step));
+  }
+}
+
+asio::awaitable<void> WorkerPool::do_step(Worker& worker, planner::RangeWalk& walk, planner::Step step) {
+  switch (step.kind) {
+    case planner::Step::Kind::kLookAhead: {
+      auto page = co_await worker.session->look_ahead(walk.lease(), step.rows, walk.statement_timeout());
+      if (page) {
+        walk.record_page(std::move(*page));
+      } else {
+        tell_trouble(page.error(), fmt::format("worker {}: look-ahead", worker.number));
+        walk.record(page.error());
+      }
+      break;
+    }
+    case planner::Step::Kind::kBatch:
+      co_await run_batch(worker, walk, std::move(step.batch));
+      break;
+    case planner::Step::Kind::kWait: {
+      throttle::BackoffOptions const backoff;
+      co_await pause_for(throttle::backoff_delay(step.attempt, backoff, database_.random()));
+      break;
+    }
+    case planner::Step::Kind::kReconnect:
+      co_await connect(*worker.session);
+      walk.record_reconnected();
+      break;
+    case planner::Step::Kind::kReread: {
+      auto state = co_await worker.session->reread(walk.lease());
+      if (state) {
+        walk.record_state(std::move(*state));
+      } else {
+        co_await recover(*worker.session, state.error(), worker.failures);
+      }
+      break;
+    }
+    case planner::Step::Kind::kFinished:
+    case planner::Step::Kind::kLost:
+    case planner::Step::Kind::kFatal:
+      assert(false);
+  }
+}
+
+asio::awaitable<void> WorkerPool::run_batch(Worker& worker, planner::RangeWalk& walk, planner::BatchRequest batch) {
+  pace_.charge(batch.rows, database_.now());
+  auto done = co_await worker.session->run_batch(batch);
+  if (!done) {
+    pace_.charge(-batch.rows, database_.now());
+    if (done.error().trouble == planner::Trouble::kStatementTimeout) {
+      sizer_of(batch.lease.leaf).record_timeout(batch.rows);
+    }
+    tell_trouble(done.error(), fmt::format("worker {}: batch after key {}", worker.number,
+                                           planner::to_string(batch.lease.cursor, "the start")));
+    walk.record(done.error());
+    co_return;
+  }
+  worker.failures = 0;
+  ++batches_;
+  bool const disturbed = walk.is_disturbed();
+  walk.record(*done);
+  throttle::BatchSample const sample{batch.rows, done->duration, disturbed};
+  sizer_of(batch.lease.leaf).record(sample);
+  if (batch.lease.pass == 0) rows_since_control_ += batch.rows;
+  progress_.batch_rows = batch.rows;
+  progress_.batch_duration = std::chrono::duration_cast<milliseconds>(done->duration);
+  if (batch.set_aside == planner::SetAside::kQuarantine && done->rows_left > 0) {
+    tell(Severity::kWarning,
+         fmt::format("row {} is set aside: {} ({})", planner::to_string(batch.interval.hi, "at the end"), batch.message,
+                     batch.sqlstate));
+  } else if (done->rows_left > 0) {
+    tell(Severity::kInfo, fmt::format("{} row(s) held by somebody are left for later", done->rows_left));
+  }
+}
+
+asio::awaitable<void> WorkerPool::give_back(Worker& worker, planner::Lease lease) {
+  auto released = co_await worker.session->release(std::move(lease));
+  // Nothing is lost if this fails: the lease runs out by itself.
+  if (!released) tell_trouble(released.error(), fmt::format("worker {}: giving a range back", worker.number));
+}
+
+// --- trouble ---------------------------------------------------------------------------------------------------------
+
+asio::awaitable<void> WorkerPool::recover(Session& session, Failure failure, int& attempts) {
+  tell_trouble(failure, "state of the job");
+  using planner::Trouble;
+  bool const beyond_repair =
+      failure.trouble == Trouble::kFatal || failure.trouble == Trouble::kRowData || ++attempts > kMostRecoveries;
+  if (beyond_repair) {
+    if (session.is_connected() && !is_ending()) co_await session.mark_failed(failure.message);
+    end(PoolEnd::kFailed, fmt::format("{} ({})", failure.message, failure.sqlstate));
+    co_return;
+  }
+  if (failure.trouble == Trouble::kConnection || failure.trouble == Trouble::kNotWritable) {
+    co_await connect(session);
+    co_return;
+  }
+  throttle::BackoffOptions const backoff;
+  co_await pause_for(throttle::backoff_delay(attempts, backoff, database_.random()));
+}
+
+asio::awaitable<void> WorkerPool::connect(Session& session) {
+  auto const began = database_.now();
+  for (int attempt = 0; !is_aborting_; ++attempt) {
+    auto connected = co_await session.reconnect();
+    if (connected) co_return;
+    tell_trouble(connected.error(), "connecting");
+    bool const hopeless = connected.error().trouble == planner::Trouble::kFatal;
+    if (hopeless || database_.now() - began > options_.reconnect_patience) {
+      end(PoolEnd::kFailed, fmt::format("cannot connect: {}", connected.error().message));
+    }
+    if (is_ending()) co_return;
+    throttle::BackoffOptions const backoff{100ms, 5'000ms};
+    co_await pause_for(throttle::backoff_delay(attempt, backoff, database_.random()));
+  }
+}
+
+asio::awaitable<void> WorkerPool::pause_for(milliseconds duration) {
+  auto const until = database_.now() + duration;
+  while (!is_ending() && !is_stopping_ && database_.now() < until) {
+    auto const left = elapsed_between(database_.now(), until) + 1ms;
+    co_await database_.sleep(std::min(left, milliseconds(kPatienceOfAStop)));
+  }
+}
+
+// --- decisions asked of others ---------------------------------------------------------------------------------------
+
+throttle::BatchSizer& WorkerPool::sizer_of(int leaf) {
+  auto const found = sizers_.find(leaf);
+  if (found != sizers_.end()) return found->second;
+  throttle::BatchSizerOptions options;
+  options.target = control_.batch_target;
+  options.limits.min_rows = job_.backfill.batch.min_rows;
+  options.limits.max_rows = job_.backfill.batch.max_rows;
+  options.limits.bytes_per_row = job_.leaves.at(static_cast<std::size_t>(leaf)).bytes_per_row;
+  options.first_rows = std::clamp<std::int64_t>(options.first_rows, options.limits.min_rows, options.limits.max_rows);
+  return sizers_.emplace(leaf, throttle::BatchSizer(options)).first->second;
+}
+
+planner::WalkOptions WorkerPool::walk_options(int leaf) const {
+  auto const& plan = job_.leaves.at(static_cast<std::size_t>(leaf));
+  planner::WalkOptions options;
+  options.by_block = plan.key.is_by_block();
+  options.rows_per_block = plan.rows_per_block;
+  options.can_skip_locked = job_.backfill.kind != planner::WorkKind::kCopy;
+  options.can_quarantine = job_.backfill.quarantine_budget > 0;
+  options.batch_target = control_.batch_target;
+  options.lock_timeout = options_.lock_timeout;
+  return options;
+}
+
+// --- telling ---------------------------------------------------------------------------------------------------------
+
+void WorkerPool::tell(Severity severity, std::string text) {
+  LogLine line;
+  line.at = database_.wall_now();
+  line.severity = severity;
+  line.text = std::move(text);
+  line.fields = {{"migration", job_.name}};
+  sink_.emit(std::move(line));
+}
+
+// The same kind of trouble is told every few seconds, not thousands of times.
+void WorkerPool::tell_trouble(Failure const& failure, std::string const& what) {
+  ++retries_;
+  std::string const kind = planner::describe(failure.trouble);
+  auto const now = database_.now();
+  auto const told = told_.find(kind);
+  bool const again = told != told_.end() && now - told->second < kTroubleInterval;
+  if (!again) told_[kind] = now;
+  tell(again ? Severity::kDebug : Severity::kWarning,
+       fmt::format("{}: {}: {} ({})", what, kind, failure.message, failure.sqlstate));
+}
+
+void WorkerPool::tell_progress() {
+  progress_.elapsed = elapsed_between(started_, database_.now());
+  progress_.rows_estimated = control_.rows_estimated;
+  progress_.rows_done = std::max(progress_.rows_done, control_.rows_done + rows_since_control_);
+  progress_.rows_changed = control_.rows_changed;
+  progress_.ranges_open = control_.ranges_open;
+  progress_.ranges_total = control_.ranges_total;
+  progress_.deferred = control_.deferred;
+  progress_.quarantined = control_.quarantined;
+  progress_.retries = retries_;
+  progress_.workers = static_cast<int>(workers_.size());
+  progress_.batch_target = control_.batch_target;
+  history_.add(progress_.elapsed, progress_.rows_done);
+  progress_.rows_per_second = history_.recent_rate();
+  progress_.held_back = held_back();
+  if (!is_ending()) {
+    progress_.phase = control_.status == JobStatus::kPaused ? RunPhase::kPaused
+                      : is_stopping_                        ? RunPhase::kDraining
+                      : held_since_                         ? RunPhase::kDeferred
+                      : control_.pass > 0                   ? RunPhase::kSweeping
+                                                            : RunPhase::kBackfilling;
+  }
+  sink_.emit(progress_);
+}
+
+}  // namespace pgbackfill::engine

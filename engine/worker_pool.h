@@ -1,0 +1,115 @@
+// The loop that obeys: workers that claim ranges and run their batches, and a control loop that reads what was asked.
+//
+// Knows the world only through Database. Thread rule: one io_context thread; request_* from that thread too (post).
+// What is next in a range is planner/range_walk.h's decision, how large and when the throttle's.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/database.h"
+#include "engine/eta.h"
+#include "engine/events.h"
+#include "planner/range_walk.h"
+#include "throttle/batch_sizer.h"
+#include "throttle/row_pace.h"
+#include "throttle/windows.h"
+
+namespace pgbackfill::engine {
+
+struct PoolOptions {
+  std::chrono::milliseconds control_interval{500};
+  std::chrono::milliseconds progress_interval{200};
+  // Older than this, what was read of the job is no ground to start another batch.
+  std::chrono::milliseconds control_age_max{10'000};
+  std::chrono::milliseconds reconnect_patience{300'000};
+  // How long the run waits at its end for rows that somebody holds.
+  std::chrono::milliseconds deferred_patience{60'000};
+  std::chrono::milliseconds lock_timeout{50};
+  throttle::Schedule schedule{{}};
+  bool exit_outside_window = false;
+};
+
+enum class PoolEnd { kComplete, kInterrupted, kPaused, kCancelled, kFailed, kRowsHeld, kWindowClosed };
+
+struct PoolOutcome {
+  PoolEnd end = PoolEnd::kFailed;
+  std::string reason;
+  std::vector<std::string> notes;
+};
+
+class WorkerPool {
+ public:
+  WorkerPool(Database& database, Job const& job, PoolOptions options, EventSink& sink);
+  ~WorkerPool();
+
+  asio::awaitable<PoolOutcome> run();
+
+  // ^C once: finish the batches in flight, give the ranges back, end.
+  void request_stop();
+  // ^C twice: cancel them on the server as well.
+  void request_abort();
+
+  Progress const& progress() const { return progress_; }
+  std::int64_t batches() const { return batches_; }
+
+ private:
+  struct Worker;
+
+  asio::awaitable<void> work(int number);
+  asio::awaitable<void> work_range(Worker& worker, planner::Lease lease);
+  asio::awaitable<void> do_step(Worker& worker, planner::RangeWalk& walk, planner::Step step);
+  asio::awaitable<void> run_batch(Worker& worker, planner::RangeWalk& walk, planner::BatchRequest batch);
+  asio::awaitable<void> give_back(Worker& worker, planner::Lease lease);
+  asio::awaitable<void> find_work(Worker& worker);
+  asio::awaitable<void> go_on_without_ranges(Worker& worker);
+  asio::awaitable<void> visit_held_rows(Worker& worker);
+  // Deals with the failure of a call outside a range; ends the run when it is beyond repair.
+  asio::awaitable<void> recover(Session& session, Failure failure, int& attempts);
+  asio::awaitable<void> connect(Session& session);
+  asio::awaitable<void> pause_for(std::chrono::milliseconds duration);
+  asio::awaitable<void> read_control(Session& session);
+  asio::awaitable<void> name_blockers(Session& session);
+
+  bool may_start(int worker) const;
+  bool is_ending() const { return outcome_.has_value(); }
+  std::string held_back() const;
+  throttle::BatchSizer& sizer_of(int leaf);
+  planner::WalkOptions walk_options(int leaf) const;
+  void spawn_workers();
+  void end(PoolEnd how, std::string reason);
+  void tell(Severity severity, std::string text);
+  void tell_trouble(Failure const& failure, std::string const& what);
+  void tell_progress();
+
+  Database& database_;
+  Job const& job_;
+  PoolOptions options_;
+  EventSink& sink_;
+  Control control_;
+  std::optional<std::chrono::steady_clock::time_point> control_read_at_;
+  std::chrono::steady_clock::time_point started_;
+  std::map<int, throttle::BatchSizer> sizers_;
+  throttle::RowPace pace_;
+  std::map<int, Worker*> workers_;
+  std::optional<PoolOutcome> outcome_;
+  bool is_stopping_ = false;
+  bool is_aborting_ = false;
+  bool is_visiting_ = false;
+  std::optional<std::chrono::steady_clock::time_point> held_since_;
+  std::vector<std::string> blockers_;
+  std::optional<std::chrono::steady_clock::time_point> blockers_asked_at_;
+  std::map<std::string, std::chrono::steady_clock::time_point> told_;  // when each kind of trouble was told last
+  std::int64_t rows_since_control_ = 0;
+  std::int64_t batches_ = 0;
+  std::int64_t retries_ = 0;
+  RateHistory history_;
+  Progress progress_;
+};
+
+}  // namespace pgbackfill::engine
