@@ -78,7 +78,8 @@ std::string format_duration(std::chrono::milliseconds duration) {
   if (milliseconds % 60'000 == 0) return text + std::to_string(milliseconds / 60'000) + "m";
   text += std::to_string(milliseconds / 1'000);
   if (auto const rest = milliseconds % 1'000; rest != 0) {
-    text += "." + without_trailing_zeros(std::to_string(1'000 + rest).substr(1));
+    text += '.';
+    text += without_trailing_zeros(std::to_string(1'000 + rest).substr(1));
   }
   return text + "s";
 }

@@ -299,7 +299,7 @@ TEST(MigrationFile, CollectsAllProblemsInTheirOrder) {
 
 TEST(MigrationFile, BoundsTheNumberOfProblems) {
   std::string text = "name: x\n";
-  for (int index = 0; index < 1'000; ++index) text += "k" + std::to_string(index) + ": 1\n";
+  for (int index = 0; index < 1'000; ++index) text.append("k").append(std::to_string(index)).append(": 1\n");
   EXPECT_EQ(problems_of(text).size(), kMaxProblems);
 }
 
@@ -538,10 +538,11 @@ TEST(MigrationFile, BoundsSizeDepthAndAliases) {
   EXPECT_THAT(problems_of("name: &a [*a]\n"), ElementsAre("m.yaml:1:11: this alias stands inside of what it names"));
   std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x]\n";
   for (int level = 1; level < 30; ++level) {
-    auto const alias = "*a" + std::to_string(level - 1);
-    bomb += "a" + std::to_string(level) + ": &a" + std::to_string(level) + " [" + alias;
-    for (int copy = 1; copy < 8; ++copy) bomb += ", " + alias;
-    bomb += "]\n";
+    auto const name = std::to_string(level);
+    auto const alias = std::to_string(level - 1);
+    bomb.append("a").append(name).append(": &a").append(name).append(" [x");
+    for (int copy = 0; copy < 8; ++copy) bomb.append(", *a").append(alias);
+    bomb.append("]\n");
   }
   EXPECT_THAT(problems_of(bomb), ElementsAre(HasSubstr("aliases make the file too large")));
   std::string many = "name: x\nwindows: [";
@@ -550,10 +551,15 @@ TEST(MigrationFile, BoundsSizeDepthAndAliases) {
 }
 
 TEST(MigrationFile, WritesProblemsTheWayEditorsJumpTo) {
-  EXPECT_EQ(to_string(Problem{{"a.yaml", 12, 5}, "wrong"}), "a.yaml:12:5: wrong");
-  EXPECT_EQ(to_string(Problem{{"a.yaml", 12, 0}, "wrong"}), "a.yaml:12: wrong");
-  EXPECT_EQ(to_string(Problem{{"a.yaml", 0, 0}, "wrong"}), "a.yaml: wrong");
-  EXPECT_EQ(to_string(Problem{{"", 0, 0}, "wrong"}), "wrong");
+  Problem problem;
+  problem.text = "wrong";
+  EXPECT_EQ(to_string(problem), "wrong");
+  problem.position.file = "a.yaml";
+  EXPECT_EQ(to_string(problem), "a.yaml: wrong");
+  problem.position.line = 12;
+  EXPECT_EQ(to_string(problem), "a.yaml:12: wrong");
+  problem.position.column = 5;
+  EXPECT_EQ(to_string(problem), "a.yaml:12:5: wrong");
 }
 
 TEST(MigrationFile, KeepsMessagesToALineOfBoundedLength) {
