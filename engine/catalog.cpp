@@ -161,9 +161,10 @@ std::string oid_list(planner::TableFacts const& table) {
   return planner::join(oids, ", ");
 }
 
+// Read-only by the server's word, so that looking never changes anything.
 std::string catalog_settings(char const* search_path) {
   return fmt::format(
-      "SELECT set_config('statement_timeout', '10000', true), set_config('lock_timeout', '2000', true), "
+      "SELECT set_config('transaction_read_only', 'on', true), set_config('statement_timeout', '10000', true), set_config('lock_timeout', '2000', true), "
       "set_config('DateStyle', 'ISO, YMD', true), set_config('IntervalStyle', 'postgres', true), "
       "set_config('extra_float_digits', '3', true), set_config('bytea_output', 'hex', true), "
       "set_config('max_parallel_workers_per_gather', '0', true){}",
@@ -171,6 +172,13 @@ std::string catalog_settings(char const* search_path) {
 }
 
 }  // namespace
+
+asio::awaitable<Result<Rows>> query_read_only(PgConnection& connection, std::string statement) {
+  std::vector<std::string> statements = {catalog_settings(nullptr), std::move(statement)};
+  auto results = co_await connection.pipeline(std::move(statements), Deadlines());
+  if (!results) co_return results.error();
+  co_return std::move(results->back());
+}
 
 asio::awaitable<Result<std::optional<planner::TableFacts>>> read_table_facts(PgConnection& connection,
                                                                              planner::TableName name) {

@@ -14,6 +14,9 @@
 
 namespace pgbackfill::engine {
 
+// One statement in a transaction that the server holds read-only.
+asio::awaitable<Result<Rows>> query_read_only(PgConnection& connection, std::string statement);
+
 // Nothing when there is no such table. A partitioned table comes with all its leaves.
 asio::awaitable<Result<std::optional<planner::TableFacts>>> read_table_facts(PgConnection& connection,
                                                                              planner::TableName name);

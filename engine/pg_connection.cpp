@@ -217,15 +217,6 @@ asio::awaitable<Result<Rows>> PgConnection::query(std::string statement, Deadlin
   co_return std::move(results->front());
 }
 
-asio::awaitable<Result<Done>> PgConnection::prepare_only(std::string statement, Deadlines deadlines) {
-  if (!is_usable()) co_return link_lost();
-  bool const sent = PQsendPrepare(connection_, "", statement.c_str(), 0, nullptr) == 1;
-  if (!sent || PQpipelineSync(connection_) != 1) co_return link_lost();
-  auto results = co_await exchange(1, true, deadlines);
-  if (!results) co_return results.error();
-  co_return Done();
-}
-
 asio::awaitable<Result<Done>> PgConnection::script(std::string text, Deadlines deadlines) {
   if (!is_usable()) co_return link_lost();
   if (PQexitPipelineMode(connection_) != 1 || PQsendQuery(connection_, text.c_str()) != 1) co_return link_lost();

@@ -67,8 +67,6 @@ class PgConnection : public std::enable_shared_from_this<PgConnection> {
   // case nothing was done, unless the failure is of the connection: then the outcome is unknown.
   asio::awaitable<Result<std::vector<Rows>>> pipeline(std::vector<std::string> statements, Deadlines deadlines);
   asio::awaitable<Result<Rows>> query(std::string statement, Deadlines deadlines);
-  // Asks the server to parse without running.
-  asio::awaitable<Result<Done>> prepare_only(std::string statement, Deadlines deadlines);
   // A script of any number of statements by the simple protocol, in one transaction unless it says otherwise.
   asio::awaitable<Result<Done>> script(std::string text, Deadlines deadlines);
 

@@ -29,6 +29,15 @@ CREATE TABLE pgbackfill.meta (
   changed_at timestamptz NOT NULL DEFAULT now()
 );
 
+CREATE TABLE pgbackfill.migrations (
+  name text PRIMARY KEY,
+  file text NOT NULL,
+  source text NOT NULL,
+  first_run_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  last_run_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON COLUMN pgbackfill.migrations.source IS 'The file as it was when it ran last';
+
 CREATE TABLE pgbackfill.jobs (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name text NOT NULL UNIQUE,
@@ -618,6 +627,17 @@ std::string record_event(std::optional<std::int64_t> job, std::string const& mig
                          std::string const& detail, Owner const& owner) {
   return fmt::format("INSERT INTO pgbackfill.events {} VALUES ({})", kEventColumns,
                      event_values(optional_number(job), quote_literal(migration), kind, quote_literal(detail), owner));
+}
+
+std::string remember_migration(std::string const& name, std::string const& file, std::string const& source) {
+  return fmt::format(
+      "INSERT INTO pgbackfill.migrations (name, file, source) VALUES ({}, {}, {}) ON CONFLICT (name) DO UPDATE SET file = "
+      "excluded.file, source = excluded.source, last_run_at = clock_timestamp()",
+      quote_literal(name), quote_literal(file), quote_literal(source));
+}
+
+std::string find_migration(std::string const& name) {
+  return "SELECT file, source FROM pgbackfill.migrations WHERE name = " + quote_literal(name);
 }
 
 std::string step_done(std::string const& migration, std::string const& phase, int position) {

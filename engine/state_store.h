@@ -124,6 +124,9 @@ std::string retry_quarantine(std::int64_t job, Owner const& owner);
 std::string record_event(std::optional<std::int64_t> job, std::string const& migration, std::string const& kind,
                          std::string const& detail, Owner const& owner);
 
+std::string remember_migration(std::string const& name, std::string const& file, std::string const& source);
+std::string find_migration(std::string const& name);
+
 // Steps of expand and contract, by position within their phase.
 std::string step_done(std::string const& migration, std::string const& phase, int position);
 std::string record_step(std::string const& migration, std::string const& phase, int position, std::string const& sql,

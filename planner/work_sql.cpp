@@ -333,9 +333,24 @@ std::string holders_sql(WorkTarget const& target, std::vector<KeyValue> const& k
          "ORDER BY 1 DESC LIMIT 5";
 }
 
-std::string probe_sql(WorkTarget const& target) {
+std::vector<Probe> probes(WorkTarget const& target) {
+  auto const& backfill = target.backfill;
+  std::vector<Probe> result;
+  std::string const from = " FROM " + from_clause(target);
+  if (!backfill.where.empty()) {
+    result.push_back({backfill.where_position, "SELECT 1" + from + " WHERE " + parenthesised(backfill.where)});
+  }
+  for (auto const& assignment : backfill.assignments) {
+    bool const is_update = backfill.kind == WorkKind::kUpdate;
+    std::string const expression = parenthesised(assignment.expression);
+    result.push_back({assignment.position, is_update ? "UPDATE " + from_clause(target) + " SET " +
+                                                           quote_identifier(assignment.column) + " = " + expression
+                                                     : "SELECT " + expression + from});
+  }
   std::string const condition = target.key.is_by_block() ? "true" : interval_condition(target.key, {}, target.alias);
-  return "WITH " + work_cte(target, condition) + " SELECT count(*) FROM pgbackfill_work WHERE again";
+  result.push_back({backfill.kind == WorkKind::kSql ? backfill.sql_position : backfill.position,
+                    "WITH " + work_cte(target, condition) + " SELECT count(*) FROM pgbackfill_work WHERE again"});
+  return result;
 }
 
 }  // namespace pgbackfill::planner

@@ -69,7 +69,13 @@ std::string statistics_bounds_sql(WorkTarget const& target, LeafFacts const& lea
 // Who holds these rows: rows held, pid, application, user, seconds since their transaction began, what they do.
 std::string holders_sql(WorkTarget const& target, std::vector<KeyValue> const& keys);
 
-// Whether the SQL of the file parses against the catalog: to be prepared, never run.
-std::string probe_sql(WorkTarget const& target);
+// A statement to be explained, never run: whether what the file says at `position` fits the catalog.
+struct Probe {
+  SourcePosition position;
+  std::string sql;
+};
+
+// Part by part first, so that an error can be told from its place in the file; then the whole.
+std::vector<Probe> probes(WorkTarget const& target);
 
 }  // namespace pgbackfill::planner
