@@ -1,0 +1,89 @@
+// The commands of the program, one function each; the command line (cli.h) fills in their options.
+//
+// Each returns the exit code. They print results on standard output and progress, logs and errors on standard error.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/command_context.h"
+
+namespace pgbackfill::engine {
+
+int init_command(CommandContext& context);
+
+struct PlanOptions {
+  std::string file;
+  bool sample = false;  // run one batch and roll it back
+};
+int plan_command(CommandContext& context, PlanOptions const& options);
+
+struct RunOptions {
+  std::string file;
+  std::optional<int> workers;  // overrides the file for a new job
+  bool exit_outside_window = false;
+  std::chrono::milliseconds lease_time{30'000};
+  std::chrono::milliseconds deferred_patience{60'000};
+  std::chrono::milliseconds reconnect_patience{300'000};
+};
+int run_command(CommandContext& context, RunOptions const& options);
+
+struct FinishOptions {
+  std::string file_or_name;
+  bool yes = false;
+};
+int complete_command(CommandContext& context, FinishOptions const& options);
+int rollback_command(CommandContext& context, FinishOptions const& options);
+
+struct GateOptions {
+  std::string file_or_name;
+};
+int gate_command(CommandContext& context, GateOptions const& options);
+
+struct StatusOptions {
+  std::string file_or_name;  // empty: all migrations
+  bool watch = false;
+  std::chrono::milliseconds interval{1'000};
+};
+int status_command(CommandContext& context, StatusOptions const& options);
+
+int history_command(CommandContext& context);
+
+struct LogOptions {
+  std::string file_or_name;
+  std::int64_t limit = 200;
+};
+int log_command(CommandContext& context, LogOptions const& options);
+
+struct ControlOptions {
+  std::string file_or_name;
+  std::string reason;
+  bool retry_quarantine = false;  // resume only
+};
+int pause_command(CommandContext& context, ControlOptions const& options);
+int resume_command(CommandContext& context, ControlOptions const& options);
+int cancel_command(CommandContext& context, ControlOptions const& options);
+
+struct SetOptions {
+  std::string file_or_name;
+  std::vector<std::string> assignments;  // key=value
+};
+int set_command(CommandContext& context, SetOptions const& options);
+
+struct DoctorOptions {
+  std::string file;  // empty: the server alone
+};
+int doctor_command(CommandContext& context, DoctorOptions const& options);
+
+struct SandboxOptions {
+  int replicas = 1;
+  std::int64_t rows = 0;         // of a table public.users to play with; 0: none
+  std::string bin_dir;
+  std::vector<std::string> command;  // run with DATABASE_URL set, then stop; empty: until ^C
+};
+int sandbox_command(CommandContext& context, SandboxOptions const& options);
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,268 @@
+#include "engine/job_setup.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "engine/catalog.h"
+#include "planner/key_choice.h"
+#include "planner/sql_text.h"
+#include "planner/suggestion.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using planner::Problem;
+using planner::WorkKind;
+
+std::string table_text(planner::TableName const& name) { return planner::quote_qualified(name.schema, name.name); }
+
+std::string kind_refusal(char kind) {
+  switch (kind) {
+    case 'v': return "is a view; backfill the table under it";
+    case 'm': return "is a materialized view; refresh it instead";
+    case 'f': return "is a foreign table; run pgbackfill on the server that has the rows";
+    case 'S': return "is a sequence";
+    case 'i':
+    case 'I': return "is an index";
+    default: return "is not a table";
+  }
+}
+
+bool is_missing_name(std::string const& sqlstate) {
+  return sqlstate == "42703" || sqlstate == "42P01" || sqlstate == "42883" || sqlstate == "3F000" || sqlstate == "42704";
+}
+
+char const* privilege_of(WorkKind kind) {
+  switch (kind) {
+    case WorkKind::kUpdate: return "UPDATE";
+    case WorkKind::kDelete: return "DELETE";
+    case WorkKind::kCopy:
+    case WorkKind::kSql: return "SELECT";
+  }
+  return "SELECT";
+}
+
+// A copy may be swept only when a repeat of a row is refused by a key over the copied columns themselves.
+bool copy_is_idempotent(planner::Backfill const& backfill, planner::LeafFacts const& target) {
+  return std::any_of(target.indexes.begin(), target.indexes.end(), [&](planner::IndexFacts const& index) {
+    if (!index.unique || !index.valid || index.partial || index.has_expressions || !index.immediate) return false;
+    return std::all_of(index.columns.begin(), index.columns.end(), [&](planner::KeyColumn const& column) {
+      return std::any_of(backfill.assignments.begin(), backfill.assignments.end(),
+                         [&](planner::Assignment const& assignment) { return assignment.column == column.name; });
+    });
+  });
+}
+
+asio::awaitable<Result<Done>> check_copy(PgConnection& connection, planner::Backfill backfill, Preflight& preflight) {
+  auto facts = co_await read_table_facts(connection, backfill.copy_to);
+  if (!facts) co_return facts.error();
+  if (!*facts || (*facts)->leaves.empty()) {
+    preflight.problems.push_back({backfill.position, "table " + table_text(backfill.copy_to) + " (copy_to) does not exist"});
+    preflight.only_missing_names = !*facts;
+    co_return Done();
+  }
+  auto const& target = (*facts)->leaves.front();
+  for (auto& problem : planner::check_copy_target(backfill, target)) preflight.problems.push_back(std::move(problem));
+  bool const identity = std::any_of(target.columns.begin(), target.columns.end(), [&](planner::ColumnFacts const& column) {
+    return column.identity_always &&
+           std::any_of(backfill.assignments.begin(), backfill.assignments.end(),
+                       [&](planner::Assignment const& assignment) { return assignment.column == column.name; });
+  });
+  for (auto& work : preflight.targets) work.copy_overrides_identity = identity;
+  preflight.sweeps = copy_is_idempotent(backfill, target);
+  co_return Done();
+}
+
+// Every SQL text of the file meets the server here, before anything is touched.
+asio::awaitable<Result<Done>> check_texts(PgConnection& connection, Preflight& preflight) {
+  bool only_missing = true;
+  if (preflight.targets.empty()) co_return Done();
+  for (auto const& probe : planner::probes(preflight.targets.front())) {
+    auto explained = co_await query_read_only(connection, "EXPLAIN " + probe.sql);
+    if (explained) continue;
+    if (explained.error().trouble == planner::Trouble::kConnection) co_return explained.error();
+    only_missing = only_missing && is_missing_name(explained.error().sqlstate);
+    preflight.problems.push_back(
+        {probe.position, fmt::format("{} ({})", explained.error().message, explained.error().sqlstate)});
+    break;
+  }
+  preflight.only_missing_names = only_missing;
+  co_return Done();
+}
+
+asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Backfill backfill, Preflight& preflight) {
+  char const* privilege = privilege_of(backfill.kind);
+  std::string statement =
+      fmt::format("SELECT has_table_privilege({0}::oid, '{1}') OR has_any_column_privilege({0}::oid, '{2}'), "
+                  "has_table_privilege({0}::oid, 'SELECT') OR has_any_column_privilege({0}::oid, 'SELECT'), current_user",
+                  preflight.table.oid, privilege, backfill.kind == WorkKind::kDelete ? "SELECT" : privilege);
+  auto rights = co_await query_read_only(connection, std::move(statement));
+  if (!rights) co_return rights.error();
+  for (int column = 0; column < 2; ++column) {
+    if (rights->at(0, static_cast<std::size_t>(column)) == "t") continue;
+    char const* missing = column == 0 ? privilege : "SELECT";
+    preflight.problems.push_back(
+        {backfill.position, fmt::format("role {0} may not {1} on {2}: GRANT {1} ON {2} TO {0}",
+                                        planner::quote_identifier(rights->at(0, 2)), missing,
+                                        planner::quote_qualified(preflight.table.schema, preflight.table.name))});
+  }
+  if (backfill.triggers == planner::TriggerMode::kSkip) {
+    auto allowed = co_await connection.query("SELECT set_config('session_replication_role', 'replica', true)", Deadlines());
+    if (!allowed) {
+      preflight.problems.push_back({backfill.position, "`triggers: skip` needs the right to set session_replication_role: " +
+                                                           allowed.error().message});
+    }
+  }
+  co_return Done();
+}
+
+}  // namespace
+
+asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, planner::Backfill backfill) {
+  Preflight preflight;
+  auto facts = co_await read_table_facts(connection, backfill.table);
+  if (!facts) co_return facts.error();
+  if (!*facts) {
+    auto tables = co_await list_tables(connection);
+    if (!tables) co_return tables.error();
+    std::vector<std::string_view> const names(tables->begin(), tables->end());
+    preflight.problems.push_back({backfill.position, "table " + table_text(backfill.table) + " does not exist" +
+                                                         planner::did_you_mean(backfill.table.name, names)});
+    preflight.only_missing_names = true;
+    co_return preflight;
+  }
+  preflight.table = std::move(**facts);
+  auto const& table = preflight.table;
+  auto const refuse = [&](std::string text) { preflight.problems.push_back({backfill.position, std::move(text)}); };
+  if (table.kind != 'r' && table.kind != 'p') {
+    refuse(planner::quote_qualified(table.schema, table.name) + " " + kind_refusal(table.kind));
+    co_return preflight;
+  }
+  for (auto const& leaf : table.leaves) {
+    std::string const name = planner::quote_qualified(leaf.schema, leaf.name);
+    if (leaf.kind != 'r') {
+      refuse("partition " + name + " " + kind_refusal(leaf.kind));
+      continue;
+    }
+    auto choice = planner::choose_key(leaf, backfill);
+    if (auto const* refusal = std::get_if<planner::Refusal>(&choice)) {
+      refuse(refusal->text);
+      continue;
+    }
+    preflight.keys.push_back(std::get<planner::Key>(std::move(choice)));
+    preflight.targets.push_back(planner::make_work_target(backfill, table, leaf, preflight.keys.back()));
+  }
+  if (!preflight.problems.empty()) co_return preflight;
+  bool const whole = backfill.kind == WorkKind::kUpdate || backfill.kind == WorkKind::kDelete;
+  preflight.sweeps = whole && !backfill.where.empty();
+  auto problems = planner::check_against_table(backfill, table, preflight.keys);
+  bool const columns_only = !problems.empty();
+  for (auto& problem : problems) preflight.problems.push_back(std::move(problem));
+  auto rights = co_await check_rights(connection, backfill, preflight);
+  if (!rights) co_return rights.error();
+  if (backfill.kind == WorkKind::kCopy) {
+    auto copy = co_await check_copy(connection, backfill, preflight);
+    if (!copy) co_return copy.error();
+  }
+  if (preflight.problems.empty() || columns_only) {
+    std::size_t const before = preflight.problems.size();
+    auto texts = co_await check_texts(connection, preflight);
+    if (!texts) co_return texts.error();
+    // The server says the same of a missing column, with less help.
+    if (columns_only) preflight.problems.resize(before);
+  }
+  co_return preflight;
+}
+
+asio::awaitable<Result<std::vector<LeafRanges>>> plan_ranges(PgConnection& connection, Preflight const& preflight) {
+  std::vector<LeafRanges> result;
+  for (std::size_t number = 0; number < preflight.targets.size(); ++number) {
+    auto const& target = preflight.targets[number];
+    auto const& leaf = preflight.table.leaves[number];
+    LeafRanges planned;
+    auto upper = co_await read_last_key(connection, target);
+    if (!upper) co_return upper.error();
+    planned.upper = *upper;
+    auto bounds = co_await read_bounds(connection, target, leaf, planned.upper);
+    if (!bounds) co_return bounds.error();
+    planned.ranges = target.key.is_by_block() && planned.upper
+                         ? planner::cut_by_blocks(std::stoll(planned.upper->front()) + 1, leaf.rows_estimated)
+                         : planner::cut_by_bounds(*bounds, planned.upper, leaf.rows_estimated);
+    result.push_back(std::move(planned));
+  }
+  co_return result;
+}
+
+std::string definition_of(planner::Backfill const& backfill) {
+  std::string text = "table " + table_text(backfill.table) + "\n";
+  switch (backfill.kind) {
+    case WorkKind::kUpdate: text += "update\n"; break;
+    case WorkKind::kDelete: text += "delete\n"; break;
+    case WorkKind::kCopy: text += "copy to " + table_text(backfill.copy_to) + "\n"; break;
+    case WorkKind::kSql: text += "sql " + backfill.sql + "\n"; break;
+  }
+  for (auto const& assignment : backfill.assignments) {
+    text += planner::quote_identifier(assignment.column) + " = " + assignment.expression + "\n";
+  }
+  if (!backfill.where.empty()) text += "where " + backfill.where + "\n";
+  return text;
+}
+
+asio::awaitable<Result<Done>> create_job(PgConnection& connection, planner::Migration const& migration,
+                                         Preflight const& preflight, std::vector<LeafRanges> ranges, Owner const& owner) {
+  auto const& backfill = *migration.backfill;
+  state::NewJob job;
+  job.name = migration.name;
+  job.definition = definition_of(backfill);
+  job.table_schema = preflight.table.schema;
+  job.table_name = preflight.table.name;
+  job.workers = backfill.workers;
+  job.batch_target = backfill.batch.target;
+  job.max_rows_per_second = migration.throttle.max_rows_per_second;
+  job.sweeps = preflight.sweeps;
+  for (std::size_t number = 0; number < ranges.size(); ++number) {
+    auto const& leaf = preflight.table.leaves[number];
+    job.leaves.push_back({leaf.oid, leaf.schema, leaf.name, preflight.keys[number], leaf.rows_estimated, leaf.blocks,
+                          leaf.bytes, ranges[number].upper});
+    for (auto& range : ranges[number].ranges) job.ranges.push_back({static_cast<int>(number), std::move(range)});
+  }
+  auto statements = state::create_job(job, owner);
+  auto created = co_await connection.pipeline(std::move(statements), Deadlines());
+  if (!created) co_return created.error();
+  co_return Done();
+}
+
+asio::awaitable<Result<std::optional<StoredJob>>> find_job(PgConnection& connection, std::string name) {
+  auto rows = co_await connection.query(state::find_job(name), Deadlines());
+  if (!rows) co_return rows.error();
+  if (rows->rows.empty()) co_return std::optional<StoredJob>();
+  StoredJob job;
+  job.id = std::stoll(rows->at(0, 0));
+  job.definition = rows->at(0, 1);
+  job.table = {rows->at(0, 2), rows->at(0, 3)};
+  job.status = state::status_of(rows->at(0, 4));
+  job.reason = rows->at(0, 5);
+  job.sweeps = rows->at(0, 7) == "t";
+  co_return std::optional<StoredJob>(std::move(job));
+}
+
+asio::awaitable<Result<int>> release_dead_processes(PgConnection& connection, std::int64_t job, Owner owner) {
+  auto holders = co_await connection.query(state::leases_of_machine(job, owner), Deadlines());
+  if (!holders) co_return holders.error();
+  int released = 0;
+  for (auto const& row : holders->rows) {
+    int const pid = std::stoi(*row[0]);
+    bool const gone = pid != owner.pid && kill(pid, 0) != 0 && errno == ESRCH;
+    if (!gone) continue;
+    auto freed = co_await connection.query(state::release_process(job, owner.machine, pid), Deadlines());
+    if (!freed) co_return freed.error();
+    released += static_cast<int>(freed->affected);
+  }
+  co_return released;
+}
+
+}  // namespace pgbackfill::engine
