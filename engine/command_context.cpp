@@ -114,10 +114,12 @@ asio::awaitable<std::shared_ptr<PgConnection>> CommandContext::connect() {
 
 asio::awaitable<std::shared_ptr<PgConnection>> CommandContext::connect_to_state() {
   auto connection = co_await connect();
-  auto there = value_or_throw(co_await connection->query(state::has_version(), Deadlines()), "reading the state schema");
+  auto there =
+      value_or_throw(co_await connection->query(state::has_version(), Deadlines()), "reading the state schema");
   if (there.at(0, 0) != "t") {
-    throw CommandError{kExitFailed, "this database has no schema pgbackfill yet: nothing ever ran here (`pgbackfill "
-                                    "init` makes it, and so does the first `run`)"};
+    throw CommandError{kExitFailed,
+                       "this database has no schema pgbackfill yet: nothing ever ran here (`pgbackfill "
+                       "init` makes it, and so does the first `run`)"};
   }
   co_await ensure_state(*connection);
   co_return connection;
@@ -150,8 +152,9 @@ asio::awaitable<bool> CommandContext::ensure_state(PgConnection& connection) {
     }
     co_await connection.script("ROLLBACK", Deadlines());
     if (made.error().sqlstate == "42501") {
-      throw CommandError{kExitFailed, "this role may not create schema pgbackfill: " + made.error().message +
-                                          "; let an owner run `pgbackfill init`, or GRANT CREATE ON DATABASE to the role"};
+      throw CommandError{kExitFailed,
+                         "this role may not create schema pgbackfill: " + made.error().message +
+                             "; let an owner run `pgbackfill init`, or GRANT CREATE ON DATABASE to the role"};
     }
     if (attempt == 2) throw CommandError{kExitFailed, "making schema pgbackfill: " + made.error().message};
   }
@@ -162,7 +165,9 @@ void CommandContext::print(boost::json::object const& document) const {
   std::cout << boost::json::serialize(document) << std::endl;
 }
 
-void CommandContext::print(std::string const& text) const { std::cout << text << std::flush; }
+void CommandContext::print(std::string const& text) const {
+  std::cout << text << std::flush;
+}
 
 LoadedMigration parse_loaded(std::string const& file, std::string source) {
   auto parsed = planner::parse_migration(source, file);
@@ -190,15 +195,17 @@ LoadedMigration parse_loaded(std::string const& file, std::string source) {
   return loaded;
 }
 
-LoadedMigration load_migration(std::string const& file) { return parse_loaded(file, read_file(file)); }
+LoadedMigration load_migration(std::string const& file) {
+  return parse_loaded(file, read_file(file));
+}
 
 asio::awaitable<LoadedMigration> find_migration(PgConnection& connection, std::string file_or_name) {
   if (std::filesystem::is_regular_file(file_or_name)) co_return load_migration(file_or_name);
   auto found = value_or_throw(co_await connection.query(state::find_migration(file_or_name), Deadlines()),
                               "looking for the migration");
   if (found.rows.empty()) {
-    throw CommandError{kExitUsage, fmt::format("'{}' is neither a file nor a migration that ran in this database",
-                                               file_or_name)};
+    throw CommandError{kExitUsage,
+                       fmt::format("'{}' is neither a file nor a migration that ran in this database", file_or_name)};
   }
   co_return parse_loaded(found.at(0, 0), found.at(0, 1));
 }

@@ -14,8 +14,8 @@
 #include "engine/pg_connection.h"
 #include "engine/state_store.h"
 #include "engine/teller.h"
-#include "throttle/windows.h"
 #include "planner/migration.h"
+#include "throttle/windows.h"
 
 namespace pgbackfill::engine {
 

@@ -80,7 +80,7 @@ int doctor_command(CommandContext& context, DoctorOptions const& options);
 
 struct SandboxOptions {
   int replicas = 1;
-  std::int64_t rows = 0;         // of a table public.users to play with; 0: none
+  std::int64_t rows = 0;  // of a table public.users to play with; 0: none
   std::string bin_dir;
   std::vector<std::string> command;  // run with DATABASE_URL set, then stop; empty: until ^C
 };

@@ -22,7 +22,17 @@ struct LogLine {
   std::vector<std::pair<std::string, std::string>> fields;
 };
 
-enum class RunPhase { kStarting, kExpanding, kPlanning, kBackfilling, kSweeping, kDeferred, kPaused, kDraining, kEnded };
+enum class RunPhase {
+  kStarting,
+  kExpanding,
+  kPlanning,
+  kBackfilling,
+  kSweeping,
+  kDeferred,
+  kPaused,
+  kDraining,
+  kEnded
+};
 
 // A snapshot of the whole job as this process knows it; emitted a few times a second while a job runs.
 // Rows are keys passed (`rows_done`) and rows that the work statements changed (`rows_changed`).
@@ -39,20 +49,20 @@ struct Progress {
   std::int64_t quarantined = 0;
   std::int64_t retries = 0;
   int workers = 0;
-  double rows_per_second = 0;       // over the last few seconds, all processes that work on the job
-  std::int64_t batch_rows = 0;      // of the latest batch
+  double rows_per_second = 0;   // over the last few seconds, all processes that work on the job
+  std::int64_t batch_rows = 0;  // of the latest batch
   std::chrono::milliseconds batch_duration{0};
   std::chrono::milliseconds batch_target{0};
   std::chrono::milliseconds elapsed{0};  // of this run
-  std::string held_back;            // why it is slower than it could be; empty if nothing holds it back
+  std::string held_back;                 // why it is slower than it could be; empty if nothing holds it back
 };
 
 struct Summary {
   Progress last;
   bool complete = false;
   int exit_code = 0;
-  std::string headline;                // "users_display_name is complete: 3,000,000 rows changed in 11.2 s"
-  std::vector<std::string> notes;      // what the operator should know or do next
+  std::string headline;            // "users_display_name is complete: 3,000,000 rows changed in 11.2 s"
+  std::vector<std::string> notes;  // what the operator should know or do next
   std::int64_t batches = 0;
 };
 

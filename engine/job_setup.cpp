@@ -18,30 +18,42 @@ namespace {
 using planner::Problem;
 using planner::WorkKind;
 
-std::string table_text(planner::TableName const& name) { return planner::quote_qualified(name.schema, name.name); }
+std::string table_text(planner::TableName const& name) {
+  return planner::quote_qualified(name.schema, name.name);
+}
 
 std::string kind_refusal(char kind) {
   switch (kind) {
-    case 'v': return "is a view; backfill the table under it";
-    case 'm': return "is a materialized view; refresh it instead";
-    case 'f': return "is a foreign table; run pgbackfill on the server that has the rows";
-    case 'S': return "is a sequence";
+    case 'v':
+      return "is a view; backfill the table under it";
+    case 'm':
+      return "is a materialized view; refresh it instead";
+    case 'f':
+      return "is a foreign table; run pgbackfill on the server that has the rows";
+    case 'S':
+      return "is a sequence";
     case 'i':
-    case 'I': return "is an index";
-    default: return "is not a table";
+    case 'I':
+      return "is an index";
+    default:
+      return "is not a table";
   }
 }
 
 bool is_missing_name(std::string const& sqlstate) {
-  return sqlstate == "42703" || sqlstate == "42P01" || sqlstate == "42883" || sqlstate == "3F000" || sqlstate == "42704";
+  return sqlstate == "42703" || sqlstate == "42P01" || sqlstate == "42883" || sqlstate == "3F000" ||
+         sqlstate == "42704";
 }
 
 char const* privilege_of(WorkKind kind) {
   switch (kind) {
-    case WorkKind::kUpdate: return "UPDATE";
-    case WorkKind::kDelete: return "DELETE";
+    case WorkKind::kUpdate:
+      return "UPDATE";
+    case WorkKind::kDelete:
+      return "DELETE";
     case WorkKind::kCopy:
-    case WorkKind::kSql: return "SELECT";
+    case WorkKind::kSql:
+      return "SELECT";
   }
   return "SELECT";
 }
@@ -61,17 +73,19 @@ asio::awaitable<Result<Done>> check_copy(PgConnection& connection, planner::Back
   auto facts = co_await read_table_facts(connection, backfill.copy_to);
   if (!facts) co_return facts.error();
   if (!*facts || (*facts)->leaves.empty()) {
-    preflight.problems.push_back({backfill.position, "table " + table_text(backfill.copy_to) + " (copy_to) does not exist"});
+    preflight.problems.push_back(
+        {backfill.position, "table " + table_text(backfill.copy_to) + " (copy_to) does not exist"});
     preflight.only_missing_names = !*facts;
     co_return Done();
   }
   auto const& target = (*facts)->leaves.front();
   for (auto& problem : planner::check_copy_target(backfill, target)) preflight.problems.push_back(std::move(problem));
-  bool const identity = std::any_of(target.columns.begin(), target.columns.end(), [&](planner::ColumnFacts const& column) {
-    return column.identity_always &&
-           std::any_of(backfill.assignments.begin(), backfill.assignments.end(),
-                       [&](planner::Assignment const& assignment) { return assignment.column == column.name; });
-  });
+  bool const identity =
+      std::any_of(target.columns.begin(), target.columns.end(), [&](planner::ColumnFacts const& column) {
+        return column.identity_always &&
+               std::any_of(backfill.assignments.begin(), backfill.assignments.end(),
+                           [&](planner::Assignment const& assignment) { return assignment.column == column.name; });
+      });
   for (auto& work : preflight.targets) work.copy_overrides_identity = identity;
   preflight.sweeps = copy_is_idempotent(backfill, target);
   co_return Done();
@@ -96,10 +110,10 @@ asio::awaitable<Result<Done>> check_texts(PgConnection& connection, Preflight& p
 
 asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Backfill backfill, Preflight& preflight) {
   char const* privilege = privilege_of(backfill.kind);
-  std::string statement =
-      fmt::format("SELECT has_table_privilege({0}::oid, '{1}') OR has_any_column_privilege({0}::oid, '{2}'), "
-                  "has_table_privilege({0}::oid, 'SELECT') OR has_any_column_privilege({0}::oid, 'SELECT'), current_user",
-                  preflight.table.oid, privilege, backfill.kind == WorkKind::kDelete ? "SELECT" : privilege);
+  std::string statement = fmt::format(
+      "SELECT has_table_privilege({0}::oid, '{1}') OR has_any_column_privilege({0}::oid, '{2}'), "
+      "has_table_privilege({0}::oid, 'SELECT') OR has_any_column_privilege({0}::oid, 'SELECT'), current_user",
+      preflight.table.oid, privilege, backfill.kind == WorkKind::kDelete ? "SELECT" : privilege);
   auto rights = co_await query_read_only(connection, std::move(statement));
   if (!rights) co_return rights.error();
   for (int column = 0; column < 2; ++column) {
@@ -111,10 +125,12 @@ asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Ba
                                         planner::quote_qualified(preflight.table.schema, preflight.table.name))});
   }
   if (backfill.triggers == planner::TriggerMode::kSkip) {
-    auto allowed = co_await connection.query("SELECT set_config('session_replication_role', 'replica', true)", Deadlines());
+    auto allowed =
+        co_await connection.query("SELECT set_config('session_replication_role', 'replica', true)", Deadlines());
     if (!allowed) {
-      preflight.problems.push_back({backfill.position, "`triggers: skip` needs the right to set session_replication_role: " +
-                                                           allowed.error().message});
+      preflight.problems.push_back(
+          {backfill.position,
+           "`triggers: skip` needs the right to set session_replication_role: " + allowed.error().message});
     }
   }
   co_return Done();
@@ -200,10 +216,18 @@ asio::awaitable<Result<std::vector<LeafRanges>>> plan_ranges(PgConnection& conne
 std::string definition_of(planner::Backfill const& backfill) {
   std::string text = "table " + table_text(backfill.table) + "\n";
   switch (backfill.kind) {
-    case WorkKind::kUpdate: text += "update\n"; break;
-    case WorkKind::kDelete: text += "delete\n"; break;
-    case WorkKind::kCopy: text += "copy to " + table_text(backfill.copy_to) + "\n"; break;
-    case WorkKind::kSql: text += "sql " + backfill.sql + "\n"; break;
+    case WorkKind::kUpdate:
+      text += "update\n";
+      break;
+    case WorkKind::kDelete:
+      text += "delete\n";
+      break;
+    case WorkKind::kCopy:
+      text += "copy to " + table_text(backfill.copy_to) + "\n";
+      break;
+    case WorkKind::kSql:
+      text += "sql " + backfill.sql + "\n";
+      break;
   }
   for (auto const& assignment : backfill.assignments) {
     text += planner::quote_identifier(assignment.column) + " = " + assignment.expression + "\n";
@@ -213,7 +237,8 @@ std::string definition_of(planner::Backfill const& backfill) {
 }
 
 asio::awaitable<Result<Done>> create_job(PgConnection& connection, planner::Migration const& migration,
-                                         Preflight const& preflight, std::vector<LeafRanges> ranges, Owner const& owner) {
+                                         Preflight const& preflight, std::vector<LeafRanges> ranges,
+                                         Owner const& owner) {
   auto const& backfill = *migration.backfill;
   state::NewJob job;
   job.name = migration.name;

@@ -19,10 +19,10 @@ namespace pgbackfill::engine {
 
 struct Preflight {
   planner::TableFacts table;
-  std::vector<planner::Key> keys;             // by leaf
-  std::vector<planner::WorkTarget> targets;   // by leaf
+  std::vector<planner::Key> keys;            // by leaf
+  std::vector<planner::WorkTarget> targets;  // by leaf
   bool sweeps = false;
-  std::vector<planner::Problem> problems;     // with the file's positions; the backfill can run when there are none
+  std::vector<planner::Problem> problems;  // with the file's positions; the backfill can run when there are none
   // All problems are of names that are not there yet: an expand step may make them.
   bool only_missing_names = false;
 };
@@ -39,7 +39,8 @@ asio::awaitable<Result<std::vector<LeafRanges>>> plan_ranges(PgConnection& conne
 std::string definition_of(planner::Backfill const& backfill);
 
 asio::awaitable<Result<Done>> create_job(PgConnection& connection, planner::Migration const& migration,
-                                         Preflight const& preflight, std::vector<LeafRanges> ranges, Owner const& owner);
+                                         Preflight const& preflight, std::vector<LeafRanges> ranges,
+                                         Owner const& owner);
 
 struct StoredJob {
   std::int64_t id = 0;

@@ -1,3 +1,5 @@
 #include "engine/cli.h"
 
-int main(int argc, char** argv) { return pgbackfill::engine::run_cli(argc, argv); }
+int main(int argc, char** argv) {
+  return pgbackfill::engine::run_cli(argc, argv);
+}

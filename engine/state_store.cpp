@@ -631,7 +631,8 @@ std::string record_event(std::optional<std::int64_t> job, std::string const& mig
 
 std::string remember_migration(std::string const& name, std::string const& file, std::string const& source) {
   return fmt::format(
-      "INSERT INTO pgbackfill.migrations (name, file, source) VALUES ({}, {}, {}) ON CONFLICT (name) DO UPDATE SET file = "
+      "INSERT INTO pgbackfill.migrations (name, file, source) VALUES ({}, {}, {}) ON CONFLICT (name) DO UPDATE SET "
+      "file = "
       "excluded.file, source = excluded.source, last_run_at = clock_timestamp()",
       quote_literal(name), quote_literal(file), quote_literal(source));
 }

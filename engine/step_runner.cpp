@@ -55,10 +55,10 @@ asio::awaitable<Result<Done>> run_once(PgConnection& connection, std::string sql
     if (!noted) co_return noted.error();
     co_return Done();
   }
-  std::string const script =
-      fmt::format("BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = 10000;\n{}\n;\n{};\n"
-                  "COMMIT",
-                  lock.count(), sql, note);
+  std::string const script = fmt::format(
+      "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = 10000;\n{}\n;\n{};\n"
+      "COMMIT",
+      lock.count(), sql, note);
   auto done = co_await connection.script(script, patient);
   if (!done && connection.is_usable()) co_await connection.script("ROLLBACK", Deadlines());
   co_return done;
@@ -87,8 +87,9 @@ asio::awaitable<StepsOutcome> run_with_retries(PgConnection& connection, std::st
     }
     throttle::BackoffOptions const backoff{lock * kPauseOverAttempt, 60s};
     auto const pause = throttle::backoff_delay(0, backoff, 0.5 + terms.random() / 2);
-    tell(sink, terms, Severity::kWarning, fmt::format("{}: no lock within {} ms, attempt {}; next in {} ms", name, lock.count(),
-                                                      attempt + 1, pause.count()));
+    tell(sink, terms, Severity::kWarning,
+         fmt::format("{}: no lock within {} ms, attempt {}; next in {} ms", name, lock.count(), attempt + 1,
+                     pause.count()));
     asio::steady_timer timer(executor, pause);
     co_await timer.async_wait(asio::use_awaitable);
   }
@@ -96,7 +97,8 @@ asio::awaitable<StepsOutcome> run_with_retries(PgConnection& connection, std::st
 
 std::string step_name(StepTerms const& terms, planner::SqlStep const& step, std::size_t position) {
   std::string const place =
-      step.position.line > 0 ? fmt::format("{}:{}:{}: ", step.position.file, step.position.line, step.position.column) : "";
+      step.position.line > 0 ? fmt::format("{}:{}:{}: ", step.position.file, step.position.line, step.position.column)
+                             : "";
   return fmt::format("{}{} step {}", place, terms.phase, position + 1);
 }
 
@@ -127,7 +129,8 @@ asio::awaitable<StepsOutcome> run_steps(PgConnection& connection, std::vector<pl
     }
     if (!done->rows.empty()) {
       if (done->at(0, 0) == step.sql) continue;
-      fail("it ran already, with another text: " + shortened(done->at(0, 0)) + "; put that text back, or add a new step");
+      fail("it ran already, with another text: " + shortened(done->at(0, 0)) +
+           "; put that text back, or add a new step");
       co_return outcome;
     }
     if (terms.is_stopping()) {

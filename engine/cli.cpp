@@ -1,0 +1,200 @@
+#include "engine/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <functional>
+#include <iostream>
+#include <map>
+
+#include "engine/commands.h"
+#include "planner/duration.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr char kFooter[] = R"(
+A first migration:
+  pgbackfill sandbox --rows 1000000            a throwaway server to try on (another terminal)
+  pgbackfill plan users.yaml                   what it would do; changes nothing
+  pgbackfill run users.yaml                    do it; ^C pauses, the same command goes on
+  pgbackfill status users_display_name         from any host, while it runs
+  pgbackfill gate users_display_name           exit 0 only when it is measured complete
+
+Where to connect: --dsn, else DATABASE_URL, else libpq's own environment (PGHOST, PGSERVICE, ~/.pgpass).
+Exit codes: 0 done, 1 failed, 2 usage or file, 3 gate closed or check failed, 4 stopped early and resumable.)";
+
+// "30s" on the command line.
+void add_duration(CLI::App* command, std::string const& name, milliseconds& target, std::string const& text) {
+  command
+      ->add_option_function<std::string>(
+          name,
+          [&target, name](std::string const& value) {
+            auto const duration = planner::parse_duration(value);
+            if (!duration)
+              throw CLI::ValidationError(name, "'" + value + "' is no duration with a unit, such as 30s or 500ms");
+            target = *duration;
+          },
+          text)
+      ->default_str(planner::format_duration(target));
+}
+
+struct Cli {
+  CommonOptions common;
+  PlanOptions plan;
+  RunOptions run;
+  FinishOptions finish;
+  GateOptions gate;
+  StatusOptions status;
+  LogOptions log;
+  ControlOptions control;
+  SetOptions set;
+  DoctorOptions doctor;
+  SandboxOptions sandbox;
+  std::function<int(CommandContext&)> chosen;
+};
+
+CLI::App* add_command(CLI::App& app, Cli& cli, std::string const& name, std::string const& text,
+                      std::function<int(CommandContext&)> run) {
+  CLI::App* const command = app.add_subcommand(name, text);
+  command->fallthrough();
+  command->callback([&cli, run = std::move(run)] { cli.chosen = run; });
+  return command;
+}
+
+void add_common(CLI::App& app, CommonOptions& common) {
+  static std::map<std::string, OutputFormat> const formats = {{"text", OutputFormat::kText},
+                                                              {"json", OutputFormat::kJson}};
+  static std::map<std::string, LogFormat> const log_formats = {{"text", LogFormat::kText}, {"json", LogFormat::kJson}};
+  static std::map<std::string, Severity> const levels = {{"debug", Severity::kDebug},
+                                                         {"info", Severity::kInfo},
+                                                         {"warning", Severity::kWarning},
+                                                         {"error", Severity::kError}};
+  app.add_option("--dsn", common.dsn, "Connection string or URI of the database")->type_name("CONNINFO");
+  app.add_option("--format", common.format, "Results as text or json")
+      ->transform(CLI::CheckedTransformer(formats, CLI::ignore_case).description(""))
+      ->type_name("text|json");
+  app.add_option("--log-format", common.log_format, "Log lines as text or json")
+      ->transform(CLI::CheckedTransformer(log_formats, CLI::ignore_case).description(""))
+      ->type_name("text|json");
+  app.add_option("--log-level", common.log_level, "Least severe line to log")
+      ->transform(CLI::CheckedTransformer(levels, CLI::ignore_case).description(""))
+      ->type_name("debug|info|warning|error");
+  app.add_flag("!--no-progress", common.show_progress, "Plain lines instead of the live block");
+}
+
+void add_run_commands(CLI::App& app, Cli& cli) {
+  add_command(app, cli, "init", "Make or upgrade schema pgbackfill (the first run does it too)", init_command);
+  auto* plan =
+      add_command(app, cli, "plan", "Show what a run would do: key, ranges, the batch and its EXPLAIN; reads only",
+                  [&cli](CommandContext& context) { return plan_command(context, cli.plan); });
+  plan->add_option("FILE", cli.plan.file, "Migration file")->required();
+  plan->add_flag("--sample", cli.plan.sample, "Run one batch and roll it back: measures time and WAL");
+  auto* run = add_command(app, cli, "run", "Run a migration up to its gate; safe to repeat: goes on where it was",
+                          [&cli](CommandContext& context) { return run_command(context, cli.run); });
+  run->add_option("FILE", cli.run.file, "Migration file")->required();
+  run->add_option("--workers", cli.run.workers, "Workers of a job that starts now (later: pgbackfill set)")
+      ->check(CLI::Range(1, planner::kMaxWorkers).description(""));
+  run->add_flag("--exit-outside-window", cli.run.exit_outside_window,
+                "Exit 4 when the window closes, instead of waiting");
+  add_duration(run, "--lease", cli.run.lease_time, "How long a silent process keeps its ranges");
+  add_duration(run, "--wait-for-rows", cli.run.deferred_patience,
+               "How long to wait at the end for rows that others hold");
+  add_duration(run, "--wait-for-server", cli.run.reconnect_patience,
+               "How long to try to reach a server that went away");
+  auto* complete = add_command(app, cli, "complete", "Run the contract steps, behind the gate",
+                               [&cli](CommandContext& context) { return complete_command(context, cli.finish); });
+  auto* rollback = add_command(app, cli, "rollback", "Undo the expand steps by their `down:`, until complete",
+                               [&cli](CommandContext& context) { return rollback_command(context, cli.finish); });
+  for (auto* command : {complete, rollback}) {
+    command->add_option("NAME", cli.finish.file_or_name, "Name or file of the migration")->required();
+    command->add_flag("--yes", cli.finish.yes, "Do it without asking");
+  }
+  auto* gate =
+      add_command(app, cli, "gate", "Exit 0 only if the migration is measured complete, else 3 with the reasons",
+                  [&cli](CommandContext& context) { return gate_command(context, cli.gate); });
+  gate->add_option("NAME", cli.gate.file_or_name, "Name or file of the migration")->required();
+}
+
+void add_watching_commands(CLI::App& app, Cli& cli) {
+  auto* status = add_command(app, cli, "status", "Where a migration is, or all of them",
+                             [&cli](CommandContext& context) { return status_command(context, cli.status); });
+  status->add_option("NAME", cli.status.file_or_name, "Name or file of the migration");
+  status->add_flag("--watch", cli.status.watch, "Show it again and again until it ends");
+  add_duration(status, "--interval", cli.status.interval, "Between two looks with --watch");
+  add_command(app, cli, "history", "What was done, when, by whom", history_command);
+  auto* log = add_command(app, cli, "log", "The events of a migration, oldest first",
+                          [&cli](CommandContext& context) { return log_command(context, cli.log); });
+  log->add_option("NAME", cli.log.file_or_name, "Name or file of the migration")->required();
+  log->add_option("--limit", cli.log.limit, "The latest events only")->check(CLI::PositiveNumber.description(""));
+}
+
+void add_control_commands(CLI::App& app, Cli& cli) {
+  auto* pause = add_command(app, cli, "pause", "Let batches in flight end, then wait",
+                            [&cli](CommandContext& context) { return pause_command(context, cli.control); });
+  auto* resume = add_command(app, cli, "resume", "Go on after pause, cancel or a failure",
+                             [&cli](CommandContext& context) { return resume_command(context, cli.control); });
+  auto* cancel = add_command(app, cli, "cancel", "End every process that works on it; the rows that are done stay done",
+                             [&cli](CommandContext& context) { return cancel_command(context, cli.control); });
+  for (auto* command : {pause, resume, cancel}) {
+    command->add_option("NAME", cli.control.file_or_name, "Name or file of the migration")->required();
+    command->add_option("--reason", cli.control.reason, "Kept in the log and shown by status");
+  }
+  resume->add_flag("--retry-quarantine", cli.control.retry_quarantine, "Try the rows that were set aside again");
+  auto* set = add_command(app, cli, "set",
+                          "Change a running job: workers=4 batch.target=200ms throttle.max_rows_per_second=5000",
+                          [&cli](CommandContext& context) { return set_command(context, cli.set); });
+  set->add_option("NAME", cli.set.file_or_name, "Name or file of the migration")->required();
+  set->add_option("KEY=VALUE", cli.set.assignments, "What to change")->required();
+}
+
+void add_server_commands(CLI::App& app, Cli& cli) {
+  auto* doctor = add_command(app, cli, "doctor", "Check server, role and table before a migration",
+                             [&cli](CommandContext& context) { return doctor_command(context, cli.doctor); });
+  doctor->add_option("FILE", cli.doctor.file, "Migration file, to check its table as well");
+  auto* sandbox = add_command(app, cli, "sandbox", "A throwaway PostgreSQL with a streaming replica, for trying things",
+                              [&cli](CommandContext& context) { return sandbox_command(context, cli.sandbox); });
+  sandbox->add_option("--replicas", cli.sandbox.replicas, "Streaming replicas")
+      ->check(CLI::Range(0, 4).description(""));
+  sandbox->add_option("--rows", cli.sandbox.rows, "Fill a table public.users with so many rows")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1'000'000'000}).description(""));
+  sandbox->add_option("--pg-bin", cli.sandbox.bin_dir, "Where postgres and initdb are");
+  sandbox->add_option("COMMAND", cli.sandbox.command, "Run it with DATABASE_URL set, then stop (write it after --)");
+}
+
+}  // namespace
+
+int run_cli(int argc, char** argv) {
+  // A closed pipe is an error of that write, not the end of a run.
+  std::signal(SIGPIPE, SIG_IGN);
+  Cli cli;
+  CLI::App app("pgbackfill changes every row of a large, live PostgreSQL table without anyone noticing.", "pgbackfill");
+  app.set_version_flag("--version", std::string("pgbackfill ") + PGBACKFILL_VERSION);
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  add_common(app, cli.common);
+  add_run_commands(app, cli);
+  add_watching_commands(app, cli);
+  add_control_commands(app, cli);
+  add_server_commands(app, cli);
+  try {
+    app.parse(argc, argv);
+  } catch (CLI::ParseError const& error) {
+    int const code = app.exit(error);
+    return code == 0 ? kExitDone : kExitUsage;
+  }
+  try {
+    CommandContext context(cli.common);
+    return cli.chosen(context);
+  } catch (CommandError const& error) {
+    std::cerr << error.text << '\n';
+    return error.exit_code;
+  } catch (std::exception const& error) {
+    std::cerr << "pgbackfill: " << error.what() << '\n';
+    return kExitFailed;
+  }
+}
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,378 @@
+// plan: what a run would do, from reading alone; the server itself holds every statement to that.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+
+#include "engine/catalog.h"
+#include "engine/commands.h"
+#include "engine/job_setup.h"
+#include "engine/progress_view.h"
+#include "planner/duration.h"
+#include "planner/sql_text.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using planner::WorkKind;
+
+// Rows of the batch that the plan shows and that --sample runs.
+constexpr std::int64_t kShownRows = 1'000;
+// Without a sample: what one worker does with narrow rows on modest hardware; the text says that it is a guess.
+constexpr double kAssumedRowsPerSecond = 100'000;
+
+struct Sample {
+  std::int64_t rows = 0;
+  double milliseconds = 0;
+  std::int64_t wal_bytes = 0;
+  std::int64_t wal_records = 0;
+  std::int64_t full_page_images = 0;
+};
+
+struct PlanReport {
+  planner::Migration migration;
+  Preflight preflight;
+  std::vector<LeafRanges> ranges;
+  std::string batch_sql;
+  std::vector<std::string> explain;
+  std::vector<std::string> warnings;
+  std::optional<Sample> sample;
+  std::optional<StoredJob> job;
+  std::int64_t rows = 0;
+  std::int64_t heap_bytes = 0;
+  std::size_t range_count = 0;
+};
+
+std::vector<std::string> lines_of(Rows const& rows) {
+  std::vector<std::string> lines;
+  for (auto const& row : rows.rows) lines.push_back(row.front().value_or(""));
+  return lines;
+}
+
+// The leaf with the most rows stands for all.
+std::size_t largest_leaf(Preflight const& preflight) {
+  auto const& leaves = preflight.table.leaves;
+  auto const largest = std::max_element(leaves.begin(), leaves.end(), [](auto const& left, auto const& right) {
+    return left.rows_estimated < right.rows_estimated;
+  });
+  return static_cast<std::size_t>(largest - leaves.begin());
+}
+
+asio::awaitable<planner::Interval> first_batch(PgConnection& connection, planner::WorkTarget const& target,
+                                               planner::Bound upper) {
+  planner::Interval interval{std::nullopt, upper};
+  if (!upper) co_return interval;
+  if (target.key.is_by_block()) {
+    interval.hi = planner::KeyValue{std::to_string(std::min<std::int64_t>(std::stoll(upper->front()), 20))};
+    co_return interval;
+  }
+  std::string statement = planner::look_ahead_sql(target, interval, kShownRows);
+  auto const page = value_or_throw(co_await query_read_only(connection, std::move(statement)), "paging the table");
+  auto const& row = page.rows.front();
+  if (!row[1]) co_return interval;
+  interval.hi.emplace();
+  for (std::size_t column = 1; column < row.size(); ++column) interval.hi->push_back(*row[column]);
+  co_return interval;
+}
+
+std::string batch_statement(planner::WorkTarget const& target, planner::Interval const& interval) {
+  auto const ctes = planner::work_ctes(target, interval, planner::BatchMode::kPlain);
+  return "WITH " + ctes.text + "\nSELECT count(*) FROM pgbackfill_work";
+}
+
+bool mentions(std::vector<std::string> const& lines, std::string_view words) {
+  return std::any_of(lines.begin(), lines.end(),
+                     [&](std::string const& line) { return line.find(words) != std::string::npos; });
+}
+
+bool fires(planner::TriggerFacts const& trigger, WorkKind kind) {
+  if (trigger.enabled == 'D') return false;
+  if (kind == WorkKind::kUpdate) return trigger.on_update;
+  if (kind == WorkKind::kDelete) return trigger.on_delete;
+  return kind == WorkKind::kSql && (trigger.on_update || trigger.on_delete || trigger.on_insert);
+}
+
+void warn(PlanReport& report) {
+  auto const& backfill = *report.migration.backfill;
+  auto const& table = report.preflight.table;
+  for (auto const& trigger : table.triggers) {
+    if (!fires(trigger, backfill.kind)) continue;
+    bool const skipped = backfill.triggers == planner::TriggerMode::kSkip && trigger.enabled == 'O';
+    report.warnings.push_back(fmt::format("trigger {} {} for each row: {}", planner::quote_identifier(trigger.name),
+                                          skipped ? "is skipped (triggers: skip)" : "fires", trigger.definition));
+  }
+  if (table.has_children) {
+    report.warnings.emplace_back(
+        "tables that inherit from this one are left alone (ONLY); give them migrations of their own");
+  }
+  auto const& leaf = table.leaves.empty() ? planner::LeafFacts() : table.leaves.front();
+  for (auto const& index : leaf.indexes) {
+    for (auto const& column : index.columns) {
+      bool const assigned = backfill.kind == WorkKind::kUpdate &&
+                            std::any_of(backfill.assignments.begin(), backfill.assignments.end(),
+                                        [&](auto const& assignment) { return assignment.column == column.name; });
+      if (!assigned) continue;
+      report.warnings.push_back(
+          fmt::format("index {} holds column {}: updates cannot be HOT, every index of the table gets a "
+                      "new entry a row; build that index after the backfill if you can",
+                      planner::quote_identifier(index.name), planner::quote_identifier(column.name)));
+    }
+  }
+  if (mentions(report.explain, "Seq Scan on " + leaf.name) && report.rows > 100'000) {
+    report.warnings.emplace_back("the batch is planned as a sequential scan; run ANALYZE on the table first");
+  }
+  if (report.preflight.sweeps) {
+    report.warnings.emplace_back(
+        "a last pass over the table finds rows that came in behind the batches (it reads, and changes "
+        "only what still satisfies `where`)");
+  }
+}
+
+asio::awaitable<Sample> take_sample(PgConnection& connection, PlanReport const& report,
+                                    planner::WorkTarget const& target, planner::Interval interval) {
+  state::LocalSettings settings;
+  settings.statement_timeout = std::chrono::milliseconds(10'000);
+  settings.lock_timeout = std::chrono::milliseconds(200);
+  settings.skip_triggers = report.migration.backfill->triggers == planner::TriggerMode::kSkip;
+  // ROLLBACK is part of the pipeline; should the link break, the server rolls back as well.
+  std::vector<std::string> statements = {"BEGIN", state::local_settings(settings),
+                                         "EXPLAIN (ANALYZE, WAL, FORMAT JSON) " + batch_statement(target, interval),
+                                         "ROLLBACK"};
+  auto const results =
+      value_or_throw(co_await connection.pipeline(std::move(statements), Deadlines()), "the sample batch");
+  auto const document = boost::json::parse(results.at(2).at(0, 0));
+  auto const& top = document.as_array().at(0).as_object();
+  Sample sample;
+  sample.milliseconds = top.at("Execution Time").as_double();
+  auto const number = [](boost::json::object const& node, char const* key) -> std::int64_t {
+    auto const* value = node.if_contains(key);
+    return value == nullptr ? 0 : value->to_number<std::int64_t>();
+  };
+  auto const& plan = top.at("Plan").as_object();
+  sample.wal_bytes = number(plan, "WAL Bytes");
+  sample.wal_records = number(plan, "WAL Records");
+  sample.full_page_images = number(plan, "WAL FPI");
+  if (auto const* children = plan.if_contains("Plans")) {
+    for (auto const& child : children->as_array()) {
+      auto const& node = child.as_object();
+      auto const* subplan = node.if_contains("Subplan Name");
+      bool const is_work = subplan != nullptr && subplan->as_string() == "CTE pgbackfill_work";
+      if (is_work) sample.rows = number(node, "Actual Rows");
+    }
+  }
+  co_return sample;
+}
+
+asio::awaitable<PlanReport> make_report(PgConnection& connection, planner::Migration migration, bool with_sample) {
+  PlanReport report;
+  report.migration = std::move(migration);
+  auto there = value_or_throw(co_await query_read_only(connection, state::has_version()), "reading the state schema");
+  if (there.at(0, 0) == "t") {
+    report.job = value_or_throw(co_await find_job(connection, report.migration.name), "looking for the job");
+  }
+  if (!report.migration.backfill) co_return report;
+  report.preflight =
+      value_or_throw(co_await check_backfill(connection, *report.migration.backfill), "checking the file");
+  bool const may_come = report.preflight.only_missing_names && !report.migration.expand.empty();
+  if (!report.preflight.problems.empty()) {
+    std::string text;
+    for (auto const& problem : report.preflight.problems)
+      text += (text.empty() ? "" : "\n") + planner::to_string(problem);
+    if (!may_come) throw CommandError{kExitUsage, text};
+    report.warnings.push_back("cannot be checked until the expand steps ran: " + text);
+    co_return report;
+  }
+  report.ranges = value_or_throw(co_await plan_ranges(connection, report.preflight), "cutting the table into ranges");
+  for (auto const& leaf : report.preflight.table.leaves) {
+    report.rows += leaf.rows_estimated;
+    report.heap_bytes += leaf.bytes;
+  }
+  for (auto const& leaf : report.ranges) report.range_count += leaf.ranges.size();
+  if (!report.preflight.targets.empty()) {
+    std::size_t const shown = largest_leaf(report.preflight);
+    auto const& target = report.preflight.targets[shown];
+    auto const interval = co_await first_batch(connection, target, report.ranges[shown].upper);
+    if (interval.hi) {
+      report.batch_sql = batch_statement(target, interval);
+      auto const explained = value_or_throw(
+          co_await query_read_only(connection, "EXPLAIN (COSTS OFF) " + report.batch_sql), "explaining the batch");
+      report.explain = lines_of(explained);
+      if (with_sample) report.sample = co_await take_sample(connection, report, target, interval);
+    }
+  }
+  warn(report);
+  co_return report;
+}
+
+std::string bytes_text(double bytes) {
+  char const* const units[] = {"B", "kB", "MB", "GB", "TB"};
+  std::size_t unit = 0;
+  while (bytes >= 1024 && unit + 1 < std::size(units)) {
+    bytes /= 1024;
+    ++unit;
+  }
+  return fmt::format("{:.{}f} {}", bytes, unit == 0 ? 0 : 1, units[unit]);
+}
+
+struct Estimate {
+  double seconds = 0;
+  double wal_bytes = 0;
+  bool measured = false;
+};
+
+Estimate estimate(PlanReport const& report) {
+  Estimate estimate;
+  int const workers = report.migration.backfill->workers;
+  if (report.sample && report.sample->rows > 0) {
+    double const rows = static_cast<double>(report.sample->rows);
+    estimate.measured = true;
+    estimate.seconds = static_cast<double>(report.rows) * report.sample->milliseconds / rows / 1000 / workers;
+    estimate.wal_bytes = static_cast<double>(report.rows) * static_cast<double>(report.sample->wal_bytes) / rows;
+  } else {
+    estimate.seconds = static_cast<double>(report.rows) / kAssumedRowsPerSecond / workers;
+  }
+  return estimate;
+}
+
+std::string key_text(planner::Key const& key) {
+  if (key.is_by_block()) return "physical blocks (no usable key)";
+  std::vector<std::string> columns;
+  for (auto const& column : key.columns) {
+    columns.push_back(
+        fmt::format("{} {}{}", planner::quote_identifier(column.name), column.type, column.descending ? " DESC" : ""));
+  }
+  return fmt::format("{} ({})", planner::quote_identifier(key.index), planner::join(columns, ", "));
+}
+
+std::string text_of(PlanReport const& report) {
+  std::string text = fmt::format("migration {} ({})\n", report.migration.name, report.migration.file);
+  auto const add = [&](char const* title, std::string const& value) {
+    text += fmt::format("  {:<11}{}\n", title, value);
+  };
+  if (report.job) add("state", "a job of this name exists and is " + state::status_name(report.job->status));
+  auto const steps = [&](char const* title, std::vector<planner::SqlStep> const& list) {
+    for (auto const& step : list) add(title, step.sql + (step.down ? "\n             down: " + *step.down : ""));
+  };
+  steps("expand", report.migration.expand);
+  if (report.migration.backfill && !report.preflight.targets.empty()) {
+    auto const& backfill = *report.migration.backfill;
+    auto const& table = report.preflight.table;
+    add("table", fmt::format("{}, about {} rows, {} of heap{}", planner::quote_qualified(table.schema, table.name),
+                             human_count(report.rows), bytes_text(static_cast<double>(report.heap_bytes)),
+                             table.kind == 'p' ? fmt::format(", {} partitions", table.leaves.size()) : ""));
+    for (std::size_t leaf = 0; leaf < report.preflight.keys.size(); ++leaf) {
+      if (leaf > 0 && report.preflight.keys[leaf] == report.preflight.keys[leaf - 1]) continue;
+      std::string const of = table.kind == 'p' ? " on " + report.preflight.targets[leaf].relation : "";
+      add("key", key_text(report.preflight.keys[leaf]) + of);
+    }
+    add("ranges", fmt::format("{}, {} workers", report.range_count, backfill.workers));
+    add("batch", fmt::format("{} to {} rows, sized to take {}; {} commit; statement_timeout {}",
+                             human_count(backfill.batch.min_rows), human_count(backfill.batch.max_rows),
+                             planner::format_duration(backfill.batch.target),
+                             backfill.commit == planner::CommitMode::kAsync ? "asynchronous" : "synchronous",
+                             planner::format_duration(backfill.batch.target * 4)));
+    if (!report.batch_sql.empty()) {
+      text += "\nthe batch, here the first:\n" + report.batch_sql + "\n\nits plan:\n";
+      for (auto const& line : report.explain) text += "  " + line + "\n";
+    }
+    auto const guess = estimate(report);
+    text += "\n";
+    if (report.sample) {
+      add("sample",
+          fmt::format("{} rows in {:.1f} ms, {} of WAL ({} full-page images), rolled back",
+                      human_count(report.sample->rows), report.sample->milliseconds,
+                      bytes_text(static_cast<double>(report.sample->wal_bytes)), report.sample->full_page_images));
+    }
+    auto const time = std::chrono::milliseconds(static_cast<std::int64_t>(guess.seconds * 1000));
+    add("time", guess.measured ? "about " + human_duration(time) + " at the sample's pace, if nothing holds it back"
+                               : "about " + human_duration(time) + " by rule of thumb; --sample measures a batch");
+    if (guess.measured) add("WAL", "about " + bytes_text(guess.wal_bytes));
+    if (backfill.kind == WorkKind::kUpdate) {
+      add("growth",
+          fmt::format("up to {} of heap before vacuum makes room again (every updated row leaves its old version)",
+                      bytes_text(static_cast<double>(report.heap_bytes))));
+    }
+  }
+  steps("contract", report.migration.contract);
+  if (!report.warnings.empty()) text += "\n";
+  for (auto const& warning : report.warnings) text += "note: " + warning + "\n";
+  return text;
+}
+
+boost::json::object json_of(PlanReport const& report) {
+  boost::json::object document;
+  document["migration"] = report.migration.name;
+  document["file"] = report.migration.file;
+  auto const steps = [](std::vector<planner::SqlStep> const& list) {
+    boost::json::array array;
+    for (auto const& step : list) {
+      boost::json::object object;
+      object["sql"] = step.sql;
+      if (step.down) object["down"] = *step.down;
+      array.push_back(std::move(object));
+    }
+    return array;
+  };
+  document["expand"] = steps(report.migration.expand);
+  document["contract"] = steps(report.migration.contract);
+  boost::json::array warnings;
+  for (auto const& warning : report.warnings) warnings.emplace_back(warning);
+  document["notes"] = std::move(warnings);
+  if (report.job) document["job_status"] = state::status_name(report.job->status);
+  if (!report.migration.backfill || report.preflight.targets.empty()) return document;
+  boost::json::object backfill;
+  backfill["table"] = planner::quote_qualified(report.preflight.table.schema, report.preflight.table.name);
+  backfill["rows_estimated"] = report.rows;
+  backfill["heap_bytes"] = report.heap_bytes;
+  backfill["ranges"] = report.range_count;
+  boost::json::array leaves;
+  for (std::size_t leaf = 0; leaf < report.preflight.keys.size(); ++leaf) {
+    boost::json::object object;
+    object["relation"] = report.preflight.targets[leaf].relation;
+    object["key"] = key_text(report.preflight.keys[leaf]);
+    object["rows_estimated"] = report.preflight.table.leaves[leaf].rows_estimated;
+    object["ranges"] = report.ranges[leaf].ranges.size();
+    leaves.push_back(std::move(object));
+  }
+  backfill["leaves"] = std::move(leaves);
+  backfill["batch_sql"] = report.batch_sql;
+  boost::json::array explain;
+  for (auto const& line : report.explain) explain.emplace_back(line);
+  backfill["explain"] = std::move(explain);
+  auto const guess = estimate(report);
+  backfill["seconds_estimated"] = guess.seconds;
+  if (report.sample) {
+    boost::json::object sample;
+    sample["rows"] = report.sample->rows;
+    sample["milliseconds"] = report.sample->milliseconds;
+    sample["wal_bytes"] = report.sample->wal_bytes;
+    sample["full_page_images"] = report.sample->full_page_images;
+    backfill["sample"] = std::move(sample);
+    backfill["wal_bytes_estimated"] = guess.wal_bytes;
+  }
+  document["backfill"] = std::move(backfill);
+  return document;
+}
+
+asio::awaitable<int> plan(CommandContext& context, PlanOptions options) {
+  auto const loaded = load_migration(options.file);
+  auto connection = co_await context.connect();
+  auto const report = co_await make_report(*connection, loaded.migration, options.sample);
+  if (context.is_json()) {
+    context.print(json_of(report));
+  } else {
+    context.print(text_of(report));
+  }
+  co_return kExitDone;
+}
+
+}  // namespace
+
+int plan_command(CommandContext& context, PlanOptions const& options) {
+  return context.run(plan(context, options));
+}
+
+}  // namespace pgbackfill::engine

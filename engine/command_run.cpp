@@ -1,0 +1,392 @@
+// run, complete, rollback: the phases of a migration in order.
+
+#include <fmt/format.h>
+
+#include <boost/asio/signal_set.hpp>
+#include <random>
+
+#include "engine/commands.h"
+#include "engine/gate.h"
+#include "engine/job_setup.h"
+#include "engine/pg_database.h"
+#include "engine/progress_view.h"
+#include "engine/step_runner.h"
+#include "engine/worker_pool.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+TellerOptions teller_options(CommonOptions const& options) {
+  TellerOptions teller = detect_teller_options(2);
+  teller.format = options.log_format;
+  teller.level = options.log_level;
+  if (!options.show_progress || options.log_format == LogFormat::kJson) teller.live = false;
+  return teller;
+}
+
+// ^C once asks for a stop between batches, twice cancels on the server, three times leaves at once: the database needs
+// no clean-up.
+class Interrupts {
+ public:
+  explicit Interrupts(asio::io_context& io) : signals_(io, SIGINT, SIGTERM) { wait(); }
+
+  bool is_asked() const { return count_ > 0; }
+  void attach(WorkerPool* pool) {
+    pool_ = pool;
+    if (pool_ != nullptr && count_ > 0) pool_->request_stop();
+  }
+  void close() { signals_.cancel(); }
+
+ private:
+  void wait() {
+    signals_.async_wait([this](boost::system::error_code error, int) {
+      if (error) return;
+      ++count_;
+      if (count_ >= 3) _exit(130);
+      if (pool_ != nullptr) count_ == 1 ? pool_->request_stop() : pool_->request_abort();
+      wait();
+    });
+  }
+
+  asio::signal_set signals_;
+  WorkerPool* pool_ = nullptr;
+  int count_ = 0;
+};
+
+// One `run` of one migration.
+class Run {
+ public:
+  Run(CommandContext& context, RunOptions options)
+      : context_(context),
+        options_(std::move(options)),
+        teller_(teller_options(context.options())),
+        interrupts_(context.io()) {}
+
+  asio::awaitable<int> go();
+
+ private:
+  asio::awaitable<int> backfill();
+  asio::awaitable<StoredJob> find_or_create_job();
+  asio::awaitable<Preflight> check(bool before_expand);
+  asio::awaitable<bool> expand();
+  asio::awaitable<void> record(std::string kind, std::string detail);
+  int summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed);
+  void tell(Severity severity, std::string text);
+  void tell_phase(RunPhase phase);
+  void conclude(int exit_code, std::string headline, std::vector<std::string> notes);
+
+  CommandContext& context_;
+  RunOptions options_;
+  Teller teller_;
+  Interrupts interrupts_;
+  LoadedMigration loaded_;
+  std::shared_ptr<PgConnection> connection_;
+  std::int64_t job_id_ = 0;
+  std::string stop_reason_;
+};
+
+StepTerms step_terms(CommandContext& context, planner::Migration const& migration, std::string phase,
+                     std::function<bool()> is_stopping) {
+  StepTerms terms;
+  terms.migration = migration.name;
+  terms.phase = std::move(phase);
+  terms.owner = context.owner();
+  terms.is_stopping = std::move(is_stopping);
+  auto random = std::make_shared<std::mt19937_64>(std::random_device{}());
+  terms.random = [random] { return std::uniform_real_distribution<double>(0, 1)(*random); };
+  return terms;
+}
+
+std::string problems_text(std::vector<planner::Problem> const& problems) {
+  std::string text;
+  for (auto const& problem : problems) text += (text.empty() ? "" : "\n") + planner::to_string(problem);
+  return text;
+}
+
+void Run::tell(Severity severity, std::string text) {
+  LogLine line;
+  line.at = std::chrono::system_clock::now();
+  line.severity = severity;
+  line.text = std::move(text);
+  line.fields = {{"migration", loaded_.migration.name}};
+  teller_.emit(std::move(line));
+}
+
+void Run::tell_phase(RunPhase phase) {
+  Progress progress;
+  progress.migration = loaded_.migration.name;
+  progress.phase = phase;
+  teller_.emit(std::move(progress));
+}
+
+void Run::conclude(int exit_code, std::string headline, std::vector<std::string> notes) {
+  Summary summary;
+  summary.last.migration = loaded_.migration.name;
+  summary.exit_code = exit_code;
+  summary.complete = exit_code == kExitDone;
+  summary.headline = std::move(headline);
+  summary.notes = std::move(notes);
+  teller_.emit(std::move(summary));
+}
+
+asio::awaitable<void> Run::record(std::string kind, std::string detail) {
+  std::optional<std::int64_t> const job = job_id_ == 0 ? std::nullopt : std::optional(job_id_);
+  // The audit line is worth a try, not a failure.
+  co_await connection_->query(state::record_event(job, loaded_.migration.name, kind, detail, context_.owner()),
+                              Deadlines());
+}
+
+asio::awaitable<int> Run::go() {
+  loaded_ = load_migration(options_.file);
+  auto const& migration = loaded_.migration;
+  tell_phase(RunPhase::kStarting);
+  connection_ = co_await context_.connect();
+  context_.owner().lease_time = options_.lease_time;
+  std::optional<StoredJob> known;
+  auto there =
+      value_or_throw(co_await connection_->query(state::has_version(), Deadlines()), "reading the state schema");
+  if (there.at(0, 0) == "t") {
+    co_await context_.ensure_state(*connection_);
+    known = value_or_throw(co_await find_job(*connection_, migration.name), "looking for the job");
+  }
+  // Everything in the file meets the server before anything is touched.
+  if (migration.backfill && !known) co_await check(true);
+  bool const made = co_await context_.ensure_state(*connection_);
+  if (made) tell(Severity::kInfo, "schema pgbackfill is ready");
+  value_or_throw(co_await connection_->query(state::remember_migration(migration.name, migration.file, loaded_.source),
+                                             Deadlines()),
+                 "recording the migration");
+  bool const expanded = co_await expand();
+  int code = kExitResumable;
+  if (expanded) {
+    if (migration.backfill) {
+      code = co_await backfill();
+    } else {
+      conclude(kExitDone,
+               fmt::format("{} is done: {} expand step(s), no backfill", migration.name, migration.expand.size()), {});
+      code = kExitDone;
+    }
+  }
+  interrupts_.close();
+  co_return code;
+}
+
+asio::awaitable<Preflight> Run::check(bool before_expand) {
+  tell_phase(RunPhase::kPlanning);
+  auto preflight =
+      value_or_throw(co_await check_backfill(*connection_, *loaded_.migration.backfill), "checking the file");
+  bool const may_come = before_expand && preflight.only_missing_names && !loaded_.migration.expand.empty();
+  if (!preflight.problems.empty() && !may_come) throw CommandError{kExitUsage, problems_text(preflight.problems)};
+  co_return preflight;
+}
+
+asio::awaitable<bool> Run::expand() {
+  auto const& migration = loaded_.migration;
+  if (migration.expand.empty()) co_return true;
+  tell_phase(RunPhase::kExpanding);
+  auto terms = step_terms(context_, migration, "expand", [this] { return interrupts_.is_asked(); });
+  auto const outcome = co_await run_steps(*connection_, migration.expand, std::move(terms), teller_);
+  if (outcome.end == StepsEnd::kFailed) throw CommandError{kExitFailed, outcome.reason};
+  if (outcome.end == StepsEnd::kDone) co_return true;
+  conclude(kExitResumable, fmt::format("{} stopped: {}", migration.name, outcome.reason),
+           {"run the same command to go on"});
+  co_return false;
+}
+
+asio::awaitable<StoredJob> Run::find_or_create_job() {
+  auto& migration = loaded_.migration;
+  auto known = value_or_throw(co_await find_job(*connection_, migration.name), "looking for the job");
+  if (!known) {
+    if (options_.workers) migration.backfill->workers = *options_.workers;
+    auto const preflight = co_await check(false);
+    auto ranges = value_or_throw(co_await plan_ranges(*connection_, preflight), "cutting the table into ranges");
+    auto created = co_await create_job(*connection_, migration, preflight, std::move(ranges), context_.owner());
+    // 23505: another process made it in this moment.
+    if (!created && created.error().sqlstate != "23505") value_or_throw(std::move(created), "creating the job");
+    known = value_or_throw(co_await find_job(*connection_, migration.name), "looking for the job");
+  }
+  if (known->definition != definition_of(*migration.backfill)) {
+    throw CommandError{
+        kExitUsage,
+        fmt::format("{}:{}:{}: the backfill of '{}' was changed since it started; rows that are done would "
+                    "keep the old result. Put it back, or give the new one another name. It started as:\n{}",
+                    migration.file, migration.backfill->position.line, migration.backfill->position.column,
+                    migration.name, known->definition)};
+  }
+  co_return std::move(*known);
+}
+
+asio::awaitable<int> Run::backfill() {
+  auto const& migration = loaded_.migration;
+  auto job = co_await find_or_create_job();
+  job_id_ = job.id;
+  if (job.status == JobStatus::kComplete) {
+    conclude(kExitDone, migration.name + " is complete already", {});
+    co_return kExitDone;
+  }
+  if (job.status == JobStatus::kPaused || job.status == JobStatus::kCancelled) {
+    conclude(kExitResumable,
+             fmt::format("{} is {}{}", migration.name, state::status_name(job.status),
+                         job.reason.empty() ? "" : ": " + job.reason),
+             {fmt::format("to go on: `pgbackfill resume {}`, then run again", migration.name)});
+    co_return kExitResumable;
+  }
+  if (job.status == JobStatus::kFailed) {
+    std::string const statement = state::set_status(job.id, JobStatus::kRunning, "run again", context_.owner());
+    value_or_throw(co_await connection_->query(statement, Deadlines()), "taking the job up again");
+  }
+  auto facts = value_or_throw(co_await check_backfill(*connection_, *migration.backfill), "reading the table");
+  if (!facts.problems.empty()) throw CommandError{kExitUsage, problems_text(facts.problems)};
+  auto pg_job = value_or_throw(co_await load_pg_job(*connection_, job.id, migration.name, *migration.backfill,
+                                                    std::move(facts.table), job.sweeps),
+                               "loading the job");
+  int const freed = value_or_throw(co_await release_dead_processes(*connection_, job.id, context_.owner()),
+                                   "looking for dead processes");
+  if (freed > 0) tell(Severity::kInfo, fmt::format("{} range(s) of a process that is gone are free again", freed));
+  if (migration.throttle.replica_lag || migration.throttle.mode == planner::ThrottleMode::kObserve) {
+    tell(Severity::kWarning,
+         "this version does not act on throttle.replica_lag or mode yet; max_rows_per_second and "
+         "lock_wait are heeded");
+  }
+  co_await record("started", fmt::format("{} worker(s)", migration.backfill->workers));
+  PgDatabase database(context_.io().get_executor(), context_.blocking(), context_.target(), std::move(pg_job),
+                      context_.owner());
+  PoolOptions pool_options;
+  pool_options.deferred_patience = options_.deferred_patience;
+  pool_options.reconnect_patience = options_.reconnect_patience;
+  pool_options.lock_timeout = migration.throttle.lock_wait.value_or(pool_options.lock_timeout);
+  pool_options.schedule = loaded_.schedule;
+  pool_options.exit_outside_window = options_.exit_outside_window;
+  auto const began = std::chrono::steady_clock::now();
+  WorkerPool pool(database, database.job().job, std::move(pool_options), teller_);
+  interrupts_.attach(&pool);
+  auto const outcome = co_await pool.run();
+  interrupts_.attach(nullptr);
+  auto const elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
+  int const code = summarise(outcome, pool, elapsed);
+  if (connection_->is_usable()) co_await record("stopped", fmt::format("exit {}: {}", code, outcome.reason));
+  co_return code;
+}
+
+int exit_code_of(PoolEnd end) {
+  switch (end) {
+    case PoolEnd::kComplete:
+      return kExitDone;
+    case PoolEnd::kFailed:
+      return kExitFailed;
+    case PoolEnd::kInterrupted:
+    case PoolEnd::kPaused:
+    case PoolEnd::kCancelled:
+    case PoolEnd::kRowsHeld:
+    case PoolEnd::kWindowClosed:
+      return kExitResumable;
+  }
+  return kExitFailed;
+}
+
+int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed) {
+  auto const& name = loaded_.migration.name;
+  Summary summary;
+  summary.last = pool.progress();
+  summary.last.elapsed = elapsed;
+  summary.batches = pool.batches();
+  summary.exit_code = exit_code_of(outcome.end);
+  summary.complete = outcome.end == PoolEnd::kComplete;
+  summary.notes = outcome.notes;
+  std::string const again = fmt::format("to go on: `pgbackfill run {}`", loaded_.migration.file);
+  switch (outcome.end) {
+    case PoolEnd::kComplete:
+      summary.headline = fmt::format("{} is complete: {} rows changed in {}", name,
+                                     human_count(summary.last.rows_changed), human_duration(elapsed));
+      break;
+    case PoolEnd::kFailed:
+      summary.headline = fmt::format("{} failed: {}", name, outcome.reason);
+      summary.notes.push_back("every batch before it is kept; when the cause is mended, " + again);
+      if (loaded_.migration.backfill->quarantine_budget == 0) {
+        summary.notes.emplace_back("a bad row can be set aside instead: on_bad_row: {quarantine: N}");
+      }
+      break;
+    case PoolEnd::kCancelled:
+      summary.headline = fmt::format("{} was cancelled: {}", name, outcome.reason);
+      summary.notes.push_back(fmt::format("to take it up again: `pgbackfill resume {}`, then run", name));
+      break;
+    case PoolEnd::kPaused:
+    case PoolEnd::kInterrupted:
+    case PoolEnd::kRowsHeld:
+    case PoolEnd::kWindowClosed:
+      summary.headline = fmt::format("{} stopped, resumable: {}", name, outcome.reason);
+      summary.notes.push_back(again);
+      break;
+  }
+  if (summary.last.quarantined > 0) {
+    summary.notes.push_back(
+        fmt::format("{} row(s) are set aside in pgbackfill.quarantine; mend them, then `pgbackfill resume "
+                    "{} --retry-quarantine` and run again",
+                    summary.last.quarantined, name));
+  }
+  int const code = summary.exit_code;
+  teller_.emit(std::move(summary));
+  return code;
+}
+
+// --- complete and rollback -------------------------------------------------------------------------------------------
+
+asio::awaitable<int> finish(CommandContext& context, FinishOptions options, bool forward) {
+  Teller teller(teller_options(context.options()));
+  auto connection = co_await context.connect_to_state();
+  auto const loaded = co_await find_migration(*connection, options.file_or_name);
+  auto const& migration = loaded.migration;
+  if (forward) {
+    auto const gate = co_await measure_gate(*connection, migration);
+    if (!gate.is_open()) throw CommandError{kExitGateClosed, gate_text(migration.name, gate)};
+  }
+  bool const has_steps = forward ? !migration.contract.empty() : !migration.expand.empty();
+  if (has_steps && !options.yes) {
+    throw CommandError{kExitGateClosed, fmt::format("{} would run the {} steps of {}; say --yes to do it",
+                                                    forward ? "complete" : "rollback",
+                                                    forward ? "contract" : "expand (down)", migration.name)};
+  }
+  if (!forward) {
+    for (int position = 0; position < static_cast<int>(migration.contract.size()); ++position) {
+      auto done = value_or_throw(
+          co_await connection->query(state::step_done(migration.name, "contract", position), Deadlines()),
+          "reading the steps");
+      if (!done.rows.empty()) {
+        throw CommandError{kExitFailed, migration.name +
+                                            " is past `complete`: its contract steps ran and cannot be taken "
+                                            "back by rollback"};
+      }
+    }
+    auto job = value_or_throw(co_await find_job(*connection, migration.name), "looking for the job");
+    if (job && job->status == JobStatus::kRunning) {
+      std::string const statement = state::set_status(job->id, JobStatus::kCancelled, "rolled back", context.owner());
+      value_or_throw(co_await connection->query(statement, Deadlines()), "cancelling the job");
+    }
+  }
+  auto terms = step_terms(context, migration, forward ? "contract" : "expand", [] { return false; });
+  auto const outcome = forward ? co_await run_steps(*connection, migration.contract, terms, teller)
+                               : co_await undo_steps(*connection, migration.expand, terms, teller);
+  if (outcome.end != StepsEnd::kDone) throw CommandError{kExitFailed, outcome.reason};
+  context.print(fmt::format("{}: {} step(s) {}\n", migration.name, outcome.ran, forward ? "done" : "undone"));
+  co_return kExitDone;
+}
+
+}  // namespace
+
+int run_command(CommandContext& context, RunOptions const& options) {
+  Run run(context, options);
+  return context.run(run.go());
+}
+
+int complete_command(CommandContext& context, FinishOptions const& options) {
+  return context.run(finish(context, options, true));
+}
+
+int rollback_command(CommandContext& context, FinishOptions const& options) {
+  return context.run(finish(context, options, false));
+}
+
+}  // namespace pgbackfill::engine

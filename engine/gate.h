@@ -1,0 +1,33 @@
+// The gate: whether a migration is measured to be complete. Reads only; never believes a status alone.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/pg_connection.h"
+#include "planner/migration.h"
+
+namespace pgbackfill::engine {
+
+struct GateReading {
+  bool has_backfill = false;
+  bool job_exists = false;
+  std::string status;
+  std::int64_t open_ranges = 0;
+  std::int64_t deferred = 0;
+  std::int64_t quarantined = 0;
+  // Rows that satisfy `where` now, counted range by range; unknown (-1) without a `where`.
+  std::int64_t remaining = -1;
+
+  std::vector<std::string> reasons() const;  // why it is closed
+  bool is_open() const { return reasons().empty(); }
+};
+
+// Throws CommandError when the server cannot answer.
+asio::awaitable<GateReading> measure_gate(PgConnection& connection, planner::Migration const& migration);
+
+std::string gate_text(std::string const& name, GateReading const& gate);
+
+}  // namespace pgbackfill::engine
