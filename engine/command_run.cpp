@@ -76,6 +76,7 @@ class Run {
   int summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed);
   void tell(Severity severity, std::string text);
   void tell_phase(RunPhase phase);
+  void tell_summary(Summary summary);
   void conclude(int exit_code, std::string headline, std::vector<std::string> notes);
 
   CommandContext& context_;
@@ -129,6 +130,11 @@ void Run::conclude(int exit_code, std::string headline, std::vector<std::string>
   summary.complete = exit_code == kExitDone;
   summary.headline = std::move(headline);
   summary.notes = std::move(notes);
+  tell_summary(std::move(summary));
+}
+
+void Run::tell_summary(Summary summary) {
+  if (context_.is_json()) context_.print(json_of(summary));
   teller_.emit(std::move(summary));
 }
 
@@ -278,7 +284,6 @@ int exit_code_of(PoolEnd end) {
     case PoolEnd::kFailed:
       return kExitFailed;
     case PoolEnd::kInterrupted:
-    case PoolEnd::kPaused:
     case PoolEnd::kCancelled:
     case PoolEnd::kRowsHeld:
     case PoolEnd::kWindowClosed:
@@ -299,7 +304,7 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
   std::string const again = fmt::format("to go on: `pgbackfill run {}`", loaded_.migration.file);
   switch (outcome.end) {
     case PoolEnd::kComplete:
-      summary.headline = fmt::format("{} is complete: {} rows changed in {}", name,
+      summary.headline = fmt::format("{} is complete: {} rows changed; this run took {}", name,
                                      human_count(summary.last.rows_changed), human_duration(elapsed));
       break;
     case PoolEnd::kFailed:
@@ -313,7 +318,6 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
       summary.headline = fmt::format("{} was cancelled: {}", name, outcome.reason);
       summary.notes.push_back(fmt::format("to take it up again: `pgbackfill resume {}`, then run", name));
       break;
-    case PoolEnd::kPaused:
     case PoolEnd::kInterrupted:
     case PoolEnd::kRowsHeld:
     case PoolEnd::kWindowClosed:
@@ -328,7 +332,7 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
                     summary.last.quarantined, name));
   }
   int const code = summary.exit_code;
-  teller_.emit(std::move(summary));
+  tell_summary(std::move(summary));
   return code;
 }
 

@@ -406,7 +406,7 @@ asio::awaitable<Result<Advance>> PgSession::start_next_pass(int pass) {
       new_leaves.push_back(
           {leaf.oid, leaf.schema, leaf.name, key, leaf.rows_estimated, leaf.blocks, leaf.bytes, *upper});
     }
-    if (*upper) {
+    if (*upper && (*upper != old_upper || job.sweeps || key.is_by_block())) {
       bool const whole = is_new || job.sweeps || !old_upper || key.is_by_block();
       Bound const lo = whole ? Bound() : old_upper;
       auto bounds = std::vector<planner::KeyValue>();

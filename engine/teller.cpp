@@ -253,6 +253,17 @@ Progress last_state(Summary const& summary) {
   return last;
 }
 
+void add_summary(boost::json::object& object, Summary const& summary) {
+  object["message"] = json_text(summary.headline);
+  object["complete"] = summary.complete;
+  object["exit_code"] = summary.exit_code;
+  object["batches"] = summary.batches;
+  boost::json::array notes;
+  for (auto const& note : summary.notes) notes.emplace_back(json_text(note));
+  object["notes"] = std::move(notes);
+  add_progress(object, last_state(summary));
+}
+
 // --- Voices: events and time in, bytes out --------------------------------------------------------------------------
 
 class Voice {
@@ -298,14 +309,7 @@ class LineVoice final : public Voice {
       return;
     }
     auto object = json_start("summary", at, severity);
-    object["message"] = json_text(summary.headline);
-    object["complete"] = summary.complete;
-    object["exit_code"] = summary.exit_code;
-    object["batches"] = summary.batches;
-    boost::json::array notes;
-    for (auto const& note : summary.notes) notes.emplace_back(json_text(note));
-    object["notes"] = std::move(notes);
-    add_progress(object, last_state(summary));
+    add_summary(object, summary);
     say(object);
   }
 
@@ -595,6 +599,12 @@ void Teller::emit(Event event) {
 
 Teller::Losses Teller::losses() const {
   return {workshop_->lost_progress, workshop_->lost_lines, workshop_->lost_writes};
+}
+
+boost::json::object json_of(Summary const& summary) {
+  boost::json::object object;
+  add_summary(object, summary);
+  return object;
 }
 
 }  // namespace pgbackfill::engine

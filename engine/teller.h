@@ -5,6 +5,7 @@
 // Thread rule: emit() and losses() from any thread; construction and destruction from one.
 #pragma once
 
+#include <boost/json/object.hpp>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -29,6 +30,9 @@ struct TellerOptions {
 // What suits the descriptor and the environment: TERM, NO_COLOR, LC_ALL, LC_CTYPE, LANG. Standard error is the right
 // descriptor for the live block: it is a terminal even when standard output is piped.
 TellerOptions detect_teller_options(int fd);
+
+// The summary as the JSON log has it, for whoever prints results.
+boost::json::object json_of(Summary const& summary);
 
 class Teller final : public EventSink {
  public:

@@ -418,7 +418,9 @@ asio::awaitable<void> WorkerPool::connect(Session& session) {
     if (connected) co_return;
     tell_trouble(connected.error(), "connecting");
     bool const hopeless = connected.error().trouble == planner::Trouble::kFatal;
-    if (hopeless || database_.now() - began > options_.reconnect_patience) {
+    // A server that lets the control connection in is there; it may only have no place for this one.
+    bool const is_reachable = control_read_at_ && *control_read_at_ > began;
+    if (hopeless || (!is_reachable && database_.now() - began > options_.reconnect_patience)) {
       end(PoolEnd::kFailed, fmt::format("cannot connect: {}", connected.error().message));
     }
     if (is_ending()) co_return;

@@ -35,7 +35,7 @@ struct PoolOptions {
   bool exit_outside_window = false;
 };
 
-enum class PoolEnd { kComplete, kInterrupted, kPaused, kCancelled, kFailed, kRowsHeld, kWindowClosed };
+enum class PoolEnd { kComplete, kInterrupted, kCancelled, kFailed, kRowsHeld, kWindowClosed };
 
 struct PoolOutcome {
   PoolEnd end = PoolEnd::kFailed;
