@@ -212,8 +212,12 @@ void RangeWalk::time_out() {
 
 void RangeWalk::isolate_bad_row(Failure const& failure) {
   mode_ = BatchMode::kPlain;
+  // A look-ahead changes nothing, so a smaller one fails as well.
+  if (looking_ahead_) return end(failure);
   if (!is_single()) return halve();
   if (!options_.can_quarantine || options_.by_block) return end(failure);
+  // The row has to be known by its key, lest another that comes beside it is taken for it; a page of one row has it.
+  if (!page_->last) return halve();
   bad_row_ = failure;
   mode_ = BatchMode::kSetAside;
   set_aside_ = SetAside::kQuarantine;
