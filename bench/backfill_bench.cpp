@@ -1,0 +1,358 @@
+// Macro benches on real servers: what pgbackfill costs beside other ways to do the same, each against its bar.
+//
+// A figure is one benchmark; an iteration of it is one pair of runs, one after the other on fresh databases, so that
+// whatever slows the machine down for a while slows both down; the figure is the median of the pairs. After Google
+// Benchmark's own report comes a table of figures and bars, as Markdown.
+//
+// backfill_bench [--rows=N] [--pairs=N] [--loop-rows=N] [--narrow-rows=N] [--figure=NAME] [--benchmark_...]
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <functional>
+#include <iostream>
+#include <map>
+#include <optional>
+#include <stdexcept>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "bench/contestants.h"
+#include "bench/stage.h"
+#include "tests/support/fault_proxy.h"
+#include "tests/support/pg_client.h"
+
+namespace pgbackfill::bench {
+namespace {
+
+using namespace std::chrono_literals;
+using tests::PgClient;
+
+struct Settings {
+  std::int64_t rows = 3'000'000;
+  std::int64_t loop_rows = 1'000'000;  // of the loop whose time grows with the square of it
+  std::int64_t narrow_rows = 0;        // 0: without the figures over a very large table
+  int pairs = 5;
+  std::string figure;  // empty: all
+};
+
+// One run of one contestant.
+struct Run {
+  std::string dsn;
+  std::int64_t rows = 0;
+  double seconds = 0;
+  std::int64_t wal_bytes = 0;
+  std::int64_t table_bytes = 0;
+  ProgramCost cost;
+};
+
+enum class Bar { kAtLeast, kAtMost };
+
+struct Sample {
+  double figure = 0;
+  double seconds = 0;
+};
+
+struct Figure {
+  std::string name;
+  std::string text;
+  Bar bar = Bar::kAtLeast;
+  double bound = 0;
+  std::string unit;
+  int pairs = 5;
+  std::function<Sample()> measure;
+  std::vector<double> values = {};
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  std::size_t const half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+bool holds(Figure const& figure) {
+  double const value = median(figure.values);
+  return figure.bar == Bar::kAtLeast ? value >= figure.bound : value <= figure.bound;
+}
+
+class Bench {
+ public:
+  explicit Bench(Settings settings) : settings_(std::move(settings)), wide_{settings_.rows, false} { make_figures(); }
+
+  void register_figures();
+  void print() const;
+  bool is_empty() const { return figures_.empty(); }
+
+ private:
+  using Work = std::function<ProgramCost(std::string const& dsn)>;
+
+  void make_figures();
+  void add(Figure figure);
+  void add_large();
+  Run run(std::string const& contestant, TableShape const& shape, Work const& work,
+          std::function<void(std::string const& dsn)> const& prepare = {});
+  Run program(std::string const& contestant, TableShape const& shape, ProgramSettings settings);
+  Run program_through_proxy();
+  Run other(std::string const& contestant, TableShape const& shape, void (*work)(std::string const&),
+            void (*prepare)(std::string const&) = nullptr);
+  Sample checkpoint_cost();
+  Sample flatness(TableShape const& shape);
+  Sample delay_cost();
+  Sample memory_growth(TableShape const& shape);
+  // How often `reference` takes as long as `run`.
+  static Sample speed(Run const& run, Run const& reference) {
+    return {reference.seconds / run.seconds * (static_cast<double>(run.rows) / static_cast<double>(reference.rows)),
+            run.seconds};
+  }
+
+  Settings settings_;
+  TableShape wide_;
+  Stage stage_;
+  std::vector<Figure> figures_;
+  std::map<std::string, std::vector<Run>> runs_;
+};
+
+constexpr std::int64_t kFixedBatchRows = 10'000;
+constexpr auto kProxyDelay = 5ms;
+
+Run Bench::run(std::string const& contestant, TableShape const& shape, Work const& work,
+               std::function<void(std::string const& dsn)> const& prepare) {
+  Run run;
+  run.rows = shape.rows;
+  run.dsn = stage_.fresh(shape);
+  if (prepare) prepare(run.dsn);
+  PgClient client(run.dsn);
+  auto const wal_before = client.value("SELECT pg_current_wal_insert_lsn()");
+  auto const began = std::chrono::steady_clock::now();
+  run.cost = work(run.dsn);
+  run.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  run.wal_bytes = std::stoll(
+      client.value(fmt::format("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '{}')::bigint", wal_before)));
+  run.table_bytes = std::stoll(client.value("SELECT pg_total_relation_size('users')"));
+  check_result(run.dsn);
+  std::cerr << fmt::format("  {}, {} rows: {:.2f} s, {:.0f} rows/s\n", contestant, run.rows, run.seconds,
+                           static_cast<double>(run.rows) / run.seconds);
+  runs_[contestant].push_back(run);
+  return run;
+}
+
+Run Bench::program(std::string const& contestant, TableShape const& shape, ProgramSettings settings) {
+  settings.migration_folder = stage_.cluster().dir();
+  return run(contestant, shape, [&](std::string const& dsn) { return run_pgbackfill(dsn, settings); });
+}
+
+Run Bench::other(std::string const& contestant, TableShape const& shape, void (*work)(std::string const&),
+                 void (*prepare)(std::string const&)) {
+  auto const timed = [work](std::string const& dsn) {
+    work(dsn);
+    return ProgramCost{};
+  };
+  return prepare == nullptr ? run(contestant, shape, timed) : run(contestant, shape, timed, prepare);
+}
+
+Sample Bench::checkpoint_cost() {
+  ProgramSettings const settings{1, kFixedBatchRows, {}};
+  auto const whole = program("pgbackfill, 1 worker, batches of 10 000", wide_, settings);
+  auto const batches = batches_of_run(whole.dsn, kFixedBatchRows);
+  auto const bare = run("the same batches by themselves", wide_, [&](std::string const& dsn) {
+    run_bare_batches(dsn, batches);
+    return ProgramCost{};
+  });
+  return {(whole.seconds / bare.seconds - 1) * 100, whole.seconds};
+}
+
+// With one worker the ranges are worked one after the other, and the end of each is on record.
+Sample Bench::flatness(TableShape const& shape) {
+  auto const whole = program("pgbackfill, 1 worker", shape, {1, 0, {}});
+  auto const ranges = PgClient(whole.dsn).exec(
+      "SELECT extract(epoch FROM updated_at), rows_done FROM pgbackfill.ranges WHERE pass = 0 AND rows_done > 0 "
+      "ORDER BY updated_at");
+  std::size_t const tenth = ranges.size() / 10;
+  if (tenth == 0) throw std::runtime_error("too few ranges to tell their first tenth from the last");
+  auto const cost_of = [&](std::size_t first, std::size_t last) {
+    double rows = 0;
+    for (std::size_t range = first; range <= last; ++range) rows += std::stod(ranges[range][1].value());
+    return (std::stod(ranges[last][0].value()) - std::stod(ranges[first - 1][0].value())) / rows;
+  };
+  // The first range ends at an unknown time after its begin.
+  return {cost_of(ranges.size() - tenth, ranges.size() - 1) / cost_of(1, tenth), whole.seconds};
+}
+
+Run Bench::program_through_proxy() {
+  tests::FaultProxy proxy(stage_.cluster().port());
+  proxy.set_delay(kProxyDelay);
+  ProgramSettings const settings{4, 0, stage_.cluster().dir()};
+  return run("pgbackfill, 4 workers, 10 ms away", wide_,
+             [&](std::string const&) { return run_pgbackfill(stage_.dsn_through(proxy.port()), settings); });
+}
+
+Sample Bench::delay_cost() {
+  auto const near = program("pgbackfill, 4 workers", wide_, {4, 0, {}});
+  auto const far = program_through_proxy();
+  return {(far.seconds / near.seconds - 1) * 100, far.seconds};
+}
+
+Sample Bench::memory_growth(TableShape const& shape) {
+  auto const small = program("pgbackfill, small table", {100'000, shape.is_narrow}, {});
+  auto const large = program(shape.is_narrow ? "pgbackfill, narrow rows" : "pgbackfill, 2 workers", shape, {});
+  auto const bytes = [](Run const& run) { return static_cast<double>(run.cost.peak_memory_bytes); };
+  return {(bytes(large) / bytes(small) - 1) * 100, large.seconds};
+}
+
+void Bench::add(Figure figure) {
+  if (settings_.figure.empty() || settings_.figure == figure.name) figures_.push_back(std::move(figure));
+}
+
+void Bench::make_figures() {
+  int const pairs = settings_.pairs;
+  TableShape const loop{settings_.loop_rows, false};
+  add({"update", "2 workers, against one UPDATE", Bar::kAtLeast, 1.4, "x", pairs, [this] {
+         auto const ours = program("pgbackfill, 2 workers", wide_, {});
+         return speed(ours, other("one UPDATE", wide_, run_one_update));
+       }});
+  add({"update_one_worker", "1 worker, against one UPDATE", Bar::kAtLeast, 0.95, "x", pairs, [this] {
+         auto const ours = program("pgbackfill, 1 worker", wide_, {1, 0, {}});
+         return speed(ours, other("one UPDATE", wide_, run_one_update));
+       }});
+  add({"loop", fmt::format("2 workers, against the loop over the rest, {} rows", loop.rows), Bar::kAtLeast, 12, "x",
+       pairs, [this, loop] {
+         auto const ours = program("pgbackfill, 2 workers", loop, {});
+         return speed(ours, other("loop over the rest", loop, run_rest_loop));
+       }});
+  add({"touch", "1 worker, against touching rows for a trigger", Bar::kAtLeast, 2, "x", pairs, [this] {
+         auto const ours = program("pgbackfill, 1 worker", wide_, {1, 0, {}});
+         return speed(ours, other("touch loop with a trigger", wide_, run_touch_loop, prepare_touch_loop));
+       }});
+  add({"flat", "time of a row, last tenth over first", Bar::kAtMost, 1.15, "x", pairs,
+       [this] { return flatness(wide_); }});
+  add({"checkpoint", "1 worker, over the same batches alone", Bar::kAtMost, 5, "%", pairs,
+       [this] { return checkpoint_cost(); }});
+  add({"delay", "4 workers, 5 ms more each way", Bar::kAtMost, 15, "%", pairs, [this] { return delay_cost(); }});
+  add({"memory", "peak memory of the program", Bar::kAtMost, 48, "MiB", pairs, [this] {
+         auto const ours = program("pgbackfill, 2 workers", wide_, {});
+         return Sample{static_cast<double>(ours.cost.peak_memory_bytes) / (1024 * 1024), ours.seconds};
+       }});
+  add({"cpu", "CPU of the program, 2 workers", Bar::kAtMost, 3, "% of a core", pairs, [this] {
+         auto const ours = program("pgbackfill, 2 workers", wide_, {});
+         return Sample{ours.cost.cpu_seconds / ours.seconds * 100, ours.seconds};
+       }});
+  if (settings_.narrow_rows > 0) add_large();
+}
+
+void Bench::add_large() {
+  TableShape const narrow{settings_.narrow_rows, true};
+  add({"flat_large", fmt::format("the same, {} narrow rows", narrow.rows), Bar::kAtMost, 1.15, "x", 1,
+       [this, narrow] { return flatness(narrow); }});
+  add({"memory_large", fmt::format("peak memory, {} rows over 100000", narrow.rows), Bar::kAtMost, 10, "%", 1,
+       [this, narrow] { return memory_growth(narrow); }});
+}
+
+void measure_figure(benchmark::State& state, Figure& figure) {
+  for (auto _ : state) {
+    auto const sample = figure.measure();
+    figure.values.push_back(sample.figure);
+    state.SetIterationTime(sample.seconds);
+    std::cerr << fmt::format("  {}: {:.3f} {}\n", figure.name, sample.figure, figure.unit);
+  }
+  state.counters["figure"] = median(figure.values);
+}
+
+void Bench::register_figures() {
+  for (auto& figure : figures_) {
+    auto* const registered = benchmark::RegisterBenchmark(
+        figure.name.c_str(), [&figure](benchmark::State& state) { measure_figure(state, figure); });
+    registered->UseManualTime()->Unit(benchmark::kSecond)->Iterations(figure.pairs);
+  }
+}
+
+double median_of(std::vector<Run> const& runs, double (*value)(Run const&)) {
+  std::vector<double> values;
+  for (auto const& run : runs) values.push_back(value(run));
+  return median(std::move(values));
+}
+
+void Bench::print() const {
+  std::cout
+      << "\n| figure | what | median | lowest | highest | bar | holds |\n| --- | --- | --- | --- | --- | --- | --- "
+         "|\n";
+  for (auto const& figure : figures_) {
+    if (figure.values.empty()) continue;
+    auto const [lowest, highest] = std::minmax_element(figure.values.begin(), figure.values.end());
+    std::cout << fmt::format("| {} | {} | {:.2f} {} | {:.2f} | {:.2f} | {} {:g} | {} |\n", figure.name, figure.text,
+                             median(figure.values), figure.unit, *lowest, *highest,
+                             figure.bar == Bar::kAtLeast ? ">=" : "<=", figure.bound, holds(figure) ? "yes" : "NO");
+  }
+  std::cout
+      << "\n| contestant | rows | runs | seconds | rows/s | WAL bytes a row | table after, MiB |\n| --- | --- | --- "
+         "| --- | --- | --- | --- |\n";
+  for (auto const& [contestant, runs] : runs_) {
+    std::map<std::int64_t, std::vector<Run>> by_rows;
+    for (auto const& run : runs) by_rows[run.rows].push_back(run);
+    for (auto const& [rows, same] : by_rows) {
+      double const seconds = median_of(same, [](Run const& run) { return run.seconds; });
+      double const wal = median_of(same, [](Run const& run) { return static_cast<double>(run.wal_bytes); });
+      double const table = median_of(same, [](Run const& run) { return static_cast<double>(run.table_bytes); });
+      std::cout << fmt::format("| {} | {} | {} | {:.2f} | {:.0f} | {:.0f} | {:.0f} |\n", contestant, rows, same.size(),
+                               seconds, static_cast<double>(rows) / seconds, wal / static_cast<double>(rows),
+                               table / (1024 * 1024));
+    }
+  }
+}
+
+// Takes this program's own options out of the command line.
+std::optional<Settings> parse_settings(int& argc, char** argv) {
+  Settings settings;
+  std::map<std::string_view, std::int64_t> numbers = {
+      {"rows", settings.rows}, {"loop-rows", settings.loop_rows}, {"narrow-rows", 0}, {"pairs", settings.pairs}};
+  int kept = 1;
+  for (int index = 1; index < argc; ++index) {
+    std::string_view const argument(argv[index]);
+    auto const equals = argument.find('=');
+    std::string_view const name = argument.substr(0, equals).substr(std::min<std::size_t>(2, argument.size()));
+    bool const has_value = argument.starts_with("--") && equals != std::string_view::npos;
+    if (has_value && numbers.contains(name)) {
+      numbers[name] = std::atoll(argv[index] + equals + 1);
+    } else if (has_value && name == "figure") {
+      settings.figure = argument.substr(equals + 1);
+    } else {
+      argv[kept++] = argv[index];
+    }
+  }
+  argc = kept;
+  settings.rows = numbers["rows"];
+  settings.loop_rows = numbers["loop-rows"];
+  settings.narrow_rows = numbers["narrow-rows"];
+  settings.pairs = static_cast<int>(numbers["pairs"]);
+  if (settings.rows < 1 || settings.loop_rows < 1 || settings.narrow_rows < 0 || settings.pairs < 1) return {};
+  return settings;
+}
+
+int bench_main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  auto const settings = parse_settings(argc, argv);
+  if (!settings || benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  Bench bench(*settings);
+  if (bench.is_empty()) {
+    std::cerr << "there is no figure '" << settings->figure << "'\n";
+    return 2;
+  }
+  bench.register_figures();
+  benchmark::RunSpecifiedBenchmarks();
+  bench.print();
+  return 0;
+}
+
+}  // namespace
+}  // namespace pgbackfill::bench
+
+int main(int argc, char** argv) {
+  try {
+    return pgbackfill::bench::bench_main(argc, argv);
+  } catch (std::exception const& error) {
+    std::cerr << error.what() << '\n';
+    return 1;
+  }
+}

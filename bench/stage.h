@@ -1,0 +1,41 @@
+// What a macro bench plays on: a primary with one streaming replica, and a fresh copy of the table for each run.
+//
+// A table is made once, vacuumed and analysed, and each run gets a file copy of its database: the same pages, the same
+// statistics, no state of an earlier run. Threads: as LocalCluster.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+
+#include "engine/local_cluster.h"
+
+namespace pgbackfill::bench {
+
+struct TableShape {
+  std::int64_t rows = 0;
+  bool is_narrow = false;  // about 50 bytes a row instead of 200
+
+  std::string name() const { return (is_narrow ? "narrow_" : "wide_") + std::to_string(rows); }
+};
+
+class Stage {
+ public:
+  Stage();
+
+  // A new database with table `users` of this shape; its predecessor is gone. Returns when the server has written its
+  // dirty pages and the replica has caught up.
+  std::string fresh(TableShape const& shape);
+  // The database that fresh() made last, through another port of the loopback interface.
+  std::string dsn_through(int port) const;
+
+  engine::LocalCluster const& cluster() const { return cluster_; }
+
+ private:
+  void make_template(TableShape const& shape);
+
+  engine::LocalCluster cluster_;
+  std::set<std::string> templates_;
+};
+
+}  // namespace pgbackfill::bench
