@@ -370,14 +370,18 @@ std::string checkpoint(std::int64_t job, planner::BatchRequest const& request, p
 }
 
 std::string claim(std::int64_t job, Owner const& owner, int worker) {
+  std::string const name = quote_literal(lease_name(owner, worker));
+  // Who claims works on nothing: a range in its name is one whose claim or release it never heard of, or one that a
+  // fail-over brought back.
   return fmt::format(
       "WITH open AS (SELECT r.range_id FROM pgbackfill.ranges r JOIN pgbackfill.jobs j ON j.id = r.job_id WHERE j.id = "
-      "{} AND j.status = 'running' AND r.pass = j.pass AND NOT r.done AND (r.owner IS NULL OR r.lease_expires < "
-      "clock_timestamp()) ORDER BY r.range_id LIMIT 1 FOR UPDATE OF r SKIP LOCKED)\nUPDATE pgbackfill.ranges r SET "
+      "{} AND j.status = 'running' AND r.pass = j.pass AND NOT r.done AND (r.owner IS NULL OR r.owner = {} OR "
+      "r.lease_expires < clock_timestamp()) ORDER BY r.range_id LIMIT 1 FOR UPDATE OF r SKIP LOCKED)\nUPDATE "
+      "pgbackfill.ranges r SET "
       "owner = {}, host = {}, machine = {}, pid = {}, epoch = epoch + 1, lease_expires = clock_timestamp() + {} FROM "
       "open WHERE r.job_id = {} AND r.range_id = open.range_id RETURNING r.range_id, leaf, pass, epoch, sequence, "
       "cursor, hi",
-      job, quote_literal(lease_name(owner, worker)), quote_literal(owner.host), quote_literal(owner.machine), owner.pid,
+      job, name, name, quote_literal(owner.host), quote_literal(owner.machine), owner.pid,
       interval_text(owner.lease_time), job);
 }
 
