@@ -98,7 +98,11 @@ pg_conn* connect_blocking(ConnectTarget const& target) {
   char const* const values[] = {
       "10",   "10",   "5", "4", "30000", "read-write", target.conninfo.c_str(), target.application_name.c_str(),
       "UTF8", nullptr};
-  return PQconnectdbParams(keywords, values, 1);
+  pg_conn* const connection = PQconnectdbParams(keywords, values, 1);
+  // SQL_ASCII means that nobody knows the encoding: a key that is no valid UTF-8 must come and go as it is.
+  char const* const encoding = connection == nullptr ? nullptr : PQparameterStatus(connection, "server_encoding");
+  if (encoding != nullptr && std::strcmp(encoding, "SQL_ASCII") == 0) PQsetClientEncoding(connection, "SQL_ASCII");
+  return connection;
 }
 
 Failure connect_failure(pg_conn* connection) {
