@@ -99,6 +99,8 @@ void WorkerPool::request_abort() {
 // --- control ---------------------------------------------------------------------------------------------------------
 
 asio::awaitable<void> WorkerPool::read_control(Session& session) {
+  // A reading is as old as its question: the answer may have been long on the way, or this process stopped.
+  auto const asked_at = database_.now();
   auto control = co_await session.read_control();
   if (!control) {
     tell_trouble(control.error(), "reading the job's state");
@@ -115,7 +117,7 @@ asio::awaitable<void> WorkerPool::read_control(Session& session) {
     tell(Severity::kInfo, fmt::format("workers: {} -> {}", control_.workers, control->workers));
   }
   control_ = std::move(*control);
-  control_read_at_ = database_.now();
+  control_read_at_ = asked_at;
   rows_since_control_ = 0;
   pace_.set_limit(control_.max_rows_per_second);
   for (auto& [leaf, sizer] : sizers_) sizer.set_target(control_.batch_target);
