@@ -193,8 +193,8 @@ asio::awaitable<bool> Run::expand() {
   auto const& migration = loaded_.migration;
   if (migration.expand.empty()) co_return true;
   tell_phase(RunPhase::kExpanding);
-  auto terms = step_terms(context_, migration, "expand", [this] { return interrupts_.is_asked(); });
-  auto const outcome = co_await run_steps(*connection_, migration.expand, std::move(terms), teller_);
+  auto const terms = step_terms(context_, migration, "expand", [this] { return interrupts_.is_asked(); });
+  auto const outcome = co_await run_steps(*connection_, migration.expand, terms, teller_);
   if (outcome.end == StepsEnd::kFailed) throw CommandError{kExitFailed, outcome.reason};
   if (outcome.end == StepsEnd::kDone) co_return true;
   conclude(kExitResumable, fmt::format("{} stopped: {}", migration.name, outcome.reason),
@@ -370,9 +370,14 @@ asio::awaitable<int> finish(CommandContext& context, FinishOptions options, bool
       value_or_throw(co_await connection->query(statement, Deadlines()), "cancelling the job");
     }
   }
-  auto terms = step_terms(context, migration, forward ? "contract" : "expand", [] { return false; });
-  auto const outcome = forward ? co_await run_steps(*connection, migration.contract, terms, teller)
-                               : co_await undo_steps(*connection, migration.expand, terms, teller);
+  auto const terms = step_terms(context, migration, forward ? "contract" : "expand", [] { return false; });
+  // Not a conditional expression: GCC 12 copies the bytes of what either co_await yields, and frees them twice.
+  StepsOutcome outcome;
+  if (forward) {
+    outcome = co_await run_steps(*connection, migration.contract, terms, teller);
+  } else {
+    outcome = co_await undo_steps(*connection, migration.expand, terms, teller);
+  }
   if (outcome.end != StepsEnd::kDone) throw CommandError{kExitFailed, outcome.reason};
   context.print(fmt::format("{}: {} step(s) {}\n", migration.name, outcome.ran, forward ? "done" : "undone"));
   co_return kExitDone;

@@ -112,7 +112,7 @@ std::string shortened(std::string text) {
 }  // namespace
 
 asio::awaitable<StepsOutcome> run_steps(PgConnection& connection, std::vector<planner::SqlStep> const& steps,
-                                        StepTerms terms, EventSink& sink) {
+                                        StepTerms const& terms, EventSink& sink) {
   StepsOutcome outcome;
   for (std::size_t position = 0; position < steps.size(); ++position) {
     auto const& step = steps[position];
@@ -152,7 +152,7 @@ asio::awaitable<StepsOutcome> run_steps(PgConnection& connection, std::vector<pl
 }
 
 asio::awaitable<StepsOutcome> undo_steps(PgConnection& connection, std::vector<planner::SqlStep> const& steps,
-                                         StepTerms terms, EventSink& sink) {
+                                         StepTerms const& terms, EventSink& sink) {
   StepsOutcome outcome;
   for (std::size_t position = steps.size(); position-- > 0;) {
     auto const& step = steps[position];

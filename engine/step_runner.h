@@ -35,10 +35,10 @@ struct StepsOutcome {
 };
 
 asio::awaitable<StepsOutcome> run_steps(PgConnection& connection, std::vector<planner::SqlStep> const& steps,
-                                        StepTerms terms, EventSink& sink);
+                                        StepTerms const& terms, EventSink& sink);
 
 // Runs `down` of the steps that are done, last first. Steps without `down` are named and left as they are.
 asio::awaitable<StepsOutcome> undo_steps(PgConnection& connection, std::vector<planner::SqlStep> const& steps,
-                                         StepTerms terms, EventSink& sink);
+                                         StepTerms const& terms, EventSink& sink);
 
 }  // namespace pgbackfill::engine
