@@ -24,73 +24,147 @@ std::string value_text(KeyColumn const& column, std::string const& value) {
   return quote_literal(value) + "::" + column.type;
 }
 
-bool is_uniform(Key const& key, std::size_t width) {
-  return std::all_of(key.columns.begin(), key.columns.begin() + static_cast<std::ptrdiff_t>(width),
-                     [&](KeyColumn const& column) { return column.descending == key.columns.front().descending; });
-}
+// The condition text of one key in one statement.
+class Conditions {
+ public:
+  Conditions(Key const& key, std::string const& alias) : key_(key), alias_(alias) {}
 
-// All columns run the same way: one row comparison, which the index can use as it is.
-std::string row_comparison(Key const& key, KeyValue const& value, std::string const& alias, Side side) {
-  bool const descending = key.columns.front().descending;
-  char const* comparison = side == Side::kAfter ? (descending ? " < " : " > ") : (descending ? " >= " : " <= ");
-  std::vector<std::string> columns;
-  std::vector<std::string> values;
-  for (std::size_t index = 0; index < value.size(); ++index) {
-    columns.push_back(column_text(key.columns[index], alias));
-    values.push_back(value_text(key.columns[index], value[index]));
+  std::string term(std::size_t index, char const* comparison, KeyValue const& value) const {
+    return column_text(key_.columns[index], alias_) + comparison + value_text(key_.columns[index], value[index]);
   }
-  if (value.size() == 1) return columns.front() + comparison + values.front();
-  return '(' + join(columns, ", ") + ')' + comparison + '(' + join(values, ", ") + ')';
-}
 
-// Rows that agree with `value` on the columns before `width`.
-std::vector<std::string> equal_prefix(Key const& key, KeyValue const& value, std::string const& alias,
-                                      std::size_t width) {
-  std::vector<std::string> terms;
-  for (std::size_t index = 0; index < width; ++index) {
-    terms.push_back(column_text(key.columns[index], alias) + " = " + value_text(key.columns[index], value[index]));
+  // Strictly on that side of the value, in key order.
+  std::string after(std::size_t index, KeyValue const& value) const {
+    return term(index, key_.columns[index].descending ? " < " : " > ", value);
   }
-  return terms;
-}
-
-// Columns run different ways: SQL has no row comparison for that, so each side becomes a list of alternatives, one a
-// column, disjoint, each of which the index can use.
-std::vector<std::string> alternatives(Key const& key, KeyValue const& value, std::string const& alias, Side side) {
-  std::vector<std::string> result;
-  for (std::size_t width = value.size(); width-- > 0;) {
-    auto terms = equal_prefix(key, value, alias, width);
-    auto const& column = key.columns[width];
-    char const* comparison = (side == Side::kAfter) != column.descending ? " > " : " < ";
-    terms.push_back(column_text(column, alias) + comparison + value_text(column, value[width]));
-    result.push_back(join(terms, " AND "));
+  std::string before(std::size_t index, KeyValue const& value) const {
+    return term(index, key_.columns[index].descending ? " > " : " < ", value);
   }
-  if (side == Side::kUpTo) result.push_back(join(equal_prefix(key, value, alias, value.size()), " AND "));
-  return result;
-}
+  std::string at_or_after(std::size_t index, KeyValue const& value) const {
+    return term(index, key_.columns[index].descending ? " <= " : " >= ", value);
+  }
+  std::string at_or_before(std::size_t index, KeyValue const& value) const {
+    return term(index, key_.columns[index].descending ? " >= " : " <= ", value);
+  }
 
-std::string mixed_condition(Key const& key, Interval const& interval, std::string const& alias) {
-  std::vector<std::string> lo_terms{std::string()};
-  std::vector<std::string> hi_terms{std::string()};
-  if (interval.lo) lo_terms = alternatives(key, *interval.lo, alias, Side::kAfter);
-  if (interval.hi) hi_terms = alternatives(key, *interval.hi, alias, Side::kUpTo);
-  std::vector<std::string> disjuncts;
-  for (auto const& lo : lo_terms) {
-    for (auto const& hi : hi_terms) {
-      disjuncts.push_back('(' + lo + (lo.empty() || hi.empty() ? "" : " AND ") + hi + ')');
+  // The last column of a bound belongs to the interval, for what agrees with it before.
+  std::string up_to(std::size_t index, KeyValue const& value) const {
+    return index + 1 == value.size() ? at_or_before(index, value) : before(index, value);
+  }
+
+  // Rows that agree with `value` on the columns before `width`.
+  std::vector<std::string> equal_prefix(std::size_t width, KeyValue const& value) const {
+    std::vector<std::string> terms;
+    for (std::size_t index = 0; index < width; ++index) terms.push_back(term(index, " = ", value));
+    return terms;
+  }
+
+  // The columns from `begin` on run the same way: one row comparison, which the index can use as it is.
+  std::string row_comparison(std::size_t begin, KeyValue const& value, Side side) const {
+    if (begin + 1 == value.size()) return side == Side::kAfter ? after(begin, value) : at_or_before(begin, value);
+    bool const descending = key_.columns[begin].descending;
+    std::vector<std::string> columns;
+    std::vector<std::string> values;
+    for (std::size_t index = begin; index < value.size(); ++index) {
+      columns.push_back(column_text(key_.columns[index], alias_));
+      values.push_back(value_text(key_.columns[index], value[index]));
     }
+    char const* comparison = side == Side::kAfter ? (descending ? " < " : " > ") : (descending ? " >= " : " <= ");
+    return '(' + join(columns, ", ") + ')' + comparison + '(' + join(values, ", ") + ')';
   }
-  std::string condition = disjuncts.size() == 1 ? disjuncts.front() : '(' + join(disjuncts, " OR ") + ')';
-  // The leading column alone is bounded by both ends: lets the index stop early whichever way the OR is planned.
-  auto const& leading = key.columns.front();
-  if (interval.lo) {
-    condition = column_text(leading, alias) + (leading.descending ? " <= " : " >= ") +
-                value_text(leading, interval.lo->front()) + " AND " + condition;
+
+ private:
+  Key const& key_;
+  std::string const& alias_;
+};
+
+bool is_uniform(Key const& key, std::size_t begin, std::size_t end) {
+  return std::all_of(key.columns.begin() + static_cast<std::ptrdiff_t>(begin),
+                     key.columns.begin() + static_cast<std::ptrdiff_t>(end),
+                     [&](KeyColumn const& column) { return column.descending == key.columns[begin].descending; });
+}
+
+std::size_t width_of(Bound const& bound) {
+  return bound ? bound->size() : 0;
+}
+
+// How many leading columns have the same text at both ends. There the interval is one value and not a range: saying so
+// lets the server's planner see how few rows it holds, even when the leading column has few distinct values.
+std::size_t shared_width(Interval const& interval) {
+  if (!interval.lo || !interval.hi) return 0;
+  auto const [lo, hi] =
+      std::mismatch(interval.lo->begin(), interval.lo->end(), interval.hi->begin(), interval.hi->end());
+  return static_cast<std::size_t>(lo - interval.lo->begin());
+}
+
+// What bounds the first column that is not shared. It is implied by the rest, but it is the only part of a row
+// comparison or of alternatives that the server's planner knows to estimate, as a range with two ends.
+void add_leading_range(std::vector<std::string>& terms, Conditions const& conditions, std::size_t shared,
+                       Interval const& interval) {
+  if (width_of(interval.lo) > shared) terms.push_back(conditions.at_or_after(shared, *interval.lo));
+  if (width_of(interval.hi) > shared) terms.push_back(conditions.at_or_before(shared, *interval.hi));
+}
+
+std::string uniform_scan(Conditions const& conditions, std::size_t shared, Interval const& interval) {
+  std::vector<std::string> terms = conditions.equal_prefix(shared, interval.lo ? *interval.lo : *interval.hi);
+  std::size_t const width = std::max(width_of(interval.lo), width_of(interval.hi));
+  if (width > shared + 1) add_leading_range(terms, conditions, shared, interval);
+  if (width_of(interval.lo) > shared) terms.push_back(conditions.row_comparison(shared, *interval.lo, Side::kAfter));
+  if (width_of(interval.hi) > shared) terms.push_back(conditions.row_comparison(shared, *interval.hi, Side::kUpTo));
+  return join(terms, " AND ");
+}
+
+// What agrees with `lo` on more than the shared columns, and comes after it. `rest` holds for nothing beyond `hi`.
+void add_scans_after(std::vector<std::string>& scans, Conditions const& conditions, std::size_t begin,
+                     KeyValue const& lo, std::string const& rest) {
+  for (std::size_t width = lo.size(); width-- > begin;) {
+    auto terms = conditions.equal_prefix(width, lo);
+    terms.push_back(conditions.after(width, lo));
+    if (!rest.empty()) terms.push_back(rest);
+    scans.push_back(join(terms, " AND "));
   }
-  if (interval.hi) {
-    condition = column_text(leading, alias) + (leading.descending ? " >= " : " <= ") +
-                value_text(leading, interval.hi->front()) + " AND " + condition;
+}
+
+// What agrees with `hi` on the columns before `begin` at least, and is up to it. `rest` keeps out what is before `lo`.
+void add_scans_up_to(std::vector<std::string>& scans, Conditions const& conditions, std::size_t begin,
+                     KeyValue const& hi, std::string const& rest) {
+  for (std::size_t width = begin; width < hi.size(); ++width) {
+    auto terms = conditions.equal_prefix(width, hi);
+    if (!rest.empty()) terms.push_back(rest);
+    terms.push_back(conditions.up_to(width, hi));
+    scans.push_back(join(terms, " AND "));
   }
-  return condition;
+}
+
+// Columns run different ways: SQL has no row comparison for that, so each end becomes a list of scans, one a column.
+std::vector<std::string> mixed_scans(Conditions const& conditions, std::size_t shared, Interval const& interval) {
+  std::vector<std::string> scans;
+  if (width_of(interval.lo) <= shared) {
+    add_scans_up_to(scans, conditions, shared, *interval.hi, "");
+    return scans;
+  }
+  if (width_of(interval.hi) <= shared) {
+    add_scans_after(scans, conditions, shared, *interval.lo, "");
+    return scans;
+  }
+  KeyValue const& lo = *interval.lo;
+  KeyValue const& hi = *interval.hi;
+  // Different texts may still be equal values (1.0 and 1.00): then these scans must stop at `hi` by themselves, and
+  // those of `hi` must not find their rows again.
+  std::vector<std::string> up_to_hi;
+  for (std::size_t width = shared; width < hi.size(); ++width) {
+    auto terms = conditions.equal_prefix(width, hi);
+    terms.erase(terms.begin(), terms.begin() + static_cast<std::ptrdiff_t>(shared));
+    terms.push_back(conditions.up_to(width, hi));
+    up_to_hi.push_back(join(terms, " AND "));
+  }
+  add_scans_after(scans, conditions, shared + 1, lo, '(' + join(up_to_hi, " OR ") + ')');
+  auto between = conditions.equal_prefix(shared, lo);
+  between.push_back(conditions.after(shared, lo));
+  between.push_back(conditions.up_to(shared, hi));
+  scans.push_back(join(between, " AND "));
+  add_scans_up_to(scans, conditions, shared + 1, hi, conditions.after(shared, lo));
+  return scans;
 }
 
 std::string order_text(Key const& key, std::string const& alias, bool reversed) {
@@ -109,24 +183,24 @@ std::string order_text(Key const& key, std::string const& alias, bool reversed) 
 }  // namespace
 
 std::string interval_condition(Key const& key, Interval const& interval, std::string const& alias) {
-  assert(!key.is_by_block());
-  if (!interval.lo && !interval.hi) return "true";
-  std::size_t const width = std::max(interval.lo ? interval.lo->size() : 0, interval.hi ? interval.hi->size() : 0);
-  assert(width >= 1 && width <= key.columns.size());
-  if (!is_uniform(key, width)) return mixed_condition(key, interval, alias);
-  std::vector<std::string> terms;
-  if (interval.lo) terms.push_back(row_comparison(key, *interval.lo, alias, Side::kAfter));
-  if (interval.hi) terms.push_back(row_comparison(key, *interval.hi, alias, Side::kUpTo));
-  return join(terms, " AND ");
+  auto const scans = interval_scans(key, interval, alias);
+  if (scans.size() == 1) return scans.front();
+  // No range of the leading column beside the alternatives: without statistics the server prefers it to them, and
+  // reads all rows of the leading values.
+  return "((" + join(scans, ") OR (") + "))";
 }
 
 std::vector<std::string> interval_scans(Key const& key, Interval const& interval, std::string const& alias) {
-  std::size_t const width = std::max(interval.lo ? interval.lo->size() : 0, interval.hi ? interval.hi->size() : 0);
-  if (!interval.lo || is_uniform(key, width)) return {interval_condition(key, interval, alias)};
-  std::vector<std::string> scans = alternatives(key, *interval.lo, alias, Side::kAfter);
-  if (!interval.hi) return scans;
-  for (auto& scan : scans) scan += " AND " + interval_condition(key, {std::nullopt, interval.hi}, alias);
-  return scans;
+  assert(!key.is_by_block());
+  if (!interval.lo && !interval.hi) return {"true"};
+  std::size_t const width = std::max(width_of(interval.lo), width_of(interval.hi));
+  assert(width >= 1 && width <= key.columns.size());
+  std::size_t const shared = shared_width(interval);
+  // `lo` is the last position of all that start with it, so nothing that starts with it is left.
+  if (interval.hi && interval.lo && interval.lo->size() == shared) return {"false"};
+  Conditions const conditions(key, alias);
+  if (is_uniform(key, shared, width)) return {uniform_scan(conditions, shared, interval)};
+  return mixed_scans(conditions, shared, interval);
 }
 
 std::string block_condition(Interval const& interval, std::string const& alias, int server_major) {

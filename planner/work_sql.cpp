@@ -263,22 +263,29 @@ WorkCtes visit_ctes(WorkTarget const& target) {
 }
 
 std::string look_ahead_sql(WorkTarget const& target, Interval const& interval, std::int64_t rows) {
-  std::string const from = " FROM " + from_clause(target) + " WHERE ";
   std::string const order = " ORDER BY " + key_order(target.key, target.alias);
   std::string const count = std::to_string(rows);
-  std::vector<std::string> const scans = interval_scans(target.key, interval, target.alias);
-  std::vector<std::string> parts;
-  for (auto const& scan : scans) {
-    parts.push_back("(SELECT " + key_list(target.key, target.alias) + from + scan + order + " LIMIT " + count + ")");
+  std::vector<std::string> pages;
+  for (auto const& scan : interval_scans(target.key, {interval.lo, std::nullopt}, target.alias)) {
+    pages.push_back("SELECT " + key_list(target.key, target.alias) + " FROM " + from_clause(target) + " WHERE " + scan +
+                    order);
   }
-  std::string const source = scans.size() == 1 ? from + scans.front() + order
-                                               : " FROM (" + join(parts, " UNION ALL ") + ") AS " + target.alias;
+  std::string source = pages.front();
+  if (pages.size() > 1) {
+    for (auto& page : pages) page = '(' + page + " LIMIT " + count + ")";
+    source = "SELECT * FROM (" + join(pages, " UNION ALL ") + ") AS pages";
+  }
+  // The upper end is looked at after the rows are found. Were it a condition of the search, the server could take a
+  // wrong guess at the rows between both ends for a reason to read and sort them all, and to do so for each batch.
+  std::string const up_to_end =
+      interval.hi ? " WHERE " + interval_condition(target.key, {std::nullopt, interval.hi}, target.alias) : "";
   std::string nulls;
   for (std::size_t index = 0; index < target.key.columns.size(); ++index) nulls += ", NULL";
   // The second half runs only when the first finds no row: fewer rows are left than were asked for.
-  return "(SELECT " + count + "::bigint AS rows, " + key_texts(target.key, target.alias) + source + " LIMIT 1 OFFSET " +
-         std::to_string(rows - 1) + ")\nUNION ALL\n(SELECT count(*)" + nulls + " FROM (SELECT 1" + from +
-         interval_condition(target.key, interval, target.alias) + " LIMIT " + count + ") rest)\nLIMIT 1";
+  return "(SELECT " + count + "::bigint AS rows, " + key_texts(target.key, target.alias) + " FROM (" + source +
+         " LIMIT 1 OFFSET " + std::to_string(rows - 1) + ") AS " + target.alias + up_to_end +
+         ")\nUNION ALL\n(SELECT count(*)" + nulls + " FROM (" + source + " LIMIT " + count + ") AS " + target.alias +
+         up_to_end + ")\nLIMIT 1";
 }
 
 std::string last_key_sql(WorkTarget const& target) {
@@ -331,6 +338,18 @@ std::string holders_sql(WorkTarget const& target, std::vector<KeyValue> const& k
          "pg_catalog.pg_locks l ON l.locktype = 'transactionid' AND l.granted AND l.mode = 'ExclusiveLock' AND "
          "l.transactionid = held.holder JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid GROUP BY 2, 3, 4, 5, 6 "
          "ORDER BY 1 DESC LIMIT 5";
+}
+
+std::string table_holders_sql(std::vector<std::uint32_t> const& relation_oids) {
+  std::vector<std::string> oids;
+  for (auto const oid : relation_oids) oids.push_back(std::to_string(oid));
+  return "SELECT DISTINCT a.pid, a.application_name, a.usename, extract(epoch FROM clock_timestamp() - "
+         "a.xact_start)::bigint, a.state || ': ' || left(a.query, 80), l.relation::regclass::text || ' ' || l.mode FROM "
+         "pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid WHERE l.locktype = 'relation' AND "
+         "l.granted AND l.pid <> pg_backend_pid() AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname "
+         "= current_database()) AND l.relation IN (" +
+         join(oids, ", ") +
+         ") AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') LIMIT 5";
 }
 
 std::vector<Probe> probes(WorkTarget const& target) {
