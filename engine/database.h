@@ -89,7 +89,7 @@ class Session {
   virtual asio::awaitable<Result<Visit>> visit_deferred(std::int64_t rows) = 0;
   virtual asio::awaitable<Result<Advance>> advance() = 0;
   virtual asio::awaitable<Result<Control>> read_control() = 0;
-  // Who holds the deferred rows, as sentences for people.
+  // Who holds the deferred rows or has the table locked, as sentences for people.
   virtual asio::awaitable<Result<std::vector<std::string>>> blockers() = 0;
   virtual asio::awaitable<Result<Done>> mark_failed(std::string reason) = 0;
   virtual asio::awaitable<Result<Done>> reconnect() = 0;

@@ -485,6 +485,16 @@ asio::awaitable<Result<std::vector<std::string>>> PgSession::blockers() {
                                       holder[5].value_or("?")));
     }
   }
+  std::vector<std::uint32_t> oids;
+  for (auto const& work : database_.job().targets) oids.push_back(work.relation_oid);
+  if (oids.empty()) co_return sentences;
+  auto holders = co_await state_query(planner::table_holders_sql(oids));
+  if (!holders) co_return holders.error();
+  for (auto const& holder : holders->rows) {
+    sentences.push_back(fmt::format("{} is held by pid {} ({}, {}, transaction open for {} s): {}", holder[5].value_or("?"),
+                                    holder[0].value_or("?"), holder[1].value_or("?"), holder[2].value_or("?"),
+                                    holder[3].value_or("?"), holder[4].value_or("?")));
+  }
   co_return sentences;
 }
 

@@ -54,7 +54,8 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
     if (!control_read_at_ || now - last_control >= options_.control_interval) {
       last_control = now;
       co_await read_control(*session);
-      if (control_.deferred > 0) co_await name_blockers(*session);
+      bool const locked = lock_met_at_ && now - *lock_met_at_ < kBlockerInterval;
+      if (control_.deferred > 0 || locked) co_await name_blockers(*session);
     }
     if (!is_ending()) spawn_workers();
     if (is_stopping_ && workers_.empty() && !is_ending()) end(PoolEnd::kInterrupted, "interrupted");
@@ -181,6 +182,9 @@ std::string WorkerPool::held_back() const {
     std::string text = fmt::format("{} rows are held by others", control_.deferred);
     if (!blockers_.empty()) text += "; " + blockers_.front();
     return text;
+  }
+  if (lock_met_at_ && database_.now() - *lock_met_at_ < kTroubleInterval && !blockers_.empty()) {
+    return "locks: " + blockers_.front();
   }
   if (pace_.limit() && progress_.rows_per_second > 0.9 * static_cast<double>(*pace_.limit())) {
     return fmt::format("max_rows_per_second = {}", *pace_.limit());
@@ -479,6 +483,7 @@ void WorkerPool::tell(Severity severity, std::string text) {
 // The same kind of trouble is told every few seconds, not thousands of times.
 void WorkerPool::tell_trouble(Failure const& failure, std::string const& what) {
   ++retries_;
+  if (failure.trouble == planner::Trouble::kLockTimeout) lock_met_at_ = database_.now();
   std::string const kind = planner::describe(failure.trouble);
   auto const now = database_.now();
   auto const told = told_.find(kind);

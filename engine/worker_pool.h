@@ -104,6 +104,7 @@ class WorkerPool {
   std::optional<std::chrono::steady_clock::time_point> held_since_;
   std::vector<std::string> blockers_;
   std::optional<std::chrono::steady_clock::time_point> blockers_asked_at_;
+  std::optional<std::chrono::steady_clock::time_point> lock_met_at_;
   std::map<std::string, std::chrono::steady_clock::time_point> told_;  // when each kind of trouble was told last
   std::int64_t rows_since_control_ = 0;
   std::int64_t batches_ = 0;
