@@ -133,13 +133,29 @@ std::string record_step(std::string const& migration, std::string const& phase, 
                         Owner const& owner);
 std::string forget_step(std::string const& migration, std::string const& phase, int position, Owner const& owner);
 
-// For people: status, history, log, gate.
+// For people: status, history, log, doctor. Migrations without a job have NULL where it would say something.
 std::string list_jobs();
-std::string job_overview(std::string const& name);
+std::string list_names();
+// One row each, or the one of that name: name, file; id, table_schema, table_name, status, status_reason, definition,
+// pass, workers, batch_target_ms, max_rows_per_second, rows_estimated of the job; rows done in pass 0, in all passes,
+// in this pass, estimated in this pass; rows changed, batches, open ranges and ranges of this pass, deferred,
+// quarantined, processes with live leases, created_at, completed_at, ms since the last batch, ms elapsed, expand steps
+// done, contract steps done.
+std::string overviews(std::string const& name);
+// host, pid, ranges, ms until the first lease runs out, machine
 std::string job_leases(std::string const& name);
+// table_schema, table_name, key, sqlstate, message, key_columns
 std::string job_quarantine(std::string const& name, std::int64_t limit);
+// Processes that said they started and not that they stopped: host, pid, since, os_user.
+std::string unended_runs(std::string const& name);
+// kind, at, os_user, host, db_user
+std::string latest_status_change(std::string const& name);
+// name, table_schema, table_name, status, began, completed, ms taken, rows changed, by whom, expand and contract steps
 std::string list_history();
+// id, at, kind, detail, db_user, os_user, host, pid; the latest ones, oldest first
 std::string list_events(std::string const& name, std::int64_t limit);
+// Whether this role may write the state; NULL when there is none.
+std::string has_state_rights();
 
 std::string status_name(JobStatus status);
 JobStatus status_of(std::string const& name);
