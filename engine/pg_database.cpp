@@ -240,7 +240,9 @@ asio::awaitable<Result<planner::Page>> PgSession::look_ahead(Lease lease, std::i
   planner::Interval const interval{lease.cursor, lease.hi};
   std::vector<std::string> statements = {planner::look_ahead_sql(target(lease.leaf), interval, rows)};
   Deadlines const deadlines{timeout, timeout + 5'000ms};
-  auto results = co_await transaction(settings_for(timeout, timeout), std::move(statements), deadlines);
+  // Reading waits for nobody but who has the whole table locked; that must not look like a page that is too large.
+  auto const lock = std::min<std::chrono::milliseconds>(timeout / 2, 200ms);
+  auto results = co_await transaction(settings_for(timeout, lock), std::move(statements), deadlines);
   if (!results) co_return results.error();
   co_return page_of(results->front());
 }

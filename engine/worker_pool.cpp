@@ -79,7 +79,8 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
       if (blockers) blockers_ = *blockers;
     }
   }
-  for (auto const& blocker : blockers_) outcome_->notes.push_back(blocker);
+  bool const blocked = outcome_->end == PoolEnd::kRowsHeld || outcome_->end == PoolEnd::kFailed;
+  if (blocked) outcome_->notes = blockers_;
   tell_progress();
   co_return *outcome_;
 }

@@ -14,9 +14,9 @@
 namespace pgbackfill::planner {
 
 // How often the same page is tried again after a deadlock or a cancel before it is made smaller, and a resource error
-// before the run ends.
+// (no memory, the table locked) before the run ends: about eight minutes.
 inline constexpr int kMostConflicts = 8;
-inline constexpr int kMostResourceWaits = 20;
+inline constexpr int kMostResourceWaits = 200;
 // statement_timeout, as a multiple of the batch target; doubled up to this many times for a single slow row.
 inline constexpr int kTimeoutOverTarget = 4;
 inline constexpr int kMostTimeoutDoublings = 6;
