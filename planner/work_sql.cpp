@@ -253,11 +253,11 @@ WorkCtes visit_ctes(WorkTarget const& target) {
   std::string const due = keys_in(target, "pgbackfill_keys");
   std::string const present = "pgbackfill_present AS (SELECT " + key_list(target.key, target.alias) + " FROM " +
                               from_clause(target) + " WHERE " + due + and_where(target) + ")";
-  std::string const settled = "pgbackfill_settled AS (SELECT id FROM pgbackfill_keys WHERE " + row + " IN (SELECT " +
-                              list + " FROM pgbackfill_free) OR " + row + " NOT IN (SELECT " + list +
+  std::string const settled = "pgbackfill_settled AS (SELECT pgbackfill_id AS id FROM pgbackfill_keys WHERE " + row +
+                              " IN (SELECT " + list + " FROM pgbackfill_free) OR " + row + " NOT IN (SELECT " + list +
                               " FROM pgbackfill_present))";
-  std::string const text = "pgbackfill_keys AS (SELECT id, " + join(columns, ", ") + " FROM pgbackfill_due),\n" +
-                           free_cte(target, due) + ",\n" + present + ",\n" +
+  std::string const text = "pgbackfill_keys AS (SELECT id AS pgbackfill_id, " + join(columns, ", ") +
+                           " FROM pgbackfill_due),\n" + free_cte(target, due) + ",\n" + present + ",\n" +
                            work_cte(target, keys_in(target, "pgbackfill_free")) + ",\n" + settled;
   return {text, true, false, false};
 }
@@ -344,9 +344,11 @@ std::string table_holders_sql(std::vector<std::uint32_t> const& relation_oids) {
   std::vector<std::string> oids;
   for (auto const oid : relation_oids) oids.push_back(std::to_string(oid));
   return "SELECT DISTINCT a.pid, a.application_name, a.usename, extract(epoch FROM clock_timestamp() - "
-         "a.xact_start)::bigint, a.state || ': ' || left(a.query, 80), l.relation::regclass::text || ' ' || l.mode FROM "
+         "a.xact_start)::bigint, a.state || ': ' || left(a.query, 80), l.relation::regclass::text || ' ' || l.mode "
+         "FROM "
          "pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid WHERE l.locktype = 'relation' AND "
-         "l.granted AND l.pid <> pg_backend_pid() AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname "
+         "l.granted AND l.pid <> pg_backend_pid() AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE "
+         "datname "
          "= current_database()) AND l.relation IN (" +
          join(oids, ", ") +
          ") AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') LIMIT 5";
