@@ -158,7 +158,8 @@ void RangeWalk::record_state(std::optional<Lease> state) {
 
 bool RangeWalk::is_single() const {
   if (!options_.by_block) return tried_rows_ <= 1;
-  return static_cast<double>(tried_rows_) <= options_.rows_per_block;
+  // As block_page() counts a page of one block.
+  return tried_rows_ <= std::llround(std::max(options_.rows_per_block, 1.0));
 }
 
 void RangeWalk::halve() {
