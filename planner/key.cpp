@@ -232,8 +232,10 @@ std::string key_list(Key const& key, std::string const& alias) {
 }
 
 std::string key_row(Key const& key, std::string const& alias) {
-  std::string const list = key_list(key, alias);
-  return key.columns.size() > 1 ? '(' + list + ')' : list;
+  if (key.is_by_block()) return key_list(key, alias);
+  std::vector<std::string> terms;
+  for (auto const& column : key.columns) terms.push_back(column_text(column, alias));
+  return terms.size() > 1 ? '(' + join(terms, ", ") + ')' : terms.front();
 }
 
 std::string key_texts(Key const& key, std::string const& alias) {

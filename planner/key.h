@@ -60,7 +60,8 @@ std::string block_condition(Interval const& interval, std::string const& alias, 
 std::string key_order(Key const& key, std::string const& alias);
 std::string reversed_key_order(Key const& key, std::string const& alias);
 
-// ("alias"."a", "alias"."b"), or the column alone when there is one.
+// ("alias"."a", "alias"."b"), or the column alone when there is one. To compare: with the index's collations, which
+// decide what is equal and whether the index can be used.
 std::string key_row(Key const& key, std::string const& alias);
 
 // "alias"."a", "alias"."b"

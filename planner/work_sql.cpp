@@ -248,7 +248,7 @@ WorkCtes visit_ctes(WorkTarget const& target) {
     names.push_back(quote_identifier(column.name));
     columns.push_back("(key[" + std::to_string(index + 1) + "])::" + column.type + " AS " + names.back());
   }
-  std::string const row = names.size() > 1 ? '(' + join(names, ", ") + ')' : names.front();
+  std::string const row = key_row(target.key, "pgbackfill_keys");
   std::string const list = join(names, ", ");
   std::string const due = keys_in(target, "pgbackfill_keys");
   std::string const present = "pgbackfill_present AS (SELECT " + key_list(target.key, target.alias) + " FROM " +
