@@ -24,8 +24,29 @@ struct Word {
   bool quoted = false;
 };
 
+// Past white space and comments. Comments in SQL nest.
+void skip_blanks(std::string_view sql, std::size_t& at) {
+  int depth = 0;
+  while (at < sql.size()) {
+    std::string_view const rest = sql.substr(at);
+    if (rest.starts_with("/*")) {
+      ++depth;
+      at += 2;
+    } else if (depth > 0 && rest.starts_with("*/")) {
+      --depth;
+      at += 2;
+    } else if (depth == 0 && rest.starts_with("--")) {
+      at = std::min(sql.find('\n', at), sql.size());
+    } else if (depth > 0 || std::isspace(static_cast<unsigned char>(sql[at])) != 0) {
+      ++at;
+    } else {
+      return;
+    }
+  }
+}
+
 std::optional<Word> next_word(std::string_view sql, std::size_t& at) {
-  while (at < sql.size() && std::isspace(static_cast<unsigned char>(sql[at])) != 0) ++at;
+  skip_blanks(sql, at);
   if (at >= sql.size()) return std::nullopt;
   if (sql[at] == '"') {
     Word word{{}, true};
@@ -65,6 +86,8 @@ std::optional<std::string> alias_of_statement(std::string_view sql) {
   word = next_word(sql, at);
   if (!is_update && is_keyword(word, "from")) word = next_word(sql, at);
   if (is_keyword(word, "only")) word = next_word(sql, at);
+  bool const in_parentheses = is_keyword(word, "(");
+  if (in_parentheses) word = next_word(sql, at);
   if (!word) return std::nullopt;
   std::string name = word->text;
   word = next_word(sql, at);
@@ -74,7 +97,7 @@ std::optional<std::string> alias_of_statement(std::string_view sql) {
     name = word->text;
     word = next_word(sql, at);
   }
-  if (word && !word->quoted && word->text == "*") word = next_word(sql, at);
+  if (in_parentheses || is_keyword(word, "*")) word = next_word(sql, at);
   if (is_keyword(word, "as")) return (word = next_word(sql, at)) ? std::optional(word->text) : std::nullopt;
   bool const ends = !word || (!word->quoted && (word->text == "set" || word->text == "where" || word->text == "using" ||
                                                 word->text == "returning"));
