@@ -209,6 +209,17 @@ std::string keys_in(WorkTarget const& target, char const* cte, bool negated = fa
          " FROM " + cte + ")";
 }
 
+// Holds for the row with this key.
+std::string row_at(WorkTarget const& target, KeyValue const& value) {
+  Key prefix = target.key;
+  prefix.columns.resize(value.size());
+  std::vector<std::string> values;
+  for (std::size_t index = 0; index < value.size(); ++index) {
+    values.push_back(quote_literal(value[index]) + "::" + prefix.columns[index].type);
+  }
+  return key_row(prefix, target.alias) + " = (" + join(values, ", ") + ")";
+}
+
 std::string left_cte(WorkTarget const& target, std::string const& condition) {
   return "pgbackfill_left AS (SELECT " + key_array(target) + " AS key FROM " + from_clause(target) + " WHERE " +
          condition + and_where(target) + ")";
@@ -322,12 +333,14 @@ std::string remaining_sql(WorkTarget const& target, Interval const& interval) {
 
 std::string sample_bounds_sql(WorkTarget const& target, double percent, std::int64_t wanted, KeyValue const& upper) {
   std::string const texts = key_texts(target.key, target.alias);
+  // The row at `upper` may be in the sample; as a bound it would end a range with nothing after it.
+  std::string const before = interval_condition(target.key, {std::nullopt, upper}, target.alias) + " AND NOT " +
+                             parenthesised(row_at(target, upper));
   return "SELECT " + key_list(target.key, target.alias) +
          " FROM (SELECT *, row_number() OVER () AS pgbackfill_place, "
          "count(*) OVER () AS pgbackfill_all FROM (SELECT " +
          texts + " FROM " + from_clause(target) + " TABLESAMPLE SYSTEM (" + std::to_string(percent) + ") WHERE " +
-         interval_condition(target.key, {std::nullopt, upper}, target.alias) + " ORDER BY " +
-         key_order(target.key, target.alias) + ") AS " + target.alias + ") AS " + target.alias +
+         before + " ORDER BY " + key_order(target.key, target.alias) + ") AS " + target.alias + ") AS " + target.alias +
          " WHERE pgbackfill_place % greatest(pgbackfill_all / " + std::to_string(wanted) + ", 1) = 0";
 }
 
