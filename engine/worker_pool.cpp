@@ -308,8 +308,9 @@ asio::awaitable<void> WorkerPool::work_range(Worker& worker, planner::Lease leas
            fmt::format("worker {}: range {} was taken over or is done", worker.number, walk.lease().range_id));
     }
     if (step.kind == planner::Step::Kind::kFatal) {
-      std::string const text = fmt::format("{} at key {} of {}: {} ({})", planner::describe(step.failure.trouble),
-                                           planner::to_string(walk.lease().cursor, "the start"),
+      std::string const place = step.key ? "at key " + planner::to_string(step.key, "")
+                                         : "after key " + planner::to_string(walk.lease().cursor, "the start");
+      std::string const text = fmt::format("{} {} of {}: {} ({})", planner::describe(step.failure.trouble), place,
                                            job_.leaves.at(static_cast<std::size_t>(walk.lease().leaf)).relation,
                                            step.failure.message, step.failure.sqlstate);
       co_await give_back(worker, walk.lease());

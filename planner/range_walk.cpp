@@ -33,6 +33,7 @@ Step RangeWalk::next(std::int64_t rows) {
       break;
     case Pending::kFatal:
       step.kind = Step::Kind::kFatal;
+      step.key = failed_key_;
       break;
     case Pending::kNone:
       return batch_step(rows_cap_ ? std::min(*rows_cap_, rows) : rows);
@@ -216,9 +217,10 @@ void RangeWalk::isolate_bad_row(Failure const& failure) {
   // A look-ahead changes nothing, so a smaller one fails as well.
   if (looking_ahead_) return end(failure);
   if (!is_single()) return halve();
-  if (!options_.can_quarantine || options_.by_block) return end(failure);
+  if (options_.by_block) return end(failure);
   // The row has to be known by its key, lest another that comes beside it is taken for it; a page of one row has it.
   if (!page_->last) return halve();
+  if (!options_.can_quarantine) return end(failure);
   bad_row_ = failure;
   mode_ = BatchMode::kSetAside;
   set_aside_ = SetAside::kQuarantine;
@@ -236,6 +238,7 @@ void RangeWalk::wait(Failure const& failure, int attempt) {
 }
 
 void RangeWalk::end(Failure failure) {
+  if (page_ && !looking_ahead_ && !options_.by_block && is_single()) failed_key_ = page_->last;
   failure_ = std::move(failure);
   pending_ = Pending::kFatal;
 }

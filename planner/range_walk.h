@@ -46,6 +46,7 @@ struct Step {
   BatchRequest batch;
   int attempt = 0;
   Failure failure;
+  Bound key;  // kFatal: the row that failed, where it is known
 };
 
 class RangeWalk {
@@ -102,6 +103,7 @@ class RangeWalk {
   int wait_attempt_ = 0;
   Pending pending_ = Pending::kNone;
   Failure failure_;
+  Bound failed_key_;
 };
 
 }  // namespace pgbackfill::planner
