@@ -1,0 +1,541 @@
+// The rules of the house that a reader of the sources can check: who includes what, where SQL and effects live, and
+// what GCC 12 makes wrong code of. Each rule is tested to fail as well, on a snippet that breaks it.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <regex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace pgbackfill::tests {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array kFolders = {"planner", "throttle", "engine", "bench", "tests", "examples"};
+constexpr std::size_t kMostColumns = 120;
+
+struct Source {
+  std::string path;  // from the root of the sources, with '/'
+  std::string text;
+};
+
+using Findings = std::vector<std::string>;  // file:line: what
+using Rule = std::function<Findings(Source const&)>;
+
+bool is_in(Source const& source, std::string_view folder) {
+  return source.path.starts_with(std::string(folder) + '/');
+}
+
+bool is_code(std::string_view path) {
+  return path.ends_with(".h") || path.ends_with(".cpp");
+}
+
+std::string finding(Source const& source, std::size_t offset, std::string const& what) {
+  auto const end = source.text.begin() + static_cast<std::ptrdiff_t>(std::min(offset, source.text.size()));
+  return source.path + ':' + std::to_string(1 + std::count(source.text.begin(), end, '\n')) + ": " + what;
+}
+
+std::string read(fs::path const& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::vector<Source> const& sources() {
+  static std::vector<Source> const all = [] {
+    std::vector<Source> found;
+    fs::path const root = PGBACKFILL_SOURCE_DIR;
+    for (char const* folder : kFolders) {
+      if (!fs::exists(root / folder)) continue;
+      for (auto const& entry : fs::recursive_directory_iterator(root / folder)) {
+        if (entry.is_regular_file()) {
+          found.push_back({fs::relative(entry.path(), root).generic_string(), read(entry.path())});
+        }
+      }
+    }
+    std::sort(found.begin(), found.end(), [](Source const& a, Source const& b) { return a.path < b.path; });
+    return found;
+  }();
+  return all;
+}
+
+// ---- reading C++ well enough
+
+enum class Keep { kCode, kStrings };
+
+// The text with everything else turned to blanks, line for line: comments always; string and character literals or,
+// for kStrings, everything but them.
+class Blanked {
+ public:
+  Blanked(std::string const& text, Keep keep) : text_(text), keep_(keep), result_(text) {
+    while (at_ < text_.size()) step();
+  }
+  std::string const& result() const { return result_; }
+
+ private:
+  void step() {
+    std::string_view const rest = std::string_view(text_).substr(at_);
+    if (rest.starts_with("//")) return skip_to(text_.find('\n', at_), false);
+    if (rest.starts_with("/*")) return skip_to(past(text_.find("*/", at_), 2), false);
+    if (rest.starts_with("R\"") && !is_word_before()) return raw_string();
+    if (rest.front() == '"') return quoted('"');
+    // 1'000 has a separator, not a character literal.
+    if (rest.front() == '\'' && !is_word_before()) return quoted('\'');
+    skip_to(at_ + 1, keep_ == Keep::kCode);
+  }
+
+  void raw_string() {
+    std::size_t const open = text_.find('(', at_);
+    if (open == std::string::npos) return skip_to(open, false);
+    std::string const close = ')' + text_.substr(at_ + 2, open - at_ - 2) + '"';
+    skip_to(past(text_.find(close, open), close.size()), keep_ == Keep::kStrings);
+  }
+
+  void quoted(char quote) {
+    std::size_t end = at_ + 1;
+    while (end < text_.size() && text_[end] != quote && text_[end] != '\n') end += text_[end] == '\\' ? 2 : 1;
+    skip_to(end + 1, keep_ == Keep::kStrings);
+  }
+
+  bool is_word_before() const { return at_ > 0 && std::isalnum(static_cast<unsigned char>(text_[at_ - 1])) != 0; }
+
+  static std::size_t past(std::size_t found, std::size_t length) {
+    return found == std::string::npos ? found : found + length;
+  }
+
+  void skip_to(std::size_t end, bool is_kept) {
+    end = std::min(end, text_.size());
+    for (; at_ < end; ++at_) {
+      if (!is_kept && text_[at_] != '\n') result_[at_] = ' ';
+    }
+  }
+
+  std::string const& text_;
+  Keep const keep_;
+  std::string result_;
+  std::size_t at_ = 0;
+};
+
+std::string blanked(std::string const& text, Keep keep) {
+  return Blanked(text, keep).result();
+}
+
+Findings matches(Source const& source, std::string const& text, std::regex const& pattern, std::string const& what) {
+  Findings findings;
+  for (auto at = std::sregex_iterator(text.begin(), text.end(), pattern); at != std::sregex_iterator(); ++at) {
+    findings.push_back(finding(source, static_cast<std::size_t>(at->position()), what + ": " + at->str()));
+  }
+  return findings;
+}
+
+struct Include {
+  std::string name;  // with <> or ""
+  std::size_t offset = 0;
+};
+
+std::vector<Include> includes(Source const& source) {
+  std::vector<Include> found;
+  // A line at a time: the lines of a raw string could look like one, and do not matter.
+  static std::regex const pattern("(^|\n)[ \t]*#[ \t]*include[ \t]*([<\"][^>\"\n]*[>\"])");
+  for (auto at = std::sregex_iterator(source.text.begin(), source.text.end(), pattern); at != std::sregex_iterator();
+       ++at) {
+    found.push_back({(*at)[2], static_cast<std::size_t>(at->position(2))});
+  }
+  return found;
+}
+
+Findings includes_that(Source const& source, std::function<bool(std::string const&)> const& is_refused,
+                       std::string const& what) {
+  Findings findings;
+  for (auto const& include : includes(source)) {
+    if (is_refused(include.name)) findings.push_back(finding(source, include.offset, what + ' ' + include.name));
+  }
+  return findings;
+}
+
+// ---- the rules
+
+bool is_std_header(std::string const& name) {
+  static std::regex const pattern("<[a-z_]+>");
+  // Effects, by whatever name.
+  static std::set<std::string> const effects = {"<thread>",   "<mutex>",      "<condition_variable>",
+                                                "<future>",   "<random>",     "<fstream>",
+                                                "<iostream>", "<filesystem>", "<atomic>"};
+  return std::regex_match(name, pattern) && !effects.contains(name);
+}
+
+Findings planner_includes(Source const& source) {
+  if (!is_in(source, "planner")) return {};
+  return includes_that(
+      source,
+      [](std::string const& name) {
+        bool const is_parser = name.starts_with("<yaml-cpp/") || name == "<pg_query.h>";
+        return !is_std_header(name) && !is_parser && !name.starts_with("\"planner/");
+      },
+      "planner must not include");
+}
+
+Findings throttle_includes(Source const& source) {
+  if (!is_in(source, "throttle")) return {};
+  return includes_that(
+      source,
+      [&](std::string const& name) {
+        bool const is_time_zone = name == "<date/tz.h>" && source.path == "throttle/windows.cpp";
+        return !is_std_header(name) && !is_time_zone && !name.starts_with("\"throttle/");
+      },
+      "throttle must not include");
+}
+
+Findings clocks(Source const& source) {
+  if (!is_in(source, "planner") && !is_in(source, "throttle")) return {};
+  static std::regex const pattern("\\b(\\w+_clock\\s*::\\s*now|time\\s*\\(\\s*(nullptr|NULL|0)\\s*\\))");
+  return matches(source, blanked(source.text, Keep::kCode), pattern, "time is an argument here");
+}
+
+Findings libpq_includes(Source const& source) {
+  static std::set<std::string> const allowed = {"engine/pg_connection.cpp", "tests/support/pg_client.cpp"};
+  if (allowed.contains(source.path) || is_in(source, "bench")) return {};
+  return includes_that(
+      source, [](std::string const& name) { return name.find("libpq") != std::string::npos; },
+      "libpq belongs in engine/pg_connection.cpp, not");
+}
+
+bool includes_prometheus(Source const& source) {
+  auto const found = includes(source);
+  return std::any_of(found.begin(), found.end(),
+                     [](Include const& include) { return include.name.starts_with("<prometheus/"); });
+}
+
+Findings prometheus_files(std::vector<Source> const& all) {
+  Findings findings;
+  std::set<std::string> units;
+  for (auto const& source : all) {
+    if (!includes_prometheus(source)) continue;
+    units.insert(fs::path(source.path).replace_extension().generic_string());
+    if (!is_in(source, "engine")) findings.push_back(source.path + ":1: prometheus belongs in engine");
+  }
+  for (auto const& unit : units) {
+    if (units.size() > 1) findings.push_back(unit + ".cpp:1: prometheus belongs in one place");
+  }
+  return findings;
+}
+
+// Messages that tell people where to look.
+bool is_message_about_state(std::string const& path, std::string const& name) {
+  static std::set<std::pair<std::string, std::string>> const messages = {
+      {"engine/pg_database.cpp", "pgbackfill.jobs"},
+      {"engine/command_run.cpp", "pgbackfill.quarantine"},
+      {"engine/command_status.cpp", "pgbackfill.quarantine"},
+  };
+  return messages.contains({path, name});
+}
+
+Findings state_tables(Source const& source) {
+  bool const is_product = is_in(source, "engine") || is_in(source, "planner") || is_in(source, "throttle");
+  if (!is_product || source.path == "engine/state_store.cpp") return {};
+  std::string const strings = blanked(source.text, Keep::kStrings);
+  static std::regex const pattern(
+      "pgbackfill\\.(meta|migrations|jobs|leaves|ranges|deferred|quarantine|steps|events)\\b");
+  Findings findings;
+  for (auto at = std::sregex_iterator(strings.begin(), strings.end(), pattern); at != std::sregex_iterator(); ++at) {
+    if (is_message_about_state(source.path, at->str())) continue;
+    findings.push_back(finding(source, static_cast<std::size_t>(at->position()),
+                               "SQL of state tables belongs in engine/state_store.cpp: " + at->str()));
+  }
+  return findings;
+}
+
+char last_letter_before(std::string const& code, std::size_t at) {
+  while (at > 0 && std::isspace(static_cast<unsigned char>(code[at - 1])) != 0) --at;
+  return at == 0 ? '\0' : code[at - 1];
+}
+
+bool ends_line(std::string const& code, std::size_t at) {
+  std::size_t const next = code.find_first_not_of(" \t", at + 1);
+  return next == std::string::npos || code[next] == '\n';
+}
+
+// Where the statement around `at` begins: after a semicolon, or after a brace that ends its line.
+std::size_t statement_begin(std::string const& code, std::size_t at) {
+  int depth = 0;  // of what was opened before and closed since; negative: within parentheses
+  while (at > 0) {
+    char const letter = code[at - 1];
+    if (letter == ')') ++depth;
+    if (letter == '(') --depth;
+    if (letter == ';' && depth <= 0) return at;
+    if ((letter == '{' || letter == '}') && ends_line(code, at - 1) && depth <= 0) return at;
+    --at;
+  }
+  return 0;
+}
+
+// GCC 12 destroys an aggregate or a lambda in the expression of a co_await twice. A brace is the mark of both.
+std::size_t brace_in_statement(std::string const& code, std::size_t begin) {
+  int depth = 0;
+  for (std::size_t at = begin; at < code.size(); ++at) {
+    char const letter = code[at];
+    if (letter == '(' || letter == '[') ++depth;
+    if (letter == ')' || letter == ']') --depth;
+    if (letter == ';' && depth <= 0) return std::string::npos;
+    if (letter != '{') continue;
+    // if (co_await ...) {
+    char const before = last_letter_before(code, at);
+    if (depth == 0 && (before == ')' || before == ':') && ends_line(code, at)) return std::string::npos;
+    return at;
+  }
+  return std::string::npos;
+}
+
+Findings braces_beside_co_await(Source const& source) {
+  std::string const code = blanked(source.text, Keep::kCode);
+  Findings findings;
+  static std::regex const pattern("\\bco_await\\b");
+  for (auto at = std::sregex_iterator(code.begin(), code.end(), pattern); at != std::sregex_iterator(); ++at) {
+    auto const offset = static_cast<std::size_t>(at->position());
+    if (brace_in_statement(code, statement_begin(code, offset)) != std::string::npos) {
+      findings.push_back(finding(source, offset, "name it, then await it: a brace or lambda in a co_await expression"));
+    }
+  }
+  return findings;
+}
+
+Findings co_await_in_catch(Source const& source) {
+  std::string const code = blanked(source.text, Keep::kCode);
+  Findings findings;
+  static std::regex const pattern("\\bcatch\\s*\\([^)]*\\)\\s*\\{");
+  for (auto at = std::sregex_iterator(code.begin(), code.end(), pattern); at != std::sregex_iterator(); ++at) {
+    auto const begin = static_cast<std::size_t>(at->position() + at->length());
+    int depth = 1;
+    std::size_t end = begin;
+    for (; end < code.size() && depth > 0; ++end) depth += code[end] == '{' ? 1 : code[end] == '}' ? -1 : 0;
+    auto const found = code.substr(begin, end - begin).find("co_await");
+    if (found != std::string::npos) findings.push_back(finding(source, begin + found, "co_await in a catch block"));
+  }
+  return findings;
+}
+
+Findings using_namespace_std(Source const& source) {
+  static std::regex const pattern("using\\s+namespace\\s+std\\s*;");
+  return matches(source, blanked(source.text, Keep::kCode), pattern, "say what you use");
+}
+
+std::size_t columns_of(std::string_view line) {
+  return static_cast<std::size_t>(
+      std::count_if(line.begin(), line.end(), [](char letter) { return (letter & '\xC0') != '\x80'; }));
+}
+
+Findings layout(Source const& source) {
+  if (!is_code(source.path)) return {};
+  Findings findings;
+  if (source.text.empty() || source.text.back() != '\n') {
+    findings.push_back(finding(source, source.text.size(), "the file does not end with a line feed"));
+  }
+  for (std::size_t begin = 0; begin < source.text.size();) {
+    std::size_t const end = std::min(source.text.find('\n', begin), source.text.size());
+    std::string_view const line = std::string_view(source.text).substr(begin, end - begin);
+    if (line.find('\t') != std::string_view::npos) findings.push_back(finding(source, begin, "a tab"));
+    if (line.ends_with(' ') || line.ends_with('\r')) findings.push_back(finding(source, begin, "trailing blanks"));
+    if (columns_of(line) > kMostColumns) findings.push_back(finding(source, begin, "longer than 120 columns"));
+    begin = end + 1;
+  }
+  return findings;
+}
+
+Findings header_form(Source const& source) {
+  if (!source.path.ends_with(".h")) return {};
+  Findings findings;
+  if (!source.text.starts_with("// ")) findings.push_back(source.path + ":1: a header begins with what it is for");
+  if (source.text.find("\n#pragma once\n") == std::string::npos)
+    findings.push_back(source.path + ":1: no #pragma once");
+  return findings;
+}
+
+Findings file_names(Source const& source) {
+  static std::regex const pattern("util|helper|common|manager", std::regex::icase);
+  std::string const name = fs::path(source.path).filename().string();
+  if (!std::regex_search(name, pattern)) return {};
+  return {source.path + ":1: a name that says nothing of what is in it"};
+}
+
+Findings open_ends(Source const& source) {
+  // Apart, so that this file keeps its own rule.
+  static std::regex const pattern(
+      "\\b(TO"
+      "DO|FIX"
+      "ME|XX"
+      "X)\\b");
+  return matches(source, source.text, pattern, "an issue has a number");
+}
+
+Findings test_names(Source const& source) {
+  if (!is_in(source, "tests") || !is_code(source.path)) return {};
+  if (source.path.ends_with("_test.cpp") || source.path.ends_with("_pgtest.cpp")) return {};
+  static std::regex const pattern("(^|\n)(TEST|TEST_F|TEST_P|TYPED_TEST|RC_GTEST_PROP|RC_GTEST_FIXTURE_PROP)\\(");
+  return matches(source, blanked(source.text, Keep::kCode), pattern, "tests are named *_test.cpp or *_pgtest.cpp");
+}
+
+// ---- the tests
+
+std::string text_of(Findings const& findings) {
+  std::string text;
+  for (auto const& each : findings) text += each + '\n';
+  return text;
+}
+
+void expect_kept(Rule const& rule) {
+  ASSERT_FALSE(sources().empty()) << PGBACKFILL_SOURCE_DIR;
+  Findings all;
+  for (auto const& source : sources()) {
+    auto const findings = rule(source);
+    all.insert(all.end(), findings.begin(), findings.end());
+  }
+  EXPECT_TRUE(all.empty()) << text_of(all);
+}
+
+void expect_found(Rule const& rule, std::string const& path, std::string const& text, int line = 1) {
+  auto const findings = rule({path, text});
+  ASSERT_FALSE(findings.empty()) << path << '\n' << text;
+  EXPECT_TRUE(findings.front().starts_with(path + ':' + std::to_string(line) + ": ")) << findings.front();
+}
+
+void expect_clean(Rule const& rule, std::string const& path, std::string const& text) {
+  EXPECT_TRUE(rule({path, text}).empty()) << text << text_of(rule({path, text}));
+}
+
+TEST(Tidy, PlannerIncludesOnlyTheLibraryItselfAndItsParsers) {
+  expect_kept(planner_includes);
+  for (char const* name : {"<boost/asio.hpp>", "<libpq-fe.h>", "\"throttle/backoff.h\"", "\"engine/gate.h\"",
+                           "<thread>", "<random>", "<unistd.h>", "<spdlog/spdlog.h>"}) {
+    expect_found(planner_includes, "planner/key.cpp", "\n# include " + std::string(name) + "\n", 2);
+  }
+  expect_clean(planner_includes, "planner/key.h",
+               "#include <chrono>\n#include <pg_query.h>\n#include \"planner/key.h\"\n");
+  expect_clean(planner_includes, "engine/gate.h", "#include <thread>\n");
+}
+
+TEST(Tidy, ThrottleIncludesOnlyTheLibraryItselfAndTimeZones) {
+  expect_kept(throttle_includes);
+  expect_found(throttle_includes, "throttle/backoff.h", "#include \"planner/key.h\"\n");
+  expect_found(throttle_includes, "throttle/backoff.h", "#include <date/tz.h>\n");
+  expect_clean(throttle_includes, "throttle/windows.cpp", "#include <date/tz.h>\n#include \"throttle/windows.h\"\n");
+}
+
+TEST(Tidy, PlannerAndThrottleNeverAskForTheTime) {
+  expect_kept(clocks);
+  expect_found(clocks, "throttle/backoff.cpp", "auto now = std::chrono::steady_clock::now();\n");
+  expect_clean(clocks, "throttle/backoff.cpp", "// steady_clock::now()\n");
+  expect_clean(clocks, "engine/gate.cpp", "steady_clock::now();\n");
+}
+
+TEST(Tidy, LibpqAppearsInOnePlace) {
+  expect_kept(libpq_includes);
+  expect_found(libpq_includes, "engine/gate.cpp", "#include <libpq-fe.h>\n");
+  expect_found(libpq_includes, "tests/engine/gate_pgtest.cpp", "\n\n#include <postgresql/libpq-fe.h>\n", 3);
+  expect_clean(libpq_includes, "engine/pg_connection.cpp", "#include <libpq-fe.h>\n");
+}
+
+TEST(Tidy, PrometheusAppearsInOnePlace) {
+  auto const found = prometheus_files(sources());
+  EXPECT_TRUE(found.empty()) << text_of(found);
+  std::string const text = "#include <prometheus/counter.h>\n";
+  EXPECT_EQ(prometheus_files({{"engine/a.h", text}, {"engine/a.cpp", text}}).size(), 0U);
+  EXPECT_EQ(prometheus_files({{"engine/a.cpp", text}, {"engine/b.cpp", text}}).size(), 2U);
+  EXPECT_EQ(prometheus_files({{"planner/a.cpp", text}}).size(), 1U);
+}
+
+TEST(Tidy, StateTablesAreNamedByTheStateStoreAlone) {
+  expect_kept(state_tables);
+  expect_found(state_tables, "engine/gate.cpp", "\nauto s = \"SELECT 1 FROM pgbackfill.jobs\";\n", 2);
+  expect_found(state_tables, "engine/gate.cpp", "auto s = R\"sql(\nUPDATE pgbackfill.ranges)sql\";\n", 2);
+  expect_clean(state_tables, "engine/gate.cpp", "// pgbackfill.jobs\nauto s = \"pgbackfill.batch\";\n");
+  expect_clean(state_tables, "engine/command_run.cpp", "auto s = \"see pgbackfill.quarantine\";\n");
+}
+
+TEST(Tidy, NothingWithBracesStandsBesideACoAwait) {
+  expect_kept(braces_beside_co_await);
+  for (char const* line : {"co_await run({.rows = 1});", "auto x = co_await run(Request{1});",
+                           "co_await run(Request{1},\n  two);", "co_await run([request] { return request; });",
+                           "co_await run([=]() { go(); });", "f(Request{1}, co_await g());",
+                           "if (Request{1} == co_await g()) {\n}", "co_return co_await run(std::vector<int>{1, 2});"}) {
+    auto const findings = braces_beside_co_await({"engine/a.cpp", "void f() {\n  " + std::string(line) + "\n}\n"});
+    EXPECT_FALSE(findings.empty()) << line;
+  }
+  for (char const* line :
+       {"co_await run(request);", "if (co_await run(request)) {\n    go();\n  }",
+        "auto r = Request{1};\n  co_await run(std::move(r));", "for (auto const& row : (co_await rows()).all) {\n  }",
+        "while (!co_await done()) {\n  }", "co_await tell(format(\"{} rows\", rows));",
+        "co_await run(r);  // never {.rows = 1}", "if (is_new) {\n    co_await run(1'000);\n  }\n  auto c = '{';",
+        "switch (kind) {\n    case kOne: {\n      co_await run(r);\n    }\n  }"}) {
+    expect_clean(braces_beside_co_await, "engine/a.cpp", "void f() {\n  " + std::string(line) + "\n}\n");
+  }
+}
+
+TEST(Tidy, NothingIsAwaitedInACatchBlock) {
+  expect_kept(co_await_in_catch);
+  expect_found(co_await_in_catch, "engine/a.cpp",
+               "try {\n} catch (E const& e) {\n  if (x) {\n  }\n  co_await f();\n}\n", 5);
+  expect_clean(co_await_in_catch, "engine/a.cpp", "try {\n  co_await f();\n} catch (...) {\n}\nco_await f();\n");
+}
+
+TEST(Tidy, NobodyUsesTheWholeOfStd) {
+  expect_kept(using_namespace_std);
+  expect_found(using_namespace_std, "engine/a.cpp", "\nusing  namespace std;\n", 2);
+  expect_clean(using_namespace_std, "engine/a.cpp", "using namespace std::chrono_literals;\n");
+}
+
+TEST(Tidy, LinesAreShortAndClean) {
+  expect_kept(layout);
+  expect_found(layout, "engine/a.cpp", "int a;\nint b;", 2);
+  expect_found(layout, "engine/a.cpp", "int a;\n\tint b;\n", 2);
+  expect_found(layout, "engine/a.cpp", "int a; \n");
+  expect_found(layout, "engine/a.cpp", "int a;\r\n");
+  expect_found(layout, "engine/a.cpp", std::string(121, 'x') + '\n');
+  std::string wide;
+  for (int column = 0; column < 120; ++column) wide += "ä";
+  expect_clean(layout, "engine/a.cpp", wide + '\n');
+}
+
+TEST(Tidy, HeadersSayWhatTheyAreForAndAreReadOnce) {
+  expect_kept(header_form);
+  expect_found(header_form, "engine/a.h", "#pragma once\n");
+  expect_found(header_form, "engine/a.h", "// What it is for.\nint a;\n");
+  expect_clean(header_form, "engine/a.h", "// What it is for.\n#pragma once\n");
+}
+
+TEST(Tidy, FilesAreNamedAfterWhatIsInThem) {
+  expect_kept(file_names);
+  for (char const* name : {"engine/utils.h", "planner/sql_helpers.cpp", "tests/common.h", "engine/RangeManager.cpp"}) {
+    expect_found(file_names, name, "");
+  }
+  expect_clean(file_names, "engine/common/gate.h", "");
+}
+
+TEST(Tidy, NothingIsLeftToDo) {
+  expect_kept(open_ends);
+  expect_found(open_ends, "engine/a.h",
+               "\n// TO"
+               "DO: more\n",
+               2);
+  expect_found(open_ends, "engine/a.h",
+               "// FIX"
+               "ME\n");
+}
+
+TEST(Tidy, TestsAreNamedSoThatTheyAreFound) {
+  expect_kept(test_names);
+  expect_found(test_names, "tests/engine/gate.cpp", "\nTEST(Gate, Opens) {}\n");
+  expect_clean(test_names, "tests/engine/gate_test.cpp", "TEST(Gate, Opens) {}\n");
+}
+
+}  // namespace
+}  // namespace pgbackfill::tests
