@@ -246,8 +246,9 @@ asio::awaitable<int> Run::backfill() {
   }
   auto facts = value_or_throw(co_await check_backfill(*connection_, *migration.backfill), "reading the table");
   if (!facts.problems.empty()) throw CommandError{kExitUsage, problems_text(facts.problems)};
+  bool const overrides_identity = !facts.targets.empty() && facts.targets.front().copy_overrides_identity;
   auto pg_job = value_or_throw(co_await load_pg_job(*connection_, job.id, migration.name, *migration.backfill,
-                                                    std::move(facts.table), job.sweeps),
+                                                    std::move(facts.table), job.sweeps, overrides_identity),
                                "loading the job");
   int const freed = value_or_throw(co_await release_dead_processes(*connection_, job.id, context_.owner()),
                                    "looking for dead processes");

@@ -194,8 +194,8 @@ asio::awaitable<Result<Done>> PgSession::reload_leaves() {
   auto facts = co_await read_table_facts(*connection, name);
   if (!facts) co_return facts.error();
   if (!*facts) co_return Done();
-  auto loaded =
-      co_await load_pg_job(*connection, job.job.id, job.job.name, job.job.backfill, std::move(**facts), job.sweeps);
+  auto loaded = co_await load_pg_job(*connection, job.job.id, job.job.name, job.job.backfill, std::move(**facts),
+                                     job.sweeps, job.copy_overrides_identity);
   if (!loaded) co_return loaded.error();
   job = std::move(*loaded);
   co_return Done();
@@ -493,9 +493,9 @@ asio::awaitable<Result<std::vector<std::string>>> PgSession::blockers() {
   auto holders = co_await state_query(planner::table_holders_sql(oids));
   if (!holders) co_return holders.error();
   for (auto const& holder : holders->rows) {
-    sentences.push_back(fmt::format("{} is held by pid {} ({}, {}, transaction open for {} s): {}", holder[5].value_or("?"),
-                                    holder[0].value_or("?"), holder[1].value_or("?"), holder[2].value_or("?"),
-                                    holder[3].value_or("?"), holder[4].value_or("?")));
+    sentences.push_back(fmt::format("{} is held by pid {} ({}, {}, transaction open for {} s): {}",
+                                    holder[5].value_or("?"), holder[0].value_or("?"), holder[1].value_or("?"),
+                                    holder[2].value_or("?"), holder[3].value_or("?"), holder[4].value_or("?")));
   }
   co_return sentences;
 }
@@ -526,7 +526,8 @@ asio::awaitable<Result<Done>> PgSession::reconnect() {
 }  // namespace
 
 asio::awaitable<Result<PgJob>> load_pg_job(PgConnection& connection, std::int64_t job_id, std::string name,
-                                           planner::Backfill backfill, planner::TableFacts table, bool sweeps) {
+                                           planner::Backfill backfill, planner::TableFacts table, bool sweeps,
+                                           bool copy_overrides_identity) {
   auto rows = co_await connection.query(state::list_leaves(job_id), kStateDeadlines);
   if (!rows) co_return rows.error();
   PgJob result;
@@ -535,6 +536,7 @@ asio::awaitable<Result<PgJob>> load_pg_job(PgConnection& connection, std::int64_
   result.job.table = planner::quote_qualified(table.schema, table.name);
   result.job.backfill = std::move(backfill);
   result.sweeps = sweeps;
+  result.copy_overrides_identity = copy_overrides_identity;
   for (auto const& row : rows->rows) {
     planner::LeafFacts leaf;
     leaf.oid = static_cast<std::uint32_t>(std::stoul(*row[1]));
@@ -553,6 +555,7 @@ asio::awaitable<Result<PgJob>> load_pg_job(PgConnection& connection, std::int64_
     plan.bytes_per_row = leaf.bytes / std::max<std::int64_t>(leaf.rows_estimated, 1);
     result.job.leaves.push_back(std::move(plan));
     result.targets.push_back(planner::make_work_target(result.job.backfill, table, leaf, key));
+    result.targets.back().copy_overrides_identity = copy_overrides_identity;
   }
   result.table = std::move(table);
   co_return result;

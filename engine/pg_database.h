@@ -24,11 +24,13 @@ struct PgJob {
   std::vector<planner::WorkTarget> targets;  // by leaf number
   planner::TableFacts table;
   bool sweeps = false;
+  bool copy_overrides_identity = false;
 };
 
 // Rebuilds what the sessions need from the stored job; the table's facts must have been read already.
 asio::awaitable<Result<PgJob>> load_pg_job(PgConnection& connection, std::int64_t job_id, std::string name,
-                                           planner::Backfill backfill, planner::TableFacts table, bool sweeps);
+                                           planner::Backfill backfill, planner::TableFacts table, bool sweeps,
+                                           bool copy_overrides_identity = false);
 
 class PgDatabase : public Database {
  public:
