@@ -69,7 +69,7 @@ std::string statistics_bounds_sql(WorkTarget const& target, LeafFacts const& lea
 // Who holds these rows: rows held, pid, application, user, seconds since their transaction began, what they do.
 std::string holders_sql(WorkTarget const& target, std::vector<KeyValue> const& keys);
 
-// Who has these tables locked against writers: pid, application, user, seconds since the transaction began, what they do,
+// Who has these tables locked against writers: pid, application, user, seconds since the transaction began, its query,
 // the lock.
 std::string table_holders_sql(std::vector<std::uint32_t> const& relation_oids);
 
