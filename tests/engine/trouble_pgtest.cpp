@@ -163,6 +163,10 @@ struct Poison {
   std::string sqlstate;
 };
 
+void PrintTo(Poison const& poison, std::ostream* out) {
+  *out << poison.expression;
+}
+
 class PoisonRows : public Trouble, public testing::WithParamInterface<Poison> {
  protected:
   std::unique_ptr<MigrationRun> poisoned(std::string const& ids, std::string const& more = "") {

@@ -19,6 +19,7 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kTailBytes = 1'500;
 constexpr std::size_t kProcessesTold = 4;
+constexpr std::size_t kLongestName = 55;
 
 std::string tail_of(std::string const& text) {
   return text.size() <= kTailBytes ? text : "..." + text.substr(text.size() - kTailBytes);
@@ -57,7 +58,8 @@ std::string name_of_test() {
                 ? '_'
                 : static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
   }
-  return name;
+  // PostgreSQL cuts names at 63 bytes; triggers and functions append to this one.
+  return name.substr(0, kLongestName);
 }
 
 MigrationRun::MigrationRun(std::string name, std::string dsn, std::string const& sections)
