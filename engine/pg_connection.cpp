@@ -96,7 +96,7 @@ pg_conn* connect_blocking(ConnectTarget const& target) {
       "connect_timeout",      "keepalives_idle", "keepalives_interval",       "keepalives_count", "tcp_user_timeout",
       "target_session_attrs", "dbname",          "fallback_application_name", "client_encoding",  nullptr};
   char const* const values[] = {
-      "10",   "10",   "5", "4", "30000", "read-write", target.conninfo.c_str(), target.application_name.c_str(),
+      "10",   "10",   "5", "4", "30000", "primary", target.conninfo.c_str(), target.application_name.c_str(),
       "UTF8", nullptr};
   pg_conn* const connection = PQconnectdbParams(keywords, values, 1);
   // SQL_ASCII means that nobody knows the encoding: a key that is no valid UTF-8 must come and go as it is.
@@ -164,7 +164,10 @@ asio::awaitable<Result<std::shared_ptr<PgConnection>>> PgConnection::open(Connec
     PQfinish(connection);
     co_return failure;
   }
-  co_return std::shared_ptr<PgConnection>(new PgConnection(executor, blocking, connection));
+  std::shared_ptr<PgConnection> opened(new PgConnection(executor, blocking, connection));
+  auto const failure = co_await opened->read_defaults();
+  if (failure) co_return *failure;
+  co_return opened;
 }
 
 PgConnection::PgConnection(asio::any_io_executor executor, asio::thread_pool& blocking, pg_conn* connection)
@@ -178,6 +181,20 @@ PgConnection::~PgConnection() {
   // libpq closes its socket itself: Asio must have let go of the number before it can be used again.
   socket_.release();
   PQfinish(connection_);
+}
+
+asio::awaitable<std::optional<Failure>> PgConnection::read_defaults() {
+  std::string statement =
+      "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_isolation') <> 'read "
+      "committed', pg_catalog.current_setting('default_transaction_read_only') = 'on'";
+  auto const defaults = co_await query(std::move(statement), Deadlines());
+  if (!defaults) co_return defaults.error();
+  is_standby_ = defaults->at(0, 0) == "t";
+  bool const is_isolated = defaults->at(0, 1) == "t";
+  bool const is_read_only = defaults->at(0, 2) == "t" && !is_standby_;
+  if (is_isolated || is_read_only) preamble_ = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
+  if (is_read_only) preamble_ += ", READ WRITE";
+  co_return std::nullopt;
 }
 
 bool PgConnection::is_usable() const {
@@ -204,12 +221,14 @@ Failure PgConnection::link_lost() const {
 asio::awaitable<Result<std::vector<Rows>>> PgConnection::pipeline(std::vector<std::string> statements,
                                                                   Deadlines deadlines) {
   if (!is_usable()) co_return link_lost();
-  bool sent = true;
+  bool sent = preamble_.empty() ||
+              PQsendQueryParams(connection_, preamble_.c_str(), 0, nullptr, nullptr, nullptr, nullptr, 0) == 1;
   for (auto const& statement : statements) {
     sent = sent && PQsendQueryParams(connection_, statement.c_str(), 0, nullptr, nullptr, nullptr, nullptr, 0) == 1;
   }
   if (!sent || PQpipelineSync(connection_) != 1) co_return link_lost();
-  auto results = co_await exchange(statements.size(), true, deadlines);
+  auto results = co_await exchange(statements.size() + 1, true, deadlines);
+  if (results && !preamble_.empty()) results->erase(results->begin());
   co_return results;
 }
 
@@ -223,6 +242,7 @@ asio::awaitable<Result<Rows>> PgConnection::query(std::string statement, Deadlin
 
 asio::awaitable<Result<Done>> PgConnection::script(std::string text, Deadlines deadlines) {
   if (!is_usable()) co_return link_lost();
+  if (!preamble_.empty() && text.starts_with("BEGIN")) text.insert(0, preamble_ + "; ");
   if (PQexitPipelineMode(connection_) != 1 || PQsendQuery(connection_, text.c_str()) != 1) co_return link_lost();
   auto results = co_await exchange(1, false, deadlines);
   if (is_usable()) PQenterPipelineMode(connection_);

@@ -74,6 +74,7 @@ class PgConnection : public std::enable_shared_from_this<PgConnection> {
   void cancel_on_server();
 
   bool is_usable() const;
+  bool is_standby() const { return is_standby_; }
   int server_version() const;
   int backend_pid() const;
 
@@ -84,6 +85,7 @@ class PgConnection : public std::enable_shared_from_this<PgConnection> {
   asio::awaitable<bool> flush();
   asio::awaitable<bool> wait_until_ready();
   asio::awaitable<void> settle_cancel();
+  asio::awaitable<std::optional<Failure>> read_defaults();
   void arm(std::chrono::milliseconds after, std::uint64_t exchange);
   Failure link_lost() const;
 
@@ -94,6 +96,10 @@ class PgConnection : public std::enable_shared_from_this<PgConnection> {
   asio::steady_timer deadline_;
   std::uint64_t exchange_ = 0;  // counts exchanges, so that a late timer finds its exchange gone
   bool cancel_sent_ = false;
+  bool is_standby_ = false;
+  // Begins each transaction, where the role's own defaults would make it serializable or read-only. Not a setting of
+  // the session, which a pooler would hand on to others.
+  std::string preamble_;
   int cancels_in_flight_ = 0;
 };
 

@@ -132,7 +132,6 @@ class PgSession : public Session {
   PgDatabase& database_;
   int worker_;
   std::shared_ptr<PgConnection> connection_;
-  bool needs_isolation_ = false;
 };
 
 Failure PgSession::not_connected() const {
@@ -157,13 +156,11 @@ asio::awaitable<Result<std::vector<Rows>>> PgSession::transaction(state::LocalSe
                                                                   Deadlines deadlines) {
   if (!is_connected()) co_return not_connected();
   std::vector<std::string> all;
-  std::size_t const before = needs_isolation_ ? 2 : 1;
-  if (needs_isolation_) all.emplace_back("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE");
   all.push_back(state::local_settings(settings));
   for (auto& statement : statements) all.push_back(std::move(statement));
   auto const connection = connection_;
   auto results = co_await connection->pipeline(std::move(all), deadlines);
-  if (results) results->erase(results->begin(), results->begin() + static_cast<std::ptrdiff_t>(before));
+  if (results) results->erase(results->begin());
   co_return results;
 }
 
@@ -506,19 +503,13 @@ asio::awaitable<Result<Done>> PgSession::reconnect() {
   auto opened = co_await PgConnection::open(std::move(target), database_.blocking());
   if (!opened) co_return opened.error();
   auto const connection = *opened;
-  std::string statement =
-      "SELECT current_setting('default_transaction_isolation') <> 'read committed' OR "
-      "current_setting('default_transaction_read_only') = 'on', pg_is_in_recovery()";
-  auto settings = co_await connection->query(std::move(statement), kStateDeadlines);
-  if (!settings) co_return settings.error();
-  if (settings->at(0, 1) == "t") {
+  if (connection->is_standby()) {
     Failure failure;
     failure.trouble = planner::Trouble::kNotWritable;
     failure.sqlstate = "25006";
     failure.message = "the server is a standby";
     co_return failure;
   }
-  needs_isolation_ = settings->at(0, 0) == "t";
   connection_ = connection;
   co_return Done();
 }
