@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <stdexcept>
 
 #include "tests/support/pg_client.h"
+#include "tests/support/poll_until.h"
 #include "tests/support/slow_replica.h"
 
 namespace pgbackfill::bench {
@@ -44,6 +46,19 @@ std::string rows_of(TableShape const& shape) {
   return fmt::format("SELECT {} FROM generate_series(1, {}) AS i", columns, shape.rows);
 }
 
+// Whether the server has a process of a client, or one that has ended and was not counted yet (it has no title).
+bool has_session(pid_t server) {
+  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", server));
+  pid_t child = 0;
+  while (children >> child) {
+    std::ifstream file(fmt::format("/proc/{}/cmdline", child));
+    std::string title;
+    std::getline(file, title, '\0');
+    if (title.empty() || title.find(fmt::format(" {} 127.0.0.1", kRunDatabase)) != std::string::npos) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Stage::Stage() : cluster_(cluster_options()) {
@@ -67,12 +82,27 @@ std::string Stage::dsn_through(int port) const {
   return fmt::format("{} port={}", dsn_of(cluster_.dsn(), kRunDatabase), port);
 }
 
+double Stage::cpu_seconds_of_sessions() const {
+  pid_t const server = cluster_.postmaster_pid();
+  tests::poll_until([server] { return !has_session(server); });
+  std::ifstream stat(fmt::format("/proc/{}/stat", server));
+  std::string field;
+  // proc(5): the 16th and 17th are what children that have ended took; the name of this process has no space in it.
+  for (int skipped = 0; skipped < 15; ++skipped) stat >> field;
+  std::int64_t user = 0;
+  std::int64_t system = 0;
+  stat >> user >> system;
+  return static_cast<double>(user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
 void Stage::make_template(TableShape const& shape) {
   PgClient(cluster_.dsn()).exec("CREATE DATABASE " + shape.name());
   PgClient client(dsn_of(cluster_.dsn(), shape.name()));
   client.exec(fmt::format("CREATE TABLE users ({})", columns_of(shape)));
   client.exec(fmt::format("INSERT INTO users {}", rows_of(shape)));
   client.exec("ALTER TABLE users ADD PRIMARY KEY (id)");
+  // Whether autovacuum comes by during a run is chance.
+  client.exec("ALTER TABLE users SET (autovacuum_enabled = off)");
   client.exec("VACUUM ANALYZE users");
   templates_.insert(shape.name());
 }

@@ -29,6 +29,10 @@ class Stage {
   // The database that fresh() made last, through another port of the loopback interface.
   std::string dsn_through(int port) const;
 
+  // What the primary's sessions took so far, those that have ended; waits until all of the run's database have. Unlike
+  // time, it says the same on a busy machine.
+  double cpu_seconds_of_sessions() const;
+
   engine::LocalCluster const& cluster() const { return cluster_; }
 
  private:
