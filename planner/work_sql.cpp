@@ -390,12 +390,29 @@ std::string table_holders_sql(std::vector<std::uint32_t> const& relation_oids) {
          ") AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') LIMIT 5";
 }
 
+namespace {
+
+// Text that closes the parenthesis around it and opens another fits between parentheses, and would take the condition
+// of the batch away. It does not fit between other words as well.
+Probe one_expression(SourcePosition const& position, std::string const& text, std::string const& from) {
+  return {position, "SELECT CASE WHEN true THEN " + text + "\nEND" + from};
+}
+
+// Names the alias that the statement has to have, and is otherwise true.
+std::string any_row(WorkTarget const& target) {
+  if (target.key.is_by_block()) return "true";
+  return target.alias + '.' + quote_identifier(target.key.columns.front().name) + " IS NOT NULL";
+}
+
+}  // namespace
+
 std::vector<Probe> probes(WorkTarget const& target) {
   auto const& backfill = target.backfill;
   std::vector<Probe> result;
   std::string const from = " FROM " + from_clause(target);
   if (!backfill.where.empty()) {
     result.push_back({backfill.where_position, "SELECT 1" + from + " WHERE " + parenthesised(backfill.where)});
+    result.push_back(one_expression(backfill.where_position, backfill.where, from));
   }
   for (auto const& assignment : backfill.assignments) {
     bool const is_update = backfill.kind == WorkKind::kUpdate;
@@ -403,10 +420,10 @@ std::vector<Probe> probes(WorkTarget const& target) {
     result.push_back({assignment.position, is_update ? "UPDATE " + from_clause(target) + " SET " +
                                                            quote_identifier(assignment.column) + " = " + expression
                                                      : "SELECT " + expression + from});
+    result.push_back(one_expression(assignment.position, assignment.expression, from));
   }
-  std::string const condition = target.key.is_by_block() ? "true" : interval_condition(target.key, {}, target.alias);
   result.push_back({backfill.kind == WorkKind::kSql ? backfill.sql_position : backfill.position,
-                    "WITH " + work_cte(target, condition) + " SELECT count(*) FROM pgbackfill_work WHERE again"});
+                    "WITH " + work_cte(target, any_row(target)) + " SELECT count(*) FROM pgbackfill_work WHERE again"});
   return result;
 }
 

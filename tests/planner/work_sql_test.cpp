@@ -112,11 +112,13 @@ TEST(WorkSql, APartitionedStatementIsHeldToItsLeaf) {
 
 TEST(WorkSql, ProbesPointAtThePartsOfTheFile) {
   auto const found = probes(target_of(update()));
-  ASSERT_EQ(found.size(), 4U);
-  EXPECT_EQ(found[0].position.line, 5);
-  EXPECT_EQ(found[1].position.line, 3);
-  EXPECT_EQ(found[2].position.line, 4);
-  EXPECT_TRUE(has(found[3].sql, "WITH pgbackfill_work AS"));
+  std::vector<int> lines;
+  for (auto const& probe : found) lines.push_back(probe.position.line);
+  lines.pop_back();
+  EXPECT_EQ(lines, (std::vector<int>{5, 5, 3, 3, 4, 4}));
+  // Between other words than parentheses: text that closes one and opens another does not fit.
+  EXPECT_TRUE(has(found[1].sql, "SELECT CASE WHEN true THEN "));
+  EXPECT_TRUE(has(found.back().sql, "WITH pgbackfill_work AS"));
 }
 
 TEST(WorkSql, TheLookAheadSearchesFromTheCursorAlone) {
