@@ -354,6 +354,7 @@ asio::awaitable<int> finish(CommandContext& context, FinishOptions options, bool
                                                     forward ? "complete" : "rollback",
                                                     forward ? "contract" : "expand (down)", migration.name)};
   }
+  std::optional<StoredJob> job;
   if (!forward) {
     for (int position = 0; position < static_cast<int>(migration.contract.size()); ++position) {
       auto done = value_or_throw(
@@ -365,7 +366,7 @@ asio::awaitable<int> finish(CommandContext& context, FinishOptions options, bool
                                             "back by rollback"};
       }
     }
-    auto job = value_or_throw(co_await find_job(*connection, migration.name), "looking for the job");
+    job = value_or_throw(co_await find_job(*connection, migration.name), "looking for the job");
     if (job && job->status == JobStatus::kRunning) {
       std::string const statement = state::set_status(job->id, JobStatus::kCancelled, "rolled back", context.owner());
       value_or_throw(co_await connection->query(statement, Deadlines()), "cancelling the job");
@@ -381,6 +382,12 @@ asio::awaitable<int> finish(CommandContext& context, FinishOptions options, bool
   }
   if (outcome.end != StepsEnd::kDone) throw CommandError{kExitFailed, outcome.reason};
   context.print(fmt::format("{}: {} step(s) {}\n", migration.name, outcome.ran, forward ? "done" : "undone"));
+  // What the rows were written into may be gone with the steps: the next run must not take them for done.
+  if (job && outcome.ran > 0) {
+    value_or_throw(co_await connection->query(state::forget_job(job->id, context.owner()), Deadlines()),
+                   "forgetting the job");
+    context.print("the backfill is forgotten: the next `run` begins with the first row again\n");
+  }
   co_return kExitDone;
 }
 

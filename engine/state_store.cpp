@@ -638,6 +638,11 @@ std::string retry_quarantine(std::int64_t job, Owner const& owner) {
       job, event_of_change("resumed", "'quarantined rows are tried again'", owner));
 }
 
+std::string forget_job(std::int64_t job, Owner const& owner) {
+  return fmt::format("WITH changed AS (DELETE FROM pgbackfill.jobs WHERE id = {} RETURNING id, name) {}", job,
+                     event_of_change("rolled back", "'the backfill is forgotten'", owner));
+}
+
 std::string record_event(std::optional<std::int64_t> job, std::string const& migration, std::string const& kind,
                          std::string const& detail, Owner const& owner) {
   return fmt::format("INSERT INTO pgbackfill.events {} VALUES ({})", kEventColumns,

@@ -120,6 +120,7 @@ std::string set_options(std::int64_t job, std::optional<int> workers,
                         std::optional<std::chrono::milliseconds> batch_target,
                         std::optional<std::optional<std::int64_t>> max_rows_per_second, Owner const& owner);
 std::string retry_quarantine(std::int64_t job, Owner const& owner);
+std::string forget_job(std::int64_t job, Owner const& owner);
 
 std::string record_event(std::optional<std::int64_t> job, std::string const& migration, std::string const& kind,
                          std::string const& detail, Owner const& owner);
