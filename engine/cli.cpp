@@ -8,6 +8,7 @@
 
 #include "engine/commands.h"
 #include "planner/duration.h"
+#include "planner/suggestion.h"
 
 namespace pgbackfill::engine {
 
@@ -164,6 +165,14 @@ void add_server_commands(CLI::App& app, Cli& cli) {
   sandbox->add_option("COMMAND", cli.sandbox.command, "Run it with DATABASE_URL set, then stop (write it after --)");
 }
 
+// CLI11 itself says only that a command is missing.
+std::string unknown_command(CLI::App& app, std::string const& word) {
+  std::vector<std::string> names;
+  for (auto const* command : app.get_subcommands([](CLI::App*) { return true; })) names.push_back(command->get_name());
+  std::vector<std::string_view> const known(names.begin(), names.end());
+  return "there is no command '" + word + "'" + planner::did_you_mean(word, known) + "; `pgbackfill --help` lists them";
+}
+
 }  // namespace
 
 int run_cli(int argc, char** argv) {
@@ -182,6 +191,10 @@ int run_cli(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (CLI::ParseError const& error) {
+    if (auto const word = app.remaining(); app.get_subcommands().empty() && !word.empty()) {
+      std::cerr << unknown_command(app, word.front()) << '\n';
+      return kExitUsage;
+    }
     int const code = app.exit(error);
     return code == 0 ? kExitDone : kExitUsage;
   }
