@@ -62,6 +62,8 @@ std::string read_file(std::string const& file) {
   if (!stream) throw CommandError{kExitUsage, file + ": cannot be read"};
   std::string text(kMostFileBytes, '\0');
   stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  // A folder can be opened, but not read.
+  if (stream.bad()) throw CommandError{kExitUsage, file + ": cannot be read"};
   text.resize(static_cast<std::size_t>(stream.gcount()));
   return text;
 }
