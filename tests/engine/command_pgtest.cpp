@@ -1,0 +1,603 @@
+// The commands as a user or a script meets them: exit codes, what they print, what they refuse, what they leave alone.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <boost/json.hpp>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/local_cluster.h"
+#include "tests/support/migration_run.h"
+#include "tests/support/pg_client.h"
+#include "tests/support/poll_until.h"
+
+namespace pgbackfill::tests {
+namespace {
+
+using namespace std::chrono_literals;
+using engine::LocalCluster;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::StartsWith;
+
+constexpr int kUsage = 2;
+
+class CommandTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    engine::LocalClusterOptions options;
+    options.is_fsync_on = false;
+    cluster_ = std::make_unique<LocalCluster>(options);
+    cluster_->start();
+  }
+  static void TearDownTestSuite() { cluster_.reset(); }
+
+  // Each test has a database of its own, and a folder for its files.
+  void SetUp() override {
+    database_ = "db_" + name_of_test().substr(0, 55);
+    PgClient(cluster_->dsn()).exec("CREATE DATABASE " + database_);
+    client_ = std::make_unique<PgClient>(dsn());
+    std::string dir = (std::filesystem::temp_directory_path() / "pgbackfill-test-XXXXXX").string();
+    ASSERT_NE(mkdtemp(dir.data()), nullptr);
+    dir_ = dir;
+  }
+  void TearDown() override {
+    std::error_code error;
+    std::filesystem::remove_all(dir_, error);
+  }
+
+  std::string dsn(std::string const& user = "postgres") const {
+    return cluster_->dsn() + " dbname=" + database_ + " user=" + user;
+  }
+
+  void write(std::string const& name, std::string const& text) const { std::ofstream(dir_ / name) << text; }
+
+  // In the folder of the files, so that messages say their plain names.
+  ProgramResult run(std::vector<std::string> words, bool is_connected = true) const {
+    words.insert(words.begin(), PGBACKFILL_PROGRAM);
+    if (is_connected) words.insert(words.end(), {"--dsn", dsn()});
+    ProgramOptions options;
+    options.working_dir = dir_;
+    options.environment = {{"DATABASE_URL", ""}, {"PGHOST", "/nowhere"}};
+    return run_program(words, 60s, options);
+  }
+
+  bool has_state() const { return client_->value("SELECT to_regnamespace('pgbackfill') IS NOT NULL") == "t"; }
+
+  // A table t of so many rows, and the file t.yaml that counts them up.
+  void make_table(int rows, std::string const& more = "", std::string const& throttling = "") const {
+    client_->exec(
+        "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t SELECT g FROM "
+        "generate_series(1, " +
+        std::to_string(rows) + ") g");
+    write("t.yaml",
+          "name: count_up\ntable: t\nbackfill:\n  set: {n: \"n + 1\"}\n  batch: {max_rows: 100}\n" + more + throttling);
+  }
+  std::string counted() const { return counts(dsn(), "t"); }
+
+  static std::unique_ptr<LocalCluster> cluster_;
+  std::string database_;
+  std::unique_ptr<PgClient> client_;
+  std::filesystem::path dir_;
+};
+
+std::unique_ptr<LocalCluster> CommandTest::cluster_;
+
+boost::json::object json_of(ProgramResult const& result) {
+  return boost::json::parse(result.out).as_object();
+}
+
+// --- the command line ------------------------------------------------------------------------------------------------
+
+TEST_F(CommandTest, SaysItsVersionAndExplainsEveryCommand) {
+  auto const version = run({"--version"}, false);
+  EXPECT_EQ(version.exit_code, kDone);
+  EXPECT_THAT(version.out, testing::MatchesRegex("pgbackfill [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  auto const help = run({"--help"}, false);
+  EXPECT_EQ(help.exit_code, kDone);
+  std::pair<std::string, std::vector<std::string>> const commands[] = {
+      {"init", {}},
+      {"plan", {"FILE", "--sample"}},
+      {"run", {"FILE", "--workers", "--exit-outside-window", "--lease", "--wait-for-rows", "--wait-for-server"}},
+      {"complete", {"NAME", "--yes"}},
+      {"rollback", {"NAME", "--yes"}},
+      {"gate", {"NAME"}},
+      {"status", {"NAME", "--watch", "--interval"}},
+      {"history", {}},
+      {"log", {"NAME", "--limit"}},
+      {"pause", {"NAME", "--reason"}},
+      {"resume", {"NAME", "--reason", "--retry-quarantine"}},
+      {"cancel", {"NAME", "--reason"}},
+      {"set", {"NAME", "KEY=VALUE"}},
+      {"doctor", {"FILE"}},
+      {"sandbox", {"--replicas", "--rows", "--pg-bin"}}};
+  for (auto const& [command, options] : commands) {
+    EXPECT_THAT(help.out, HasSubstr("\n  " + command + " "));
+    auto const of_command = run({command, "--help"}, false);
+    EXPECT_EQ(of_command.exit_code, kDone) << command;
+    for (auto const& option : options) EXPECT_THAT(of_command.out, HasSubstr(option)) << command;
+  }
+  for (char const* option : {"--dsn", "--format", "--log-format", "--log-level", "--no-progress"}) {
+    EXPECT_THAT(help.out, HasSubstr(option));
+  }
+}
+
+TEST_F(CommandTest, RefusesWhatItDoesNotKnow) {
+  make_table(1);
+  std::pair<std::vector<std::string>, std::string> const mistakes[] = {
+      {{}, "subcommand is required"},
+      {{"frobnicate"}, "there is no command 'frobnicate'"},
+      {{"stauts"}, "there is no command 'stauts' (did you mean 'status'?)"},
+      {{"--frobnicate", "run", "t.yaml"}, "--frobnicate"},
+      {{"run"}, "FILE is required"},
+      {{"run", "t.yaml", "--wokers", "3"}, "--wokers"},
+      {{"run", "t.yaml", "--workers", "0"}, "--workers"},
+      {{"run", "t.yaml", "--workers", "257"}, "--workers"},
+      {{"run", "t.yaml", "--lease", "30"}, "no duration with a unit"},
+      {{"run", "t.yaml", "--format", "xml"}, "xml"},
+      {{"run", "t.yaml", "more.yaml"}, "more.yaml"},
+      {{"run", "missing.yaml"}, "missing.yaml: cannot be read"},
+      {{"run", "."}, "cannot be read"},
+      {{"plan", "missing.yaml"}, "missing.yaml: cannot be read"},
+  };
+  for (auto const& [words, text] : mistakes) {
+    auto const result = run(words);
+    EXPECT_EQ(result.exit_code, kUsage) << testing::PrintToString(words) << result.err;
+    EXPECT_THAT(result.out + result.err, HasSubstr(text)) << testing::PrintToString(words);
+  }
+  EXPECT_FALSE(has_state());
+}
+
+TEST_F(CommandTest, NeverShowsAPassword) {
+  make_table(1);
+  int const port = engine::free_loopback_port();
+  std::string const at = "127.0.0.1:" + std::to_string(port);
+  std::pair<std::string, int> const targets[] = {
+      {"postgresql://me:hidden%40word@" + at + "/db", kFailed},
+      {"host=127.0.0.1 port=" + std::to_string(port) + " user=me password=hidden@word", kFailed},
+      {"postgresql://me:hidden@word@" + at + "/db?x=hidden", kUsage},
+      {"postgresql://me:hidden%zz@" + at + "/db", kUsage},
+      {"host=127.0.0.1 password='hidden", kUsage},
+      {"hidden", kUsage},
+      {"passwrd=hidden", kUsage},
+  };
+  for (auto const& [target, code] : targets) {
+    for (std::vector<std::string> words :
+         {std::vector<std::string>{"run", "t.yaml"}, {"plan", "t.yaml"}, {"init"}, {"gate", "count_up"}}) {
+      words.insert(words.end(), {"--dsn", target});
+      auto const result = run(words, false);
+      EXPECT_EQ(result.exit_code, code) << target << "\n" << result.err;
+      EXPECT_THAT(result.out + result.err, Not(HasSubstr("hidden"))) << target;
+      EXPECT_THAT(result.err, Not(IsEmpty()));
+    }
+  }
+  auto const unreachable = run({"init", "--dsn", targets[0].first}, false);
+  EXPECT_THAT(unreachable.err,
+              HasSubstr("cannot connect to host=127.0.0.1 port=" + std::to_string(port) + " dbname=db user=me"));
+}
+
+TEST_F(CommandTest, WrongPasswordIsNotRepeated) {
+  auto const result = run({"init", "--dsn", cluster_->dsn() + " dbname=nowhere password=hidden"}, false);
+  EXPECT_EQ(result.exit_code, kFailed);
+  EXPECT_THAT(result.err, HasSubstr("database \"nowhere\" does not exist"));
+  EXPECT_THAT(result.err, Not(HasSubstr("hidden")));
+}
+
+TEST_F(CommandTest, FindsTheServerByEnvironment) {
+  ProgramOptions options;
+  options.environment = {
+      {"DATABASE_URL", "postgresql://postgres@127.0.0.1:" + std::to_string(cluster_->port()) + "/" + database_}};
+  EXPECT_EQ(run_program({PGBACKFILL_PROGRAM, "init"}, 30s, options).exit_code, kDone);
+  EXPECT_TRUE(has_state());
+  options.environment = {{"DATABASE_URL", ""},
+                         {"PGHOST", "127.0.0.1"},
+                         {"PGPORT", std::to_string(cluster_->port())},
+                         {"PGUSER", "postgres"},
+                         {"PGDATABASE", database_}};
+  auto const again = run_program({PGBACKFILL_PROGRAM, "init"}, 30s, options);
+  EXPECT_EQ(again.exit_code, kDone) << again.err;
+  EXPECT_THAT(again.out, HasSubstr("already"));
+}
+
+TEST_F(CommandTest, OutputMayEndEarly) {
+  make_table(1);
+  auto const result = run_program({"sh", "-c",
+                                   std::string(PGBACKFILL_PROGRAM) + " run " + (dir_ / "t.yaml").string() + " --dsn '" +
+                                       dsn() + "' 2>&1 | true; exit ${PIPESTATUS:-0}"});
+  EXPECT_EQ(result.exit_code, 0);
+  // The reader is gone, the work is not.
+  EXPECT_TRUE(poll_until([&] { return counted() == "1: 1"; }, 10s));
+  auto const closed =
+      run_program({"sh", "-c", std::string(PGBACKFILL_PROGRAM) + " gate count_up --dsn '" + dsn() + "' >&-"});
+  EXPECT_EQ(closed.exit_code, kDone) << closed.err;
+}
+
+// --- init ------------------------------------------------------------------------------------------------------------
+
+TEST_F(CommandTest, InitMakesTheStateOnce) {
+  auto const first = run({"init"});
+  EXPECT_EQ(first.exit_code, kDone) << first.err;
+  EXPECT_EQ(first.out, "schema pgbackfill is ready\n");
+  auto const second = run({"init"});
+  EXPECT_EQ(second.exit_code, kDone);
+  EXPECT_EQ(second.out, "schema pgbackfill was there already, at the right version\n");
+}
+
+TEST_F(CommandTest, InitByARoleWithoutRightsSaysWhoHasTo) {
+  client_->exec("CREATE ROLE weak LOGIN");
+  auto const result = run({"init", "--dsn", dsn("weak")}, false);
+  EXPECT_EQ(result.exit_code, kFailed);
+  EXPECT_THAT(result.err, HasSubstr("this role may not create schema pgbackfill"));
+  EXPECT_THAT(result.err, HasSubstr("GRANT CREATE ON DATABASE"));
+  EXPECT_FALSE(has_state());
+  make_table(10);
+  client_->exec("GRANT SELECT, UPDATE ON t TO weak");
+  auto const run_result = run({"run", "t.yaml", "--dsn", dsn("weak")}, false);
+  EXPECT_EQ(run_result.exit_code, kFailed);
+  EXPECT_THAT(run_result.err, HasSubstr("GRANT CREATE ON DATABASE"));
+}
+
+TEST_F(CommandTest, RoleThatMayNotUseTheStateIsToldSo) {
+  run({"init"});
+  make_table(10);
+  client_->exec("CREATE ROLE outsider LOGIN; GRANT SELECT, UPDATE ON t TO outsider");
+  auto const result = run({"run", "t.yaml", "--dsn", dsn("outsider")}, false);
+  EXPECT_EQ(result.exit_code, kFailed);
+  EXPECT_THAT(result.err, HasSubstr("permission denied for schema pgbackfill"));
+  EXPECT_EQ(counted(), "0: 10");
+}
+
+// --- files with mistakes ---------------------------------------------------------------------------------------------
+
+struct Mistake {
+  char const* text;
+  char const* message;
+};
+
+constexpr Mistake kMistakes[] = {
+    {"", "bad.yaml:1:1: "},
+    {"name: x\nbackfill:\n  table: t\n  set: {n: n}\n  wokers: 3\n",
+     "bad.yaml:5:3: unknown key 'wokers' (did you mean 'workers'?)\n"},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: n}\n  batch: {target: 100}\n",
+     "bad.yaml:5:19: 'target: 100' has no unit (write 100ms or 100s)\n"},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: n}\n  workers: many\n",
+     "bad.yaml:5:12: 'workers: many' is not a whole number"},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: n}\n  delete: true\n  where: id > 1\n",
+     "bad.yaml:5:3: 'delete' cannot stand beside 'set'"},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: n;}\n", "bad.yaml:4:12: the expression ends with a semicolon"},
+    {"name: x\ntable: t\nbackfill: {sql: \"UPDATE t SET n = 1\"}\n", "bad.yaml:3:17: the statement needs {batch}"},
+    {"name: x\n\ttable: t\n", "bad.yaml:2:"},
+    {"name: x\ntable: t\nwindows: [\"Mon-Fri 22:00\"]\nbackfill:\n  set: {n: n}\n", "bad.yaml:3:11: "},
+    // These need the server.
+    {"name: x\ntable: tt\nbackfill:\n  set: {n: n}\n", "bad.yaml:3:1: table \"tt\" does not exist"},
+    {"name: x\ntable: t\nbackfill:\n  set: {m: n}\n", "bad.yaml:4:12: table \"public\".\"t\" has no column 'm'"},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: nn + 1}\n", "bad.yaml:4:12: column \"nn\" does not exist"},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: n +}\n", "bad.yaml:4:12: syntax error"},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: \"'abc'\"}\n",
+     "bad.yaml:4:12: invalid input syntax for type integer: \"abc\""},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: now()}\n",
+     "bad.yaml:4:12: column \"n\" is of type integer but expression is of type timestamp"},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: uper(n)}\n", "bad.yaml:4:12: function uper(integer) does not exist"},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: \"n) WHERE true; DROP TABLE t; --\"}\n", "bad.yaml:4:12: "},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: \"n\"}\n  where: \"n\"\n",
+     "bad.yaml:5:10: argument of WHERE must be type boolean, not type integer"},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: \"n\"}\n  where: \"n = 1) OR (true\"\n", "bad.yaml:5:10: "},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: \"n\"}\n  where: \"n = 1 GROUP BY n\"\n", "bad.yaml:5:10: "},
+    {"name: x\ntable: t\nbackfill:\n  set: {id: \"id + 1\"}\n", "bad.yaml:4:13: column 'id' is part of the key"},
+    {"name: x\ntable: t\nbackfill: {sql: \"UPDATE t SET m = 1 WHERE {batch}\"}\n",
+     "bad.yaml:3:17: column \"m\" of relation \"t\" does not exist"},
+    {"name: x\ntable: t\nbackfill: {sql: \"SELECT 1 FROM t WHERE {batch}\"}\n", "bad.yaml:3:17: "},
+    {"name: x\ntable: t\nbackfill: {sql: \"UPDATE t SET n = 1 WHERE {batch:o}\"}\n", "bad.yaml:3:17: "},
+    {"name: x\ntable: t\nbackfill:\n  copy_to: u\n  columns: {id: id}\n",
+     "bad.yaml:3:1: table \"u\" (copy_to) does not exist"},
+};
+
+TEST_F(CommandTest, SaysWhereAFileIsWrongAndTouchesNothing) {
+  make_table(3);
+  for (auto const& mistake : kMistakes) {
+    write("bad.yaml", mistake.text);
+    for (char const* command : {"run", "plan"}) {
+      auto const result = run({command, "bad.yaml"});
+      EXPECT_EQ(result.exit_code, kUsage) << mistake.text << result.err;
+      EXPECT_THAT(result.err, StartsWith(mistake.message)) << mistake.text;
+      EXPECT_THAT(result.out, IsEmpty());
+    }
+  }
+  EXPECT_FALSE(has_state());
+  EXPECT_EQ(counted(), "0: 3");
+}
+
+TEST_F(CommandTest, ListsAllMistakesOfAFile) {
+  write("bad.yaml", "name: x\ntable: t\nbackfill:\n  set: {n: n}\n  wokers: 3\n  batch: {target: 7}\nexpnd: []\n");
+  auto const result = run({"run", "bad.yaml"});
+  EXPECT_EQ(result.err,
+            "bad.yaml:5:3: unknown key 'wokers' (did you mean 'workers'?)\n"
+            "bad.yaml:6:19: 'target: 7' has no unit (write 7ms or 7s)\n"
+            "bad.yaml:7:1: unknown key 'expnd' (did you mean 'expand'?)\n");
+}
+
+// --- run -------------------------------------------------------------------------------------------------------------
+
+TEST_F(CommandTest, RunOfACompleteJobChangesNothing) {
+  make_table(500);
+  auto const first = run({"run", "t.yaml"});
+  EXPECT_EQ(first.exit_code, kDone) << first.err;
+  EXPECT_THAT(first.err, HasSubstr("count_up is complete: 500 rows changed"));
+  auto const second = run({"run", "t.yaml"});
+  EXPECT_EQ(second.exit_code, kDone);
+  EXPECT_THAT(second.err, HasSubstr("count_up is complete already"));
+  EXPECT_EQ(counted(), "1: 500");
+}
+
+TEST_F(CommandTest, LogLinesMayBeJson) {
+  make_table(500);
+  auto const result = run({"run", "t.yaml", "--log-format", "json"});
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  std::istringstream lines(result.err);
+  std::string line;
+  int count = 0;
+  while (std::getline(lines, line)) {
+    boost::system::error_code error;
+    auto const value = boost::json::parse(line, error);
+    EXPECT_FALSE(error) << line;
+    EXPECT_TRUE(value.is_object()) << line;
+    ++count;
+  }
+  EXPECT_GE(count, 1);
+}
+
+TEST_F(CommandTest, RefusesABackfillThatChangedSinceItStarted) {
+  make_table(500);
+  ASSERT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
+  write("t.yaml", "name: count_up\ntable: t\nbackfill:\n  set: {n: \"n + 2\"}\n");
+  auto const result = run({"run", "t.yaml"});
+  EXPECT_EQ(result.exit_code, kUsage);
+  EXPECT_THAT(result.err, StartsWith("t.yaml:3:1: the backfill of 'count_up' was changed since it started"));
+  EXPECT_THAT(result.err, HasSubstr("\"n\" = n + 1"));
+  write("t.yaml", "name: count_up\ntable: t\nbackfill:\n  set: {n: \"n + 1\"}\n  workers: 7\n");
+  EXPECT_EQ(run({"run", "t.yaml"}).exit_code, kDone) << "how fast is not what";
+  EXPECT_EQ(counted(), "1: 500");
+}
+
+TEST_F(CommandTest, ExpandStepsRunOnce) {
+  make_table(100);
+  std::string const steps =
+      "expand:\n  - sql: ALTER TABLE t ADD COLUMN m int\n    down: ALTER TABLE t DROP COLUMN m\n"
+      "  - sql: CREATE INDEX CONCURRENTLY t_n ON t (n)\n    down: DROP INDEX CONCURRENTLY t_n\n"
+      "  - sql: CREATE TABLE log (at timestamptz DEFAULT now())\n  - sql: INSERT INTO log DEFAULT VALUES\n";
+  std::string const backfill = "backfill:\n  set: {m: \"id * 2\"}\n  where: \"m IS NULL\"\n";
+  write("t.yaml", "name: add_m\ntable: t\n" + steps + backfill);
+  for (int time = 0; time < 2; ++time) {
+    auto const result = run({"run", "t.yaml"});
+    EXPECT_EQ(result.exit_code, kDone) << result.err;
+  }
+  EXPECT_EQ(client_->value("SELECT count(*) FROM log"), "1");
+  EXPECT_EQ(client_->value("SELECT count(*) FROM t WHERE m = id * 2"), "100");
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.steps"), "4");
+  write("t.yaml", "name: add_m\ntable: t\nexpand:\n  - sql: ALTER TABLE t ADD COLUMN m bigint\n" + backfill);
+  auto const changed = run({"run", "t.yaml"});
+  EXPECT_EQ(changed.exit_code, kFailed);
+  EXPECT_THAT(
+      changed.err,
+      StartsWith("t.yaml:4:10: expand step 1: it ran already, with another text: ALTER TABLE t ADD COLUMN m int;"));
+}
+
+TEST_F(CommandTest, StepThatFailsLeavesNothingAndIsTriedAgain) {
+  make_table(10);
+  write("t.yaml",
+        "name: steps\nexpand:\n  - sql: CREATE TABLE one (id int)\n  - sql: CREATE TABLE two (id int); SELECT 1 / 0\n");
+  auto const failed = run({"run", "t.yaml"});
+  EXPECT_EQ(failed.exit_code, kFailed);
+  EXPECT_THAT(failed.err, HasSubstr("t.yaml:4:10: expand step 2: division by zero (22012)"));
+  EXPECT_EQ(client_->value("SELECT to_regclass('one') IS NOT NULL AND to_regclass('two') IS NULL"), "t");
+  write("t.yaml", "name: steps\nexpand:\n  - sql: CREATE TABLE one (id int)\n  - sql: CREATE TABLE two (id int)\n");
+  auto const mended = run({"run", "t.yaml"});
+  EXPECT_EQ(mended.exit_code, kDone) << mended.err;
+  EXPECT_THAT(mended.err, HasSubstr("steps is done"));
+}
+
+TEST_F(CommandTest, StepWaitsForALockInShortAttempts) {
+  make_table(10);
+  write("t.yaml", "name: locked\nexpand:\n  - sql: ALTER TABLE t ADD COLUMN m int\n");
+  PgClient holder(dsn());
+  holder.exec("BEGIN; LOCK TABLE t IN ACCESS SHARE MODE");
+  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  EXPECT_TRUE(program.wait_for_output("no lock within 100 ms, attempt 1"));
+  auto const reading = std::chrono::steady_clock::now();
+  EXPECT_EQ(client_->value("SELECT count(*) FROM t"), "10");
+  EXPECT_LT(std::chrono::steady_clock::now() - reading, 2s) << "readers must not queue behind the step";
+  holder.exec("COMMIT");
+  auto const result = program.wait(30s);
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(client_->value("SELECT count(m) FROM t"), "0");
+}
+
+// --- gate, complete, rollback ----------------------------------------------------------------------------------------
+
+constexpr char const* kWithContract =
+    "name: add_m\ntable: t\nexpand:\n  - sql: ALTER TABLE t ADD COLUMN m int\n    down: ALTER TABLE t DROP COLUMN m\n"
+    "backfill:\n  set: {m: \"id * 2\"}\n  where: \"m IS NULL\"\n"
+    "contract:\n  - sql: ALTER TABLE t ALTER COLUMN m SET NOT NULL\n";
+
+TEST_F(CommandTest, CompleteOnlyBehindTheGate) {
+  make_table(100);
+  write("t.yaml", kWithContract);
+  auto const before = run({"gate", "add_m"});
+  EXPECT_EQ(before.exit_code, kFailed);
+  EXPECT_THAT(before.err, HasSubstr("no schema pgbackfill yet"));
+  ASSERT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
+  client_->exec("INSERT INTO t VALUES (1000), (1001)");
+  auto const closed = run({"gate", "add_m"});
+  EXPECT_EQ(closed.exit_code, kGateClosed);
+  EXPECT_EQ(closed.out, "the gate of add_m is closed: 2 row(s) still satisfy `where`\n");
+  auto const document = json_of(run({"gate", "add_m", "--format", "json"}));
+  EXPECT_EQ(document.at("open"), false);
+  EXPECT_EQ(document.at("migration"), "add_m");
+  EXPECT_EQ(document.at("status"), "complete");
+  EXPECT_EQ(document.at("remaining"), 2);
+  EXPECT_EQ(document.at("reasons").as_array().size(), 1U);
+  auto const refused = run({"complete", "add_m", "--yes"});
+  EXPECT_EQ(refused.exit_code, kGateClosed);
+  EXPECT_THAT(refused.err, HasSubstr("the gate of add_m is closed"));
+  client_->exec("UPDATE t SET m = 0 WHERE m IS NULL");
+  EXPECT_EQ(json_of(run({"gate", "t.yaml", "--format", "json"})).at("open"), true);
+  auto const unconfirmed = run({"complete", "add_m"});
+  EXPECT_EQ(unconfirmed.exit_code, kGateClosed);
+  EXPECT_THAT(unconfirmed.err, HasSubstr("--yes"));
+  auto const done = run({"complete", "add_m", "--yes"});
+  EXPECT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_EQ(client_->value("SELECT attnotnull FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'm'"),
+            "t");
+  EXPECT_EQ(run({"complete", "add_m", "--yes"}).exit_code, kDone);
+  auto const too_late = run({"rollback", "add_m", "--yes"});
+  EXPECT_EQ(too_late.exit_code, kFailed);
+  EXPECT_THAT(too_late.err, HasSubstr("add_m is past `complete`"));
+}
+
+TEST_F(CommandTest, RollbackUndoesTheExpandSteps) {
+  make_table(100);
+  write("t.yaml", kWithContract);
+  ASSERT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
+  auto const unconfirmed = run({"rollback", "add_m"});
+  EXPECT_EQ(unconfirmed.exit_code, kGateClosed);
+  EXPECT_THAT(unconfirmed.err, HasSubstr("--yes"));
+  EXPECT_EQ(client_->value("SELECT count(m) FROM t"), "100");
+  auto const done = run({"rollback", "add_m", "--yes"});
+  EXPECT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_EQ(client_->try_exec("SELECT m FROM t"), "42703");
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.steps"), "0");
+}
+
+TEST_F(CommandTest, RunAfterRollbackDoesTheWorkAgain) {
+  make_table(100);
+  write("t.yaml", kWithContract);
+  ASSERT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
+  ASSERT_EQ(run({"rollback", "add_m", "--yes"}).exit_code, kDone);
+  auto const again = run({"run", "t.yaml"});
+  bool const is_filled =
+      client_->try_exec("SELECT m FROM t") == "00000" && client_->value("SELECT count(m) FROM t") == "100";
+  // Whatever it decides, it must not say that all is done over a column that is empty.
+  EXPECT_TRUE(is_filled || again.exit_code != kDone) << again.err;
+}
+
+// --- control ---------------------------------------------------------------------------------------------------------
+
+TEST_F(CommandTest, UnknownNamesSuggestTheKnownOne) {
+  for (char const* command : {"pause", "resume", "cancel", "gate"}) {
+    EXPECT_EQ(run({command, "count_up"}).exit_code, kFailed) << "there is no state yet";
+  }
+  make_table(10);
+  ASSERT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
+  for (std::vector<std::string> const& words : {std::vector<std::string>{"pause", "count_upp"},
+                                                {"resume", "count_upp"},
+                                                {"cancel", "count_upp"},
+                                                {"set", "count_upp", "workers=2"}}) {
+    auto const result = run(words);
+    EXPECT_EQ(result.exit_code, kUsage) << words.front();
+    EXPECT_THAT(result.err, HasSubstr("there is no backfill 'count_upp' in this database (did you mean 'count_up'?)"));
+  }
+  auto const gate = run({"gate", "count_upp"});
+  EXPECT_EQ(gate.exit_code, kUsage);
+  EXPECT_THAT(gate.err, HasSubstr("'count_upp' is neither a file nor a migration that ran in this database"));
+}
+
+TEST_F(CommandTest, SetExplainsWhatItTakes) {
+  make_table(10);
+  ASSERT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
+  std::pair<std::string, std::string> const mistakes[] = {
+      {"workers", "'workers' is not key=value"},
+      {"wrkers=3", "unknown key 'wrkers' (did you mean 'workers'?)"},
+      {"workers=0", "a number from 1 to 256"},
+      {"workers=many", "a number from 1 to 256"},
+      {"workers=257", "a number from 1 to 256"},
+      {"batch.target=100", "a duration from 5ms to 60s with its unit"},
+      {"batch.target=1ms", "a duration from 5ms to 60s with its unit"},
+      {"throttle.max_rows_per_second=0", "a number of rows above 0, or none"},
+      {"throttle.max_rows_per_secnd=5", "did you mean 'throttle.max_rows_per_second'"},
+  };
+  for (auto const& [word, message] : mistakes) {
+    auto const result = run({"set", "count_up", "workers=9", word});
+    EXPECT_EQ(result.exit_code, kUsage) << word;
+    EXPECT_THAT(result.err, HasSubstr(message));
+  }
+  EXPECT_EQ(client_->value("SELECT workers FROM pgbackfill.jobs"), "2") << "all or nothing";
+  auto const good = run({"set", "t.yaml", "workers=9", "batch.target=1s", "throttle.max_rows_per_second=77"});
+  EXPECT_EQ(good.exit_code, kDone) << good.err;
+  EXPECT_EQ(
+      client_->value("SELECT workers || ' ' || batch_target_ms || ' ' || max_rows_per_second FROM pgbackfill.jobs"),
+      "9 1000 77");
+  EXPECT_EQ(run({"set", "count_up", "throttle.max_rows_per_second=none"}).exit_code, kDone);
+  EXPECT_EQ(client_->value("SELECT max_rows_per_second FROM pgbackfill.jobs"), "NULL");
+}
+
+TEST_F(CommandTest, PauseResumeAndCancelWhileItRuns) {
+  make_table(6000, "", "throttle: {max_rows_per_second: 1500}\n");
+  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 6000"; }, 20s)) << program.err();
+  auto const paused = run({"pause", "count_up", "--reason", "lunch"});
+  EXPECT_EQ(paused.exit_code, kDone) << paused.err;
+  EXPECT_THAT(paused.out, StartsWith("count_up is paused"));
+  EXPECT_THAT(run({"pause", "count_up"}).out, HasSubstr("paused already"));
+  std::string before;
+  EXPECT_TRUE(poll_until(
+      [&] {
+        auto const now = counted();
+        return std::exchange(before, now) == now;
+      },
+      10s, 1200ms))
+      << "batches go on while it is paused";
+  EXPECT_TRUE(program.is_running());
+  EXPECT_EQ(run({"resume", "count_up"}).exit_code, kDone);
+  EXPECT_TRUE(poll_until([&] { return counted() != before; }, 10s));
+  EXPECT_EQ(run({"cancel", "count_up"}).exit_code, kDone);
+  auto const ended = program.wait(20s);
+  EXPECT_EQ(ended.exit_code, kResumable) << ended.err;
+  auto const refused = run({"run", "t.yaml"});
+  EXPECT_EQ(refused.exit_code, kResumable);
+  EXPECT_THAT(refused.err, HasSubstr("count_up is cancelled"));
+  EXPECT_THAT(refused.err, HasSubstr("pgbackfill resume count_up"));
+  EXPECT_EQ(run({"resume", "count_up"}).exit_code, kDone);
+  EXPECT_EQ(run({"set", "count_up", "throttle.max_rows_per_second=none"}).exit_code, kDone);
+  auto const last = run({"run", "t.yaml"});
+  EXPECT_EQ(last.exit_code, kDone) << last.err;
+  EXPECT_EQ(counted(), "1: 6000");
+  EXPECT_EQ(run({"pause", "count_up"}).exit_code, kFailed) << "nothing brings a complete job back";
+}
+
+TEST_F(CommandTest, InterruptPausesAndTheSameCommandGoesOn) {
+  make_table(4000, "", "throttle: {max_rows_per_second: 2000}\n");
+  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 4000"; }, 20s)) << program.err();
+  program.signal(SIGINT);
+  auto const stopped = program.wait(20s);
+  EXPECT_EQ(stopped.exit_code, kResumable) << stopped.err;
+  EXPECT_THAT(stopped.err, HasSubstr("count_up stopped, resumable: interrupted"));
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.ranges WHERE owner IS NOT NULL"), "0");
+  auto const rest = run({"run", "t.yaml"});
+  EXPECT_EQ(rest.exit_code, kDone) << rest.err;
+  EXPECT_EQ(counted(), "1: 4000");
+}
+
+// A name is a name even where a folder of that name stands; a file is read for its name.
+TEST_F(CommandTest, NamesAndFilesAreToldApart) {
+  make_table(10);
+  ASSERT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
+  std::filesystem::create_directory(dir_ / "count_up");
+  EXPECT_EQ(run({"gate", "count_up"}).exit_code, kDone);
+  EXPECT_EQ(run({"gate", "t.yaml"}).exit_code, kDone);
+  EXPECT_EQ(run({"gate", "./t.yaml"}).exit_code, kDone);
+  write("broken.yaml", "name: [\n");
+  auto const broken = run({"gate", "broken.yaml"});
+  EXPECT_EQ(broken.exit_code, kUsage);
+  EXPECT_THAT(broken.err, StartsWith("broken.yaml:"));
+}
+
+}  // namespace
+}  // namespace pgbackfill::tests
