@@ -58,7 +58,7 @@ void Checkers::after_recovery(SimState const& state) {
 
 void Checkers::quarantined(SimState const& state, Key key) {
   auto const row = state.rows.find(key);
-  if (row != state.rows.end() && !row->second.is_poison) fail(fmt::format("row {} is sound, yet in quarantine", key));
+  if (row != state.rows.end() && !row->second.was_poison) fail(fmt::format("row {} is sound, yet in quarantine", key));
 }
 
 void Checkers::before_completion(SimState const& state) {
@@ -98,7 +98,7 @@ void Checkers::check_row(SimState const& /*state*/, Key key, Row const& row) {
 }
 
 bool Checkers::is_settled(SimState const& state, Key key, Row const& row) const {
-  return row.changed >= 1 || (row.is_poison && state.quarantine.contains(key));
+  return row.changed >= 1 || (row.was_poison && state.quarantine.contains(key));
 }
 
 bool Checkers::must_be_changed(SimState const& state, Key key, Row const& row) const {

@@ -123,7 +123,10 @@ SimState Scenario::initial_state() {
     state.rows[kKeySpacing * number] = row;
   }
   auto const any_row = [&]() -> Row& { return state.rows.at(kKeySpacing * world_.between(1, options_.rows)); };
-  for (int number = 0; number < options_.poison_rows; ++number) any_row().is_poison = true;
+  for (int number = 0; number < options_.poison_rows; ++number) {
+    auto& row = any_row();
+    row.is_poison = row.was_poison = true;
+  }
   for (int number = 0; number < options_.slow_rows; ++number) any_row().cost = world_.between(50ms, 800ms);
   state.workers = options_.workers;
   state.batch_target = options_.batch_target;

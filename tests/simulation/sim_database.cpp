@@ -59,23 +59,26 @@ class SimSession : public engine::Session {
   ~SimSession() override { close(); }
 
   asio::awaitable<Result<std::optional<Lease>>> claim() override {
-    auto const service = [this](auto tx) { return server_.claim(std::move(tx), owner_); };
+    auto const service = [&server = server_, owner = owner_](auto tx) { return server.claim(std::move(tx), owner); };
     return call<std::optional<Lease>>("claim", service);
   }
   asio::awaitable<Result<std::optional<Lease>>> split() override;
   asio::awaitable<Result<Page>> look_ahead(Lease lease, std::int64_t rows, milliseconds timeout) override {
-    auto const service = [this, lo = edge_of(lease.cursor), hi = edge_of(lease.hi), rows, timeout](auto tx) {
-      return server_.look_ahead(std::move(tx), lo, hi, rows, timeout);
-    };
+    auto const service = [&server = server_, lo = edge_of(lease.cursor), hi = edge_of(lease.hi), rows,
+                          timeout](auto tx) { return server.look_ahead(std::move(tx), lo, hi, rows, timeout); };
     return call<Page>("look-ahead", service);
   }
   asio::awaitable<Result<BatchDone>> run_batch(BatchRequest request) override;
   asio::awaitable<Result<std::optional<Lease>>> reread(Lease lease) override {
-    auto const service = [this, lease](auto tx) { return server_.reread(std::move(tx), lease, owner_); };
+    auto const service = [&server = server_, owner = owner_, lease](auto tx) {
+      return server.reread(std::move(tx), lease, owner);
+    };
     return call<std::optional<Lease>>("reread", service);
   }
   asio::awaitable<Result<Done>> release(Lease lease) override {
-    auto const service = [this, lease](auto tx) { return server_.release(std::move(tx), lease, owner_); };
+    auto const service = [&server = server_, owner = owner_, lease](auto tx) {
+      return server.release(std::move(tx), lease, owner);
+    };
     return call<Done>("release", service);
   }
   asio::awaitable<Result<Visit>> visit_deferred(std::int64_t rows) override;
@@ -83,8 +86,8 @@ class SimSession : public engine::Session {
   asio::awaitable<Result<Control>> read_control() override;
   asio::awaitable<Result<std::vector<std::string>>> blockers() override;
   asio::awaitable<Result<Done>> mark_failed(std::string reason) override {
-    auto const service = [this, reason](auto tx) {
-      return server_.set_status(std::move(tx), JobStatus::kFailed, reason);
+    auto const service = [&server = server_, reason](auto tx) {
+      return server.set_status(std::move(tx), JobStatus::kFailed, reason);
     };
     return call<Done>("mark failed", service);
   }
@@ -97,9 +100,12 @@ class SimSession : public engine::Session {
  private:
   template <class T, class Service>
   asio::awaitable<Result<T>> call(std::string name, Service service);
+  // Services must own what they need: the session may be gone by then.
+  template <class T, class Service>
+  void deliver_late(Service service);
   asio::awaitable<void> pass_network() { return world().sleep(database_.group(), world().between(0ms, 3ms)); }
   asio::awaitable<Result<SimState>> snapshot(std::string name) {
-    auto const service = [this](auto tx) { return server_.snapshot(std::move(tx)); };
+    auto const service = [&server = server_](auto tx) { return server.snapshot(std::move(tx)); };
     return call<SimState>(std::move(name), service);
   }
   asio::awaitable<Result<Visit>> visit_leaf(std::int64_t rows);
@@ -129,6 +135,10 @@ asio::awaitable<Result<T>> SimSession::call(std::string name, Service service) {
   co_await pass_network();
   if (fault == FaultKind::kCrashBefore) server_.crash();
   if (fault == FaultKind::kLostBefore || backend_->generation != server_.generation()) co_return lost("link lost");
+  if (fault == FaultKind::kLostLate) {
+    deliver_late<T>(std::move(service));
+    co_return lost("link lost before the statement arrives");
+  }
   auto const waiting = std::make_shared<TypedCall<T>>();
   waiting->token = world().new_token();
   server_.expect_answer(waiting);
@@ -151,17 +161,31 @@ asio::awaitable<Result<T>> SimSession::call(std::string name, Service service) {
   co_return result;
 }
 
+template <class T, class Service>
+void SimSession::deliver_late(Service service) {
+  auto const arrive = [&world = world(), &server = server_, service] {
+    if (!server.is_up()) return;
+    auto const backend = std::make_shared<Backend>();
+    backend->generation = server.generation();
+    auto running = service(std::make_shared<Transaction>(server, backend, FaultKind::kNone));
+    world.spawn(answer<T>(world, std::make_shared<TypedCall<T>>(), std::move(running)));
+  };
+  world().after(world().between(0ms, 5'000ms), arrive);
+}
+
 asio::awaitable<Result<std::optional<Lease>>> SimSession::split() {
-  std::int64_t left = 0;
-  auto const find = [this, &left](auto tx) { return server_.split_candidate(std::move(tx), &left); };
-  auto candidate = co_await call<std::optional<Lease>>("split: candidate", find);
-  if (!candidate || !*candidate) co_return candidate;
-  std::int64_t const walk = std::clamp(left / 2, server_.options().least_rows_of_a_half, kMostRowsToWalk);
-  auto page = co_await look_ahead(**candidate, walk, 2'000ms);
+  auto const find = [&server = server_](auto tx) { return server.split_candidate(std::move(tx)); };
+  auto candidate = co_await call<SplitCandidate>("split: candidate", find);
+  if (!candidate) co_return candidate.error();
+  if (!candidate->lease) co_return std::optional<Lease>();
+  Lease const range = *candidate->lease;
+  std::int64_t const walk =
+      std::clamp(candidate->rows_left / 2, server_.options().least_rows_of_a_half, kMostRowsToWalk);
+  auto page = co_await look_ahead(range, walk, 2'000ms);
   if (!page) co_return page.error();
-  if (!page->last || page->last == (*candidate)->hi) co_return std::optional<Lease>();
-  auto const cut = [this, lease = **candidate, middle = *edge_of(page->last)](auto tx) {
-    return server_.split(std::move(tx), lease, middle, owner_);
+  if (!page->last || page->last == range.hi) co_return std::optional<Lease>();
+  auto const cut = [&server = server_, owner = owner_, range, middle = *edge_of(page->last)](auto tx) {
+    return server.split(std::move(tx), range, middle, owner);
   };
   auto far = co_await call<std::optional<Lease>>("split", cut);
   co_return far;
@@ -182,7 +206,9 @@ struct Count {
 asio::awaitable<Result<BatchDone>> SimSession::run_batch(BatchRequest request) {
   Count const in_flight(database_.batches_in_flight_);
   database_.batch_watch_(database_.batches_in_flight_);
-  auto const service = [this, &request](auto tx) { return server_.batch(std::move(tx), request, owner_); };
+  auto const service = [&server = server_, owner = owner_, request](auto tx) {
+    return server.batch(std::move(tx), request, owner);
+  };
   auto done = co_await call<BatchDone>("batch", service);
   co_return done;
 }
@@ -201,7 +227,17 @@ asio::awaitable<Result<Visit>> SimSession::visit_deferred(std::int64_t rows) {
 }
 
 asio::awaitable<Result<Visit>> SimSession::visit_leaf(std::int64_t rows) {
-  auto const service = [this, rows](auto tx) { return server_.visit(std::move(tx), rows, 1'000ms); };
+  // A single key is chosen beforehand, so that the key that fails is the one that goes to quarantine.
+  std::optional<std::int64_t> only;
+  if (rows == 1) {
+    auto seen = co_await snapshot("visit: first key");
+    if (!seen) co_return seen.error();
+    if (seen->deferred.empty()) co_return Visit();
+    only = in_order_of_visits(seen->deferred).front();
+  }
+  auto const service = [&server = server_, rows, only](auto tx) {
+    return server.visit(std::move(tx), rows, only, 1'000ms);
+  };
   auto visit = co_await call<Visit>("visit", service);
   if (visit) co_return visit;
   auto const trouble = visit.error().trouble;
@@ -214,7 +250,7 @@ asio::awaitable<Result<Visit>> SimSession::visit_leaf(std::int64_t rows) {
   }
   Visit alone;
   if (trouble != Trouble::kRowData) co_return alone;
-  auto const move = [this](auto tx) { return server_.quarantine_deferred(std::move(tx)); };
+  auto const move = [&server = server_, id = *only](auto tx) { return server.quarantine_deferred(std::move(tx), id); };
   auto moved = co_await call<std::int64_t>("quarantine deferred", move);
   // Whatever a repeat would mend is no ground to end the run.
   if (!moved && moved.error().trouble != Trouble::kFatal) co_return moved.error();
@@ -251,19 +287,19 @@ asio::awaitable<Result<Advance>> SimSession::advance() {
     case planner::PassDecision::kComplete:
       break;
   }
-  auto const service = [this, pass = state.pass](auto tx) { return server_.complete(std::move(tx), pass); };
+  auto const service = [&server = server_, pass = state.pass](auto tx) { return server.complete(std::move(tx), pass); };
   auto completed = co_await call<bool>("complete", service);
   if (!completed) co_return completed.error();
   co_return *completed ? Advance::kComplete : Advance::kOpenRanges;
 }
 
 asio::awaitable<Result<Advance>> SimSession::start_next_pass(int pass) {
-  auto const read = [this](auto tx) { return server_.last_key(std::move(tx)); };
+  auto const read = [&server = server_](auto tx) { return server.last_key(std::move(tx)); };
   auto upper = co_await call<Edge>("next pass: end", read);
   if (!upper) co_return upper.error();
   auto const bounds = cut_evenly(*upper, server_.options().ranges_wanted);
-  auto const make = [this, pass, end = *upper, bounds](auto tx) {
-    return server_.next_pass(std::move(tx), pass, end, bounds);
+  auto const make = [&server = server_, pass, end = *upper, bounds](auto tx) {
+    return server.next_pass(std::move(tx), pass, end, bounds);
   };
   auto made = co_await call<bool>("next pass", make);
   if (!made) co_return made.error();

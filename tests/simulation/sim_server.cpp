@@ -57,10 +57,14 @@ Edge edge_of(planner::Bound const& bound) {
 }
 
 std::string to_string(FaultKind kind) {
-  static constexpr char const* kNames[] = {
-      "none",        "deadlock",     "serialization",        "cancel",       "out of memory",
-      "lost before", "lost running", "lost after",           "crash before", "crash running",
-      "crash after", "fail-over",    "too many connections", "slow"};
+  static constexpr char const* kNames[] = {"none",          "deadlock",
+                                           "serialization", "cancel",
+                                           "out of memory", "lost before",
+                                           "lost running",  "lost after",
+                                           "lost late",     "crash before",
+                                           "crash running", "crash after",
+                                           "fail-over",     "too many connections",
+                                           "slow"};
   return kNames[static_cast<int>(kind)];
 }
 
@@ -275,7 +279,8 @@ asio::awaitable<Result<SimServer::MaybeLease>> SimServer::claim(std::shared_ptr<
   std::int64_t found = 0;
   for (auto const& [id, range] : live_.ranges) {
     bool const is_open = live_.status == JobStatus::kRunning && range.pass == live_.pass && !range.is_done;
-    bool const is_unowned = !range.owner || range.expires < world_.now();
+    // A range in one's own name is one whose claim or release was never heard of.
+    bool const is_unowned = !range.owner || range.owner == owner || range.expires < world_.now();
     if (is_open && is_unowned && is_free(Lockable::kRange, id, tx->id())) {
       found = id;
       break;
@@ -297,8 +302,7 @@ asio::awaitable<Result<SimServer::MaybeLease>> SimServer::claim(std::shared_ptr<
   co_return lease;
 }
 
-asio::awaitable<Result<SimServer::MaybeLease>> SimServer::split_candidate(std::shared_ptr<Transaction> tx,
-                                                                          std::int64_t* rows_left) {
+asio::awaitable<Result<SplitCandidate>> SimServer::split_candidate(std::shared_ptr<Transaction> tx) {
   std::int64_t best = 0;
   for (auto const& [id, range] : live_.ranges) {
     if (live_.status != JobStatus::kRunning || range.pass != live_.pass || range.is_done || !range.owner) continue;
@@ -306,11 +310,11 @@ asio::awaitable<Result<SimServer::MaybeLease>> SimServer::split_candidate(std::s
     if (best != 0 && left <= live_.ranges.at(best).rows_estimated - live_.ranges.at(best).rows_done) continue;
     best = id;
   }
-  MaybeLease candidate;
+  SplitCandidate candidate;
   if (best != 0) {
-    candidate = lease_of(best);
+    candidate.lease = lease_of(best);
     auto const& range = live_.ranges.at(best);
-    *rows_left = std::max<std::int64_t>(range.rows_estimated - range.rows_done, 0);
+    candidate.rows_left = std::max<std::int64_t>(range.rows_estimated - range.rows_done, 0);
   }
   if (auto failure = co_await before_commit(*tx, kStateTimeout)) co_return *failure;
   co_return candidate;
@@ -535,9 +539,6 @@ void SimServer::commit_batch(BatchRequest const& request, std::string const& own
 
 // --- deferred rows ---------------------------------------------------------------------------------------------------
 
-namespace {
-
-// Oldest visit first; those never visited before all others.
 std::vector<std::int64_t> in_order_of_visits(std::map<std::int64_t, Deferred> const& deferred) {
   std::vector<std::int64_t> ids;
   for (auto const& [id, entry] : deferred) ids.push_back(id);
@@ -549,16 +550,14 @@ std::vector<std::int64_t> in_order_of_visits(std::map<std::int64_t, Deferred> co
   return ids;
 }
 
-}  // namespace
-
 asio::awaitable<Result<engine::Visit>> SimServer::visit(std::shared_ptr<Transaction> tx, std::int64_t rows,
-                                                        milliseconds timeout) {
+                                                        std::optional<std::int64_t> only, milliseconds timeout) {
   auto failure = co_await wait_for_table(*tx, 50ms);
   if (failure) co_return *failure;
   std::vector<std::int64_t> due;
   for (auto const id : in_order_of_visits(live_.deferred)) {
     if (static_cast<std::int64_t>(due.size()) == rows) break;
-    if (!is_free(Lockable::kDeferred, id, tx->id())) continue;
+    if (!is_free(Lockable::kDeferred, id, tx->id()) || (only && id != *only)) continue;
     locks_[{Lockable::kDeferred, id}] = tx->id();
     due.push_back(id);
   }
@@ -602,24 +601,17 @@ asio::awaitable<Result<engine::Visit>> SimServer::visit(std::shared_ptr<Transact
   co_return result;
 }
 
-asio::awaitable<Result<std::int64_t>> SimServer::quarantine_deferred(std::shared_ptr<Transaction> tx) {
-  std::optional<std::int64_t> first;
-  for (auto const id : in_order_of_visits(live_.deferred)) {
-    if (!is_free(Lockable::kDeferred, id, tx->id())) continue;
-    first = id;
-    break;
-  }
-  if (first) locks_[{Lockable::kDeferred, *first}] = tx->id();
+asio::awaitable<Result<std::int64_t>> SimServer::quarantine_deferred(std::shared_ptr<Transaction> tx, std::int64_t id) {
+  bool const is_there = live_.deferred.contains(id) && is_free(Lockable::kDeferred, id, tx->id());
+  if (is_there) locks_[{Lockable::kDeferred, id}] = tx->id();
   auto failure = co_await lock(*tx, Lockable::kJob, 0, kStateLockTimeout, kStateTimeout);
-  std::int64_t const taken = first ? 1 : 0;
-  std::int64_t const added = first && !live_.quarantine.contains(live_.deferred.at(*first).key) ? 1 : 0;
+  std::int64_t const added = is_there && !live_.quarantine.contains(live_.deferred.at(id).key) ? 1 : 0;
   if (!failure && static_cast<std::int64_t>(live_.quarantine.size()) + added > options_.quarantine_budget) {
     failure = tx->failed(planner::kBudgetState, "more rows failed than allowed", kStateTimeout);
   }
   if (!failure) failure = co_await before_commit(*tx, kStateTimeout);
   if (failure) co_return *failure;
-  if (!first) co_return std::int64_t{0};
-  std::int64_t const id = *first;
+  if (!is_there) co_return std::int64_t{0};
   Key const key = live_.deferred.at(id).key;
   observer_->quarantined(live_, key);
   auto const row = live_.rows.find(key);
@@ -629,7 +621,7 @@ asio::awaitable<Result<std::int64_t>> SimServer::quarantine_deferred(std::shared
     state.quarantine.emplace(key, row_id);
   });
   after_commit(*tx);
-  co_return taken;
+  co_return std::int64_t{1};
 }
 
 // --- the job ---------------------------------------------------------------------------------------------------------

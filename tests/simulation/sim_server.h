@@ -30,6 +30,7 @@ struct Row {
   std::int64_t id = 0;  // stays when the key changes
   int changed = 0;
   bool is_poison = false;
+  bool was_poison = false;  // mended meanwhile, or still bad
   bool is_original = true;  // there from the start, under this key
   bool has_moved = false;
   int pass_when_placed = 0;  // of the job, when the row came to this key
@@ -87,6 +88,7 @@ enum class FaultKind {
   kLostBefore,   // the request never arrives
   kLostRunning,  // the client is gone, the statement goes on and commits
   kLostAfter,    // the answer is lost
+  kLostLate,     // the client is gone; something between holds the request back, and then lets it through
   kCrashBefore,  // of the server: before the statement, before its commit, before its answer
   kCrashRunning,
   kCrashAfter,
@@ -119,6 +121,11 @@ class Observer {
   virtual void after_recovery(SimState const& state) = 0;
   virtual void before_completion(SimState const& state) = 0;
   virtual void quarantined(SimState const& state, Key key) = 0;
+};
+
+struct SplitCandidate {
+  std::optional<planner::Lease> lease;
+  std::int64_t rows_left = 0;
 };
 
 struct Backend {
@@ -175,7 +182,7 @@ class SimServer {
   // --- statements, each one transaction
   using MaybeLease = std::optional<planner::Lease>;
   asio::awaitable<Result<MaybeLease>> claim(std::shared_ptr<Transaction> tx, std::string owner);
-  asio::awaitable<Result<MaybeLease>> split_candidate(std::shared_ptr<Transaction> tx, std::int64_t* rows_left);
+  asio::awaitable<Result<SplitCandidate>> split_candidate(std::shared_ptr<Transaction> tx);
   asio::awaitable<Result<MaybeLease>> split(std::shared_ptr<Transaction> tx, planner::Lease candidate, Key middle,
                                             std::string owner);
   asio::awaitable<Result<planner::Page>> look_ahead(std::shared_ptr<Transaction> tx, Edge lo, Edge hi,
@@ -186,8 +193,8 @@ class SimServer {
   asio::awaitable<Result<engine::Done>> release(std::shared_ptr<Transaction> tx, planner::Lease lease,
                                                 std::string owner);
   asio::awaitable<Result<engine::Visit>> visit(std::shared_ptr<Transaction> tx, std::int64_t rows,
-                                               milliseconds timeout);
-  asio::awaitable<Result<std::int64_t>> quarantine_deferred(std::shared_ptr<Transaction> tx);
+                                               std::optional<std::int64_t> only, milliseconds timeout);
+  asio::awaitable<Result<std::int64_t>> quarantine_deferred(std::shared_ptr<Transaction> tx, std::int64_t id);
   asio::awaitable<Result<SimState>> snapshot(std::shared_ptr<Transaction> tx);
   asio::awaitable<Result<Edge>> last_key(std::shared_ptr<Transaction> tx);
   // False: the pass has moved on.
@@ -259,6 +266,9 @@ class SimServer {
   std::int64_t last_transaction_ = 0;
   std::vector<std::weak_ptr<Call>> calls_;
 };
+
+// Ids of deferred keys, oldest visit first; those never visited before all others.
+std::vector<std::int64_t> in_order_of_visits(std::map<std::int64_t, Deferred> const& deferred);
 
 // Where a table that ends at `upper` is cut into ranges.
 std::vector<Key> cut_evenly(Edge const& upper, std::int64_t ranges);

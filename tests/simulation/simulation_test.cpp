@@ -21,7 +21,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint64_t kSeeds = 5'000;
+constexpr std::uint64_t kSeeds = 4'000;
 constexpr std::size_t kTracesShown = 120;
 
 std::uint64_t number_from(char const* name, std::uint64_t otherwise) {
