@@ -135,7 +135,13 @@ asio::awaitable<bool> CommandContext::ensure_state(PgConnection& connection) {
     int version = 0;
     if (there.at(0, 0) == "t") {
       auto read = value_or_throw(co_await connection.query(state::read_version(), Deadlines()), "reading its version");
-      version = std::stoi(read.at(0, 0));
+      auto const& newest = read.rows.front().front();
+      if (!newest) {
+        throw CommandError{kExitFailed,
+                           "pgbackfill.meta has no version: somebody changed the state by hand. Put the row "
+                           "back, or, if no migration is under way, DROP SCHEMA pgbackfill CASCADE"};
+      }
+      version = std::stoi(*newest);
     }
     if (version == kStateVersion) co_return changed;
     if (version > kStateVersion) {
