@@ -21,6 +21,13 @@ void Checkers::fail(std::string text) {
   violation_ = std::move(text);
 }
 
+void Checkers::before_claim(SimState const& state, std::int64_t range, std::string const& owner) {
+  auto const& claimed = state.ranges.at(range);
+  bool const is_held = claimed.owner && claimed.owner != owner && claimed.expires >= world_.now();
+  if (is_held) fail(fmt::format("{} claims range {} while the lease of {} is good", owner, range, *claimed.owner));
+  if (claimed.is_done || claimed.pass != state.pass) fail(fmt::format("{} claims range {}, closed", owner, range));
+}
+
 void Checkers::before_batch(SimState const& state, planner::BatchRequest const& request, std::string const& owner) {
   auto const found = state.ranges.find(request.lease.range_id);
   if (found == state.ranges.end()) return fail(fmt::format("a batch of range {} that is not there", found->first));

@@ -17,6 +17,7 @@ class Checkers : public Observer {
   std::optional<std::string> const& violation() const { return violation_; }
   void fail(std::string text);
 
+  void before_claim(SimState const& state, std::int64_t range, std::string const& owner) override;
   void before_batch(SimState const& state, planner::BatchRequest const& request, std::string const& owner) override;
   void after_commit(SimState const& state, std::optional<std::int64_t> range) override;
   void after_recovery(SimState const& state) override;

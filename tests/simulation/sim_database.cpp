@@ -55,7 +55,10 @@ asio::awaitable<void> answer(SimWorld& world, std::shared_ptr<TypedCall<T>> call
 class SimSession : public engine::Session {
  public:
   SimSession(SimDatabase& database, int worker)
-      : database_(database), server_(database.server()), owner_(fmt::format("{}/{}", database.owner(), worker)) {}
+      : database_(database),
+        server_(database.server()),
+        worker_(worker),
+        owner_(fmt::format("{}/{}", database.owner(), worker)) {}
   ~SimSession() override { close(); }
 
   asio::awaitable<Result<std::optional<Lease>>> claim() override {
@@ -121,6 +124,7 @@ class SimSession : public engine::Session {
 
   SimDatabase& database_;
   SimServer& server_;
+  int worker_;
   std::string owner_;
   std::shared_ptr<Backend> backend_;
 };
@@ -191,21 +195,8 @@ asio::awaitable<Result<std::optional<Lease>>> SimSession::split() {
   co_return far;
 }
 
-namespace {
-
-struct Count {
-  explicit Count(int& value) : value_(value) { ++value_; }
-  ~Count() { --value_; }
-  Count(Count const&) = delete;
-  Count& operator=(Count const&) = delete;
-  int& value_;
-};
-
-}  // namespace
-
 asio::awaitable<Result<BatchDone>> SimSession::run_batch(BatchRequest request) {
-  Count const in_flight(database_.batches_in_flight_);
-  database_.batch_watch_(database_.batches_in_flight_);
+  database_.batch_watch_(worker_);
   auto const service = [&server = server_, owner = owner_, request](auto tx) {
     return server.batch(std::move(tx), request, owner);
   };

@@ -34,7 +34,8 @@ class SimDatabase : public engine::Database {
   SimGroup& group() { return group_; }
   std::string const& owner() const { return owner_; }
   FaultKind next_fault(std::string const& call) { return next_fault_(call); }
-  void set_batch_watch(std::function<void(int in_flight)> watch) { batch_watch_ = std::move(watch); }
+  // Told the worker's number when a batch starts.
+  void set_batch_watch(std::function<void(int worker)> watch) { batch_watch_ = std::move(watch); }
 
  private:
   friend class SimSession;
@@ -45,7 +46,6 @@ class SimDatabase : public engine::Database {
   std::string owner_;
   std::function<FaultKind(std::string const&)> next_fault_;
   std::function<void(int)> batch_watch_;
-  int batches_in_flight_ = 0;
 };
 
 }  // namespace pgbackfill::tests

@@ -289,6 +289,7 @@ asio::awaitable<Result<SimServer::MaybeLease>> SimServer::claim(std::shared_ptr<
   if (found != 0) locks_[{Lockable::kRange, found}] = tx->id();
   if (auto failure = co_await before_commit(*tx, kStateTimeout)) co_return *failure;
   if (found == 0) co_return MaybeLease();
+  observer_->before_claim(live_, found, owner);
   auto const expires = world_.now() + options_.lease_time;
   auto const take = [found, owner, expires](SimState& state) {
     auto& range = state.ranges.at(found);

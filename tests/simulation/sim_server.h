@@ -116,6 +116,7 @@ struct ServerOptions {
 class Observer {
  public:
   virtual ~Observer() = default;
+  virtual void before_claim(SimState const& state, std::int64_t range, std::string const& owner) = 0;
   virtual void before_batch(SimState const& state, planner::BatchRequest const& request, std::string const& owner) = 0;
   virtual void after_commit(SimState const& state, std::optional<std::int64_t> range) = 0;
   virtual void after_recovery(SimState const& state) = 0;

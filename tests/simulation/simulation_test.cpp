@@ -164,5 +164,21 @@ TEST(Simulation, ChangesHeldRowsOnceTheyAreFree) {
   }
 }
 
+TEST(Simulation, ObeysWhatWasAskedHoweverSlowTheAnswersAre) {
+  for (std::uint64_t seed = 1; seed <= 150; ++seed) {
+    ScenarioOptions options;
+    options.seed = seed;
+    options.rows = 300;
+    options.max_rows = 3;
+    options.workers = 4;
+    options.quiet_after = 15'000ms;
+    options.commands = 0.7;
+    options.freezes = 0.2;
+    options.fault_rate = 0.25;
+    options.faults = {FaultKind::kSlow};
+    if (!holds(options)) return;
+  }
+}
+
 }  // namespace
 }  // namespace pgbackfill::tests
