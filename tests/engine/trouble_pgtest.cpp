@@ -374,7 +374,7 @@ class LiveControl : public Trouble {
 
 TEST_F(LiveControl, PausesAndResumes) {
   CountUp options;
-  options.throttling = "  max_rows_per_second: 12000\n";
+  options.throttling = "  max_rows_per_second: 20000\n";
   auto run = migration(options);
   auto& process = run->start();
   ASSERT_TRUE(run->waits_for_rows(kRows / 6)) << run->story();
