@@ -15,7 +15,7 @@ namespace {
 
 using engine::LocalCluster;
 
-constexpr int kRows = 4'000;
+constexpr int kRows = 2'400;
 // Told to the server as the number of rows, so that small tables are cut into as many ranges as large ones.
 constexpr char const* kPretendedRows = "1000000";
 constexpr int kLeastRanges = 8;
