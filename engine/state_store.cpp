@@ -170,6 +170,15 @@ BEGIN
   END IF;
 END $fn$;
 
+CREATE FUNCTION pgbackfill.work(a_statement text) RETURNS bigint LANGUAGE plpgsql AS $fn$
+DECLARE
+  changed bigint;
+BEGIN
+  EXECUTE a_statement;
+  GET DIAGNOSTICS changed = ROW_COUNT;
+  RETURN changed;
+END $fn$;
+
 CREATE FUNCTION pgbackfill.lock_pass(a_job bigint, a_pass int) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog AS $fn$
 BEGIN
@@ -349,7 +358,14 @@ std::string fence(std::int64_t job, planner::Lease const& lease, std::string con
 
 std::string checkpoint(std::int64_t job, planner::BatchRequest const& request, planner::WorkCtes const& ctes,
                        std::int64_t quarantine_budget, std::chrono::milliseconds lease_time) {
-  std::string const changed = ctes.has_work ? "(SELECT count(*) FROM pgbackfill_work)" : "0::bigint";
+  bool const is_counted = !ctes.statement.empty();
+  std::string const work = is_counted
+                               ? fmt::format("pgbackfill_work AS MATERIALIZED (SELECT pgbackfill.work({}) AS changed)",
+                                             quote_literal(ctes.statement))
+                               : ctes.text;
+  std::string const changed = is_counted      ? "(SELECT changed FROM pgbackfill_work)"
+                              : ctes.has_work ? "(SELECT count(*) FROM pgbackfill_work)"
+                                              : "0::bigint";
   std::string const left = ctes.has_left ? "(SELECT count(*) FROM pgbackfill_left)" : "0::bigint";
   std::string counted = changed;
   if (ctes.can_repeat) {
@@ -375,7 +391,7 @@ std::string checkpoint(std::int64_t job, planner::BatchRequest const& request, p
       "+ {}, rows_changed = rows_changed + {}, rows_left = rows_left + {}, batches = batches + 1, updated_at = "
       "clock_timestamp(), lease_expires = clock_timestamp() + {}{} WHERE job_id = {} AND range_id = {} RETURNING {}, "
       "{}",
-      ctes.text, stored, bound_text(request.interval.hi), request.ends_range ? "true" : "false", request.rows, counted,
+      work, stored, bound_text(request.interval.hi), request.ends_range ? "true" : "false", request.rows, counted,
       kept_left, interval_text(lease_time), request.ends_range ? ", owner = NULL" : "", job, request.lease.range_id,
       changed, left);
 }

@@ -196,6 +196,14 @@ std::string work_text(WorkTarget const& target, std::string const& condition) {
   return {};
 }
 
+// Only the number of changed rows is asked of it. What the file says stays a part of our own statement, where it cannot
+// be two.
+std::string plain_statement(WorkTarget const& target, std::string const& condition) {
+  if (target.key.is_by_block() || target.backfill.kind == WorkKind::kSql) return {};
+  std::string const text = work_text(target, condition);
+  return text.substr(0, text.rfind(" RETURNING "));
+}
+
 std::string key_array(WorkTarget const& target) {
   if (target.key.is_by_block()) return "ARRAY[" + target.alias + ".ctid::text]";
   return "ARRAY[" + key_texts(target.key, target.alias) + "]";
@@ -263,15 +271,15 @@ WorkTarget make_work_target(Backfill const& backfill, TableFacts const& table, L
 WorkCtes work_ctes(WorkTarget const& target, Interval const& interval, BatchMode mode) {
   std::string const condition = condition_of(target, interval);
   bool const can_repeat = target.key.is_by_block() && target.backfill.kind == WorkKind::kUpdate;
-  if (mode == BatchMode::kSetAside) return {left_cte(target, condition), false, true, false};
+  if (mode == BatchMode::kSetAside) return {"", left_cte(target, condition), false, true, false};
   if (mode == BatchMode::kPlain || changes_elsewhere(target)) {
-    return {work_cte(target, condition), true, false, can_repeat};
+    return {plain_statement(target, condition), work_cte(target, condition), true, false, can_repeat};
   }
   std::string const free_only = condition + " AND " + keys_in(target, "pgbackfill_free");
   std::string const left_only = condition + " AND " + keys_in(target, "pgbackfill_free", true);
   std::string const text =
       free_cte(target, condition) + ",\n" + work_cte(target, free_only) + ",\n" + left_cte(target, left_only);
-  return {text, true, true, can_repeat};
+  return {"", text, true, true, can_repeat};
 }
 
 WorkCtes visit_ctes(WorkTarget const& target) {
@@ -293,7 +301,7 @@ WorkCtes visit_ctes(WorkTarget const& target) {
   std::string const text = "pgbackfill_keys AS (SELECT id AS pgbackfill_id, " + join(columns, ", ") +
                            " FROM pgbackfill_due),\n" + free_cte(target, due) + ",\n" + present + ",\n" +
                            work_cte(target, keys_in(target, "pgbackfill_free")) + ",\n" + settled;
-  return {text, true, false, false};
+  return {"", text, true, false, false};
 }
 
 std::string look_ahead_sql(WorkTarget const& target, Interval const& interval, std::int64_t rows) {

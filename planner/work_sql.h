@@ -38,6 +38,9 @@ struct WorkTarget {
 WorkTarget make_work_target(Backfill const& backfill, TableFacts const& table, LeafFacts const& leaf, Key const& key);
 
 struct WorkCtes {
+  // The work as a statement by itself, which changes rows and returns none; empty when it takes more than that. The
+  // server counts its rows as it goes, while a CTE has to keep what it returns to be counted.
+  std::string statement;
   std::string text;  // "pgbackfill_work AS (...), pgbackfill_left AS (...)"
   bool has_work = false;
   bool has_left = false;
