@@ -39,6 +39,7 @@ void add_duration(CLI::App* command, std::string const& name, milliseconds& targ
             target = *duration;
           },
           text)
+      ->type_name("DURATION")
       ->default_str(planner::format_duration(target));
 }
 
@@ -83,7 +84,8 @@ void add_common(CLI::App& app, CommonOptions& common) {
   app.add_option("--log-level", common.log_level, "Least severe line to log")
       ->transform(CLI::CheckedTransformer(levels, CLI::ignore_case).description(""))
       ->type_name("debug|info|warning|error");
-  app.add_flag("!--no-progress", common.show_progress, "Plain lines instead of the live block");
+  app.add_flag_callback(
+      "--no-progress", [&common] { common.show_progress = false; }, "Plain lines instead of the live block");
 }
 
 void add_run_commands(CLI::App& app, Cli& cli) {
@@ -111,7 +113,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
                                [&cli](CommandContext& context) { return rollback_command(context, cli.finish); });
   for (auto* command : {complete, rollback}) {
     command->add_option("NAME", cli.finish.file_or_name, "Name or file of the migration")->required();
-    command->add_flag("--yes", cli.finish.yes, "Do it without asking");
+    command->add_flag("--yes", cli.finish.yes, "Really do it; without it nothing is run");
   }
   auto* gate =
       add_command(app, cli, "gate", "Exit 0 only if the migration is measured complete, else 3 with the reasons",

@@ -24,6 +24,7 @@ asio::awaitable<int> gate(CommandContext& context, GateOptions options) {
     document["open_ranges"] = reading.open_ranges;
     document["deferred"] = reading.deferred;
     document["quarantined"] = reading.quarantined;
+    document["where_tells_nothing"] = reading.where_tells_nothing;
     if (reading.remaining >= 0) document["remaining"] = reading.remaining;
     context.print(document);
   } else {

@@ -257,7 +257,7 @@ std::string text_of(PlanReport const& report) {
     for (auto const& step : list) add(title, step.sql + (step.down ? "\n             down: " + *step.down : ""));
   };
   steps("expand", report.migration.expand);
-  if (report.migration.backfill && !report.preflight.targets.empty()) {
+  if (report.migration.backfill && !report.ranges.empty()) {
     auto const& backfill = *report.migration.backfill;
     auto const& table = report.preflight.table;
     add("table", fmt::format("{}, about {} rows, {} of heap{}", planner::quote_qualified(table.schema, table.name),
@@ -322,7 +322,7 @@ boost::json::object json_of(PlanReport const& report) {
   for (auto const& warning : report.warnings) warnings.emplace_back(warning);
   document["notes"] = std::move(warnings);
   if (report.job) document["job_status"] = state::status_name(report.job->status);
-  if (!report.migration.backfill || report.preflight.targets.empty()) return document;
+  if (!report.migration.backfill || report.ranges.empty()) return document;
   boost::json::object backfill;
   backfill["table"] = planner::quote_qualified(report.preflight.table.schema, report.preflight.table.name);
   backfill["rows_estimated"] = report.rows;

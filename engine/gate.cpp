@@ -72,7 +72,8 @@ asio::awaitable<GateReading> measure_gate(PgConnection& connection, planner::Mig
   gate.open_ranges = std::stoll(control.at(0, 10));
   gate.deferred = std::stoll(control.at(0, 13));
   gate.quarantined = std::stoll(control.at(0, 14));
-  if (migration.backfill->where.empty() || gate.status != "complete") co_return gate;
+  gate.where_tells_nothing = control.at(0, 15) != "0";
+  if (gate.where_tells_nothing || migration.backfill->where.empty() || gate.status != "complete") co_return gate;
   auto const preflight = value_or_throw(co_await check_backfill(connection, *migration.backfill), "reading the table");
   if (!preflight.problems.empty()) {
     throw CommandError{kExitFailed, planner::to_string(preflight.problems.front())};
@@ -86,7 +87,10 @@ asio::awaitable<GateReading> measure_gate(PgConnection& connection, planner::Mig
 
 std::string gate_text(std::string const& name, GateReading const& gate) {
   auto const reasons = gate.reasons();
-  if (reasons.empty()) return "the gate of " + name + " is open";
+  char const* const by_record =
+      gate.where_tells_nothing ? " by the job's own record; changed rows still satisfy `where`, so it cannot be counted"
+                               : "";
+  if (reasons.empty()) return "the gate of " + name + " is open" + by_record;
   return "the gate of " + name + " is closed: " + planner::join(reasons, "; ");
 }
 

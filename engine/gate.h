@@ -18,6 +18,8 @@ struct GateReading {
   std::int64_t open_ranges = 0;
   std::int64_t deferred = 0;
   std::int64_t quarantined = 0;
+  // Changed rows still satisfied `where`: it does not tell done from undone, and only the job's own record does.
+  bool where_tells_nothing = false;
   // Rows that satisfy `where` now, counted range by range; unknown (-1) without a `where`.
   std::int64_t remaining = -1;
 

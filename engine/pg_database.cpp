@@ -68,6 +68,12 @@ planner::Page page_of(Rows const& rows) {
   return page;
 }
 
+// Of the rows that were visited, so that fewer of them may pass.
+bool is_of_rows(Failure const& failure) {
+  return failure.trouble == planner::Trouble::kRowData || failure.trouble == planner::Trouble::kStatementTimeout ||
+         failure.trouble == planner::Trouble::kLockTimeout;
+}
+
 class PgSession : public Session {
  public:
   PgSession(PgDatabase& database, int worker) : database_(database), worker_(worker) {}
@@ -124,8 +130,10 @@ class PgSession : public Session {
                                                          std::vector<std::string> statements, Deadlines deadlines);
   asio::awaitable<Result<std::optional<Lease>>> lease_from(Rows rows);
   asio::awaitable<Result<Done>> reload_leaves();
-  asio::awaitable<Result<Advance>> start_next_pass(int pass);
+  asio::awaitable<Result<Advance>> start_next_pass(int pass, bool sweeps);
   asio::awaitable<Result<Visit>> visit_leaf(int leaf, std::int64_t rows);
+  asio::awaitable<Result<Visit>> visit_keys(int leaf, std::int64_t rows, std::optional<std::int64_t> only);
+  asio::awaitable<Result<Visit>> visit_one(int leaf);
   state::LocalSettings settings_for(std::chrono::milliseconds statement, std::chrono::milliseconds lock) const;
   Failure not_connected() const;
 
@@ -287,41 +295,59 @@ asio::awaitable<Result<Visit>> PgSession::visit_deferred(std::int64_t rows) {
 }
 
 asio::awaitable<Result<Visit>> PgSession::visit_leaf(int leaf, std::int64_t rows) {
+  if (rows <= 1) {
+    auto visit = co_await visit_one(leaf);
+    co_return visit;
+  }
+  auto visit = co_await visit_keys(leaf, rows, std::nullopt);
+  if (visit || !is_of_rows(visit.error())) co_return visit;
+  auto half = co_await visit_leaf(leaf, rows / 2);
+  co_return half;
+}
+
+asio::awaitable<Result<Visit>> PgSession::visit_keys(int leaf, std::int64_t rows, std::optional<std::int64_t> only) {
   auto const& job = database_.job().job;
   auto const timeout =
       std::max<std::chrono::milliseconds>(job.backfill.batch.target * planner::kTimeoutOverTarget, 1'000ms);
   auto settings = settings_for(timeout, 200ms);
   settings.skip_triggers = job.backfill.triggers == planner::TriggerMode::kSkip;
   settings.prefer_index = true;
-  std::vector<std::string> statements = {state::visit(job.id, leaf, rows, planner::visit_ctes(target(leaf)))};
+  std::vector<std::string> statements = {state::visit(job.id, leaf, rows, only, planner::visit_ctes(target(leaf)))};
   Deadlines const deadlines{timeout, timeout + 5'000ms};
   auto results = co_await transaction(settings, std::move(statements), deadlines);
+  if (!results) co_return results.error();
   Visit visit;
-  if (results) {
-    visit.rows_changed = std::stoll(results->front().at(0, 0));
-    visit.settled = std::stoll(results->front().at(0, 1));
-    visit.left = std::stoll(results->front().at(0, 2));
-    co_return visit;
-  }
-  bool const of_rows = results.error().trouble == planner::Trouble::kRowData ||
-                       results.error().trouble == planner::Trouble::kStatementTimeout ||
-                       results.error().trouble == planner::Trouble::kLockTimeout;
-  if (!of_rows) co_return results.error();
-  if (rows > 1) {
-    auto half = co_await visit_leaf(leaf, rows / 2);
-    co_return half;
-  }
-  if (results.error().trouble != planner::Trouble::kRowData) co_return visit;
-  auto moved =
-      co_await state_query(state::quarantine_deferred(job.id, leaf, results.error(), job.backfill.quarantine_budget));
-  if (!moved) {
-    Failure failure = results.error();
-    failure.message += "; " + moved.error().message;
-    failure.trouble = planner::Trouble::kFatal;
-    co_return failure;
-  }
-  visit.settled = moved->affected;
+  visit.rows_changed = std::stoll(results->front().at(0, 0));
+  visit.settled = std::stoll(results->front().at(0, 1));
+  visit.left = std::stoll(results->front().at(0, 2));
   co_return visit;
+}
+
+// The key is chosen first: should it fail, it is this one that is set aside.
+asio::awaitable<Result<Visit>> PgSession::visit_one(int leaf) {
+  auto const& job = database_.job().job;
+  auto next = co_await state_query(state::next_deferred(job.id, leaf));
+  if (!next) co_return next.error();
+  if (next->rows.empty()) co_return Visit();
+  std::int64_t const id = std::stoll(next->at(0, 0));
+  auto visit = co_await visit_keys(leaf, 1, id);
+  if (visit || !is_of_rows(visit.error())) co_return visit;
+  Failure failure = visit.error();
+  if (failure.trouble != planner::Trouble::kRowData) {
+    auto marked = co_await state_query(state::mark_visited(id));
+    if (!marked) co_return marked.error();
+    co_return Visit();
+  }
+  auto moved = co_await state_query(state::quarantine_deferred(job.id, id, failure, job.backfill.quarantine_budget));
+  if (moved) {
+    Visit aside;
+    aside.settled = 1;
+    co_return aside;
+  }
+  if (moved.error().trouble != planner::Trouble::kFatal) co_return moved.error();
+  failure.message += "; " + moved.error().message;
+  failure.trouble = planner::Trouble::kFatal;
+  co_return failure;
 }
 
 asio::awaitable<Result<Advance>> PgSession::advance() {
@@ -333,6 +359,8 @@ asio::awaitable<Result<Advance>> PgSession::advance() {
   pass.deferred = std::stoll(rows->at(0, 4));
   pass.rows_changed = std::stoll(rows->at(0, 5));
   pass.rows_left = std::stoll(rows->at(0, 6));
+  // Where changed rows still satisfy `where`, another pass over them would change them twice.
+  bool const sweeps = database_.job().sweeps && rows->at(0, 7) == "0";
   auto const& targets = database_.job().targets;
   pass.by_block = std::any_of(targets.begin(), targets.end(),
                               [](planner::WorkTarget const& work) { return work.key.is_by_block(); });
@@ -343,7 +371,7 @@ asio::awaitable<Result<Advance>> PgSession::advance() {
     case planner::PassDecision::kVisitDeferred:
       co_return Advance::kDeferred;
     case planner::PassDecision::kNextPass: {
-      auto advanced = co_await start_next_pass(pass.pass);
+      auto advanced = co_await start_next_pass(pass.pass, sweeps);
       co_return advanced;
     }
     case planner::PassDecision::kComplete:
@@ -364,7 +392,7 @@ asio::awaitable<Result<Advance>> PgSession::advance() {
 }
 
 // The ends of the leaves are read before the pass is made: what comes later is the next pass's, or nobody's.
-asio::awaitable<Result<Advance>> PgSession::start_next_pass(int pass) {
+asio::awaitable<Result<Advance>> PgSession::start_next_pass(int pass, bool sweeps) {
   auto& job = database_.job();
   auto const connection = connection_;
   planner::TableName const name{job.table.schema, job.table.name};
@@ -405,8 +433,8 @@ asio::awaitable<Result<Advance>> PgSession::start_next_pass(int pass) {
       new_leaves.push_back(
           {leaf.oid, leaf.schema, leaf.name, key, leaf.rows_estimated, leaf.blocks, leaf.bytes, *upper});
     }
-    if (*upper && (*upper != old_upper || job.sweeps || key.is_by_block())) {
-      bool const whole = is_new || job.sweeps || !old_upper || key.is_by_block();
+    if (*upper && (*upper != old_upper || sweeps || key.is_by_block())) {
+      bool const whole = is_new || sweeps || !old_upper || key.is_by_block();
       Bound const lo = whole ? Bound() : old_upper;
       auto bounds = std::vector<planner::KeyValue>();
       if (whole) {

@@ -101,10 +101,12 @@ CREATE TABLE pgbackfill.ranges (
   rows_done bigint NOT NULL DEFAULT 0,
   rows_changed bigint NOT NULL DEFAULT 0,
   rows_left bigint NOT NULL DEFAULT 0,
+  rows_again bigint NOT NULL DEFAULT 0,
   batches bigint NOT NULL DEFAULT 0,
   updated_at timestamptz,
   PRIMARY KEY (job_id, range_id)
 ) WITH (fillfactor = 50);
+COMMENT ON COLUMN pgbackfill.ranges.rows_again IS 'changed rows that still satisfied `where` afterwards';
 COMMENT ON TABLE pgbackfill.ranges IS 'Keys in (lo, hi]; everything up to cursor is done and committed with it';
 
 CREATE TABLE pgbackfill.deferred (
@@ -200,11 +202,15 @@ BEGIN
   RETURN a_changed;
 END $fn$;
 
-CREATE FUNCTION pgbackfill.within_budget(a_job bigint, a_added bigint, a_budget bigint) RETURNS bigint LANGUAGE plpgsql
+CREATE FUNCTION pgbackfill.within_budget(a_job bigint, a_added bigint, a_strangers bigint, a_budget bigint)
+RETURNS bigint LANGUAGE plpgsql
 SET search_path = pg_catalog AS $fn$
 DECLARE
   so_far bigint;
 BEGIN
+  IF a_strangers > 0 THEN
+    RAISE EXCEPTION USING ERRCODE = 'BF001', MESSAGE = 'a row came in beside the one to be set aside';
+  END IF;
   PERFORM 1 FROM pgbackfill.jobs j WHERE j.id = a_job FOR UPDATE;
   SELECT count(*) INTO so_far FROM pgbackfill.quarantine q WHERE q.job_id = a_job;
   IF so_far + a_added > a_budget THEN
@@ -384,16 +390,24 @@ std::string checkpoint(std::int64_t job, planner::BatchRequest const& request, p
         "{}, "
         "{} FROM pgbackfill_left ON CONFLICT DO NOTHING)",
         job, request.lease.leaf, quote_literal(request.sqlstate), quote_literal(request.message));
-    kept_left = fmt::format("pgbackfill.within_budget({}, {}, {})", job, left, quarantine_budget);
+    // A row that is there already (a later pass met it again) does not count twice. Only the row that failed by itself
+    // may go: one that was inserted beside it since is sound.
+    kept_left = fmt::format(
+        "pgbackfill.within_budget({0}, (SELECT count(*) FROM pgbackfill_left l WHERE NOT EXISTS (SELECT 1 FROM "
+        "pgbackfill.quarantine q WHERE q.job_id = {0} AND q.leaf = {1} AND q.key = l.key)), (SELECT count(*) FROM "
+        "pgbackfill_left l WHERE l.key IS DISTINCT FROM {2}), {3})",
+        job, request.lease.leaf, bound_text(request.interval.hi), quarantine_budget);
   }
+  std::string const again =
+      ctes.knows_again ? ", rows_again = rows_again + (SELECT count(*) FROM pgbackfill_work WHERE again)" : "";
   return fmt::format(
       "WITH {}{}\nUPDATE pgbackfill.ranges SET cursor = {}, sequence = sequence + 1, done = {}, rows_done = rows_done "
       "+ {}, rows_changed = rows_changed + {}, rows_left = rows_left + {}, batches = batches + 1, updated_at = "
-      "clock_timestamp(), lease_expires = clock_timestamp() + {}{} WHERE job_id = {} AND range_id = {} RETURNING {}, "
+      "clock_timestamp(), lease_expires = clock_timestamp() + {}{}{} WHERE job_id = {} AND range_id = {} RETURNING {}, "
       "{}",
       work, stored, bound_text(request.interval.hi), request.ends_range ? "true" : "false", request.rows, counted,
-      kept_left, interval_text(lease_time), request.ends_range ? ", owner = NULL" : "", job, request.lease.range_id,
-      changed, left);
+      kept_left, interval_text(lease_time), request.ends_range ? ", owner = NULL" : "", again, job,
+      request.lease.range_id, changed, left);
 }
 
 std::string claim(std::int64_t job, Owner const& owner, int worker) {
@@ -487,13 +501,16 @@ std::string control(std::int64_t job, std::string const& owner) {
       "count(*) FILTER (WHERE r.pass = j.pass), count(*) FILTER (WHERE NOT r.done AND r.owner IS NOT NULL AND "
       "r.lease_expires > clock_timestamp() AND r.owner NOT LIKE {} || '/%'), (SELECT count(*) FROM "
       "pgbackfill.deferred d WHERE d.job_id = j.id), (SELECT count(*) FROM pgbackfill.quarantine q WHERE q.job_id = "
-      "j.id) FROM pgbackfill.jobs j LEFT JOIN pgbackfill.ranges r ON r.job_id = j.id WHERE j.id = {} GROUP BY j.id",
+      "j.id), coalesce(sum(r.rows_again), 0) FROM pgbackfill.jobs j LEFT JOIN pgbackfill.ranges r ON r.job_id = j.id "
+      "WHERE j.id = {} GROUP BY j.id",
       quote_literal(owner), job);
 }
 
-std::string visit(std::int64_t job, int leaf, std::int64_t rows, planner::WorkCtes const& ctes) {
+std::string visit(std::int64_t job, int leaf, std::int64_t rows, std::optional<std::int64_t> only,
+                  planner::WorkCtes const& ctes) {
+  std::string const chosen = only ? fmt::format(" AND id = {}", *only) : "";
   return fmt::format(
-      "WITH pgbackfill_due AS (SELECT id, key FROM pgbackfill.deferred WHERE job_id = {0} AND leaf = {1} ORDER BY "
+      "WITH pgbackfill_due AS (SELECT id, key FROM pgbackfill.deferred WHERE job_id = {0} AND leaf = {1}{4} ORDER BY "
       "visited_at NULLS FIRST, id LIMIT {2} FOR UPDATE SKIP LOCKED),\n{3},\ncleared AS (DELETE FROM "
       "pgbackfill.deferred WHERE id IN (SELECT id FROM pgbackfill_settled) RETURNING 1),\nvisited AS (UPDATE "
       "pgbackfill.deferred SET visits = visits + 1, visited_at = clock_timestamp() WHERE id IN (SELECT id FROM "
@@ -502,7 +519,18 @@ std::string visit(std::int64_t job, int leaf, std::int64_t rows, planner::WorkCt
       "WHERE id = {0} AND EXISTS (SELECT 1 FROM pgbackfill_work) RETURNING 1)\nSELECT (SELECT count(*) FROM "
       "pgbackfill_work), (SELECT count(*) FROM cleared), (SELECT count(*) FROM visited), (SELECT count(*) FROM "
       "counted)",
-      job, leaf, rows, ctes.text);
+      job, leaf, rows, ctes.text, chosen);
+}
+
+std::string next_deferred(std::int64_t job, int leaf) {
+  return fmt::format(
+      "SELECT id FROM pgbackfill.deferred WHERE job_id = {} AND leaf = {} ORDER BY visited_at NULLS FIRST, id LIMIT 1",
+      job, leaf);
+}
+
+std::string mark_visited(std::int64_t deferred) {
+  return fmt::format("UPDATE pgbackfill.deferred SET visits = visits + 1, visited_at = clock_timestamp() WHERE id = {}",
+                     deferred);
 }
 
 std::string leaves_with_deferred(std::int64_t job) {
@@ -515,16 +543,15 @@ std::string deferred_keys(std::int64_t job, int leaf, std::int64_t rows) {
                      leaf, rows);
 }
 
-std::string quarantine_deferred(std::int64_t job, int leaf, Failure const& failure, std::int64_t budget) {
+std::string quarantine_deferred(std::int64_t job, std::int64_t deferred, Failure const& failure, std::int64_t budget) {
   return fmt::format(
-      "WITH taken AS (DELETE FROM pgbackfill.deferred WHERE id = (SELECT id FROM pgbackfill.deferred WHERE job_id = "
-      "{0} "
-      "AND leaf = {1} ORDER BY visited_at NULLS FIRST, id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING key), checked AS "
-      "(SELECT pgbackfill.within_budget({0}, (SELECT count(*) FROM taken), {2}) AS n) INSERT INTO "
-      "pgbackfill.quarantine "
-      "(job_id, leaf, key, sqlstate, message) SELECT {0}, {1}, key, {3}, {4} FROM taken, checked ON CONFLICT DO "
+      "WITH taken AS (DELETE FROM pgbackfill.deferred WHERE id = {1} RETURNING leaf, key), checked AS (SELECT "
+      "pgbackfill.within_budget({0}, (SELECT count(*) FROM taken t WHERE NOT EXISTS (SELECT 1 FROM "
+      "pgbackfill.quarantine q "
+      "WHERE q.job_id = {0} AND q.leaf = t.leaf AND q.key = t.key)), 0, {2}) AS n) INSERT INTO pgbackfill.quarantine "
+      "(job_id, leaf, key, sqlstate, message) SELECT {0}, leaf, key, {3}, {4} FROM taken, checked ON CONFLICT DO "
       "NOTHING",
-      job, leaf, budget, quote_literal(failure.sqlstate), quote_literal(failure.message));
+      job, deferred, budget, quote_literal(failure.sqlstate), quote_literal(failure.message));
 }
 
 std::vector<std::string> create_job(NewJob const& job, Owner const& owner) {
@@ -572,7 +599,8 @@ std::string pass_state(std::int64_t job) {
   return fmt::format(
       "SELECT j.status, j.pass, j.sweeps, count(*) FILTER (WHERE NOT r.done), (SELECT count(*) FROM "
       "pgbackfill.deferred d "
-      "WHERE d.job_id = j.id), coalesce(sum(r.rows_changed), 0), coalesce(sum(r.rows_left), 0) FROM pgbackfill.jobs j "
+      "WHERE d.job_id = j.id), coalesce(sum(r.rows_changed), 0), coalesce(sum(r.rows_left), 0), "
+      "coalesce(sum(r.rows_again), 0) FROM pgbackfill.jobs j "
       "LEFT JOIN pgbackfill.ranges r ON r.job_id = j.id AND r.pass = j.pass WHERE j.id = {} GROUP BY j.id",
       job);
 }

@@ -73,11 +73,16 @@ std::string split(std::int64_t job, std::int64_t range, planner::Bound const& hi
 
 std::string control(std::int64_t job, std::string const& owner);
 
-// Deferred keys of one leaf, oldest visit first. One row: rows changed, keys settled, keys left.
-std::string visit(std::int64_t job, int leaf, std::int64_t rows, planner::WorkCtes const& ctes);
+// Deferred keys of one leaf, oldest visit first, or only one. One row: rows changed, keys settled, keys left.
+std::string visit(std::int64_t job, int leaf, std::int64_t rows, std::optional<std::int64_t> only,
+                  planner::WorkCtes const& ctes);
+// The id of the key that waited longest for a visit; a visit that failed as a whole is marked by itself, so that the
+// next one begins with another key.
+std::string next_deferred(std::int64_t job, int leaf);
+std::string mark_visited(std::int64_t deferred);
 std::string leaves_with_deferred(std::int64_t job);
 std::string deferred_keys(std::int64_t job, int leaf, std::int64_t rows);
-std::string quarantine_deferred(std::int64_t job, int leaf, Failure const& failure, std::int64_t budget);
+std::string quarantine_deferred(std::int64_t job, std::int64_t deferred, Failure const& failure, std::int64_t budget);
 
 struct NewRange {
   int leaf = 0;
@@ -109,7 +114,8 @@ std::vector<std::string> create_job(NewJob const& job, Owner const& owner);
 std::string find_job(std::string const& name);
 std::string list_leaves(std::int64_t job);
 
-// pass, open ranges, deferred keys, rows changed and rows left in this pass, whether it sweeps.
+// status, pass, whether it sweeps, open ranges, deferred keys; of this pass: rows changed, left, satisfying `where`
+// again.
 std::string pass_state(std::int64_t job);
 std::vector<std::string> next_pass(std::int64_t job, int pass, std::vector<NewLeaf> const& new_leaves,
                                    std::vector<NewRange> const& ranges,

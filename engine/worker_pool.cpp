@@ -484,14 +484,16 @@ void WorkerPool::tell(Severity severity, std::string text) {
 
 // The same kind of trouble is told every few seconds, not thousands of times.
 void WorkerPool::tell_trouble(Failure const& failure, std::string const& what) {
-  ++retries_;
+  // Another worker took the far part of the range, or a lease ran out: the range is read again, and that is all.
+  bool const is_expected = failure.trouble == planner::Trouble::kFenced;
+  if (!is_expected) ++retries_;
   if (failure.trouble == planner::Trouble::kLockTimeout) lock_met_at_ = database_.now();
   std::string const kind = planner::describe(failure.trouble);
   auto const now = database_.now();
   auto const told = told_.find(kind);
   bool const again = told != told_.end() && now - told->second < kTroubleInterval;
   if (!again) told_[kind] = now;
-  tell(again ? Severity::kDebug : Severity::kWarning,
+  tell(again || is_expected ? Severity::kDebug : Severity::kWarning,
        fmt::format("{}: {}: {} ({})", what, kind, failure.message, failure.sqlstate));
 }
 

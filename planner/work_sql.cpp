@@ -154,7 +154,7 @@ std::string update_text(WorkTarget const& target, std::string const& condition) 
     assignments.push_back(quote_identifier(assignment.column) + " = " + parenthesised(assignment.expression));
   }
   std::string const returning =
-      target.key.is_by_block() ? parenthesised(target.backfill.where) + " AS again" : std::string("false AS again");
+      target.backfill.where.empty() ? "false AS again" : parenthesised(target.backfill.where) + " AS again";
   return "UPDATE " + from_clause(target) + " SET " + join(assignments, ", ") + " WHERE " + condition +
          and_where(target) + " RETURNING " + returning;
 }
@@ -196,10 +196,14 @@ std::string work_text(WorkTarget const& target, std::string const& condition) {
   return {};
 }
 
+bool asks_again(WorkTarget const& target) {
+  return target.backfill.kind == WorkKind::kUpdate && !target.backfill.where.empty();
+}
+
 // Only the number of changed rows is asked of it. What the file says stays a part of our own statement, where it cannot
 // be two.
 std::string plain_statement(WorkTarget const& target, std::string const& condition) {
-  if (target.key.is_by_block() || target.backfill.kind == WorkKind::kSql) return {};
+  if (target.key.is_by_block() || target.backfill.kind == WorkKind::kSql || asks_again(target)) return {};
   std::string const text = work_text(target, condition);
   return text.substr(0, text.rfind(" RETURNING "));
 }
@@ -273,13 +277,14 @@ WorkCtes work_ctes(WorkTarget const& target, Interval const& interval, BatchMode
   bool const can_repeat = target.key.is_by_block() && target.backfill.kind == WorkKind::kUpdate;
   if (mode == BatchMode::kSetAside) return {"", left_cte(target, condition), false, true, false};
   if (mode == BatchMode::kPlain || changes_elsewhere(target)) {
-    return {plain_statement(target, condition), work_cte(target, condition), true, false, can_repeat};
+    return {
+        plain_statement(target, condition), work_cte(target, condition), true, false, can_repeat, asks_again(target)};
   }
   std::string const free_only = condition + " AND " + keys_in(target, "pgbackfill_free");
   std::string const left_only = condition + " AND " + keys_in(target, "pgbackfill_free", true);
   std::string const text =
       free_cte(target, condition) + ",\n" + work_cte(target, free_only) + ",\n" + left_cte(target, left_only);
-  return {"", text, true, true, can_repeat};
+  return {"", text, true, true, can_repeat, asks_again(target)};
 }
 
 WorkCtes visit_ctes(WorkTarget const& target) {

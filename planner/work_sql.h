@@ -3,7 +3,7 @@
 // Pure text. Everything comes as common table expressions with fixed names, so that the state store can hang its own
 // checkpoint on the same statement: work and checkpoint are one statement of one transaction.
 //   pgbackfill_work   one row for each row that was changed; `again` is true where a changed row still satisfies
-//                     `where` (asked only when paging by blocks)
+//                     `where`: such a `where` does not tell done from undone
 //   pgbackfill_left   keys (text[]) of rows that were left out because somebody holds them, or that are set aside
 //   pgbackfill_settled  ids of deferred keys that need no further visit
 #pragma once
@@ -44,7 +44,8 @@ struct WorkCtes {
   std::string text;  // "pgbackfill_work AS (...), pgbackfill_left AS (...)"
   bool has_work = false;
   bool has_left = false;
-  bool can_repeat = false;  // pgbackfill_work has `again`
+  bool can_repeat = false;   // paged by block: a row that is `again` could be met once more
+  bool knows_again = false;  // `again` is asked of each changed row
 };
 
 WorkCtes work_ctes(WorkTarget const& target, Interval const& interval, BatchMode mode);

@@ -196,6 +196,18 @@ TEST_F(TableShapesTest, RefusesBlocksWhereTheConditionStaysTrue) {
   expect_counts("0: 3000", "stays");
 }
 
+TEST_F(TableShapesTest, GoesOnceOverRowsThatSatisfyTheConditionForEver) {
+  client_.exec(
+      "CREATE TABLE ever (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO ever SELECT g FROM "
+      "generate_series(1, 2000) g");
+  auto const run = make_run("ever", "  set: {n: \"n + 1\"}\n  where: \"id <= 5000\"\n");
+  EXPECT_TRUE(run->runs(kDone));
+  expect_counts("1: 2000", "ever");
+  auto const gate = run_program({PGBACKFILL_PROGRAM, "gate", run->name(), "--dsn", dsn()}, 20s);
+  EXPECT_EQ(gate.exit_code, kDone);
+  EXPECT_THAT(gate.out, HasSubstr("changed rows still satisfy `where`"));
+}
+
 TEST_F(TableShapesTest, RefusesATableWithoutKeyAndCondition) {
   client_.exec("CREATE TABLE bare (a int, n int NOT NULL DEFAULT 0)");
   auto const run = count_run("bare");

@@ -7,14 +7,7 @@
 #include <iostream>
 #include <string>
 
-// The unit tests are built from *_test.cpp alone. GCC takes a source that is included for a header, and coroutine
-// frames that hold its local types for a danger to other sources; there are none.
-#pragma GCC diagnostic ignored "-Wsubobject-linkage"
-#include "tests/simulation/checkers.cpp"
-#include "tests/simulation/scenario.cpp"
-#include "tests/simulation/sim_database.cpp"
-#include "tests/simulation/sim_server.cpp"
-#include "tests/simulation/sim_world.cpp"
+#include "tests/simulation/scenario.h"
 
 namespace pgbackfill::tests {
 namespace {
