@@ -49,7 +49,8 @@ TEST(WorkSql, APlainUpdateIsTheRangeAndNothingElse) {
   auto const ctes = work_ctes(target_of(update()), kInterval, BatchMode::kPlain);
   EXPECT_EQ(ctes.text,
             "pgbackfill_work AS (UPDATE ONLY \"s\".\"leaf\" AS \"t\" SET \"a\" = (b + 1\n), \"c\" = (d\n) WHERE "
-            "\"t\".\"id\" > '1'::bigint AND \"t\".\"id\" <= '9'::bigint AND (a IS NULL\n) RETURNING (a IS NULL\n) AS again)");
+            "\"t\".\"id\" > '1'::bigint AND \"t\".\"id\" <= '9'::bigint AND (a IS NULL\n) RETURNING (a IS NULL\n) AS "
+            "again)");
   EXPECT_TRUE(ctes.has_work);
   EXPECT_FALSE(ctes.has_left);
   EXPECT_FALSE(ctes.can_repeat);
