@@ -193,9 +193,7 @@ LoadedMigration parse_loaded(std::string const& file, std::string source) {
     }
   }
   if (!problems.empty()) {
-    std::string text;
-    for (auto const& problem : problems) text += (text.empty() ? "" : "\n") + planner::to_string(problem);
-    throw CommandError{kExitUsage, text};
+    throw CommandError{kExitUsage, planner::to_lines(problems)};
   }
   loaded.migration = std::move(*parsed.migration);
   loaded.schedule = throttle::Schedule(std::move(windows));

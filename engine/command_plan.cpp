@@ -11,6 +11,7 @@
 #include "engine/job_setup.h"
 #include "engine/progress_view.h"
 #include "planner/duration.h"
+#include "planner/migration_file.h"
 #include "planner/sql_text.h"
 
 namespace pgbackfill::engine {
@@ -178,9 +179,7 @@ asio::awaitable<PlanReport> make_report(PgConnection& connection, planner::Migra
       value_or_throw(co_await check_backfill(connection, *report.migration.backfill), "checking the file");
   bool const may_come = report.preflight.only_missing_names && !report.migration.expand.empty();
   if (!report.preflight.problems.empty()) {
-    std::string text;
-    for (auto const& problem : report.preflight.problems)
-      text += (text.empty() ? "" : "\n") + planner::to_string(problem);
+    std::string const text = planner::to_lines(report.preflight.problems);
     if (!may_come) throw CommandError{kExitUsage, text};
     report.warnings.push_back("cannot be checked until the expand steps ran: " + text);
     co_return report;

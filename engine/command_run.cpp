@@ -12,6 +12,7 @@
 #include "engine/progress_view.h"
 #include "engine/step_runner.h"
 #include "engine/worker_pool.h"
+#include "planner/migration_file.h"
 
 namespace pgbackfill::engine {
 
@@ -101,12 +102,6 @@ StepTerms step_terms(CommandContext& context, planner::Migration const& migratio
   return terms;
 }
 
-std::string problems_text(std::vector<planner::Problem> const& problems) {
-  std::string text;
-  for (auto const& problem : problems) text += (text.empty() ? "" : "\n") + planner::to_string(problem);
-  return text;
-}
-
 void Run::tell(Severity severity, std::string text) {
   LogLine line;
   line.at = std::chrono::system_clock::now();
@@ -185,7 +180,7 @@ asio::awaitable<Preflight> Run::check(bool before_expand) {
   auto preflight =
       value_or_throw(co_await check_backfill(*connection_, *loaded_.migration.backfill), "checking the file");
   bool const may_come = before_expand && preflight.only_missing_names && !loaded_.migration.expand.empty();
-  if (!preflight.problems.empty() && !may_come) throw CommandError{kExitUsage, problems_text(preflight.problems)};
+  if (!preflight.problems.empty() && !may_come) throw CommandError{kExitUsage, planner::to_lines(preflight.problems)};
   co_return preflight;
 }
 
@@ -245,7 +240,7 @@ asio::awaitable<int> Run::backfill() {
     value_or_throw(co_await connection_->query(statement, Deadlines()), "taking the job up again");
   }
   auto facts = value_or_throw(co_await check_backfill(*connection_, *migration.backfill), "reading the table");
-  if (!facts.problems.empty()) throw CommandError{kExitUsage, problems_text(facts.problems)};
+  if (!facts.problems.empty()) throw CommandError{kExitUsage, planner::to_lines(facts.problems)};
   bool const overrides_identity = !facts.targets.empty() && facts.targets.front().copy_overrides_identity;
   auto pg_job = value_or_throw(co_await load_pg_job(*connection_, job.id, migration.name, *migration.backfill,
                                                     std::move(facts.table), job.sweeps, overrides_identity),

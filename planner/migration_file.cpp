@@ -696,4 +696,10 @@ std::string to_string(Problem const& problem) {
   return (text.empty() ? "" : text + ": ") + problem.text;
 }
 
+std::string to_lines(std::vector<Problem> const& problems) {
+  std::string lines;
+  for (auto const& problem : problems) lines += (lines.empty() ? "" : "\n") + to_string(problem);
+  return lines;
+}
+
 }  // namespace pgbackfill::planner

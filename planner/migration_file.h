@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -23,5 +24,8 @@ struct ParsedMigration {
 
 // `file_name` is used in positions only.
 ParsedMigration parse_migration(std::string_view text, std::string_view file_name);
+
+// One problem a line, as people see them.
+std::string to_lines(std::vector<Problem> const& problems);
 
 }  // namespace pgbackfill::planner
