@@ -1,0 +1,46 @@
+// From readings to a decision: servos for replicas and foreground, guards over them.
+//
+// A controller with memory, fed with readings and with what the batches did, asked for a decision about four times a
+// second. Time comes in as an argument. One thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "throttle/decision.h"
+#include "throttle/limits.h"
+#include "throttle/reading.h"
+
+namespace pgbackfill::throttle {
+
+// What our batches did since the last decision.
+struct Work {
+  std::int64_t rows = 0;
+  std::int64_t batches = 0;
+  double wal_bytes = 0;  // as estimated by WalCost when they were charged
+  int in_flight = 0;     // batches running now
+  int wanted = 0;        // workers that would run if nothing held them
+};
+
+class Throttle {
+ public:
+  explicit Throttle(Limits limits);
+  ~Throttle();
+  Throttle(Throttle&&) noexcept;
+  Throttle& operator=(Throttle&&) noexcept;
+
+  // Limits changed live; what was learned stays.
+  void set_limits(Limits limits);
+  Limits const& limits() const;
+
+  Decision decide(Reading const& reading, Work const& work, TimePoint now);
+
+  // Best estimate of the WAL bytes that a row of this job costs; 0 while nothing is known.
+  double wal_bytes_per_row() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace pgbackfill::throttle
