@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,15 +55,24 @@ struct Cause {
 
 inline constexpr double kUnlimited = std::numeric_limits<double>::infinity();
 
+// The numbers of a decision.
+struct Pace {
+  bool may_start = true;
+  double wal_per_second = kUnlimited;
+  double workers = kUnlimited;
+  double batch_scale = 1;
+};
+
 struct Decision {
   TimePoint at{};
-  bool may_start = false;            // false: no batch may start
-  bool must_stop = false;            // the run should end, resumable; causes.front() says why
+  bool may_start = false;              // false: no batch may start
+  bool must_stop = false;              // the run should end, resumable; causes.front() says why
   double wal_per_second = kUnlimited;  // bytes that batches may write, this job's share
-  double workers = kUnlimited;       // batches in flight; a fraction is a duty cycle of the last worker
-  double batch_scale = 1;            // of the sizer's rows, at most 1
-  std::vector<int> cancel;           // pids of our sessions that a waiter has waited too long for
-  std::vector<Cause> causes;         // what binds first, then the others, then warnings
+  double workers = kUnlimited;         // batches in flight; a fraction is a duty cycle of the last worker
+  double batch_scale = 1;              // of the sizer's rows, at most 1
+  std::vector<int> cancel;             // pids of our sessions that a waiter has waited too long for
+  std::vector<Cause> causes;           // what binds first, then the others, then warnings
+  std::optional<Pace> withheld;        // in mode observe: what it would have been
 };
 
 }  // namespace pgbackfill::throttle

@@ -14,7 +14,7 @@ namespace pgbackfill::throttle {
 enum class Mode {
   kOn,
   kObserve,  // decide and show, do not act
-  kOff,      // flat out; the guards for slots, disk, wraparound and the server's role stay
+  kOff,      // flat out; the guards for slots, wraparound and the server's role stay, here as for kObserve
 };
 
 enum class MissingReplica { kPause, kIgnore, kAbort };
@@ -30,11 +30,14 @@ struct Limits {
   int expected_replicas = 0;                 // fewer than this: as if one had vanished
   MissingReplica missing_replica = MissingReplica::kPause;
   std::chrono::milliseconds missing_patience{30'000};  // then the policy above
+  // The file says something of replicas: where they cannot be seen, nothing runs. Otherwise that is a warning.
+  bool must_see_replicas = false;
 
   // Foreground.
-  double latency_ratio = 1.15;  // of the canary's commit to its quiet value
-  double utilization = 0.85;    // of the server's cores, with the foreground's share
-  int cores = 0;                // of the server; 0: unknown, then workers are the only bound
+  double latency_ratio = 1.15;    // of the canary's commit to its quiet value
+  bool must_see_latency = false;  // as must_see_replicas, of the canary
+  double utilization = 0.85;      // of the server's cores, with the foreground's share
+  int cores = 0;                  // of the server; 0: unknown, then workers are the only bound
   std::chrono::milliseconds lock_wait{50};
 
   // Guards.

@@ -74,8 +74,8 @@ struct WaiterReading {
   TimePoint at{};
   int waiters = 0;
   std::chrono::milliseconds longest{0};
-  int our_pid = 0;      // of the session that the longest waits for
-  std::string who;      // the longest waiter, for people
+  int our_pid = 0;  // of the session that the longest waits for
+  std::string who;  // the longest waiter, for people
 };
 
 struct ActivityReading {
@@ -139,15 +139,29 @@ struct ProbeReading {
   double limit = 0;  // above it: stop
 };
 
+// Another job that runs on this server now, as it registered itself.
+struct NeighbourReading {
+  std::string name;
+  double weight = 1;
+  double wal_per_second = 0;  // bytes that it writes
+  double wal_wanted = 0;      // bytes per second that it would write if it were let; infinity: all it can get
+  double workers = 0;         // batches in flight
+  double workers_wanted = 0;
+};
+
 // Latest of everything; each part with its own time.
 struct Reading {
   Sample<ReplicationReading> replication;
   Sample<CanaryReading> canary;
+  // Those of the last seconds, oldest first, if the probe keeps them: a decision comes less often than a canary, and
+  // takes each once by its time. Without them the latest counts alone.
+  std::vector<CanaryReading> canaries;
   Sample<WaiterReading> waiters;
   Sample<ActivityReading> activity;
   Sample<WalReading> wal;
   Sample<HealthReading> health;
   std::vector<ProbeReading> probes;
+  Sample<std::vector<NeighbourReading>> neighbours;  // never sampled: there are none
 };
 
 }  // namespace pgbackfill::throttle

@@ -35,7 +35,7 @@ class Throttle {
 
   Decision decide(Reading const& reading, Work const& work, TimePoint now);
 
-  // Best estimate of the WAL bytes that a row of this job costs; 0 while nothing is known.
+  // Best estimate of the WAL bytes that a row of this job costs; a guess until something was measured, never 0.
   double wal_bytes_per_row() const;
 
  private:
