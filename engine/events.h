@@ -6,9 +6,18 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
+
+#include "planner/trouble.h"
+#include "throttle/decision.h"
+#include "throttle/limits.h"
+#include "throttle/reading.h"
+#include "throttle/throttle.h"
 
 namespace pgbackfill::engine {
 
@@ -54,6 +63,7 @@ struct Progress {
   std::chrono::milliseconds batch_duration{0};
   std::chrono::milliseconds batch_target{0};
   std::chrono::milliseconds elapsed{0};  // of this run
+  bool may_start = false;                // whether a batch may start now; if not, held_back says why
   std::string held_back;                 // why it is slower than it could be; empty if nothing holds it back
 };
 
@@ -66,7 +76,31 @@ struct Summary {
   std::int64_t batches = 0;
 };
 
-using Event = std::variant<LogLine, Progress, Summary>;
+// One batch of this process that came to an end: committed, or failed with `sqlstate`.
+struct BatchTold {
+  std::int64_t rows = 0;  // keys passed; none when it failed
+  std::chrono::nanoseconds duration{0};
+  // Spent waiting for a lock. Known only of a batch that lock_timeout ended; the server does not tell it of others.
+  std::optional<std::chrono::nanoseconds> lock_wait;
+  std::string sqlstate;  // empty: committed
+};
+
+// A call to the database that failed; most are tried again. Of failed batches too.
+struct TroubleTold {
+  std::string sqlstate;
+  planner::Trouble trouble = planner::Trouble::kFatal;
+};
+
+// What the probes saw, what the throttle was told of our own work, and what it said; at every decision.
+struct HealthTold {
+  throttle::Reading reading;
+  throttle::Work work;  // since the decision before
+  throttle::Decision decision;
+  throttle::Mode mode = throttle::Mode::kOn;
+};
+
+// Health is larger than all others together and is shared, so that a queue of other events stays small.
+using Event = std::variant<LogLine, Progress, Summary, BatchTold, TroubleTold, std::shared_ptr<HealthTold const>>;
 
 // Where the engine hands its events. Thread rule: emit() may be called from any thread and never blocks.
 class EventSink {

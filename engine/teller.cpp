@@ -529,8 +529,8 @@ struct Teller::Workshop {
     } else if (auto* progress = std::get_if<Progress>(&event)) {
       --queued_progress;
       voice->hear(std::move(*progress), now);
-    } else {
-      voice->hear(std::get<Summary>(event), now);
+    } else if (auto* summary = std::get_if<Summary>(&event)) {
+      voice->hear(*summary, now);
     }
   }
 
@@ -588,6 +588,10 @@ void Teller::emit(Event event) {
     return true;
   };
   auto& shop = *workshop_;
+  // Batches, troubles and health are for the metrics; what people should know of them comes as lines and progress.
+  bool const is_for_people = std::holds_alternative<LogLine>(event) || std::holds_alternative<Progress>(event) ||
+                             std::holds_alternative<Summary>(event);
+  if (!is_for_people) return;
   if (auto const* line = std::get_if<LogLine>(&event)) {
     if (line->severity < shop.options.level) return;
     if (dropped(shop.queued_lines, kQueuedLinesMax, shop.lost_lines)) return;

@@ -370,6 +370,11 @@ asio::awaitable<void> WorkerPool::run_batch(Worker& worker, planner::RangeWalk& 
     if (done.error().trouble == planner::Trouble::kStatementTimeout) {
       sizer_of(batch.lease.leaf).record_timeout(batch.rows);
     }
+    BatchTold failed;
+    failed.duration = done.error().elapsed;
+    failed.sqlstate = done.error().sqlstate;
+    if (done.error().trouble == planner::Trouble::kLockTimeout) failed.lock_wait = done.error().elapsed;
+    sink_.emit(std::move(failed));
     tell_trouble(done.error(), fmt::format("worker {}: batch after key {}", worker.number,
                                            planner::to_string(batch.lease.cursor, "the start")));
     walk.record(done.error());
@@ -377,6 +382,7 @@ asio::awaitable<void> WorkerPool::run_batch(Worker& worker, planner::RangeWalk& 
   }
   worker.failures = 0;
   ++batches_;
+  sink_.emit(BatchTold{batch.rows, done->duration, std::nullopt, ""});
   bool const disturbed = walk.is_disturbed();
   walk.record(*done);
   throttle::BatchSample const sample{batch.rows, done->duration, disturbed};
@@ -486,7 +492,10 @@ void WorkerPool::tell(Severity severity, std::string text) {
 void WorkerPool::tell_trouble(Failure const& failure, std::string const& what) {
   // Another worker took the far part of the range, or a lease ran out: the range is read again, and that is all.
   bool const is_expected = failure.trouble == planner::Trouble::kFenced;
-  if (!is_expected) ++retries_;
+  if (!is_expected) {
+    ++retries_;
+    sink_.emit(TroubleTold{failure.sqlstate, failure.trouble});
+  }
   if (failure.trouble == planner::Trouble::kLockTimeout) lock_met_at_ = database_.now();
   std::string const kind = planner::describe(failure.trouble);
   auto const now = database_.now();
@@ -512,6 +521,7 @@ void WorkerPool::tell_progress() {
   history_.add(progress_.elapsed, progress_.rows_done);
   progress_.rows_per_second = history_.recent_rate();
   progress_.held_back = held_back();
+  progress_.may_start = may_start(0);
   if (!is_ending()) {
     progress_.phase = control_.status == JobStatus::kPaused ? RunPhase::kPaused
                       : is_stopping_                        ? RunPhase::kDraining
