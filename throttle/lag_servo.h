@@ -1,0 +1,75 @@
+// How many bytes of WAL per second one standby or slot can bear: feed-forward of its headroom, corrected by its
+// backlog.
+//
+// Source: throttle law H4. Headroom is what it replays per second, learned only while it has something to replay, less
+// what others write; the backlog is held at a set-point well below the limit, since a drop of capacity by k multiplies
+// the lag by k whatever one does. It starts low and grows until the first backlog. Above the limit it stops, and goes
+// on below 0.7 of it.
+//
+// A controller with memory, in seconds and bytes. Readings may come late, at any interval, and not at all: how long
+// to trust the last one is for the caller to say. One thread at a time.
+#pragma once
+
+#include <optional>
+
+#include "throttle/reading.h"
+
+namespace pgbackfill::throttle {
+
+struct LagServoOptions {
+  double limit_seconds = 2;
+  double set_point_seconds = 0.5;
+  // Readings closer than this are passed over: a consumer that confirms now and then looks idle and sprinting in turn.
+  double least_interval_seconds = 0.2;
+};
+
+LagServoOptions options_for_standby(double limit_seconds);
+LagServoOptions options_for_slot(double limit_seconds);
+
+struct LagSample {
+  TimePoint at{};
+  Lsn flushed = 0;
+  Lsn replayed = 0;
+  double lag_seconds = 0;
+  double delay_seconds = 0;   // from `at` until now, and the batches' duration
+  double own_per_second = 0;  // WAL of all backfills since the last sample
+  bool is_bound = false;      // they wrote about what they were allowed; else nothing is learned from a short queue
+};
+
+class LagServo {
+ public:
+  explicit LagServo(LagServoOptions const& options);
+
+  void see(LagSample const& sample);
+  void set_options(LagServoOptions const& options);
+
+  // Bytes per second for all backfills together; zero while stopped.
+  double rate() const { return is_stopped_ ? 0 : rate_; }
+  bool is_stopped() const { return is_stopped_; }
+  bool is_starting() const { return is_starting_; }
+  double lag_seconds() const { return last_.lag_seconds; }
+  // Of the sample that the next one is compared with.
+  std::optional<TimePoint> sampled_at() const { return has_last_ ? std::optional{last_.at} : std::nullopt; }
+  // What it replays per second when it has something to; zero: not known yet.
+  double capacity() const { return capacity_; }
+  // Of what `rate` says: what it can bear in the long run.
+  double headroom() const;
+
+ private:
+  void learn(double seconds, double wal_rate, double replay_rate, bool is_busy, double own_rate);
+  void command(double seconds, bool is_busy, LagSample const& sample);
+  void stop_or_go();
+
+  LagServoOptions options_;
+  bool has_last_ = false;
+  LagSample last_;
+  bool is_starting_ = true;
+  bool is_stopped_ = false;
+  double capacity_ = 0;
+  double others_ = 0;  // WAL per second that is not ours
+  bool knows_others_ = false;
+  double delay_ = 0;
+  double rate_;
+};
+
+}  // namespace pgbackfill::throttle
