@@ -95,6 +95,23 @@ double Stage::cpu_seconds_of_sessions() const {
   return static_cast<double>(user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
+Stage::MachineTime Stage::machine_time() {
+  std::ifstream stat("/proc/stat");
+  std::string word;
+  stat >> word;
+  // proc(5): user nice system idle iowait irq softirq steal; a processor that waits for the disk is free to work.
+  MachineTime time;
+  for (int field = 0; field < 8; ++field) {
+    double ticks = 0;
+    stat >> ticks;
+    bool const is_free = field == 3 || field == 4;
+    double const seconds = ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+    time.seconds += seconds;
+    if (!is_free) time.busy_seconds += seconds;
+  }
+  return time;
+}
+
 void Stage::make_template(TableShape const& shape) {
   PgClient(cluster_.dsn()).exec("CREATE DATABASE " + shape.name());
   PgClient client(dsn_of(cluster_.dsn(), shape.name()));

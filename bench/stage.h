@@ -32,6 +32,12 @@ class Stage {
   // What the primary's sessions took so far, those that have ended; waits until all of the run's database have. Unlike
   // time, it says the same on a busy machine.
   double cpu_seconds_of_sessions() const;
+  // What all processors of the machine did since boot, whoever for, and what they could have done.
+  struct MachineTime {
+    double busy_seconds = 0;
+    double seconds = 0;
+  };
+  static MachineTime machine_time();
 
   engine::LocalCluster const& cluster() const { return cluster_; }
 
