@@ -24,6 +24,7 @@ using planner::Lease;
 
 // For statements on the state tables, which are small.
 constexpr Deadlines kStateDeadlines{10'000ms, 15'000ms};
+constexpr std::chrono::milliseconds kStateLockTimeout = 5'000ms;
 // A range is worth splitting when each half is at least this long; the walk to the middle reads index entries only.
 constexpr std::int64_t kLeastRowsOfAHalf = 5'000;
 constexpr std::int64_t kMostRowsToWalk = 100'000;
@@ -79,7 +80,7 @@ class PgSession : public Session {
   PgSession(PgDatabase& database, int worker) : database_(database), worker_(worker) {}
 
   asio::awaitable<Result<std::optional<Lease>>> claim() override {
-    auto rows = co_await state_query(state::claim(job_id(), database_.owner(), worker_));
+    auto rows = co_await lease_query(state::claim(job_id(), database_.owner(), worker_));
     if (!rows) co_return rows.error();
     co_return co_await lease_from(std::move(*rows));
   }
@@ -96,7 +97,7 @@ class PgSession : public Session {
   }
 
   asio::awaitable<Result<Done>> release(Lease lease) override {
-    auto rows = co_await state_query(state::release(job_id(), lease, lease_owner()));
+    auto rows = co_await lease_query(state::release(job_id(), lease, lease_owner()));
     if (!rows) co_return rows.error();
     co_return Done();
   }
@@ -126,6 +127,8 @@ class PgSession : public Session {
   }
 
   asio::awaitable<Result<Rows>> state_query(std::string statement);
+  asio::awaitable<Result<Rows>> lease_query(std::string statement);
+  asio::awaitable<Result<Rows>> state_query(state::LocalSettings settings, std::string statement);
   asio::awaitable<Result<std::vector<Rows>>> transaction(state::LocalSettings settings,
                                                          std::vector<std::string> statements, Deadlines deadlines);
   asio::awaitable<Result<std::optional<Lease>>> lease_from(Rows rows);
@@ -173,7 +176,20 @@ asio::awaitable<Result<std::vector<Rows>>> PgSession::transaction(state::LocalSe
 }
 
 asio::awaitable<Result<Rows>> PgSession::state_query(std::string statement) {
-  auto const settings = settings_for(kStateDeadlines.statement, 5'000ms);
+  auto const settings = settings_for(kStateDeadlines.statement, kStateLockTimeout);
+  auto rows = co_await state_query(settings, std::move(statement));
+  co_return rows;
+}
+
+// Claims, splits and releases commit as the batches do: a crash that loses one loses every batch that came after it.
+asio::awaitable<Result<Rows>> PgSession::lease_query(std::string statement) {
+  auto settings = settings_for(kStateDeadlines.statement, kStateLockTimeout);
+  settings.asynchronous_commit = database_.job().job.backfill.commit == planner::CommitMode::kAsync;
+  auto rows = co_await state_query(settings, std::move(statement));
+  co_return rows;
+}
+
+asio::awaitable<Result<Rows>> PgSession::state_query(state::LocalSettings settings, std::string statement) {
   std::vector<std::string> statements;
   statements.push_back(std::move(statement));
   auto results = co_await transaction(settings, std::move(statements), kStateDeadlines);
@@ -235,7 +251,7 @@ asio::awaitable<Result<std::optional<Lease>>> PgSession::split() {
   }
   if (!page.last || page.last == hi) co_return std::optional<Lease>();
   auto cut =
-      co_await state_query(state::split(job_id(), range, hi, *page.last, target(leaf).key, database_.owner(), worker_));
+      co_await lease_query(state::split(job_id(), range, hi, *page.last, target(leaf).key, database_.owner(), worker_));
   if (!cut) co_return cut.error();
   co_return co_await lease_from(std::move(*cut));
 }

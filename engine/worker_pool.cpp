@@ -17,6 +17,8 @@ using std::chrono::milliseconds;
 
 // Sleeps are cut into pieces this long, so that a stop is heard soon.
 constexpr auto kPatienceOfAStop = 100ms;
+// The end of a run is heard sooner, for it is time in which nothing else happens.
+constexpr auto kPatienceOfTheEnd = 20ms;
 constexpr auto kIdlePause = 200ms;
 constexpr auto kBlockerInterval = 5s;
 constexpr auto kTroubleInterval = 2s;
@@ -60,12 +62,14 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
     if (!is_ending()) spawn_workers();
     if (is_stopping_ && workers_.empty() && !is_ending()) end(PoolEnd::kInterrupted, "interrupted");
     tell_progress();
-    co_await database_.sleep(options_.progress_interval);
+    for (auto slept = 0ms; slept < options_.progress_interval && !is_ending(); slept += kPatienceOfTheEnd) {
+      co_await database_.sleep(kPatienceOfTheEnd);
+    }
   }
   progress_.phase = RunPhase::kDraining;
   while (!workers_.empty()) {
     tell_progress();
-    co_await database_.sleep(kPatienceOfAStop / 4);
+    co_await database_.sleep(kPatienceOfTheEnd);
   }
   // The last reading is the one that the summary speaks of; without a connection the one before has to do.
   if (session->is_connected()) {

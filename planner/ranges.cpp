@@ -5,7 +5,8 @@
 namespace pgbackfill::planner {
 
 std::int64_t ranges_wanted(std::int64_t rows_estimated) {
-  return std::clamp<std::int64_t>(rows_estimated / kRowsInARange, 1, kMostRangesOfALeaf);
+  std::int64_t const most = std::max(kManyRanges, rows_estimated / kRowsInARange);
+  return std::clamp<std::int64_t>(rows_estimated / kLeastRowsInARange, 1, std::min(most, kMostRangesOfALeaf));
 }
 
 std::vector<PlannedRange> cut_by_bounds(std::vector<KeyValue> const& bounds, Bound const& upper,

@@ -1,7 +1,8 @@
 // Cutting a table into ranges.
 //
-// Pure. Many more ranges than workers keep everybody busy to the end; not so many that a range is less than a few
-// batches. Bounds come from the server, sorted and without repeats in key order.
+// Pure. Many more ranges than workers keep everybody busy to the end, and an idle worker splits what is left; not so
+// many that claiming them is felt, for a claim and the first look into a range are round trips in which no row moves.
+// Bounds come from the server, sorted and without repeats in key order.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,11 @@
 
 namespace pgbackfill::planner {
 
-inline constexpr std::int64_t kRowsInARange = 50'000;
+// A few batches at least.
+inline constexpr std::int64_t kLeastRowsInARange = 50'000;
+// From kManyRanges on, ranges grow up to this before there are more of them.
+inline constexpr std::int64_t kRowsInARange = 200'000;
+inline constexpr std::int64_t kManyRanges = 16;
 inline constexpr std::int64_t kMostRangesOfALeaf = 512;
 
 struct PlannedRange {

@@ -38,8 +38,10 @@ void check_cover(std::vector<PlannedRange> const& ranges, Bound const& upper, st
 TEST(Ranges, SmallTablesAreOneRange) {
   EXPECT_EQ(ranges_wanted(-1), 1);
   EXPECT_EQ(ranges_wanted(0), 1);
-  EXPECT_EQ(ranges_wanted(2 * kRowsInARange - 1), 1);
-  EXPECT_EQ(ranges_wanted(2 * kRowsInARange), 2);
+  EXPECT_EQ(ranges_wanted(2 * kLeastRowsInARange - 1), 1);
+  EXPECT_EQ(ranges_wanted(2 * kLeastRowsInARange), 2);
+  EXPECT_EQ(ranges_wanted(kManyRanges * kRowsInARange), kManyRanges);
+  EXPECT_EQ(ranges_wanted((kManyRanges + 1) * kRowsInARange), kManyRanges + 1);
   EXPECT_EQ(ranges_wanted(std::numeric_limits<std::int64_t>::max()), kMostRangesOfALeaf);
 }
 
@@ -56,7 +58,7 @@ TEST(Ranges, WithoutBoundsThereIsOneRange) {
 }
 
 TEST(Ranges, BoundsAreSpreadEvenly) {
-  auto const ranges = cut_by_bounds(numbers(99), KeyValue{"100"}, 10 * kRowsInARange);
+  auto const ranges = cut_by_bounds(numbers(99), KeyValue{"100"}, 10 * kLeastRowsInARange);
   ASSERT_EQ(ranges.size(), 10U);
   for (std::size_t index = 0; index < ranges.size(); ++index) {
     EXPECT_EQ(number_of(ranges[index].interval.hi), static_cast<std::int64_t>(10 * (index + 1)));
