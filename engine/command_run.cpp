@@ -283,6 +283,7 @@ int exit_code_of(PoolEnd end) {
     case PoolEnd::kCancelled:
     case PoolEnd::kRowsHeld:
     case PoolEnd::kWindowClosed:
+    case PoolEnd::kUnhealthy:
       return kExitResumable;
   }
   return kExitFailed;
@@ -317,6 +318,7 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
     case PoolEnd::kInterrupted:
     case PoolEnd::kRowsHeld:
     case PoolEnd::kWindowClosed:
+    case PoolEnd::kUnhealthy:
       summary.headline = fmt::format("{} stopped, resumable: {}", name, outcome.reason);
       summary.notes.push_back(again);
       break;

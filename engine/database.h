@@ -94,6 +94,8 @@ class Session {
   virtual asio::awaitable<Result<Done>> mark_failed(std::string reason) = 0;
   virtual asio::awaitable<Result<Done>> reconnect() = 0;
   virtual bool is_connected() const = 0;
+  // Of its backend, as the server numbers them; 0 where there is none.
+  virtual int server_pid() const { return 0; }
   // Cancels what runs on the server, if anything.
   virtual void interrupt() = 0;
 };

@@ -115,6 +115,7 @@ class PgSession : public Session {
 
   asio::awaitable<Result<Done>> reconnect() override;
   bool is_connected() const override { return connection_ && connection_->is_usable(); }
+  int server_pid() const override { return connection_ ? connection_->backend_pid() : 0; }
   void interrupt() override {
     if (connection_) connection_->cancel_on_server();
   }

@@ -35,11 +35,18 @@ milliseconds elapsed_between(std::chrono::steady_clock::time_point from, std::ch
 struct WorkerPool::Worker {
   int number = 0;
   std::unique_ptr<Session> session;
-  int failures = 0;  // in a row, outside ranges
+  int failures = 0;                                                  // in a row, outside ranges
+  bool is_cancelled = false;                                         // its batch, because somebody waited for it
+  std::optional<std::chrono::steady_clock::time_point> waits_since;  // for its turn
 };
 
 WorkerPool::WorkerPool(Database& database, Job const& job, PoolOptions options, EventSink& sink)
-    : database_(database), job_(job), options_(std::move(options)), sink_(sink), started_(database.now()) {
+    : database_(database),
+      job_(job),
+      options_(std::move(options)),
+      sink_(sink),
+      started_(database.now()),
+      pacer_(options_.limits, options_.health) {
   progress_.migration = job.name;
   progress_.table = job.table;
   progress_.phase = RunPhase::kBackfilling;
@@ -51,6 +58,7 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
   auto const session = database_.make_session(-1);
   co_await connect(*session);
   auto last_control = started_;
+  if (options_.health != nullptr) options_.health->start();
   while (!is_ending()) {
     auto const now = database_.now();
     if (!control_read_at_ || now - last_control >= options_.control_interval) {
@@ -59,6 +67,7 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
       bool const locked = lock_met_at_ && now - *lock_met_at_ < kBlockerInterval;
       if (control_.deferred > 0 || locked) co_await name_blockers(*session);
     }
+    decide();
     if (!is_ending()) spawn_workers();
     if (is_stopping_ && workers_.empty() && !is_ending()) end(PoolEnd::kInterrupted, "interrupted");
     tell_progress();
@@ -71,6 +80,7 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
     tell_progress();
     co_await database_.sleep(kPatienceOfTheEnd);
   }
+  if (options_.health != nullptr) options_.health->stop();
   // The last reading is the one that the summary speaks of; without a connection the one before has to do.
   if (session->is_connected()) {
     auto control = co_await session->read_control();
@@ -125,7 +135,7 @@ asio::awaitable<void> WorkerPool::read_control(Session& session) {
   control_ = std::move(*control);
   control_read_at_ = asked_at;
   rows_since_control_ = 0;
-  pace_.set_limit(control_.max_rows_per_second);
+  pacer_.set_row_limit(control_.max_rows_per_second);
   for (auto& [leaf, sizer] : sizers_) sizer.set_target(control_.batch_target);
   switch (control_.status) {
     case JobStatus::kRunning:
@@ -166,6 +176,33 @@ void WorkerPool::spawn_workers() {
   }
 }
 
+void WorkerPool::decide() {
+  if (options_.health == nullptr) return;
+  std::vector<int> pids;
+  for (auto const& [number, worker] : workers_) {
+    if (worker != nullptr && worker->session->is_connected()) pids.push_back(worker->session->server_pid());
+  }
+  options_.health->set_own_sessions(std::move(pids));
+  bool const wants = may_start(0);
+  auto told = pacer_.decide(wants ? control_.workers : 0, database_.now());
+  sink_.emit(std::move(told));
+  auto const& decision = pacer_.decision();
+  if (decision.must_stop) {
+    end(PoolEnd::kUnhealthy, decision.causes.empty() ? "the throttle says stop" : decision.causes.front().text);
+  }
+  cancel_those_waited_for();
+}
+
+void WorkerPool::cancel_those_waited_for() {
+  auto const& pids = pacer_.decision().cancel;
+  for (auto const& [number, worker] : workers_) {
+    if (worker == nullptr || worker->is_cancelled || !worker->session->is_connected()) continue;
+    if (std::find(pids.begin(), pids.end(), worker->session->server_pid()) == pids.end()) continue;
+    worker->is_cancelled = true;
+    worker->session->interrupt();
+  }
+}
+
 bool WorkerPool::may_start(int worker) const {
   if (is_ending() || is_stopping_ || worker >= control_.workers) return false;
   if (control_.status != JobStatus::kRunning) return false;
@@ -191,10 +228,11 @@ std::string WorkerPool::held_back() const {
   if (lock_met_at_ && database_.now() - *lock_met_at_ < kTroubleInterval && !blockers_.empty()) {
     return "locks: " + blockers_.front();
   }
-  if (pace_.limit() && progress_.rows_per_second > 0.9 * static_cast<double>(*pace_.limit())) {
-    return fmt::format("max_rows_per_second = {}", *pace_.limit());
+  auto const limit = pacer_.row_limit();
+  if (limit && progress_.rows_per_second > 0.9 * static_cast<double>(*limit)) {
+    return fmt::format("max_rows_per_second = {}", *limit);
   }
-  return "";
+  return pacer_.held_back();
 }
 
 void WorkerPool::end(PoolEnd how, std::string reason) {
@@ -210,9 +248,11 @@ asio::awaitable<void> WorkerPool::work(int number) {
   workers_[number] = &worker;
   co_await connect(*worker.session);
   while (!is_ending() && !is_stopping_ && number < control_.workers) {
-    if (may_start(number)) {
+    bool may_work = may_start(number);
+    if (may_work) may_work = co_await wait_for_turn(worker);
+    if (may_work) {
       co_await find_work(worker);
-    } else {
+    } else if (!may_start(number)) {
       co_await pause_for(kPatienceOfAStop);
     }
   }
@@ -236,7 +276,9 @@ asio::awaitable<void> WorkerPool::find_work(Worker& worker) {
   }
   worker.failures = 0;
   if (lease) {
+    pacer_.join(worker.number);
     co_await work_range(worker, *lease);
+    pacer_.leave(worker.number);
   } else {
     co_await go_on_without_ranges(worker);
   }
@@ -297,14 +339,17 @@ asio::awaitable<void> WorkerPool::work_range(Worker& worker, planner::Lease leas
     }
     if (is_ending() && !worker.session->is_connected()) co_return;
     if (walk.is_settled()) {
-      auto const wait = std::chrono::duration_cast<milliseconds>(pace_.wait_before(database_.now()));
-      if (wait > 0ms) {
-        co_await pause_for(std::min(wait, milliseconds(kPatienceOfAStop)));
-        continue;
+      bool const is_its_turn = co_await wait_for_turn(worker);
+      auto const now = database_.now();
+      bool const waits_long = worker.waits_since && now - *worker.waits_since > options_.waiting_with_range_max;
+      if (waits_long) {
+        co_await give_back(worker, walk.lease());
+        co_return;
       }
+      if (!is_its_turn) continue;
     }
     walk.set_target(control_.batch_target);
-    auto step = walk.next(std::min(sizer_of(walk.lease().leaf).rows(), pace_.most_rows()));
+    auto step = walk.next(pacer_.most_rows(sizer_of(walk.lease().leaf).rows()));
     bool const over = step.kind == planner::Step::Kind::kFinished || step.kind == planner::Step::Kind::kLost ||
                       step.kind == planner::Step::Kind::kFatal;
     if (step.kind == planner::Step::Kind::kLost) {
@@ -366,12 +411,26 @@ asio::awaitable<void> WorkerPool::do_step(Worker& worker, planner::RangeWalk& wa
   }
 }
 
+asio::awaitable<bool> WorkerPool::wait_for_turn(Worker& worker) {
+  auto const wait = pacer_.wait_before_batch(worker.number, database_.now());
+  if (wait && *wait <= std::chrono::nanoseconds(0)) {
+    worker.waits_since.reset();
+    co_return true;
+  }
+  if (!worker.waits_since) worker.waits_since = database_.now();
+  milliseconds const longest = kPatienceOfAStop;
+  co_await pause_for(wait ? std::min(std::chrono::ceil<milliseconds>(*wait), longest) : longest);
+  co_return false;
+}
+
 asio::awaitable<void> WorkerPool::run_batch(Worker& worker, planner::RangeWalk& walk, planner::BatchRequest batch) {
-  pace_.charge(batch.rows, database_.now());
+  worker.is_cancelled = false;
+  pacer_.batch_started(worker.number, batch.rows, database_.now());
   auto done = co_await worker.session->run_batch(batch);
+  pacer_.batch_ended(worker.number, batch.rows, done.has_value(), database_.now());
   if (!done) {
-    pace_.charge(-batch.rows, database_.now());
-    if (done.error().trouble == planner::Trouble::kStatementTimeout) {
+    // Who waited for this batch waits less for half of it.
+    if (done.error().trouble == planner::Trouble::kStatementTimeout || worker.is_cancelled) {
       sizer_of(batch.lease.leaf).record_timeout(batch.rows);
     }
     BatchTold failed;

@@ -15,9 +15,11 @@
 #include "engine/database.h"
 #include "engine/eta.h"
 #include "engine/events.h"
+#include "engine/health.h"
+#include "engine/pacer.h"
 #include "planner/range_walk.h"
 #include "throttle/batch_sizer.h"
-#include "throttle/row_pace.h"
+#include "throttle/limits.h"
 #include "throttle/windows.h"
 
 namespace pgbackfill::engine {
@@ -33,9 +35,14 @@ struct PoolOptions {
   std::chrono::milliseconds lock_timeout{50};
   throttle::Schedule schedule{{}};
   bool exit_outside_window = false;
+  // Without it nothing throttles but the ceiling in rows. It has to outlive the pool.
+  Health* health = nullptr;
+  throttle::Limits limits;
+  // How long a worker that may not go on keeps its range, before others may have it.
+  std::chrono::milliseconds waiting_with_range_max{5'000};
 };
 
-enum class PoolEnd { kComplete, kInterrupted, kCancelled, kFailed, kRowsHeld, kWindowClosed };
+enum class PoolEnd { kComplete, kInterrupted, kCancelled, kFailed, kRowsHeld, kWindowClosed, kUnhealthy };
 
 struct PoolOutcome {
   PoolEnd end = PoolEnd::kFailed;
@@ -56,6 +63,7 @@ class WorkerPool {
   void request_abort();
 
   Progress const& progress() const { return progress_; }
+  Pacer const& pacer() const { return pacer_; }
   std::int64_t batches() const { return batches_; }
 
  private:
@@ -65,6 +73,8 @@ class WorkerPool {
   asio::awaitable<void> work_range(Worker& worker, planner::Lease lease);
   asio::awaitable<void> do_step(Worker& worker, planner::RangeWalk& walk, planner::Step step);
   asio::awaitable<void> run_batch(Worker& worker, planner::RangeWalk& walk, planner::BatchRequest batch);
+  // Whether the wait is over; else it waited a part of it.
+  asio::awaitable<bool> wait_for_turn(Worker& worker);
   asio::awaitable<void> give_back(Worker& worker, planner::Lease lease);
   asio::awaitable<void> find_work(Worker& worker);
   asio::awaitable<void> go_on_without_ranges(Worker& worker);
@@ -77,6 +87,8 @@ class WorkerPool {
   asio::awaitable<void> name_blockers(Session& session);
 
   bool may_start(int worker) const;
+  void decide();
+  void cancel_those_waited_for();
   bool is_ending() const { return outcome_.has_value(); }
   std::string held_back() const;
   throttle::BatchSizer& sizer_of(int leaf);
@@ -95,7 +107,7 @@ class WorkerPool {
   std::optional<std::chrono::steady_clock::time_point> control_read_at_;
   std::chrono::steady_clock::time_point started_;
   std::map<int, throttle::BatchSizer> sizers_;
-  throttle::RowPace pace_;
+  Pacer pacer_;
   std::map<int, Worker*> workers_;
   std::optional<PoolOutcome> outcome_;
   bool is_stopping_ = false;

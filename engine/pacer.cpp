@@ -1,0 +1,129 @@
+#include "engine/pacer.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using std::chrono::nanoseconds;
+
+// A decision is due several times a second: without one for so long, the loop that asks for them is stuck.
+constexpr std::chrono::seconds kDecisionAgeMax{5};
+
+throttle::Decision free_decision() {
+  throttle::Decision decision;
+  decision.may_start = true;
+  return decision;
+}
+
+}  // namespace
+
+Pacer::Pacer(throttle::Limits limits, Health* health) : health_(health), throttle_(std::move(limits)) {
+  if (health_ == nullptr) {
+    decision_ = free_decision();
+  } else {
+    health_->set_limits(throttle_.limits());
+  }
+}
+
+void Pacer::set_limits(throttle::Limits limits) {
+  throttle_.set_limits(std::move(limits));
+  if (health_ != nullptr) health_->set_limits(throttle_.limits());
+}
+
+std::shared_ptr<HealthTold const> Pacer::decide(int wanted, TimePoint now) {
+  if (health_ == nullptr) return nullptr;
+  count_held_time(now);
+  work_.wanted = wanted;
+  work_.in_flight = static_cast<int>(began_.size());
+  auto told = std::make_shared<HealthTold>();
+  told->reading = health_->reading();
+  told->work = work_;
+  told->decision = throttle_.decide(told->reading, work_, now);
+  told->mode = throttle_.limits().mode;
+  decision_ = told->decision;
+  wal_.set_rate(decision_.wal_per_second, now);
+  health_->set_batches_running(!began_.empty());
+  work_ = throttle::Work();
+  return told;
+}
+
+void Pacer::join(int worker) {
+  turns_.push_back(worker);
+}
+
+void Pacer::leave(int worker) {
+  std::erase(turns_, worker);
+}
+
+int Pacer::rank_of(int worker) const {
+  return static_cast<int>(std::find(turns_.begin(), turns_.end(), worker) - turns_.begin());
+}
+
+std::optional<nanoseconds> Pacer::wait_before_batch(int worker, TimePoint now) const {
+  if (!decision_.may_start || is_blind(now)) return std::nullopt;
+  auto const found = last_.find(worker);
+  auto const last = found == last_.end() ? std::nullopt : std::optional(found->second);
+  auto const rest = throttle::wait_before_batch(rank_of(worker), decision_.workers, last, now);
+  if (!rest) return std::nullopt;
+  return std::max({*rest, rows_.wait_before(now), wal_.wait_before(now)});
+}
+
+std::int64_t Pacer::most_rows(std::int64_t rows) const {
+  auto const scaled = static_cast<std::int64_t>(static_cast<double>(rows) * decision_.batch_scale);
+  double const by_wal = decision_.wal_per_second / throttle_.wal_bytes_per_row() / 2;
+  auto const most = std::min(scaled, rows_.most_rows());
+  if (by_wal >= static_cast<double>(most)) return std::max<std::int64_t>(1, most);
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(by_wal));
+}
+
+void Pacer::batch_started(int worker, std::int64_t rows, TimePoint now) {
+  double const bytes = static_cast<double>(rows) * throttle_.wal_bytes_per_row();
+  rows_.charge(rows, now);
+  wal_.charge(bytes, now);
+  work_.rows += rows;
+  work_.wal_bytes += bytes;
+  began_[worker] = now;
+}
+
+void Pacer::batch_ended(int worker, std::int64_t rows, bool is_committed, TimePoint now) {
+  // What a failed batch wrote to the WAL stays written; only its rows are still to be done.
+  if (!is_committed) rows_.charge(-rows, now);
+  if (is_committed) ++work_.batches;
+  auto const began = began_.find(worker);
+  if (began == began_.end()) return;
+  last_[worker] = {now, now - began->second};
+  began_.erase(began);
+}
+
+bool Pacer::is_blind(TimePoint now) const {
+  return health_ != nullptr && now - decision_.at > kDecisionAgeMax;
+}
+
+std::string Pacer::held_back() const {
+  std::string first;
+  int others = 0;
+  for (auto const& cause : decision_.causes) {
+    if (cause.grip == throttle::Grip::kWarns) continue;
+    if (first.empty()) {
+      first = cause.text;
+    } else {
+      ++others;
+    }
+  }
+  if (others > 0) first += " (and " + std::to_string(others) + " more)";
+  return first;
+}
+
+void Pacer::count_held_time(TimePoint now) {
+  std::set<throttle::CauseKind> kinds;
+  for (auto const& cause : decision_.causes) {
+    if (cause.grip != throttle::Grip::kWarns) kinds.insert(cause.kind);
+  }
+  for (auto const kind : kinds) held_[kind] += now - decision_.at;
+}
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,80 @@
+// How much the workers of this process may do now: hands the throttle what was seen and done, and keeps its decision.
+//
+// Between the worker pool, which asks before each batch, and throttle/, which decides. It counts batches and charges
+// the token buckets; it does not wait, read a clock or talk to a server. Without a Health nothing is decided and only
+// the ceiling in rows holds. Thread rule: the engine's one thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/events.h"
+#include "engine/health.h"
+#include "throttle/duty_cycle.h"
+#include "throttle/row_pace.h"
+#include "throttle/throttle.h"
+#include "throttle/token_bucket.h"
+
+namespace pgbackfill::engine {
+
+class Pacer {
+ public:
+  using TimePoint = throttle::TimePoint;
+
+  // `health` may be null and has to outlive this.
+  Pacer(throttle::Limits limits, Health* health);
+
+  void set_limits(throttle::Limits limits);
+  void set_row_limit(std::optional<std::int64_t> rows_per_second) { rows_.set_limit(rows_per_second); }
+  std::optional<std::int64_t> row_limit() const { return rows_.limit(); }
+
+  // To be called about four times a second. `wanted`: the workers that would run if nothing held them. Null without a
+  // Health.
+  std::shared_ptr<HealthTold const> decide(int wanted, TimePoint now);
+
+  // A worker that holds a range counts among those whose turn it may be, first come first served.
+  void join(int worker);
+  void leave(int worker);
+
+  // Zero: the worker may start a batch. Nullopt: not as things are. To be asked again after the wait.
+  std::optional<std::chrono::nanoseconds> wait_before_batch(int worker, TimePoint now) const;
+
+  // Of the rows that the batch sizer asks for.
+  std::int64_t most_rows(std::int64_t rows) const;
+
+  void batch_started(int worker, std::int64_t rows, TimePoint now);
+  void batch_ended(int worker, std::int64_t rows, bool is_committed, TimePoint now);
+
+  // Nothing decided yet, or the last decision is this old: no batch starts.
+  bool is_blind(TimePoint now) const;
+
+  // What binds, as a sentence; empty if nothing does.
+  std::string held_back() const;
+
+  // Of the time since the start, how long each kind of cause slowed or stopped this process. Causes overlap.
+  std::map<throttle::CauseKind, std::chrono::nanoseconds> const& time_held() const { return held_; }
+
+  throttle::Decision const& decision() const { return decision_; }
+
+ private:
+  int rank_of(int worker) const;
+  void count_held_time(TimePoint now);
+
+  Health* health_;
+  throttle::Throttle throttle_;
+  throttle::Decision decision_;
+  throttle::RowPace rows_;
+  throttle::TokenBucket wal_{throttle::kUnlimited};
+  throttle::Work work_;
+  std::vector<int> turns_;  // workers with a range, in the order in which they came
+  std::map<int, TimePoint> began_;
+  std::map<int, throttle::LastBatch> last_;
+  std::map<throttle::CauseKind, std::chrono::nanoseconds> held_;
+};
+
+}  // namespace pgbackfill::engine
