@@ -1,0 +1,134 @@
+#include "engine/pacer.h"
+
+#include <gtest/gtest.h>
+
+namespace pgbackfill::engine {
+namespace {
+
+using namespace std::chrono_literals;
+using throttle::Sight;
+using TimePoint = throttle::TimePoint;
+
+// Shows what a test says it shows.
+class ScriptedHealth : public Health {
+ public:
+  void start() override {}
+  void stop() override {}
+  throttle::Reading const& reading() const override { return reading_; }
+  void set_own_sessions(std::vector<int>) override {}
+  void set_batches_running(bool are_running) override { batches_running = are_running; }
+  void set_limits(throttle::Limits const& limits) override { limits_seen = limits; }
+
+  // A primary at `flushed` with one replica that has replayed so much of it.
+  void see_replica(throttle::Lsn flushed, throttle::Lsn replayed, TimePoint now) {
+    throttle::ReplicaReading replica;
+    replica.name = "db-2";
+    replica.replayed = {Sight::kSeen, replayed, now, ""};
+    replica.reply_age = {Sight::kSeen, 10ms, now, ""};
+    reading_.replication = {Sight::kSeen, {now, flushed, {replica}}, now, ""};
+  }
+
+  throttle::Limits limits_seen;
+  bool batches_running = false;
+
+ private:
+  throttle::Reading reading_;
+};
+
+TimePoint const kStart{std::chrono::hours(1)};
+
+TEST(Pacer, WithoutReadingsNothingIsHeldButTheCeilingInRows) {
+  Pacer pacer({}, nullptr);
+  EXPECT_EQ(pacer.decide(2, kStart), nullptr);
+  pacer.join(0);
+  EXPECT_EQ(pacer.wait_before_batch(0, kStart), 0ns);
+  EXPECT_EQ(pacer.most_rows(5'000), 5'000);
+  pacer.set_row_limit(1'000);
+  EXPECT_EQ(pacer.most_rows(5'000), 1'000);
+  pacer.batch_started(0, 1'000, kStart);
+  EXPECT_GT(pacer.wait_before_batch(0, kStart), 0ns);
+  EXPECT_EQ(pacer.wait_before_batch(0, kStart + 2s), 0ns);
+  EXPECT_TRUE(pacer.held_back().empty());
+}
+
+TEST(Pacer, BeforeTheFirstDecisionAndAfterALongSilenceNoBatchStarts) {
+  ScriptedHealth health;
+  Pacer pacer({}, &health);
+  EXPECT_FALSE(pacer.wait_before_batch(0, kStart).has_value());
+  health.see_replica(1'000'000, 1'000'000, kStart);
+  pacer.decide(1, kStart);
+  ASSERT_FALSE(pacer.is_blind(kStart));
+  EXPECT_TRUE(pacer.is_blind(kStart + 1min));
+  EXPECT_FALSE(pacer.wait_before_batch(0, kStart + 1min).has_value());
+}
+
+TEST(Pacer, TheWalOfBatchesIsChargedAgainstTheCeiling) {
+  ScriptedHealth health;
+  throttle::Limits limits;
+  limits.max_wal_per_second = 1'000'000;
+  limits.mode = throttle::Mode::kOn;
+  Pacer pacer(limits, &health);
+  EXPECT_EQ(health.limits_seen.max_wal_per_second, limits.max_wal_per_second);
+  health.see_replica(1'000'000, 1'000'000, kStart);
+  pacer.decide(1, kStart);
+  pacer.join(0);
+  ASSERT_EQ(pacer.wait_before_batch(0, kStart), 0ns);
+  pacer.batch_started(0, 1'000'000, kStart);  // hundreds of megabytes, whatever a row is taken to cost
+  EXPECT_GT(pacer.wait_before_batch(0, kStart), 10s);
+  EXPECT_LT(pacer.most_rows(1'000'000), 1'000'000);
+}
+
+TEST(Pacer, ADecisionIsToldWithWhatItWasMadeOf) {
+  ScriptedHealth health;
+  Pacer pacer({}, &health);
+  health.see_replica(1'000'000, 1'000'000, kStart);
+  pacer.decide(2, kStart);
+  pacer.batch_started(0, 500, kStart);
+  pacer.batch_started(1, 700, kStart + 10ms);
+  pacer.batch_ended(0, 500, true, kStart + 90ms);
+  health.see_replica(1'100'000, 1'100'000, kStart + 200ms);
+  auto const told = pacer.decide(2, kStart + 200ms);
+  ASSERT_NE(told, nullptr);
+  EXPECT_EQ(told->work.rows, 1'200);
+  EXPECT_EQ(told->work.batches, 1);
+  EXPECT_EQ(told->work.in_flight, 1);
+  EXPECT_EQ(told->work.wanted, 2);
+  EXPECT_TRUE(health.batches_running);
+  EXPECT_EQ(told->reading.replication.value.flushed, 1'100'000U);
+  // Counted once.
+  EXPECT_EQ(pacer.decide(2, kStart + 400ms)->work.rows, 0);
+}
+
+TEST(Pacer, AReplicaFarBehindStopsTheWorkAndIsNamed) {
+  ScriptedHealth health;
+  Pacer pacer({}, &health);
+  auto now = kStart;
+  throttle::Lsn flushed = 1'000'000;
+  // The replica stands still while the primary writes on.
+  for (int step = 0; step < 100; ++step, now += 250ms, flushed += 5'000'000) {
+    health.see_replica(flushed, 1'000'000, now);
+    pacer.decide(2, now);
+  }
+  EXPECT_FALSE(pacer.wait_before_batch(0, now).has_value());
+  EXPECT_NE(pacer.held_back().find("db-2"), std::string::npos) << pacer.held_back();
+  ASSERT_TRUE(pacer.time_held().contains(throttle::CauseKind::kReplicaLag));
+  EXPECT_GT(pacer.time_held().at(throttle::CauseKind::kReplicaLag), 10s);
+}
+
+TEST(Pacer, InObserveModeItIsNamedButNothingStops) {
+  ScriptedHealth health;
+  throttle::Limits limits;
+  limits.mode = throttle::Mode::kObserve;
+  Pacer pacer(limits, &health);
+  auto now = kStart;
+  throttle::Lsn flushed = 1'000'000;
+  for (int step = 0; step < 100; ++step, now += 250ms, flushed += 5'000'000) {
+    health.see_replica(flushed, 1'000'000, now);
+    pacer.decide(2, now);
+  }
+  EXPECT_EQ(pacer.wait_before_batch(0, now - 250ms), 0ns);
+  EXPECT_NE(pacer.held_back().find("db-2"), std::string::npos) << pacer.held_back();
+}
+
+}  // namespace
+}  // namespace pgbackfill::engine
