@@ -6,69 +6,25 @@
 #include <boost/json.hpp>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/local_cluster.h"
-#include "tests/support/migration_run.h"
-#include "tests/support/pg_client.h"
+#include "tests/support/database_fixtures.h"
 #include "tests/support/poll_until.h"
 
 namespace pgbackfill::tests {
 namespace {
 
 using namespace std::chrono_literals;
-using engine::LocalCluster;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 using testing::StartsWith;
 
-constexpr int kUsage = 2;
-
-class CommandTest : public testing::Test {
+class CommandTest : public DatabaseTest {
  protected:
-  static void SetUpTestSuite() {
-    engine::LocalClusterOptions options;
-    options.is_fsync_on = false;
-    cluster_ = std::make_unique<LocalCluster>(options);
-    cluster_->start();
-  }
-  static void TearDownTestSuite() { cluster_.reset(); }
-
-  // Each test has a database of its own, and a folder for its files.
-  void SetUp() override {
-    database_ = "db_" + name_of_test().substr(0, 55);
-    PgClient(cluster_->dsn()).exec("CREATE DATABASE " + database_);
-    client_ = std::make_unique<PgClient>(dsn());
-    std::string dir = (std::filesystem::temp_directory_path() / "pgbackfill-test-XXXXXX").string();
-    ASSERT_NE(mkdtemp(dir.data()), nullptr);
-    dir_ = dir;
-  }
-  void TearDown() override {
-    std::error_code error;
-    std::filesystem::remove_all(dir_, error);
-  }
-
-  std::string dsn(std::string const& user = "postgres") const {
-    return cluster_->dsn() + " dbname=" + database_ + " user=" + user;
-  }
-
-  void write(std::string const& name, std::string const& text) const { std::ofstream(dir_ / name) << text; }
-
-  // In the folder of the files, so that messages say their plain names.
-  ProgramResult run(std::vector<std::string> words, bool is_connected = true) const {
-    words.insert(words.begin(), PGBACKFILL_PROGRAM);
-    if (is_connected) words.insert(words.end(), {"--dsn", dsn()});
-    ProgramOptions options;
-    options.working_dir = dir_;
-    options.environment = {{"DATABASE_URL", ""}, {"PGHOST", "/nowhere"}};
-    return run_program(words, 60s, options);
-  }
-
   bool has_state() const { return client_->value("SELECT to_regnamespace('pgbackfill') IS NOT NULL") == "t"; }
 
   // A table t of so many rows, and the file t.yaml that counts them up.
@@ -81,14 +37,7 @@ class CommandTest : public testing::Test {
           "name: count_up\ntable: t\nbackfill:\n  set: {n: \"n + 1\"}\n  batch: {max_rows: 100}\n" + more + throttling);
   }
   std::string counted() const { return counts(dsn(), "t"); }
-
-  static std::unique_ptr<LocalCluster> cluster_;
-  std::string database_;
-  std::unique_ptr<PgClient> client_;
-  std::filesystem::path dir_;
 };
-
-std::unique_ptr<LocalCluster> CommandTest::cluster_;
 
 boost::json::object json_of(ProgramResult const& result) {
   return boost::json::parse(result.out).as_object();
@@ -209,8 +158,8 @@ TEST_F(CommandTest, FindsTheServerByEnvironment) {
 TEST_F(CommandTest, OutputMayEndEarly) {
   make_table(1);
   auto const result = run_program({"sh", "-c",
-                                   std::string(PGBACKFILL_PROGRAM) + " run " + (dir_ / "t.yaml").string() + " --dsn '" +
-                                       dsn() + "' 2>&1 | true; exit ${PIPESTATUS:-0}"});
+                                   std::string(PGBACKFILL_PROGRAM) + " run " + (dir() / "t.yaml").string() +
+                                       " --dsn '" + dsn() + "' 2>&1 | true; exit ${PIPESTATUS:-0}"});
   EXPECT_EQ(result.exit_code, 0);
   // The reader is gone, the work is not.
   EXPECT_TRUE(poll_until([&] { return counted() == "1: 1"; }, 10s));
@@ -408,7 +357,7 @@ TEST_F(CommandTest, StepWaitsForALockInShortAttempts) {
   write("t.yaml", "name: locked\nexpand:\n  - sql: ALTER TABLE t ADD COLUMN m int\n");
   PgClient holder(dsn());
   holder.exec("BEGIN; LOCK TABLE t IN ACCESS SHARE MODE");
-  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  Program program({PGBACKFILL_PROGRAM, "run", (dir() / "t.yaml").string(), "--dsn", dsn()});
   EXPECT_TRUE(program.wait_for_output("no lock within 100 ms, attempt 1"));
   auto const reading = std::chrono::steady_clock::now();
   EXPECT_EQ(client_->value("SELECT count(*) FROM t"), "10");
@@ -539,7 +488,7 @@ TEST_F(CommandTest, SetExplainsWhatItTakes) {
 
 TEST_F(CommandTest, PauseResumeAndCancelWhileItRuns) {
   make_table(6000, "", "throttle: {max_rows_per_second: 1500}\n");
-  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  Program program({PGBACKFILL_PROGRAM, "run", (dir() / "t.yaml").string(), "--dsn", dsn()});
   ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 6000"; }, 20s)) << program.err();
   auto const paused = run({"pause", "count_up", "--reason", "lunch"});
   EXPECT_EQ(paused.exit_code, kDone) << paused.err;
@@ -573,7 +522,7 @@ TEST_F(CommandTest, PauseResumeAndCancelWhileItRuns) {
 
 TEST_F(CommandTest, InterruptPausesAndTheSameCommandGoesOn) {
   make_table(4000, "", "throttle: {max_rows_per_second: 2000}\n");
-  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  Program program({PGBACKFILL_PROGRAM, "run", (dir() / "t.yaml").string(), "--dsn", dsn()});
   ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 4000"; }, 20s)) << program.err();
   program.signal(SIGINT);
   auto const stopped = program.wait(20s);
@@ -589,7 +538,7 @@ TEST_F(CommandTest, InterruptPausesAndTheSameCommandGoesOn) {
 TEST_F(CommandTest, NamesAndFilesAreToldApart) {
   make_table(10);
   ASSERT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
-  std::filesystem::create_directory(dir_ / "count_up");
+  std::filesystem::create_directory(dir() / "count_up");
   EXPECT_EQ(run({"gate", "count_up"}).exit_code, kDone);
   EXPECT_EQ(run({"gate", "t.yaml"}).exit_code, kDone);
   EXPECT_EQ(run({"gate", "./t.yaml"}).exit_code, kDone);

@@ -10,8 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/local_cluster.h"
-#include "tests/support/migration_run.h"
+#include "tests/support/database_fixtures.h"
 #include "tests/support/pg_bouncer.h"
 #include "tests/support/poll_until.h"
 
@@ -19,36 +18,27 @@ namespace pgbackfill::tests {
 namespace {
 
 using namespace std::chrono_literals;
-using engine::LocalCluster;
 
 constexpr std::int64_t kRows = 100'000;
 constexpr int kPool = 3;
 
-class Pooler : public testing::Test {
+class Pooler : public CountedTableTest {
  protected:
   static void SetUpTestSuite() {
-    engine::LocalClusterOptions options;
-    options.name = "pooler";
-    options.is_fsync_on = false;
-    cluster_ = std::make_unique<LocalCluster>(options);
-    cluster_->start();
+    start_cluster("pooler");
     bouncer_ = std::make_unique<PgBouncer>(*cluster_, std::vector<std::string>{"postgres"},
                                            std::vector<std::string>{fmt::format("default_pool_size = {}", kPool)});
   }
   static void TearDownTestSuite() {
     bouncer_.reset();
-    cluster_.reset();
+    CountedTableTest::TearDownTestSuite();
   }
+  void SetUp() override { make_table(kRows); }
 
-  std::unique_ptr<MigrationRun> migration(CountUp options = {}) {
-    PgClient client(cluster_->dsn());
-    table_ = make_counted_table(client, kRows);
-    options.table = table_;
+  std::unique_ptr<MigrationRun> migration(CountUp options = {}) const {
     options.workers = 5;
-    return std::make_unique<MigrationRun>(table_, bouncer_->dsn(), count_up(options));
+    return migration_from(bouncer_->dsn(), options);
   }
-  std::string counts_now() const { return counts(cluster_->dsn(), table_); }
-  static std::string all_once() { return "1: " + std::to_string(kRows); }
 
   static std::string settings_of(PgClient& client) {
     return client.value(
@@ -79,12 +69,9 @@ class Pooler : public testing::Test {
     }
   }
 
-  static std::unique_ptr<LocalCluster> cluster_;
   static std::unique_ptr<PgBouncer> bouncer_;
-  std::string table_;
 };
 
-std::unique_ptr<LocalCluster> Pooler::cluster_;
 std::unique_ptr<PgBouncer> Pooler::bouncer_;
 
 TEST_F(Pooler, CountsEveryRowOnceAndLeavesNothingInSessions) {

@@ -7,50 +7,31 @@
 #include <string>
 #include <vector>
 
-#include "engine/local_cluster.h"
-#include "tests/support/migration_run.h"
-#include "tests/support/pg_client.h"
+#include "tests/support/database_fixtures.h"
 
 namespace pgbackfill::tests {
 namespace {
 
 using namespace std::chrono_literals;
-using engine::LocalCluster;
 using testing::AnyOf;
 using testing::HasSubstr;
 using testing::Not;
 
-class StateUpgradeTest : public testing::Test {
+class StateUpgradeTest : public DatabaseTest {
  protected:
-  static void SetUpTestSuite() {
-    engine::LocalClusterOptions options;
-    options.is_fsync_on = false;
-    cluster_ = std::make_unique<LocalCluster>(options);
-    cluster_->start();
-  }
-  static void TearDownTestSuite() { cluster_.reset(); }
-
   void SetUp() override {
-    std::string const database = "db_" + name_of_test().substr(0, 55);
-    PgClient(cluster_->dsn()).exec("CREATE DATABASE " + database);
-    dsn_ = cluster_->dsn() + " dbname=" + database;
-    client_ = std::make_unique<PgClient>(dsn_);
+    DatabaseTest::SetUp();
     client_->exec(
         "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t SELECT g FROM "
         "generate_series(1, 100) g");
-    run_ = std::make_unique<MigrationRun>("count_up", dsn_, "table: t\nbackfill:\n  set: {n: \"n + 1\"}\n");
+    run_ = std::make_unique<MigrationRun>("count_up", dsn(), "table: t\nbackfill:\n  set: {n: \"n + 1\"}\n");
   }
 
-  ProgramResult init() const { return run_program({PGBACKFILL_PROGRAM, "init", "--dsn", dsn_}); }
+  ProgramResult init() const { return run_program({PGBACKFILL_PROGRAM, "init", "--dsn", dsn()}); }
   ProgramResult run() { return run_->start().wait(60s); }
 
-  static std::unique_ptr<LocalCluster> cluster_;
-  std::string dsn_;
-  std::unique_ptr<PgClient> client_;
   std::unique_ptr<MigrationRun> run_;
 };
-
-std::unique_ptr<LocalCluster> StateUpgradeTest::cluster_;
 
 TEST_F(StateUpgradeTest, ANewerVersionIsLeftAlone) {
   ASSERT_EQ(init().exit_code, kDone);
@@ -60,14 +41,14 @@ TEST_F(StateUpgradeTest, ANewerVersionIsLeftAlone) {
     EXPECT_THAT(result.err, HasSubstr("schema pgbackfill has version 1000, this program knows"));
     EXPECT_THAT(result.err, HasSubstr("a newer pgbackfill was here"));
   }
-  EXPECT_EQ(counts(dsn_, "t"), "0: 100");
+  EXPECT_EQ(counts(dsn(), "t"), "0: 100");
   EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.migrations"), "0");
 }
 
 TEST_F(StateUpgradeTest, ManyMayInitAtOnce) {
   std::vector<std::unique_ptr<Program>> programs;
   for (int number = 0; number < 6; ++number) {
-    programs.push_back(std::make_unique<Program>(std::vector<std::string>{PGBACKFILL_PROGRAM, "init", "--dsn", dsn_}));
+    programs.push_back(std::make_unique<Program>(std::vector<std::string>{PGBACKFILL_PROGRAM, "init", "--dsn", dsn()}));
   }
   int made = 0;
   for (auto const& program : programs) {
@@ -78,14 +59,14 @@ TEST_F(StateUpgradeTest, ManyMayInitAtOnce) {
   EXPECT_EQ(made, 1);
   EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.meta"), "1");
   EXPECT_EQ(run().exit_code, kDone);
-  EXPECT_EQ(counts(dsn_, "t"), "1: 100");
+  EXPECT_EQ(counts(dsn(), "t"), "1: 100");
 }
 
 TEST_F(StateUpgradeTest, ManyMayBeginTheSameJobAtOnce) {
   std::vector<Program*> programs;
   for (int number = 0; number < 4; ++number) programs.push_back(&run_->start());
   for (auto* program : programs) EXPECT_TRUE(run_->ends(*program, kDone));
-  EXPECT_EQ(counts(dsn_, "t"), "1: 100");
+  EXPECT_EQ(counts(dsn(), "t"), "1: 100");
   EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.jobs"), "1");
 }
 
@@ -126,7 +107,7 @@ TEST_F(StateUpgradeTest, BrokenStateIsTold) {
     client_.reset();
     admin.exec("DROP DATABASE IF EXISTS broken");
     admin.exec("CREATE DATABASE broken TEMPLATE " + database);
-    client_ = std::make_unique<PgClient>(dsn_);
+    client_ = std::make_unique<PgClient>(dsn());
     std::string const broken = cluster_->dsn() + " dbname=broken";
     PgClient(broken).exec(statement);
     run_->set_dsn(broken);
@@ -140,7 +121,7 @@ TEST_F(StateUpgradeTest, BrokenStateIsTold) {
 
 TEST_F(StateUpgradeTest, AJobWhoseTableIsGoneOrMadeAnewIsTold) {
   run_ = std::make_unique<MigrationRun>(
-      "count_up", dsn_, "table: t\nbackfill:\n  set: {n: \"n + 1\"}\nthrottle: {max_rows_per_second: 1}\n");
+      "count_up", dsn(), "table: t\nbackfill:\n  set: {n: \"n + 1\"}\nthrottle: {max_rows_per_second: 1}\n");
   auto& process = run_->start();
   ASSERT_TRUE(run_->waits_for_rows(1));
   run_->command("cancel");

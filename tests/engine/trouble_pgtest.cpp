@@ -9,53 +9,33 @@
 #include <thread>
 #include <vector>
 
-#include "engine/local_cluster.h"
-#include "tests/support/migration_run.h"
+#include "tests/support/database_fixtures.h"
 #include "tests/support/poll_until.h"
 
 namespace pgbackfill::tests {
 namespace {
 
 using namespace std::chrono_literals;
-using engine::LocalCluster;
 
 constexpr std::int64_t kRows = 60'000;
 constexpr char kOurs[] = "application_name = 'pgbackfill'";
-
-std::string all_once() {
-  return "1: " + std::to_string(kRows);
-}
 
 bool says(Program const& process, std::string const& text) {
   return process.err().find(text) != std::string::npos;
 }
 
-class Trouble : public testing::Test {
+class Trouble : public CountedTableTest {
  protected:
-  static void SetUpTestSuite() {
-    engine::LocalClusterOptions options;
-    options.name = "trouble";
-    options.is_fsync_on = false;
-    cluster_ = std::make_unique<LocalCluster>(options);
-    cluster_->start();
-  }
-  static void TearDownTestSuite() { cluster_.reset(); }
-
-  void SetUp() override {
-    client_ = std::make_unique<PgClient>(cluster_->dsn());
-    table_ = make_counted_table(*client_, kRows);
-  }
+  static void SetUpTestSuite() { start_cluster("trouble"); }
+  void SetUp() override { make_table(kRows); }
 
   static std::unique_ptr<PgClient> client_named(std::string const& name) {
     return std::make_unique<PgClient>(cluster_->dsn() + " application_name=" + name);
   }
 
-  std::unique_ptr<MigrationRun> migration(CountUp options = {}) {
-    options.table = table_;
-    return std::make_unique<MigrationRun>(table_, cluster_->dsn(), count_up(options));
+  std::unique_ptr<MigrationRun> migration(CountUp const& options = {}) const {
+    return migration_from(cluster_->dsn(), options);
   }
-
-  std::string counts_now() const { return counts(cluster_->dsn(), table_); }
   std::string deferred(MigrationRun const& run) const {
     return run.state("SELECT count(*) FROM pgbackfill.deferred WHERE job_id = {job}");
   }
@@ -69,13 +49,7 @@ class Trouble : public testing::Test {
                     "FUNCTION {0}_hurdle()",
                     table_, when, body));
   }
-
-  static std::unique_ptr<LocalCluster> cluster_;
-  std::unique_ptr<PgClient> client_;
-  std::string table_;
 };
-
-std::unique_ptr<LocalCluster> Trouble::cluster_;
 
 // --- rows that others hold -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,210 @@
+// Each file of examples/ as a reader would use it: plan, run, gate, and complete or rollback where it has steps.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "tests/support/database_fixtures.h"
+
+namespace pgbackfill::tests {
+namespace {
+
+using testing::HasSubstr;
+
+// Runs of a batch or several, with ids that begin elsewhere than at 1.
+constexpr char kIds[] = "generate_series(11, 3010) AS i";
+
+std::filesystem::path examples_dir() {
+  return std::filesystem::path(PGBACKFILL_SOURCE_DIR) / "examples";
+}
+
+class ExamplesTest : public DatabaseTest {
+ protected:
+  static std::string path_of(std::string const& file) { return (examples_dir() / file).string(); }
+
+  void expect_exit(int code, std::vector<std::string> const& words) const {
+    auto const result = run(words);
+    EXPECT_EQ(result.exit_code, code) << testing::PrintToString(words) << '\n' << result.out << result.err;
+  }
+  // As the README goes through a migration.
+  void plan_run_and_pass_the_gate(std::string const& file, std::string const& name) const {
+    expect_exit(kDone, {"plan", path_of(file)});
+    expect_exit(kDone, {"run", path_of(file)});
+    expect_exit(kDone, {"gate", name});
+  }
+
+  void make_users() const {
+    client_->exec(std::string("CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL); INSERT INTO users "
+                              "SELECT i, 'name ' || i FROM ") +
+                  kIds);
+  }
+  void make_accounts() const {
+    client_->exec(std::string("CREATE TABLE accounts (id int PRIMARY KEY, email text NOT NULL, cents bigint NOT NULL); "
+                              "INSERT INTO accounts SELECT i, 'User' || i || '@Example.org', i * 7 FROM ") +
+                  kIds);
+  }
+  void make_orders() const {
+    client_->exec(
+        std::string("CREATE TABLE customers (id int PRIMARY KEY, region text NOT NULL); INSERT INTO customers SELECT "
+                    "i, 'region ' || i % 9 FROM generate_series(0, 99) AS i; CREATE TABLE orders (id uuid PRIMARY KEY "
+                    "DEFAULT gen_random_uuid(), customer_id int); INSERT INTO orders (customer_id) SELECT CASE WHEN i "
+                    "% 50 <> 0 THEN i % 100 END FROM ") +
+        kIds);
+  }
+  // Two of the readings are colder than anything can be.
+  void make_readings() const {
+    client_->exec(std::string("CREATE TABLE readings (tenant uuid, day date, sensor int, fahrenheit numeric NOT NULL, "
+                              "PRIMARY KEY (tenant, day, sensor)); INSERT INTO readings SELECT md5((i % "
+                              "4)::text)::uuid, date '2024-01-01' + i % 60, i, CASE WHEN i IN (1500, 2500) THEN -1000 "
+                              "ELSE i % 120 END FROM ") +
+                  kIds);
+  }
+
+  std::string columns_of(std::string const& table) const {
+    return client_->value("SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = '" +
+                          table + "'::regclass AND attnum > 0 AND NOT attisdropped");
+  }
+  void expect_count(std::string const& number, std::string const& from) const {
+    EXPECT_EQ(client_->value("SELECT count(*) FROM " + from), number) << from;
+  }
+};
+
+TEST_F(ExamplesTest, EveryFileHasATestHere) {
+  std::set<std::string> files;
+  for (auto const& entry : std::filesystem::directory_iterator(examples_dir())) {
+    if (entry.path().extension() == ".yaml") files.insert(entry.path().filename().string());
+  }
+  EXPECT_THAT(files, testing::UnorderedElementsAre("add-not-null-column.yaml", "composite-key.yaml",
+                                                   "copy-to-new-table.yaml", "join-backfill.yaml",
+                                                   "low-traffic-window.yaml", "purge-old-rows.yaml", "quickstart.yaml"))
+      << "a new example needs a test in this file";
+}
+
+TEST_F(ExamplesTest, AddNotNullColumnEndsWithTheConstraint) {
+  make_users();
+  plan_run_and_pass_the_gate("add-not-null-column.yaml", "users_display_name");
+  expect_count("3000", "users WHERE display_name = upper(name)");
+  client_->exec("INSERT INTO users VALUES (1, 'late'); UPDATE users SET name = 'renamed' WHERE id = 11");
+  EXPECT_EQ(client_->value("SELECT string_agg(display_name, ' ' ORDER BY id) FROM users WHERE id < 12"),
+            "LATE RENAMED");
+  auto const unasked = run({"complete", "users_display_name"});
+  EXPECT_EQ(unasked.exit_code, kGateClosed);
+  EXPECT_THAT(unasked.err, HasSubstr("--yes"));
+  expect_exit(kDone, {"complete", "users_display_name", "--yes"});
+  EXPECT_EQ(client_->value("SELECT attnotnull FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = "
+                           "'display_name'"),
+            "t");
+  expect_count("0", "pg_constraint WHERE conname = 'users_display_name_set'");
+}
+
+TEST_F(ExamplesTest, AddNotNullColumnCanBeRolledBack) {
+  make_users();
+  plan_run_and_pass_the_gate("add-not-null-column.yaml", "users_display_name");
+  expect_exit(kDone, {"rollback", "users_display_name", "--yes"});
+  EXPECT_EQ(columns_of("users"), "id name");
+  expect_count("0", "pg_trigger WHERE tgrelid = 'users'::regclass");
+  expect_count("0", "pg_proc WHERE proname = 'users_fill_display_name'");
+  plan_run_and_pass_the_gate("add-not-null-column.yaml", "users_display_name");
+  expect_count("3000", "users WHERE display_name = upper(name)");
+}
+
+TEST_F(ExamplesTest, CompositeKeySetsBadRowsAsideUntilTheyAreMended) {
+  make_readings();
+  expect_exit(kDone, {"plan", path_of("composite-key.yaml")});
+  expect_exit(kDone, {"run", path_of("composite-key.yaml")});
+  expect_exit(kGateClosed, {"gate", "readings_celsius"});
+  expect_count("2", "pgbackfill.quarantine WHERE sqlstate = '23514'");
+  expect_count("2998", "readings WHERE celsius = round((fahrenheit - 32) * 5 / 9, 2) AND is_frost = (fahrenheit < 32)");
+  client_->exec("UPDATE readings SET fahrenheit = 50 WHERE fahrenheit = -1000");
+  expect_exit(kDone, {"resume", "readings_celsius", "--retry-quarantine"});
+  expect_exit(kDone, {"run", path_of("composite-key.yaml")});
+  expect_exit(kDone, {"gate", "readings_celsius"});
+  expect_count("3000", "readings WHERE celsius = round((fahrenheit - 32) * 5 / 9, 2) AND is_frost = (fahrenheit < 32)");
+  expect_exit(kDone, {"rollback", "readings_celsius", "--yes"});
+  EXPECT_EQ(columns_of("readings"), "tenant day sensor fahrenheit");
+}
+
+TEST_F(ExamplesTest, CopyToNewTableSwitchesOver) {
+  make_accounts();
+  plan_run_and_pass_the_gate("copy-to-new-table.yaml", "accounts_v2");
+  client_->exec(
+      "DELETE FROM accounts WHERE id = 11; UPDATE accounts SET cents = 1 WHERE id = 12; INSERT INTO accounts VALUES "
+      "(1, 'New@Example.org', 250)");
+  expect_count("0",
+               "accounts a FULL JOIN accounts_v2 v USING (id) WHERE (lower(a.email), a.cents / 100.0) IS DISTINCT FROM "
+               "(v.email, v.balance)");
+  expect_exit(kDone, {"complete", "accounts_v2", "--yes"});
+  EXPECT_EQ(columns_of("accounts"), "id email balance");
+  EXPECT_EQ(columns_of("accounts_v1"), "id email cents");
+  expect_count("3000", "accounts");
+}
+
+TEST_F(ExamplesTest, CopyToNewTableCanBeRolledBack) {
+  make_accounts();
+  plan_run_and_pass_the_gate("copy-to-new-table.yaml", "accounts_v2");
+  expect_exit(kDone, {"rollback", "accounts_v2", "--yes"});
+  EXPECT_EQ(client_->value("SELECT to_regclass('accounts_v2')"), "NULL");
+  expect_count("0", "pg_trigger WHERE tgrelid = 'accounts'::regclass");
+  client_->exec("DELETE FROM accounts WHERE id = 11");
+  expect_count("2999", "accounts");
+}
+
+TEST_F(ExamplesTest, JoinBackfillLeavesRowsWithoutAPartnerAlone) {
+  make_orders();
+  plan_run_and_pass_the_gate("join-backfill.yaml", "orders_region");
+  expect_count("2940", "orders o JOIN customers c ON c.id = o.customer_id WHERE o.region = c.region");
+  expect_count("60", "orders WHERE customer_id IS NULL AND region IS NULL");
+  expect_exit(kDone, {"rollback", "orders_region", "--yes"});
+  EXPECT_EQ(columns_of("orders"), "id customer_id");
+}
+
+// Whether its window is open depends on when the test runs; outside of it nothing happens, and the rest is done by the
+// same file with a window that is always open.
+TEST_F(ExamplesTest, LowTrafficWindowRunsInsideItsWindowOnly) {
+  client_->exec(std::string("CREATE TABLE invoices (id bigint PRIMARY KEY, net int NOT NULL, tax int NOT NULL, total "
+                            "int); INSERT INTO invoices SELECT i, i, i / 5 FROM ") +
+                kIds);
+  std::string const file = path_of("low-traffic-window.yaml");
+  expect_exit(kDone, {"plan", file});
+  auto const result = run({"run", file, "--exit-outside-window"});
+  if (result.exit_code != kDone) {
+    EXPECT_EQ(result.exit_code, kResumable) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("the window is closed"));
+    expect_exit(kGateClosed, {"gate", "invoices_total"});
+    std::ostringstream text;
+    text << std::ifstream(file).rdbuf();
+    std::string const windows = "\nwindows:";
+    auto const begin = text.str().find(windows);
+    ASSERT_NE(begin, std::string::npos);
+    write("open.yaml", text.str().substr(0, begin) + windows + "\n  - Mon-Sun\n");
+    expect_exit(kDone, {"run", "open.yaml"});
+  }
+  expect_exit(kDone, {"gate", "invoices_total"});
+  expect_count("3000", "invoices WHERE total = net + tax");
+}
+
+TEST_F(ExamplesTest, PurgeOldRowsKeepsTheNewOnes) {
+  client_->exec(std::string("CREATE TABLE events (id bigint PRIMARY KEY, created_at timestamptz NOT NULL); INSERT INTO "
+                            "events SELECT i, timestamptz '2023-01-01' + i * interval '6 hours' FROM ") +
+                kIds);
+  auto const kept = client_->value("SELECT count(*) FROM events WHERE created_at >= '2024-01-01'");
+  ASSERT_NE(kept, "0");
+  plan_run_and_pass_the_gate("purge-old-rows.yaml", "purge_events_before_2024");
+  expect_count(kept, "events");
+  expect_count("0", "events WHERE created_at < '2024-01-01'");
+}
+
+TEST_F(ExamplesTest, QuickstartCountsEveryRowOnce) {
+  make_users();
+  client_->exec("ALTER TABLE users ADD n int NOT NULL DEFAULT 0, ADD display_name text");
+  plan_run_and_pass_the_gate("quickstart.yaml", "quickstart");
+  expect_count("3000", "users WHERE n = 1 AND display_name = upper(name)");
+}
+
+}  // namespace
+}  // namespace pgbackfill::tests
