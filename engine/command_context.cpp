@@ -109,7 +109,8 @@ asio::awaitable<std::shared_ptr<PgConnection>> CommandContext::connect() {
   auto opened = co_await PgConnection::open(std::move(where), blocking_);
   if (!opened) {
     throw CommandError{kExitFailed,
-                       fmt::format("cannot connect to {}: {}", describe_target(options_.dsn), opened.error().message)};
+                       fmt::format("cannot connect to {}: {}", describe_target(options_.dsn), opened.error().message),
+                       true};
   }
   co_return *opened;
 }
@@ -164,7 +165,7 @@ asio::awaitable<bool> CommandContext::ensure_state(PgConnection& connection) {
                          "this role may not create schema pgbackfill: " + made.error().message +
                              "; let an owner run `pgbackfill init`, or GRANT CREATE ON DATABASE to the role"};
     }
-    if (attempt == 2) throw CommandError{kExitFailed, "making schema pgbackfill: " + made.error().message};
+    if (attempt == 2) value_or_throw(std::move(made), "making schema pgbackfill");
   }
   co_return changed;
 }

@@ -40,6 +40,8 @@ struct CommonOptions {
 struct CommandError {
   int exit_code = kExitFailed;
   std::string text;
+  // The server was away or had no place: the same may succeed a little later.
+  bool is_passing = false;
 };
 
 class CommandContext {
@@ -80,7 +82,10 @@ class CommandContext {
 template <class T>
 T value_or_throw(Result<T> result, std::string const& doing) {
   if (result) return std::move(*result);
-  throw CommandError{kExitFailed, doing + ": " + result.error().message + " (" + result.error().sqlstate + ")"};
+  bool const is_passing =
+      result.error().trouble == planner::Trouble::kConnection || result.error().trouble == planner::Trouble::kResources;
+  throw CommandError{kExitFailed, doing + ": " + result.error().message + " (" + result.error().sqlstate + ")",
+                     is_passing};
 }
 
 // Reads and checks a migration file; throws CommandError with every problem, one a line.

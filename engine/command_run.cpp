@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <random>
 
 #include "engine/commands.h"
@@ -14,6 +16,7 @@
 #include "engine/step_runner.h"
 #include "engine/worker_pool.h"
 #include "planner/migration_file.h"
+#include "throttle/backoff.h"
 
 namespace pgbackfill::engine {
 
@@ -70,9 +73,17 @@ class Run {
   asio::awaitable<int> go();
 
  private:
+  // Until the workers can begin: what has to be there is made, what is there is found. Safe to repeat at any point.
+  // The exit code when there is nothing left for workers, else `pg_job_`.
+  asio::awaitable<std::optional<int>> start();
+  // The same, again and again while the server is away.
+  asio::awaitable<std::optional<int>> start_patiently();
+  // Whether it was slept through, not interrupted.
+  asio::awaitable<bool> sleep(std::chrono::milliseconds duration);
+  asio::awaitable<std::optional<int>> prepare_backfill();
   asio::awaitable<int> backfill();
   asio::awaitable<StoredJob> find_or_create_job();
-  asio::awaitable<Preflight> check(bool before_expand);
+  asio::awaitable<void> check(bool before_expand);
   asio::awaitable<bool> expand();
   asio::awaitable<void> record(std::string kind, std::string detail);
   int summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed);
@@ -87,8 +98,10 @@ class Run {
   Interrupts interrupts_;
   LoadedMigration loaded_;
   std::shared_ptr<PgConnection> connection_;
+  // What was read of the table, until an expand step may have changed it.
+  std::optional<Preflight> preflight_;
+  std::optional<PgJob> pg_job_;
   std::int64_t job_id_ = 0;
-  std::string stop_reason_;
 };
 
 StepTerms step_terms(CommandContext& context, planner::Migration const& migration, std::string phase,
@@ -143,10 +156,59 @@ asio::awaitable<void> Run::record(std::string kind, std::string detail) {
 
 asio::awaitable<int> Run::go() {
   loaded_ = load_migration(options_.file);
+  context_.owner().lease_time = options_.lease_time;
+  auto code = co_await start_patiently();
+  if (!code) code = co_await backfill();
+  interrupts_.close();
+  co_return *code;
+}
+
+asio::awaitable<std::optional<int>> Run::start_patiently() {
+  std::optional<std::chrono::steady_clock::time_point> away_since;
+  std::mt19937_64 random{std::random_device{}()};
+  std::uniform_real_distribution<double> uniform(0, 1);
+  for (int attempt = 0;; ++attempt) {
+    CommandError failed;
+    try {
+      auto const code = co_await start();
+      co_return code;
+    } catch (CommandError const& error) {
+      if (!error.is_passing) throw;
+      failed = error;
+    }
+    auto const now = std::chrono::steady_clock::now();
+    if (!away_since) away_since = now;
+    bool const is_late = now - *away_since >= options_.reconnect_patience;
+    if (is_late) throw failed;
+    if (!connection_) {
+      bool const is_hopeless = co_await refuses_for_good(context_.target(), context_.blocking());
+      if (is_hopeless) throw failed;
+    }
+    tell(Severity::kWarning, failed.text + "; trying again");
+    throttle::BackoffOptions const backoff{100ms, 2'000ms};
+    bool const slept = co_await sleep(throttle::backoff_delay(attempt, backoff, uniform(random)));
+    if (slept) continue;
+    conclude(kExitResumable, loaded_.migration.name + " was interrupted before it began", {failed.text});
+    co_return kExitResumable;
+  }
+}
+
+asio::awaitable<bool> Run::sleep(std::chrono::milliseconds duration) {
+  auto const until = std::chrono::steady_clock::now() + duration;
+  asio::steady_timer timer(context_.io());
+  while (!interrupts_.is_asked() && std::chrono::steady_clock::now() < until) {
+    timer.expires_after(50ms);
+    co_await timer.async_wait(asio::use_awaitable);
+  }
+  co_return !interrupts_.is_asked();
+}
+
+asio::awaitable<std::optional<int>> Run::start() {
   auto const& migration = loaded_.migration;
   tell_phase(RunPhase::kStarting);
+  connection_.reset();
+  preflight_.reset();
   connection_ = co_await context_.connect();
-  context_.owner().lease_time = options_.lease_time;
   std::optional<StoredJob> known;
   auto there =
       value_or_throw(co_await connection_->query(state::has_version(), Deadlines()), "reading the state schema");
@@ -162,27 +224,23 @@ asio::awaitable<int> Run::go() {
                                              Deadlines()),
                  "recording the migration");
   bool const expanded = co_await expand();
-  int code = kExitResumable;
-  if (expanded) {
-    if (migration.backfill) {
-      code = co_await backfill();
-    } else {
-      conclude(kExitDone,
-               fmt::format("{} is done: {} expand step(s), no backfill", migration.name, migration.expand.size()), {});
-      code = kExitDone;
-    }
+  if (!expanded) co_return kExitResumable;
+  if (migration.backfill) {
+    auto const code = co_await prepare_backfill();
+    co_return code;
   }
-  interrupts_.close();
-  co_return code;
+  conclude(kExitDone,
+           fmt::format("{} is done: {} expand step(s), no backfill", migration.name, migration.expand.size()), {});
+  co_return kExitDone;
 }
 
-asio::awaitable<Preflight> Run::check(bool before_expand) {
+asio::awaitable<void> Run::check(bool before_expand) {
   tell_phase(RunPhase::kPlanning);
   auto preflight =
       value_or_throw(co_await check_backfill(*connection_, *loaded_.migration.backfill), "checking the file");
   bool const may_come = before_expand && preflight.only_missing_names && !loaded_.migration.expand.empty();
   if (!preflight.problems.empty() && !may_come) throw CommandError{kExitUsage, planner::to_lines(preflight.problems)};
-  co_return preflight;
+  if (preflight.problems.empty()) preflight_ = std::move(preflight);
 }
 
 asio::awaitable<bool> Run::expand() {
@@ -191,7 +249,11 @@ asio::awaitable<bool> Run::expand() {
   tell_phase(RunPhase::kExpanding);
   auto const terms = step_terms(context_, migration, "expand", [this] { return interrupts_.is_asked(); });
   auto const outcome = co_await run_steps(*connection_, migration.expand, terms, teller_);
-  if (outcome.end == StepsEnd::kFailed) throw CommandError{kExitFailed, outcome.reason};
+  // A step is recorded in its own transaction, so that it is safe to begin with the first one again.
+  if (outcome.end == StepsEnd::kFailed) {
+    throw CommandError{kExitFailed, outcome.reason, !connection_->is_usable()};
+  }
+  if (outcome.ran > 0) preflight_.reset();
   if (outcome.end == StepsEnd::kDone) co_return true;
   conclude(kExitResumable, fmt::format("{} stopped: {}", migration.name, outcome.reason),
            {"run the same command to go on"});
@@ -203,9 +265,9 @@ asio::awaitable<StoredJob> Run::find_or_create_job() {
   auto known = value_or_throw(co_await find_job(*connection_, migration.name), "looking for the job");
   if (!known) {
     if (options_.workers) migration.backfill->workers = *options_.workers;
-    auto const preflight = co_await check(false);
-    auto ranges = value_or_throw(co_await plan_ranges(*connection_, preflight), "cutting the table into ranges");
-    auto created = co_await create_job(*connection_, migration, preflight, std::move(ranges), context_.owner());
+    if (!preflight_) co_await check(false);
+    auto ranges = value_or_throw(co_await plan_ranges(*connection_, *preflight_), "cutting the table into ranges");
+    auto created = co_await create_job(*connection_, migration, *preflight_, std::move(ranges), context_.owner());
     // 23505: another process made it in this moment.
     if (!created && created.error().sqlstate != "23505") value_or_throw(std::move(created), "creating the job");
     known = value_or_throw(co_await find_job(*connection_, migration.name), "looking for the job");
@@ -221,7 +283,7 @@ asio::awaitable<StoredJob> Run::find_or_create_job() {
   co_return std::move(*known);
 }
 
-asio::awaitable<int> Run::backfill() {
+asio::awaitable<std::optional<int>> Run::prepare_backfill() {
   auto const& migration = loaded_.migration;
   auto job = co_await find_or_create_job();
   job_id_ = job.id;
@@ -240,22 +302,26 @@ asio::awaitable<int> Run::backfill() {
     std::string const statement = state::set_status(job.id, JobStatus::kRunning, "run again", context_.owner());
     value_or_throw(co_await connection_->query(statement, Deadlines()), "taking the job up again");
   }
-  auto facts = value_or_throw(co_await check_backfill(*connection_, *migration.backfill), "reading the table");
-  if (!facts.problems.empty()) throw CommandError{kExitUsage, planner::to_lines(facts.problems)};
-  bool const overrides_identity = !facts.targets.empty() && facts.targets.front().copy_overrides_identity;
-  auto pg_job = value_or_throw(co_await load_pg_job(*connection_, job.id, migration.name, *migration.backfill,
-                                                    std::move(facts.table), job.sweeps, overrides_identity),
-                               "loading the job");
+  if (!preflight_) co_await check(false);
+  bool const overrides_identity = !preflight_->targets.empty() && preflight_->targets.front().copy_overrides_identity;
+  pg_job_ = value_or_throw(co_await load_pg_job(*connection_, job.id, migration.name, *migration.backfill,
+                                                preflight_->table, job.sweeps, overrides_identity),
+                           "loading the job");
   int const freed = value_or_throw(co_await release_dead_processes(*connection_, job.id, context_.owner()),
                                    "looking for dead processes");
   if (freed > 0) tell(Severity::kInfo, fmt::format("{} range(s) of a process that is gone are free again", freed));
+  co_return std::nullopt;
+}
+
+asio::awaitable<int> Run::backfill() {
+  auto const& migration = loaded_.migration;
   if (migration.throttle.replica_lag || migration.throttle.mode == planner::ThrottleMode::kObserve) {
     tell(Severity::kWarning,
          "this version does not act on throttle.replica_lag or mode yet; max_rows_per_second and "
          "lock_wait are heeded");
   }
   co_await record("started", fmt::format("{} worker(s)", migration.backfill->workers));
-  PgDatabase database(context_.io().get_executor(), context_.blocking(), context_.target(), std::move(pg_job),
+  PgDatabase database(context_.io().get_executor(), context_.blocking(), context_.target(), std::move(*pg_job_),
                       context_.owner());
   PoolOptions pool_options;
   pool_options.deferred_patience = options_.deferred_patience;

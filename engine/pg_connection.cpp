@@ -89,16 +89,22 @@ Rows rows_of(PGresult const* result) {
   return rows;
 }
 
-pg_conn* connect_blocking(ConnectTarget const& target) {
+struct ConnectParameters {
   // What stands before dbname yields to the user's own conninfo, what stands after it does not. A dead peer is noticed
   // within half a minute; a standby is never taken for the primary.
-  char const* const keywords[] = {
+  explicit ConnectParameters(ConnectTarget const& target)
+      : values{"10",   "10",   "5", "4", "30000", "primary", target.conninfo.c_str(), target.application_name.c_str(),
+               "UTF8", nullptr} {}
+
+  char const* keywords[10] = {
       "connect_timeout",      "keepalives_idle", "keepalives_interval",       "keepalives_count", "tcp_user_timeout",
       "target_session_attrs", "dbname",          "fallback_application_name", "client_encoding",  nullptr};
-  char const* const values[] = {
-      "10",   "10",   "5", "4", "30000", "primary", target.conninfo.c_str(), target.application_name.c_str(),
-      "UTF8", nullptr};
-  pg_conn* const connection = PQconnectdbParams(keywords, values, 1);
+  char const* values[10];
+};
+
+pg_conn* connect_blocking(ConnectTarget const& target) {
+  ConnectParameters const parameters(target);
+  pg_conn* const connection = PQconnectdbParams(parameters.keywords, parameters.values, 1);
   // SQL_ASCII means that nobody knows the encoding: a key that is no valid UTF-8 must come and go as it is.
   char const* const encoding = connection == nullptr ? nullptr : PQparameterStatus(connection, "server_encoding");
   if (encoding != nullptr && std::strcmp(encoding, "SQL_ASCII") == 0) PQsetClientEncoding(connection, "SQL_ASCII");
@@ -115,6 +121,33 @@ Failure connect_failure(pg_conn* connection) {
   if (crowded) failure.sqlstate = "53300";
   failure.trouble = crowded ? planner::Trouble::kResources : planner::Trouble::kConnection;
   return failure;
+}
+
+bool names_several_servers(ConnectTarget const& target) {
+  ConninfoPtr const options(PQconninfoParse(target.conninfo.c_str(), nullptr));
+  for (auto const* option = options.get(); option != nullptr && option->keyword != nullptr; ++option) {
+    bool const is_host = std::strcmp(option->keyword, "host") == 0 || std::strcmp(option->keyword, "hostaddr") == 0;
+    if (is_host && option->val != nullptr && std::strchr(option->val, ',') != nullptr) return true;
+  }
+  return false;
+}
+
+// Empty when the connection was made.
+std::string connect_error(ConnectTarget const& target) {
+  std::unique_ptr<pg_conn, void (*)(pg_conn*)> const connection(connect_blocking(target), &PQfinish);
+  return PQstatus(connection.get()) == CONNECTION_OK ? "" : connect_failure(connection.get()).message;
+}
+
+bool refuses_for_good_blocking(ConnectTarget const& target) {
+  // Several servers: a standby that is not promoted yet answers like one that will never be.
+  if (names_several_servers(target)) return false;
+  std::string const error = connect_error(target);
+  if (error.find("could not translate host name") != std::string::npos) return true;
+  // libpq knows the server's SQLSTATE, but tells it by its ping alone: "rejects" while the server starts or stops, "ok"
+  // also for a password that is wrong. The same error on both sides of it is none of a server that just came up.
+  ConnectParameters const parameters(target);
+  bool const is_up = PQpingParams(parameters.keywords, parameters.values, 1) == PQPING_OK;
+  return !error.empty() && is_up && connect_error(target) == error;
 }
 
 void ignore_notice(void* /*unused*/, char const* /*message*/) {}
@@ -145,6 +178,13 @@ std::string describe_target(std::string const& conninfo) {
     if (!value.empty()) text += (text.empty() ? "" : " ") + std::string(keyword) + "=" + value;
   }
   return text.empty() ? "the local server" : text;
+}
+
+asio::awaitable<bool> refuses_for_good(ConnectTarget target, asio::thread_pool& blocking) {
+  bool result = false;
+  std::function<void()> job = [&] { result = refuses_for_good_blocking(target); };
+  co_await run_blocking(blocking, job);
+  co_return result;
 }
 
 asio::awaitable<Result<std::shared_ptr<PgConnection>>> PgConnection::open(ConnectTarget target,

@@ -55,6 +55,10 @@ std::optional<std::string> check_conninfo(std::string const& conninfo);
 // host, port, database and user for people; without password.
 std::string describe_target(std::string const& conninfo);
 
+// After a failure to connect: whether to try again is of no use, because a server is there and does not want us
+// (password, database, role), or because there is no such host. Asks by connecting again.
+asio::awaitable<bool> refuses_for_good(ConnectTarget target, asio::thread_pool& blocking);
+
 class PgConnection : public std::enable_shared_from_this<PgConnection> {
  public:
   static asio::awaitable<Result<std::shared_ptr<PgConnection>>> open(ConnectTarget target, asio::thread_pool& blocking);

@@ -121,6 +121,7 @@ TEST_F(CommandTest, NeverShowsAPassword) {
     for (std::vector<std::string> words :
          {std::vector<std::string>{"run", "t.yaml"}, {"plan", "t.yaml"}, {"init"}, {"gate", "count_up"}}) {
       words.insert(words.end(), {"--dsn", target});
+      if (words.front() == "run") words.insert(words.end(), {"--wait-for-server", "1ms"});
       auto const result = run(words, false);
       EXPECT_EQ(result.exit_code, code) << target << "\n" << result.err;
       EXPECT_THAT(result.out + result.err, Not(HasSubstr("hidden"))) << target;
