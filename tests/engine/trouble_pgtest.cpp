@@ -95,6 +95,30 @@ TEST_F(HeldRows, ByForShareAreHeldToo) {
   expect_rows_held(*run, *holder, "sharer", 1);
 }
 
+// Then the row has no single holder: PostgreSQL keeps the list elsewhere.
+TEST_F(HeldRows, BySeveralAtOnceAreNamedWithEachOfThem) {
+  auto first = client_named("first_sharer");
+  auto second = client_named("second_sharer");
+  auto third = client_named("referrer");
+  for (auto* holder : {first.get(), second.get(), third.get()}) {
+    char const* const lock = holder == third.get() ? "FOR KEY SHARE" : "FOR SHARE";
+    holder->exec("BEGIN");
+    holder->exec(fmt::format("SELECT id FROM {} WHERE id = 3 {}", table_, lock));
+  }
+  ASSERT_EQ(client_->value(fmt::format("SELECT count(*) FROM {}, pg_get_multixact_members(xmax) WHERE id = 3", table_)),
+            "3");
+  auto run = migration();
+  auto& process = run->start({"--wait-for-rows", "2s"});
+  EXPECT_TRUE(run->ends(process, kResumable, 20s));
+  EXPECT_TRUE(says(process, fmt::format("pid {} (first_sharer", first->pid()))) << run->story();
+  EXPECT_TRUE(says(process, fmt::format("pid {} (second_sharer", second->pid()))) << run->story();
+  EXPECT_FALSE(says(process, "referrer")) << "is not in the way" << run->story();
+  first->exec("COMMIT");
+  second->exec("COMMIT");
+  EXPECT_TRUE(run->runs(kDone));
+  EXPECT_EQ(counts_now(), all_once()) << run->story();
+}
+
 TEST_F(HeldRows, ByForeignKeysAreInNobodysWay) {
   auto holder = client_named("referrer");
   holder->exec("BEGIN");
