@@ -4,6 +4,9 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
 #include <cerrno>
 
 #include "engine/catalog.h"
@@ -91,6 +94,74 @@ asio::awaitable<Result<Done>> check_copy(PgConnection& connection, planner::Back
   co_return Done();
 }
 
+std::string text_in(boost::json::object const& node, char const* key) {
+  auto const* value = node.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+}
+
+// The inputs of a plan's node, without the subqueries of its expressions: outer and inner of a join, all of an Append.
+std::vector<boost::json::object const*> inputs_of(boost::json::object const& node) {
+  std::vector<boost::json::object const*> inputs;
+  auto const* children = node.if_contains("Plans");
+  if (children == nullptr) return inputs;
+  for (auto const& value : children->as_array()) {
+    auto const& child = value.as_object();
+    std::string const relationship = text_in(child, "Parent Relationship");
+    bool const is_input =
+        relationship == "Outer" || relationship == "Inner" || relationship == "Member" || relationship == "Subquery";
+    if (is_input) inputs.push_back(&child);
+  }
+  return inputs;
+}
+
+// Whether a node of a plan can be seen to return nothing.
+bool is_empty(boost::json::object const& node) {
+  if (text_in(node, "One-Time Filter") == "false") return true;
+  auto const inputs = inputs_of(node);
+  auto const is_input_empty = [](auto const* input) { return is_empty(*input); };
+  if (inputs.empty()) return false;
+  if (inputs.size() == 1) {
+    // A sum over no rows is a row.
+    bool const is_total = text_in(node, "Node Type") == "Aggregate" && !node.contains("Group Key");
+    return !is_total && is_empty(*inputs.front());
+  }
+  std::string const join = text_in(node, "Join Type");
+  if (join.empty()) return std::all_of(inputs.begin(), inputs.end(), is_input_empty);
+  if (join == "Inner" || join == "Semi") return std::any_of(inputs.begin(), inputs.end(), is_input_empty);
+  return (join == "Left" || join == "Anti") && is_empty(*inputs.front());
+}
+
+// Looks for what changes rows, and for CTEs of the statement's own, whose emptiness no plan tells.
+void look_for_changes(boost::json::object const& node, bool& changes_rows, bool& has_ctes) {
+  bool const is_scan = text_in(node, "Node Type") == "CTE Scan";
+  if (is_scan && text_in(node, "CTE Name") != "pgbackfill_work") has_ctes = true;
+  if (text_in(node, "Node Type") == "ModifyTable") {
+    for (auto const* input : inputs_of(node)) changes_rows = changes_rows || !is_empty(*input);
+  }
+  auto const* children = node.if_contains("Plans");
+  if (children == nullptr) return;
+  for (auto const& child : children->as_array()) look_for_changes(child.as_object(), changes_rows, has_ctes);
+}
+
+// A batch without rows has to change none. Were {batch} only one way of several to be picked (OR, NOT, a function),
+// each batch would change the rows of all.
+asio::awaitable<Result<Done>> check_empty_batch(PgConnection& connection, Preflight& preflight) {
+  auto const probe = planner::empty_batch_probe(preflight.targets.front());
+  if (!probe) co_return Done();
+  auto explained = co_await query_read_only(connection, "EXPLAIN (FORMAT JSON) " + probe->sql);
+  if (!explained) co_return explained.error();
+  auto const document = boost::json::parse(explained->at(0, 0));
+  bool changes_rows = false;
+  bool has_ctes = false;
+  look_for_changes(document.as_array().at(0).as_object().at("Plan").as_object(), changes_rows, has_ctes);
+  if (!changes_rows || has_ctes) co_return Done();
+  preflight.problems.push_back(
+      {probe->position,
+       "{batch} does not bound the statement: it would change rows also for a batch without any. Write it as a "
+       "condition that is joined to all others by AND"});
+  co_return Done();
+}
+
 // Every SQL text of the file meets the server here, before anything is touched.
 asio::awaitable<Result<Done>> check_texts(PgConnection& connection, Preflight& preflight) {
   bool only_missing = true;
@@ -103,6 +174,11 @@ asio::awaitable<Result<Done>> check_texts(PgConnection& connection, Preflight& p
     preflight.problems.push_back(
         {probe.position, fmt::format("{} ({})", explained.error().message, explained.error().sqlstate)});
     break;
+  }
+  if (preflight.problems.empty()) {
+    auto checked = co_await check_empty_batch(connection, preflight);
+    if (!checked) co_return checked.error();
+    only_missing = preflight.problems.empty();
   }
   preflight.only_missing_names = only_missing;
   co_return Done();

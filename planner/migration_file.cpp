@@ -9,6 +9,7 @@
 #include <tuple>
 #include <utility>
 
+#include "planner/batch_place.h"
 #include "planner/duration.h"
 #include "planner/migration_schema.h"
 #include "planner/suggestion.h"
@@ -535,6 +536,7 @@ std::string MigrationReader::read_statement(Field const& field) {
   refuse_semicolon(*field.value, "the statement");
   switch (placeholder_use(sql)) {
     case PlaceholderUse::kOnce:
+      if (auto const wrong = misplaced_batch(sql)) refuse(*field.value, *wrong);
       break;
     case PlaceholderUse::kNone:
       refuse(*field.value,

@@ -125,7 +125,8 @@ constexpr std::array<KeyRule, 12> kBackfillKeys{{
      .example = R"json({"display_name": "upper(name)"})json"},
     {.key = "sql",
      .kind = ValueKind::kBatchStatement,
-     .doc = "One SQL statement per batch; {batch} or {batch:alias} stands for the condition that picks its rows.",
+     .doc = "One SQL statement per batch; {batch} or {batch:alias} stands for the condition that picks its rows and "
+            "is joined to all others by AND.",
      .example = "UPDATE orders o SET region = c.region FROM customers c WHERE c.id = o.customer_id AND {batch:o}"},
     {.key = "copy_to",
      .kind = ValueKind::kTable,

@@ -442,6 +442,12 @@ std::vector<Probe> probes(WorkTarget const& target) {
     bool const is_update = backfill.kind == WorkKind::kUpdate;
     std::string const expression = parenthesised(assignment.expression);
     result.push_back({assignment.position, is_update ? "UPDATE " + from_clause(target) + " SET " +
+std::optional<Probe> empty_batch_probe(WorkTarget const& target) {
+  if (target.backfill.kind != WorkKind::kSql) return std::nullopt;
+  return Probe{target.backfill.sql_position,
+               "WITH " + work_cte(target, "false") + " SELECT count(*) FROM pgbackfill_work WHERE again"};
+}
+
                                                            quote_identifier(assignment.column) + " = " + expression
                                                      : "SELECT " + expression + from});
     result.push_back(one_expression(assignment.position, assignment.expression, from));

@@ -8,6 +8,7 @@
 //   pgbackfill_settled  ids of deferred keys that need no further visit
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -87,3 +88,7 @@ struct Probe {
 std::vector<Probe> probes(WorkTarget const& target);
 
 }  // namespace pgbackfill::planner
+// For `sql:`, to be explained as JSON: the statement for a batch without rows. Its plan has to change nothing, whatever
+// stands around {batch}.
+std::optional<Probe> empty_batch_probe(WorkTarget const& target);
+

@@ -223,6 +223,10 @@ constexpr Mistake kMistakes[] = {
      "bad.yaml:5:3: 'delete' cannot stand beside 'set'"},
     {"name: x\ntable: t\nbackfill:\n  set: {n: n;}\n", "bad.yaml:4:12: the expression ends with a semicolon"},
     {"name: x\ntable: t\nbackfill: {sql: \"UPDATE t SET n = 1\"}\n", "bad.yaml:3:17: the statement needs {batch}"},
+    {"name: x\ntable: t\nbackfill: {sql: \"UPDATE t SET n = 1 WHERE n = 0 OR {batch}\"}\n",
+     "bad.yaml:3:17: {batch} stands beside OR"},
+    {"name: x\ntable: t\nbackfill: {sql: \"DELETE FROM t WHERE NOT ({batch})\"}\n",
+     "bad.yaml:3:17: {batch} stands under NOT"},
     {"name: x\n\ttable: t\n", "bad.yaml:2:"},
     {"name: x\ntable: t\nwindows: [\"Mon-Fri 22:00\"]\nbackfill:\n  set: {n: n}\n", "bad.yaml:3:11: "},
     // These need the server.
@@ -245,6 +249,13 @@ constexpr Mistake kMistakes[] = {
      "bad.yaml:3:17: column \"m\" of relation \"t\" does not exist"},
     {"name: x\ntable: t\nbackfill: {sql: \"SELECT 1 FROM t WHERE {batch}\"}\n", "bad.yaml:3:17: "},
     {"name: x\ntable: t\nbackfill: {sql: \"UPDATE t SET n = 1 WHERE {batch:o}\"}\n", "bad.yaml:3:17: "},
+    {"name: x\ntable: t\nbackfill: {sql: \"UPDATE t SET n = 1 WHERE CASE WHEN {batch} THEN n > 1 ELSE true END\"}\n",
+     "bad.yaml:3:17: {batch} does not bound the statement"},
+    {"name: x\ntable: t\nbackfill: {sql: \"UPDATE t SET n = 1 WHERE ({batch}) IS NOT TRUE\"}\n",
+     "bad.yaml:3:17: {batch} does not bound the statement"},
+    {"name: x\ntable: t\nbackfill: {sql: \"UPDATE t AS o SET n = 1 FROM (SELECT count(*) FROM t WHERE {batch:t}) "
+     "s\"}\n",
+     "bad.yaml:3:17: {batch} does not bound the statement"},
     {"name: x\ntable: t\nbackfill:\n  copy_to: u\n  columns: {id: id}\n",
      "bad.yaml:3:1: table \"u\" (copy_to) does not exist"},
 };
@@ -275,6 +286,24 @@ TEST_F(CommandTest, ListsAllMistakesOfAFile) {
 
 // --- run -------------------------------------------------------------------------------------------------------------
 
+// Whatever shape the statement has, as long as a batch without rows would change none.
+TEST_F(CommandTest, TakesEverySqlThatItsBatchBounds) {
+  make_table(3);
+  client_->exec("CREATE TABLE u (id int PRIMARY KEY, v int); CREATE TABLE sums (n int PRIMARY KEY, total bigint)");
+  for (std::string const sql :
+       {"UPDATE t SET n = 1 WHERE n = 0 AND {batch}", "DELETE FROM t USING u WHERE u.id = t.id AND {batch:t}",
+        "UPDATE t AS o SET n = v FROM u LEFT JOIN sums ON sums.n = u.v WHERE u.id = o.id AND ({batch:o})",
+        "UPDATE t SET n = 1 WHERE id IN (SELECT t.id FROM t LEFT JOIN u USING (id) WHERE {batch:t})",
+        "UPDATE t AS o SET n = s.n FROM (SELECT id, max(n) AS n FROM t WHERE {batch:t} GROUP BY id) s WHERE s.id = "
+        "o.id",
+        "INSERT INTO sums SELECT n, count(*) FROM t WHERE {batch:t} GROUP BY n ON CONFLICT (n) DO NOTHING",
+        "WITH s AS (SELECT id FROM t WHERE {batch:t} FOR UPDATE) UPDATE t AS o SET n = 1 FROM s WHERE s.id = o.id"}) {
+    write("good.yaml", "name: x\ntable: t\nbackfill:\n  sql: \"" + sql + "\"\n");
+    auto const result = run({"plan", "good.yaml"});
+    EXPECT_EQ(result.exit_code, kDone) << sql << '\n' << result.err;
+  }
+}
+
 TEST_F(CommandTest, RunOfACompleteJobChangesNothing) {
   make_table(500);
   auto const first = run({"run", "t.yaml"});
@@ -284,6 +313,11 @@ TEST_F(CommandTest, RunOfACompleteJobChangesNothing) {
   EXPECT_EQ(second.exit_code, kDone);
   EXPECT_THAT(second.err, HasSubstr("count_up is complete already"));
   EXPECT_EQ(counted(), "1: 500");
+  auto const third = json_of(run({"run", "t.yaml", "--format", "json"}));
+  EXPECT_EQ(third.at("rows_changed"), 500);
+  EXPECT_EQ(third.at("rows_done"), 500);
+  EXPECT_GE(third.at("batches").to_number<int>(), 5);
+  EXPECT_EQ(third.at("complete"), true);
 }
 
 TEST_F(CommandTest, LogLinesMayBeJson) {
