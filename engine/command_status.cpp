@@ -744,7 +744,7 @@ class Paces {
     series.history.add(elapsed, one.rows_passed);
     auto& pace = paces_[one.name];
     pace.rows_per_second = series.history.recent_rate();
-    pace.eta = series.history.eta(one.rows_left());
+    pace.eta = series.history.eta(one.rows_left(), limit_of(one));
     if (!is_series && elapsed >= kLeastInterval) guess(one, series, pace, elapsed);
   }
   Pace of(std::string const& name) const {
@@ -760,12 +760,22 @@ class Paces {
     std::int64_t first_rows = 0;
   };
 
+  // Of all processes together; none while nobody works.
+  static std::optional<std::int64_t> limit_of(Overview const& one) {
+    if (!one.max_rows_per_second || !one.is_worked_on()) return std::nullopt;
+    return *one.max_rows_per_second * one.processes;
+  }
+
   // A single look is too short for a history: what it saw is all that is known.
   static void guess(Overview const& one, Series const& series, Pace& pace, milliseconds elapsed) {
     double const seconds = std::chrono::duration<double>(elapsed).count();
     pace.rows_per_second = static_cast<double>(one.rows_passed - series.first_rows) / seconds;
-    if (pace.rows_per_second <= 0 || one.rows_left() == 0) return;
-    double const left_ms = static_cast<double>(one.rows_left()) / pace.rows_per_second * 1000;
+    // Under a limit rows come in jumps: none of them in a moment says little, and many no more.
+    double rate = pace.rows_per_second;
+    auto const limit = limit_of(one);
+    if (limit) rate = rate > 0 ? std::min(rate, static_cast<double>(*limit)) : static_cast<double>(*limit);
+    if (rate <= 0 || one.rows_left() == 0) return;
+    double const left_ms = static_cast<double>(one.rows_left()) / rate * 1000;
     milliseconds const left(std::llround(std::min(left_ms, 1e12)));
     pace.eta = Eta{left, left, std::nullopt};
   }

@@ -17,6 +17,9 @@ constexpr Milliseconds kHistoryMin{2'000};
 constexpr Milliseconds kHistoryMax{600'000};
 constexpr Milliseconds kStretchMax{60'000};
 constexpr Seconds kHalfLife{120};
+// This close to its limit, a job is held back by it and by little else. Under a limit rows come a second's worth at a
+// time, so that the recent rate is coarse.
+constexpr double kCloseToLimit = 0.3;
 constexpr Seconds kEtaMax{10.0 * 365 * 24 * 3600};
 
 struct WeighedRate {
@@ -83,11 +86,17 @@ double RateHistory::recent_rate() const {
   return rate_between(*first, last);
 }
 
-std::optional<Eta> RateHistory::eta(std::int64_t rows_left) const {
+std::optional<Eta> RateHistory::eta(std::int64_t rows_left, std::optional<std::int64_t> limit) const {
   if (rows_left <= 0 || samples_.size() < 2) return std::nullopt;
   auto const span = samples_.back().elapsed - samples_.front().elapsed;
   auto const straight_on = time_for(rows_left, recent_rate());
   if (span < kHistoryMin || !straight_on) return std::nullopt;
+  double const at_most = limit ? static_cast<double>(*limit) : 0;
+  if (limit && std::abs(recent_rate() - at_most) <= kCloseToLimit * at_most) {
+    auto const at_limit = time_for(rows_left, at_most);
+    if (!at_limit) return std::nullopt;
+    return Eta{*at_limit, *at_limit, std::max(*at_limit, *straight_on)};
+  }
 
   // Short stretches vary more than long ones, so the spread is taken from stretches about as long as what is left.
   auto const stretch_max = std::max(std::min(kStretchMax, span / 2), kSampleSpacing);

@@ -28,8 +28,10 @@ class RateHistory {
   // Rows per second over the last ten seconds or so; 0 when nothing moved or too little is known.
   double recent_rate() const;
 
-  // None means unknown: too young, standing still, or nothing left to count.
-  std::optional<Eta> eta(std::int64_t rows_left) const;
+  // None means unknown: too young, standing still, or nothing left to count. `limit` is the most rows per second that
+  // somebody asked for: while the job keeps close to it, it says more than the stretches do, in which rows come in
+  // jumps.
+  std::optional<Eta> eta(std::int64_t rows_left, std::optional<std::int64_t> limit = std::nullopt) const;
 
  private:
   struct Sample {

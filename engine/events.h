@@ -58,6 +58,8 @@ struct Progress {
   std::int64_t quarantined = 0;
   std::int64_t retries = 0;
   int workers = 0;
+  // The most that was asked for; it may be far above what is reached.
+  std::optional<std::int64_t> max_rows_per_second;
   double rows_per_second = 0;   // over the last few seconds, all processes that work on the job
   std::int64_t batch_rows = 0;  // of the latest batch
   std::chrono::milliseconds batch_duration{0};

@@ -235,7 +235,7 @@ class Job {
     if (!progress_) return {};
     auto const silent_for = std::chrono::floor<Milliseconds>(now - heard_at_);
     // Below a second it is the rhythm of the reports, not silence.
-    return {history_.eta(progress_->rows_estimated - progress_->rows_done),
+    return {history_.eta(progress_->rows_estimated - progress_->rows_done, progress_->max_rows_per_second),
             silent_for < std::chrono::seconds{1} ? Milliseconds{0} : silent_for};
   }
 

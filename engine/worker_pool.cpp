@@ -581,6 +581,7 @@ void WorkerPool::tell_progress() {
   progress_.retries = retries_;
   progress_.workers = static_cast<int>(workers_.size());
   progress_.batch_target = control_.batch_target;
+  progress_.max_rows_per_second = control_.max_rows_per_second;
   history_.add(progress_.elapsed, progress_.rows_done);
   progress_.rows_per_second = history_.recent_rate();
   progress_.held_back = held_back();

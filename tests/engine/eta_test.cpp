@@ -55,6 +55,25 @@ TEST(RateHistory, ForecastsASteadyJobWithoutSpread) {
   EXPECT_EQ(eta->late, 30s);
 }
 
+// Under a limit, workers take a second's worth of rows at a time and wait the debt out.
+TEST(RateHistory, ForecastsAJobInJumpsByItsLimit) {
+  RateHistory history;
+  for (int second = 0; second <= 30; ++second) history.add(std::chrono::seconds(second), second / 5 * 500);
+  EXPECT_FALSE(history.eta(200)) << "most stretches of two seconds stood still";
+  auto const eta = history.eta(200, 100);
+  ASSERT_TRUE(eta);
+  EXPECT_EQ(eta->likely, 2s);
+  EXPECT_EQ(eta->late, 2s);
+}
+
+TEST(RateHistory, LeavesALimitThatIsFarAwayOutOfAccount) {
+  Job job;
+  job.go(60s, 1000);
+  auto const eta = job.history.eta(30'000, 1'000'000);
+  ASSERT_TRUE(eta);
+  EXPECT_EQ(eta->likely, 30s);
+}
+
 TEST(RateHistory, TakesTheRateOfTheLastTenSeconds) {
   Job job;
   job.go(60s, 1000);
