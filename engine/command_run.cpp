@@ -91,6 +91,8 @@ class Run {
   void tell_phase(RunPhase phase);
   void tell_summary(Summary summary);
   void conclude(int exit_code, std::string headline, std::vector<std::string> notes);
+  // The same for a job that is there, with the counts that it has.
+  asio::awaitable<void> conclude_job(int exit_code, std::string headline, std::string note);
 
   CommandContext& context_;
   RunOptions options_;
@@ -139,6 +141,30 @@ void Run::conclude(int exit_code, std::string headline, std::vector<std::string>
   summary.complete = exit_code == kExitDone;
   summary.headline = std::move(headline);
   summary.notes = std::move(notes);
+  tell_summary(std::move(summary));
+}
+
+asio::awaitable<void> Run::conclude_job(int exit_code, std::string headline, std::string note) {
+  auto const rows = value_or_throw(
+      co_await connection_->query(state::control(job_id_, context_.owner().id), Deadlines()), "reading the job");
+  Summary summary;
+  summary.exit_code = exit_code;
+  summary.complete = exit_code == kExitDone;
+  summary.headline = std::move(headline);
+  if (!note.empty()) summary.notes.push_back(std::move(note));
+  summary.last.migration = loaded_.migration.name;
+  if (!rows.rows.empty()) {
+    auto const control = state::control_of(rows.rows.front());
+    summary.batches = control.batches;
+    summary.last.rows_done = control.rows_done;
+    summary.last.rows_estimated = control.rows_estimated;
+    summary.last.rows_changed = control.rows_changed;
+    summary.last.ranges_open = control.ranges_open;
+    summary.last.ranges_total = control.ranges_total;
+    summary.last.deferred = control.deferred;
+    summary.last.quarantined = control.quarantined;
+    summary.last.batch_target = control.batch_target;
+  }
   tell_summary(std::move(summary));
 }
 
@@ -288,14 +314,14 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
   auto job = co_await find_or_create_job();
   job_id_ = job.id;
   if (job.status == JobStatus::kComplete) {
-    conclude(kExitDone, migration.name + " is complete already", {});
+    co_await conclude_job(kExitDone, migration.name + " is complete already", "");
     co_return kExitDone;
   }
   if (job.status == JobStatus::kPaused || job.status == JobStatus::kCancelled) {
-    conclude(kExitResumable,
-             fmt::format("{} is {}{}", migration.name, state::status_name(job.status),
-                         job.reason.empty() ? "" : ": " + job.reason),
-             {fmt::format("to go on: `pgbackfill resume {}`, then run again", migration.name)});
+    std::string headline = fmt::format("{} is {}{}", migration.name, state::status_name(job.status),
+                                       job.reason.empty() ? "" : ": " + job.reason);
+    std::string note = fmt::format("to go on: `pgbackfill resume {}`, then run again", migration.name);
+    co_await conclude_job(kExitResumable, std::move(headline), std::move(note));
     co_return kExitResumable;
   }
   if (job.status == JobStatus::kFailed) {

@@ -488,24 +488,7 @@ asio::awaitable<Result<Control>> PgSession::read_control() {
     failure.message = "the job is gone from pgbackfill.jobs";
     co_return failure;
   }
-  auto const& row = rows->rows.front();
-  Control control;
-  control.status = state::status_of(*row[0]);
-  control.reason = *row[1];
-  control.pass = std::stoi(*row[2]);
-  control.workers = std::stoi(*row[3]);
-  control.batch_target = std::chrono::milliseconds(std::stoll(*row[4]));
-  if (row[5]) control.max_rows_per_second = std::stoll(*row[5]);
-  control.rows_estimated = std::stoll(*row[6]);
-  control.rows_done = std::stoll(*row[7]);
-  control.rows_changed = std::stoll(*row[8]);
-  control.batches = std::stoll(*row[9]);
-  control.ranges_open = std::stoll(*row[10]);
-  control.ranges_total = std::stoll(*row[11]);
-  control.ranges_held_elsewhere = std::stoll(*row[12]);
-  control.deferred = std::stoll(*row[13]);
-  control.quarantined = std::stoll(*row[14]);
-  co_return control;
+  co_return state::control_of(rows->rows.front());
 }
 
 // The transaction that holds a row stands in the row's own xmax; its backend holds that transaction's lock.

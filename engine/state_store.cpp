@@ -506,6 +506,26 @@ std::string control(std::int64_t job, std::string const& owner) {
       quote_literal(owner), job);
 }
 
+Control control_of(std::vector<std::optional<std::string>> const& row) {
+  Control control;
+  control.status = status_of(*row[0]);
+  control.reason = *row[1];
+  control.pass = std::stoi(*row[2]);
+  control.workers = std::stoi(*row[3]);
+  control.batch_target = std::chrono::milliseconds(std::stoll(*row[4]));
+  if (row[5]) control.max_rows_per_second = std::stoll(*row[5]);
+  control.rows_estimated = std::stoll(*row[6]);
+  control.rows_done = std::stoll(*row[7]);
+  control.rows_changed = std::stoll(*row[8]);
+  control.batches = std::stoll(*row[9]);
+  control.ranges_open = std::stoll(*row[10]);
+  control.ranges_total = std::stoll(*row[11]);
+  control.ranges_held_elsewhere = std::stoll(*row[12]);
+  control.deferred = std::stoll(*row[13]);
+  control.quarantined = std::stoll(*row[14]);
+  return control;
+}
+
 std::string visit(std::int64_t job, int leaf, std::int64_t rows, std::optional<std::int64_t> only,
                   planner::WorkCtes const& ctes) {
   std::string const chosen = only ? fmt::format(" AND id = {}", *only) : "";

@@ -72,6 +72,7 @@ std::string split(std::int64_t job, std::int64_t range, planner::Bound const& hi
                   planner::Key const& key, Owner const& owner, int worker);
 
 std::string control(std::int64_t job, std::string const& owner);
+Control control_of(std::vector<std::optional<std::string>> const& row);
 
 // Deferred keys of one leaf, oldest visit first, or only one. One row: rows changed, keys settled, keys left.
 std::string visit(std::int64_t job, int leaf, std::int64_t rows, std::optional<std::int64_t> only,
