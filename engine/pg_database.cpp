@@ -260,13 +260,16 @@ asio::awaitable<Result<std::optional<Lease>>> PgSession::split() {
 asio::awaitable<Result<planner::Page>> PgSession::look_ahead(Lease lease, std::int64_t rows,
                                                              std::chrono::milliseconds timeout) {
   planner::Interval const interval{lease.cursor, lease.hi};
-  std::vector<std::string> statements = {planner::look_ahead_sql(target(lease.leaf), interval, rows)};
+  auto const& work = target(lease.leaf);
+  std::vector<std::string> statements;
+  if (work.key.is_mixed()) statements.push_back(planner::look_ahead_setting(work));
+  statements.push_back(planner::look_ahead_sql(work, interval, rows));
   Deadlines const deadlines{timeout, timeout + 5'000ms};
   // Reading waits for nobody but who has the whole table locked; that must not look like a page that is too large.
   auto const lock = std::min<std::chrono::milliseconds>(timeout / 2, 200ms);
   auto results = co_await transaction(settings_for(timeout, lock), std::move(statements), deadlines);
   if (!results) co_return results.error();
-  co_return page_of(results->front());
+  co_return page_of(results->back());
 }
 
 asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchRequest request) {
@@ -282,6 +285,7 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
   bool const looks_ahead = !request.ends_range && request.look_ahead_rows > 0;
   if (looks_ahead) {
     planner::Interval const rest{request.interval.hi, request.lease.hi};
+    if (work.key.is_mixed()) statements.push_back(planner::look_ahead_setting(work));
     statements.push_back(planner::look_ahead_sql(work, rest, request.look_ahead_rows));
   }
   // Each statement has its own statement_timeout on the server; the client's patience covers all of them.
@@ -293,7 +297,7 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
   done.duration = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - started);
   done.rows_changed = std::stoll(results->at(1).at(0, 0));
   done.rows_left = std::stoll(results->at(1).at(0, 1));
-  if (looks_ahead) done.next = page_of(results->at(2));
+  if (looks_ahead) done.next = page_of(results->back());
   co_return done;
 }
 

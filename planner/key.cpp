@@ -182,6 +182,10 @@ std::string order_text(Key const& key, std::string const& alias, bool reversed) 
 
 }  // namespace
 
+bool Key::is_mixed() const {
+  return !columns.empty() && !is_uniform(*this, 0, columns.size());
+}
+
 std::string interval_condition(Key const& key, Interval const& interval, std::string const& alias) {
   auto const scans = interval_scans(key, interval, alias);
   if (scans.size() == 1) return scans.front();

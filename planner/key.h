@@ -27,6 +27,8 @@ struct Key {
   std::vector<KeyColumn> columns;
 
   bool is_by_block() const { return columns.empty(); }
+  // Some columns run up, some down.
+  bool is_mixed() const;
   bool operator==(Key const&) const = default;
 };
 

@@ -63,6 +63,9 @@ std::string last_key_sql(WorkTarget const& target);
 
 // Counts rows of the interval that still satisfy `where`.
 std::string remaining_sql(WorkTarget const& target, Interval const& interval);
+// To be run before look_ahead_sql(), in its transaction and after all else; empty when there is no need.
+std::string look_ahead_setting(WorkTarget const& target);
+
 
 // Keys up to `upper` of a block sample, sorted, thinned by the server to about `wanted` bounds.
 std::string sample_bounds_sql(WorkTarget const& target, double percent, std::int64_t wanted, KeyValue const& upper);
