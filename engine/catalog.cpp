@@ -163,15 +163,18 @@ std::string oid_list(planner::TableFacts const& table) {
 
 // Read-only by the server's word, so that looking never changes anything.
 std::string catalog_settings(char const* search_path) {
-  return fmt::format(
+  std::vector<std::pair<std::string, std::string>> values = {
       // Without row_security the server refuses where a policy would hide rows, which then would count as done.
-      "SELECT set_config('row_security', 'off', true), set_config('transaction_read_only', 'on', true), "
-      "set_config('statement_timeout', '10000', true), "
-      "set_config('lock_timeout', '2000', true), "
-      "set_config('DateStyle', 'ISO, YMD', true), set_config('IntervalStyle', 'postgres', true), "
-      "set_config('extra_float_digits', '3', true), set_config('bytea_output', 'hex', true), "
-      "set_config('max_parallel_workers_per_gather', '0', true){}",
-      search_path == nullptr ? "" : fmt::format(", set_config('search_path', '{}', true)", search_path));
+      {"row_security", "off"},  {"transaction_read_only", "on"},          {"statement_timeout", "10000"},
+      {"lock_timeout", "2000"}, {"max_parallel_workers_per_gather", "0"},
+  };
+  values.insert(values.end(), state::key_text_settings().begin(), state::key_text_settings().end());
+  if (search_path != nullptr) values.emplace_back("search_path", search_path);
+  std::vector<std::string> calls;
+  for (auto const& [name, value] : values) {
+    calls.push_back(fmt::format("set_config({}, {}, true)", quote_literal(name), quote_literal(value)));
+  }
+  return "SELECT " + planner::join(calls, ", ");
 }
 
 }  // namespace

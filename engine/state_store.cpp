@@ -323,16 +323,17 @@ std::vector<std::string> upgrades(int version) {
   return {scripts.begin() + version, scripts.end()};
 }
 
+std::vector<std::pair<std::string, std::string>> const& key_text_settings() {
+  static std::vector<std::pair<std::string, std::string>> const settings = {
+      {"DateStyle", "ISO, YMD"}, {"IntervalStyle", "postgres"}, {"extra_float_digits", "3"}, {"bytea_output", "hex"}};
+  return settings;
+}
+
 std::string local_settings(LocalSettings const& settings) {
   std::vector<std::pair<std::string, std::string>> values = {
       {"statement_timeout", milliseconds_text(settings.statement_timeout)},
       {"lock_timeout", milliseconds_text(settings.lock_timeout)},
       {"idle_in_transaction_session_timeout", "10000"},
-      // Keys are read back as text: these fix the text of dates, floats and bytes whatever the role's settings are.
-      {"DateStyle", "ISO, YMD"},
-      {"IntervalStyle", "postgres"},
-      {"extra_float_digits", "3"},
-      {"bytea_output", "hex"},
       // A policy that hides rows from the role has to fail the batch, not to shrink it.
       {"row_security", "off"},
       // Parallel workers and JIT are for long queries; a batch is short.
@@ -341,6 +342,7 @@ std::string local_settings(LocalSettings const& settings) {
       // Lets a sync trigger skip our own batches.
       {"pgbackfill.batch", "on"},
   };
+  values.insert(values.end(), key_text_settings().begin(), key_text_settings().end());
   if (settings.asynchronous_commit) values.emplace_back("synchronous_commit", "off");
   if (settings.skip_triggers) values.emplace_back("session_replication_role", "replica");
   if (settings.prefer_index) {

@@ -40,6 +40,10 @@ std::string read_version();
 // Scripts that bring the schema from `version` to kStateVersion, to be run in order; each is one transaction.
 std::vector<std::string> upgrades(int version);
 
+// Settings that fix the text of dates, floats and bytes, whatever those of the role are: name and value. Keys are read
+// and written back as text, by batches and by whoever looks for bounds, and have to mean the same to both.
+std::vector<std::pair<std::string, std::string>> const& key_text_settings();
+
 // Settings of one transaction. Transaction-local by set_config, so that transaction poolers are safe.
 struct LocalSettings {
   std::chrono::milliseconds statement_timeout{0};

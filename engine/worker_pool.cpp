@@ -450,6 +450,7 @@ asio::awaitable<void> WorkerPool::run_batch(Worker& worker, planner::RangeWalk& 
   walk.record(*done);
   throttle::BatchSample const sample{batch.rows, done->duration, disturbed};
   sizer_of(batch.lease.leaf).record(sample);
+  tell_if_pinned(batch.lease.leaf);
   if (batch.lease.pass == 0) rows_since_control_ += batch.rows;
   progress_.batch_rows = batch.rows;
   progress_.batch_duration = std::chrono::duration_cast<milliseconds>(done->duration);
@@ -549,6 +550,17 @@ void WorkerPool::tell(Severity severity, std::string text) {
   line.text = std::move(text);
   line.fields = {{"migration", job_.name}};
   sink_.emit(std::move(line));
+}
+
+// Once a leaf: no batch can be smaller, so each one takes longer than it should.
+void WorkerPool::tell_if_pinned(int leaf) {
+  if (!sizer_of(leaf).is_pinned_at_minimum() || !pinned_told_.insert(leaf).second) return;
+  tell(Severity::kWarning,
+       fmt::format("batch size is at its minimum, {} rows of {}, and a batch still takes longer than {}: the work on a "
+                   "row is slow; lower batch.min_rows in the file or raise the target (pgbackfill set {} "
+                   "batch.target=...)",
+                   job_.backfill.batch.min_rows, job_.leaves.at(static_cast<std::size_t>(leaf)).relation,
+                   planner::format_duration(control_.batch_target), job_.name));
 }
 
 // The same kind of trouble is told every few seconds, not thousands of times.

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -97,6 +98,7 @@ class WorkerPool {
   void end(PoolEnd how, std::string reason);
   void tell(Severity severity, std::string text);
   void tell_trouble(Failure const& failure, std::string const& what);
+  void tell_if_pinned(int leaf);
   void tell_progress();
 
   Database& database_;
@@ -107,6 +109,7 @@ class WorkerPool {
   std::optional<std::chrono::steady_clock::time_point> control_read_at_;
   std::chrono::steady_clock::time_point started_;
   std::map<int, throttle::BatchSizer> sizers_;
+  std::set<int> pinned_told_;  // leaves
   Pacer pacer_;
   std::map<int, Worker*> workers_;
   std::optional<PoolOutcome> outcome_;

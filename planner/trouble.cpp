@@ -20,6 +20,7 @@ Trouble classify(std::string_view sqlstate, std::chrono::milliseconds elapsed,
   if (sqlstate.size() != 5) return Trouble::kConnection;
   std::string_view const klass = sqlstate.substr(0, 2);
   if (sqlstate == kFencedState) return Trouble::kFenced;
+  if (sqlstate == kRepeatState || sqlstate == kBudgetState) return Trouble::kFatal;
   if (sqlstate == "55P03") return Trouble::kLockTimeout;
   if (sqlstate == "57014") return elapsed >= statement_timeout ? Trouble::kStatementTimeout : Trouble::kCancelled;
   // 25P03: the server closed an idle transaction; 25P04: transaction_timeout. Both end the session or transaction.

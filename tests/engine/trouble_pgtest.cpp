@@ -292,6 +292,21 @@ TEST_F(Trouble, ASlowRowTimesOutUntilItIsAlone) {
   EXPECT_EQ(counts_now(), all_once()) << run->story();
 }
 
+TEST_F(Trouble, RowsTooSlowForTheSmallestBatchAreToldOnce) {
+  client_->exec(fmt::format("DELETE FROM {} WHERE id > 3000", table_));
+  make_trigger("true", "PERFORM pg_sleep(0.001);");
+  MigrationRun run(table_, cluster_->dsn(),
+                   fmt::format("table: {}\nbackfill:\n  set: {{n: \"n + 1\"}}\n  batch: {{target: 30ms, min_rows: "
+                               "50}}\n",
+                               table_));
+  auto& process = run.start();
+  EXPECT_TRUE(run.ends(process, kDone, 60s));
+  auto const told = process.err();
+  auto const first = told.find("batch size is at its minimum, 50 rows");
+  EXPECT_NE(first, std::string::npos) << run.story();
+  EXPECT_EQ(told.find("batch size is at its minimum", first + 1), std::string::npos) << run.story();
+}
+
 TEST_F(Trouble, ATableLockInTheMiddleIsWaitedForWithoutQueueing) {
   CountUp options;
   options.throttling = "  max_rows_per_second: 20000\n";
