@@ -105,6 +105,7 @@ planner::LeafFacts leaf_of(std::vector<std::optional<std::string>> const& row) {
                                                     static_cast<double>(leaf.blocks));
   } else {
     leaf.rows_estimated = leaf.blocks * kAssumedRowsPerBlock;
+    leaf.rows_guessed = leaf.blocks > 0;
   }
   return leaf;
 }

@@ -43,6 +43,7 @@ struct PlanReport {
   std::optional<Sample> sample;
   std::optional<StoredJob> job;
   std::int64_t rows = 0;
+  bool rows_guessed = false;  // of some leaf at least
   std::int64_t heap_bytes = 0;
   std::size_t range_count = 0;
 };
@@ -79,9 +80,9 @@ asio::awaitable<planner::Interval> first_batch(PgConnection& connection, planner
   co_return interval;
 }
 
+// As it will run, but for the checkpoint beside it.
 std::string batch_statement(planner::WorkTarget const& target, planner::Interval const& interval) {
-  auto const ctes = planner::work_ctes(target, interval, planner::BatchMode::kPlain);
-  return "WITH " + ctes.text + "\nSELECT count(*) FROM pgbackfill_work";
+  return planner::work_alone(planner::work_ctes(target, interval, planner::BatchMode::kPlain));
 }
 
 bool mentions(std::vector<std::string> const& lines, std::string_view words) {
@@ -156,12 +157,14 @@ asio::awaitable<Sample> take_sample(PgConnection& connection, PlanReport const& 
   sample.wal_bytes = number(plan, "WAL Bytes");
   sample.wal_records = number(plan, "WAL Records");
   sample.full_page_images = number(plan, "WAL FPI");
+  // The work by itself returns no rows; what it changes comes from the node below it.
+  bool const is_alone = plan.at("Node Type").as_string() == "ModifyTable";
   if (auto const* children = plan.if_contains("Plans")) {
     for (auto const& child : children->as_array()) {
       auto const& node = child.as_object();
       auto const* subplan = node.if_contains("Subplan Name");
       bool const is_work = subplan != nullptr && subplan->as_string() == "CTE pgbackfill_work";
-      if (is_work) sample.rows = number(node, "Actual Rows");
+      if (is_work || (is_alone && subplan == nullptr)) sample.rows = number(node, "Actual Rows");
     }
   }
   co_return sample;
@@ -187,6 +190,7 @@ asio::awaitable<PlanReport> make_report(PgConnection& connection, planner::Migra
   report.ranges = value_or_throw(co_await plan_ranges(connection, report.preflight), "cutting the table into ranges");
   for (auto const& leaf : report.preflight.table.leaves) {
     report.rows += leaf.rows_estimated;
+    report.rows_guessed = report.rows_guessed || leaf.rows_guessed;
     report.heap_bytes += leaf.bytes;
   }
   for (auto const& leaf : report.ranges) report.range_count += leaf.ranges.size();
@@ -259,8 +263,9 @@ std::string text_of(PlanReport const& report) {
   if (report.migration.backfill && !report.ranges.empty()) {
     auto const& backfill = *report.migration.backfill;
     auto const& table = report.preflight.table;
-    add("table", fmt::format("{}, about {} rows, {} of heap{}", planner::quote_qualified(table.schema, table.name),
-                             human_count(report.rows), bytes_text(static_cast<double>(report.heap_bytes)),
+    char const* const guess_note = report.rows_guessed ? " (a guess from its size: never analyzed)" : "";
+    add("table", fmt::format("{}, about {} rows{}, {} of heap{}", planner::quote_qualified(table.schema, table.name),
+                             human_count(report.rows), guess_note, bytes_text(static_cast<double>(report.heap_bytes)),
                              table.kind == 'p' ? fmt::format(", {} partitions", table.leaves.size()) : ""));
     for (std::size_t leaf = 0; leaf < report.preflight.keys.size(); ++leaf) {
       if (leaf > 0 && report.preflight.keys[leaf] == report.preflight.keys[leaf - 1]) continue;
@@ -325,6 +330,7 @@ boost::json::object json_of(PlanReport const& report) {
   boost::json::object backfill;
   backfill["table"] = planner::quote_qualified(report.preflight.table.schema, report.preflight.table.name);
   backfill["rows_estimated"] = report.rows;
+  backfill["rows_guessed"] = report.rows_guessed;
   backfill["heap_bytes"] = report.heap_bytes;
   backfill["ranges"] = report.range_count;
   boost::json::array leaves;
@@ -356,9 +362,22 @@ boost::json::object json_of(PlanReport const& report) {
   return document;
 }
 
+// Connections look for the primary; a plan alone could do with a standby.
+asio::awaitable<std::shared_ptr<PgConnection>> connect_to_read(CommandContext& context) {
+  try {
+    auto connection = co_await context.connect();
+    co_return connection;
+  } catch (CommandError const& error) {
+    bool const is_standby = error.text.find("hot standby") != std::string::npos;
+    if (!is_standby) throw;
+    throw CommandError{error.exit_code,
+                       error.text + "; plan only reads: to plan on a standby, add target_session_attrs=any"};
+  }
+}
+
 asio::awaitable<int> plan(CommandContext& context, PlanOptions options) {
   auto const loaded = load_migration(options.file);
-  auto connection = co_await context.connect();
+  auto connection = co_await connect_to_read(context);
   auto const report = co_await make_report(*connection, loaded.migration, options.sample);
   if (context.is_json()) {
     context.print(json_of(report));

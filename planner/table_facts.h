@@ -41,6 +41,7 @@ struct LeafFacts {
   std::vector<ColumnFacts> columns;
   std::vector<IndexFacts> indexes;
   std::int64_t rows_estimated = 0;
+  bool rows_guessed = false;  // never analyzed: from the size alone
   std::int64_t blocks = 0;
   std::int64_t bytes = 0;  // heap, without indexes and toast
 };

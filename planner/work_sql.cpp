@@ -277,14 +277,20 @@ WorkCtes work_ctes(WorkTarget const& target, Interval const& interval, BatchMode
   bool const can_repeat = target.key.is_by_block() && target.backfill.kind == WorkKind::kUpdate;
   if (mode == BatchMode::kSetAside) return {"", left_cte(target, condition), false, true, false};
   if (mode == BatchMode::kPlain || changes_elsewhere(target)) {
-    return {
-        plain_statement(target, condition), work_cte(target, condition), true, false, can_repeat, asks_again(target)};
+    std::string statement = plain_statement(target, condition);
+    std::string text = statement.empty() ? work_cte(target, condition) : "";
+    return {std::move(statement), std::move(text), true, false, can_repeat, asks_again(target)};
   }
   std::string const free_only = condition + " AND " + keys_in(target, "pgbackfill_free");
   std::string const left_only = condition + " AND " + keys_in(target, "pgbackfill_free", true);
   std::string const text =
       free_cte(target, condition) + ",\n" + work_cte(target, free_only) + ",\n" + left_cte(target, left_only);
   return {"", text, true, true, can_repeat, asks_again(target)};
+}
+
+std::string work_alone(WorkCtes const& ctes) {
+  if (!ctes.statement.empty()) return ctes.statement;
+  return "WITH " + ctes.text + "\nSELECT count(*) FROM pgbackfill_work";
 }
 
 WorkCtes visit_ctes(WorkTarget const& target) {
@@ -335,18 +341,18 @@ std::string look_ahead_sql(WorkTarget const& target, Interval const& interval, s
          up_to_end + ")\nLIMIT 1";
 }
 
-std::string last_key_sql(WorkTarget const& target) {
-  return "SELECT " + key_texts(target.key, target.alias) + " FROM " + from_clause(target) + " ORDER BY " +
-         reversed_key_order(target.key, target.alias) + " LIMIT 1";
-}
-
-std::string remaining_sql(WorkTarget const& target, Interval const& interval) {
 std::string look_ahead_setting(WorkTarget const& target) {
   // Of `a = 1 AND b < 2`, which only columns of mixed directions need, the server believes without statistics that it
   // holds few rows: it would read all rows with that `a` and sort them, for each page.
   return target.key.is_mixed() ? "SELECT set_config('enable_sort', 'off', true)" : "";
 }
 
+std::string last_key_sql(WorkTarget const& target) {
+  return "SELECT " + key_texts(target.key, target.alias) + " FROM " + from_clause(target) + " ORDER BY " +
+         reversed_key_order(target.key, target.alias) + " LIMIT 1";
+}
+
+std::string remaining_sql(WorkTarget const& target, Interval const& interval) {
   return "SELECT count(*) FROM " + from_clause(target) + " WHERE " + condition_of(target, interval) + and_where(target);
 }
 
@@ -436,6 +442,12 @@ std::string any_row(WorkTarget const& target) {
 
 }  // namespace
 
+std::optional<Probe> empty_batch_probe(WorkTarget const& target) {
+  if (target.backfill.kind != WorkKind::kSql) return std::nullopt;
+  return Probe{target.backfill.sql_position,
+               "WITH " + work_cte(target, "false") + " SELECT count(*) FROM pgbackfill_work WHERE again"};
+}
+
 std::vector<Probe> probes(WorkTarget const& target) {
   auto const& backfill = target.backfill;
   std::vector<Probe> result;
@@ -448,12 +460,6 @@ std::vector<Probe> probes(WorkTarget const& target) {
     bool const is_update = backfill.kind == WorkKind::kUpdate;
     std::string const expression = parenthesised(assignment.expression);
     result.push_back({assignment.position, is_update ? "UPDATE " + from_clause(target) + " SET " +
-std::optional<Probe> empty_batch_probe(WorkTarget const& target) {
-  if (target.backfill.kind != WorkKind::kSql) return std::nullopt;
-  return Probe{target.backfill.sql_position,
-               "WITH " + work_cte(target, "false") + " SELECT count(*) FROM pgbackfill_work WHERE again"};
-}
-
                                                            quote_identifier(assignment.column) + " = " + expression
                                                      : "SELECT " + expression + from});
     result.push_back(one_expression(assignment.position, assignment.expression, from));

@@ -38,11 +38,13 @@ struct WorkTarget {
 
 WorkTarget make_work_target(Backfill const& backfill, TableFacts const& table, LeafFacts const& leaf, Key const& key);
 
+// The work is in one of two places.
 struct WorkCtes {
   // The work as a statement by itself, which changes rows and returns none; empty when it takes more than that. The
   // server counts its rows as it goes, while a CTE has to keep what it returns to be counted.
   std::string statement;
-  std::string text;  // "pgbackfill_work AS (...), pgbackfill_left AS (...)"
+  // "pgbackfill_work AS (...), pgbackfill_left AS (...)"; empty when `statement` is not.
+  std::string text;
   bool has_work = false;
   bool has_left = false;
   bool can_repeat = false;   // paged by block: a row that is `again` could be met once more
@@ -51,6 +53,9 @@ struct WorkCtes {
 
 WorkCtes work_ctes(WorkTarget const& target, Interval const& interval, BatchMode mode);
 
+// What changes the rows, without the checkpoint: to be explained or measured.
+std::string work_alone(WorkCtes const& ctes);
+
 // Expects a CTE pgbackfill_due (id, key text[]) to stand before it.
 WorkCtes visit_ctes(WorkTarget const& target);
 
@@ -58,14 +63,14 @@ WorkCtes visit_ctes(WorkTarget const& target);
 // interval, which then is the page. Not for paging by block, where a page is arithmetic.
 std::string look_ahead_sql(WorkTarget const& target, Interval const& interval, std::int64_t rows);
 
+// To be run before look_ahead_sql(), in its transaction and after all else; empty when there is no need.
+std::string look_ahead_setting(WorkTarget const& target);
+
 // Last key of the leaf in key order, or no row.
 std::string last_key_sql(WorkTarget const& target);
 
 // Counts rows of the interval that still satisfy `where`.
 std::string remaining_sql(WorkTarget const& target, Interval const& interval);
-// To be run before look_ahead_sql(), in its transaction and after all else; empty when there is no need.
-std::string look_ahead_setting(WorkTarget const& target);
-
 
 // Keys up to `upper` of a block sample, sorted, thinned by the server to about `wanted` bounds.
 std::string sample_bounds_sql(WorkTarget const& target, double percent, std::int64_t wanted, KeyValue const& upper);
@@ -87,11 +92,11 @@ struct Probe {
   std::string sql;
 };
 
-// Part by part first, so that an error can be told from its place in the file; then the whole.
-std::vector<Probe> probes(WorkTarget const& target);
-
-}  // namespace pgbackfill::planner
 // For `sql:`, to be explained as JSON: the statement for a batch without rows. Its plan has to change nothing, whatever
 // stands around {batch}.
 std::optional<Probe> empty_batch_probe(WorkTarget const& target);
 
+// Part by part first, so that an error can be told from its place in the file; then the whole.
+std::vector<Probe> probes(WorkTarget const& target);
+
+}  // namespace pgbackfill::planner

@@ -132,8 +132,11 @@ TEST_F(CommandPlanTest, ShowsTheBatchAndHowTheServerWouldRunIt) {
   // The SQL that is shown is whole: the server takes it as it is.
   PgClient client(cluster_->dsn());
   client.exec("BEGIN");
-  EXPECT_EQ(client.value(std::string(backfill.at("batch_sql").as_string())), "1000");
+  client.exec(std::string(backfill.at("batch_sql").as_string()));
+  EXPECT_EQ(client.value("SELECT count(*) FROM big WHERE n = 1"), "1000");
   client.exec("ROLLBACK");
+  // What is explained is the statement that runs, not a form of it that would be planned with a Aggregate above.
+  EXPECT_THAT(result.out, HasSubstr("its plan:\n  Update on big\n"));
 }
 
 TEST_F(CommandPlanTest, NamesWhatWouldFireAndWhatItCosts) {
@@ -247,12 +250,25 @@ TEST_F(CommandPlanTest, EmptyTable) {
   }
 }
 
+TEST_F(CommandPlanTest, MarksAnEstimateThatIsAGuess) {
+  PgClient client(cluster_->dsn());
+  client.exec(
+      "CREATE TABLE fresh (id int PRIMARY KEY, n int); INSERT INTO fresh SELECT g FROM generate_series(1, 5000) g");
+  write("fresh.yaml", "name: fresh\ntable: fresh\nbackfill:\n  set: {n: \"1\"}\n");
+  EXPECT_THAT(plan("fresh.yaml").out, HasSubstr("rows (a guess from its size: never analyzed)"));
+  EXPECT_EQ(json_plan("fresh.yaml").at("backfill").at("rows_guessed"), true);
+  client.exec("ANALYZE fresh");
+  EXPECT_THAT(plan("fresh.yaml").out, HasSubstr("about 5,000 rows, "));
+  EXPECT_EQ(json_plan("fresh.yaml").at("backfill").at("rows_guessed"), false);
+}
+
 // Whoever has a standby to look at may say so in the connection string; the default looks for the primary.
 TEST_F(CommandPlanTest, WorksOnAStandbyThatIsAskedFor) {
   ASSERT_TRUE(wait_until_replayed(*cluster_));
   auto const refused = plan("big.yaml", {}, cluster_->replica_dsn(0));
   EXPECT_EQ(refused.exit_code, kFailed);
   EXPECT_THAT(refused.err, HasSubstr("server is in hot standby mode"));
+  EXPECT_THAT(refused.err, HasSubstr("target_session_attrs=any"));
   std::string const standby = cluster_->replica_dsn(0) + " target_session_attrs=any";
   auto const result = plan("big.yaml", {}, standby);
   EXPECT_EQ(result.exit_code, kDone) << result.err;

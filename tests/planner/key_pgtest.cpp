@@ -484,7 +484,7 @@ class KeyPlanTest : public KeyTest {
       expect_index_plan(search);
       EXPECT_LT(search.buffers, 1'200) << search.plan;
       auto const work = planner::work_ctes(table.target, {lo, hi}, planner::BatchMode::kPlain);
-      auto const update = cost_of("WITH " + work.text + " SELECT count(*) FROM pgbackfill_work");
+      auto const update = cost_of(planner::work_alone(work));
       expect_index_plan(update);
     }
     auto const first = cost_of(planner::look_ahead_sql(table.target, {std::nullopt, last}, kBatch), setting);

@@ -96,7 +96,9 @@ class WorkSqlTest : public testing::Test {
   }
 
   std::string work(WorkCtes const& ctes) {
-    return client_->value("WITH " + ctes.text + " SELECT count(*) FROM pgbackfill_work");
+    std::string const text =
+        ctes.statement.empty() ? ctes.text : "pgbackfill_work AS (" + ctes.statement + " RETURNING 1)";
+    return client_->value("WITH " + text + " SELECT count(*) FROM pgbackfill_work");
   }
   std::string work(WorkTarget const& target, Interval const& interval, BatchMode mode = BatchMode::kPlain) {
     return work(planner::work_ctes(target, interval, mode));

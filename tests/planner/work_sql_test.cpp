@@ -72,7 +72,7 @@ TEST(WorkSql, ACopyHasNoRowsToSkip) {
   backfill.assignments = {{{}, "a", "a"}};
   auto const ctes = work_ctes(target_of(backfill), kInterval, BatchMode::kSkipLocked);
   EXPECT_FALSE(ctes.has_left);
-  EXPECT_TRUE(has(ctes.text, "ON CONFLICT DO NOTHING"));
+  EXPECT_TRUE(has(ctes.statement, "ON CONFLICT DO NOTHING"));
 }
 
 TEST(WorkSql, SettingAsideChangesNothing) {
