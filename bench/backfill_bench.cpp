@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "bench/contestants.h"
+#include "bench/figures.h"
 #include "bench/stage.h"
 #include "tests/support/fault_proxy.h"
 #include "tests/support/pg_client.h"
@@ -51,34 +52,16 @@ struct Run {
   ProgramCost cost;
 };
 
-enum class Bar { kAtLeast, kAtMost };
-
 struct Sample {
   double figure = 0;
   double seconds = 0;
 };
 
-struct Figure {
-  std::string name;
-  std::string text;
-  Bar bar = Bar::kAtLeast;
-  double bound = 0;
-  std::string unit;
+struct Measurement {
+  Figure figure;
   int pairs = 5;
   std::function<Sample()> measure;
-  std::vector<double> values = {};
 };
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  std::size_t const half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
-bool holds(Figure const& figure) {
-  double const value = median(figure.values);
-  return figure.bar == Bar::kAtLeast ? value >= figure.bound : value <= figure.bound;
-}
 
 class Bench {
  public:
@@ -86,13 +69,13 @@ class Bench {
 
   void register_figures();
   void print() const;
-  bool is_empty() const { return figures_.empty(); }
+  bool is_empty() const { return measurements_.empty(); }
 
  private:
   using Work = std::function<ProgramCost(std::string const& dsn)>;
 
   void make_figures();
-  void add(Figure figure);
+  void add(Figure figure, int pairs, std::function<Sample()> measure);
   void add_large();
   Run run(std::string const& contestant, TableShape const& shape, Work const& work,
           std::function<void(std::string const& dsn)> const& prepare = {});
@@ -123,7 +106,7 @@ class Bench {
   Settings settings_;
   TableShape wide_;
   Stage stage_;
-  std::vector<Figure> figures_;
+  std::vector<Measurement> measurements_;
   std::map<std::string, std::vector<Run>> runs_;
   std::vector<std::pair<Run, Run>> update_pairs_;
 };
@@ -243,68 +226,71 @@ Sample Bench::memory_growth(TableShape const& shape) {
   return {(bytes(large) / bytes(small) - 1) * 100, large.seconds};
 }
 
-void Bench::add(Figure figure) {
-  if (settings_.figure.empty() || settings_.figure == figure.name) figures_.push_back(std::move(figure));
+void Bench::add(Figure figure, int pairs, std::function<Sample()> measure) {
+  if (!settings_.figure.empty() && settings_.figure != figure.name) return;
+  measurements_.push_back({std::move(figure), pairs, std::move(measure)});
 }
 
 void Bench::make_figures() {
   int const pairs = settings_.pairs;
   TableShape const loop{settings_.loop_rows, false};
-  add({"update", "2 workers, against one UPDATE", Bar::kAtLeast, 1.4, "x", pairs, [this] {
-         update_pairs_.push_back(update_pair());
-         return speed(update_pairs_.back().first, update_pairs_.back().second);
-       }});
-  add({"update_of_possible", "2 workers, against one UPDATE spread evenly over all processors", Bar::kAtLeast, 0.9, "x",
-       pairs, [this] {
-         // The pairs of the figure before serve both.
-         if (update_pairs_.empty()) update_pairs_.push_back(update_pair());
-         auto const [ours, reference] = update_pairs_.back();
-         update_pairs_.pop_back();
-         return speed_of_possible(ours, reference);
-       }});
-  add({"update_one_worker", "1 worker, against one UPDATE", Bar::kAtLeast, 0.95, "x", pairs, [this] {
-         auto const ours = program("pgbackfill, 1 worker", wide_, {1, 0, {}});
-         return speed(ours, other("one UPDATE", wide_, run_one_update));
-       }});
-  add({"loop", fmt::format("2 workers, against the loop over the rest, {} rows", loop.rows), Bar::kAtLeast, 12, "x",
-       pairs, [this, loop] {
-         auto const ours = program("pgbackfill, 2 workers", loop, {});
-         return speed(ours, other("loop over the rest", loop, run_rest_loop));
-       }});
-  add({"touch", "1 worker, against touching rows for a trigger", Bar::kAtLeast, 2, "x", pairs, [this] {
-         auto const ours = program("pgbackfill, 1 worker", wide_, {1, 0, {}});
-         return speed(ours, other("touch loop with a trigger", wide_, run_touch_loop, prepare_touch_loop));
-       }});
-  add({"flat", "time of a row, last tenth over first", Bar::kAtMost, 1.15, "x", pairs,
-       [this] { return flatness(wide_); }});
-  add({"checkpoint", "1 worker, over the same batches alone", Bar::kAtMost, 5, "%", pairs,
-       [this] { return checkpoint_cost(); }});
+  add({"update", "2 workers, against one UPDATE", Bar::kAtLeast, 1.4, "x"}, pairs, [this] {
+    update_pairs_.push_back(update_pair());
+    return speed(update_pairs_.back().first, update_pairs_.back().second);
+  });
+  add({"update_of_possible", "2 workers, against one UPDATE spread evenly over all processors", Bar::kAtLeast, 0.9,
+       "x"},
+      pairs, [this] {
+        // The pairs of the figure before serve both.
+        if (update_pairs_.empty()) update_pairs_.push_back(update_pair());
+        auto const [ours, reference] = update_pairs_.back();
+        update_pairs_.pop_back();
+        return speed_of_possible(ours, reference);
+      });
+  add({"update_one_worker", "1 worker, against one UPDATE", Bar::kAtLeast, 0.95, "x"}, pairs, [this] {
+    auto const ours = program("pgbackfill, 1 worker", wide_, {1, 0, {}});
+    return speed(ours, other("one UPDATE", wide_, run_one_update));
+  });
+  add({"loop", fmt::format("2 workers, against the loop over the rest, {} rows", loop.rows), Bar::kAtLeast, 12, "x"},
+      pairs, [this, loop] {
+        auto const ours = program("pgbackfill, 2 workers", loop, {});
+        return speed(ours, other("loop over the rest", loop, run_rest_loop));
+      });
+  add({"touch", "1 worker, against touching rows for a trigger", Bar::kAtLeast, 2, "x"}, pairs, [this] {
+    auto const ours = program("pgbackfill, 1 worker", wide_, {1, 0, {}});
+    return speed(ours, other("touch loop with a trigger", wide_, run_touch_loop, prepare_touch_loop));
+  });
+  add({"flat", "time of a row, last tenth over first", Bar::kAtMost, 1.15, "x"}, pairs,
+      [this] { return flatness(wide_); });
+  add({"checkpoint", "1 worker, over the same batches alone", Bar::kAtMost, 5, "%"}, pairs,
+      [this] { return checkpoint_cost(); });
   // Says the same on a machine that is too busy to tell by the clock.
-  add({"checkpoint_cpu", "the same, the server's CPU", Bar::kAtMost, 5, "%", pairs,
-       [this] { return checkpoint_cpu(); }});
-  add({"delay", "4 workers, 5 ms more each way", Bar::kAtMost, 15, "%", pairs, [this] { return delay_cost(); }});
-  add({"memory", "peak memory of the program", Bar::kAtMost, 48, "MiB", pairs, [this] {
-         auto const ours = program("pgbackfill, 2 workers", wide_, {});
-         return Sample{static_cast<double>(ours.cost.peak_memory_bytes) / (1024 * 1024), ours.seconds};
-       }});
-  add({"cpu", "CPU of the program, 2 workers", Bar::kAtMost, 3, "% of a core", pairs, [this] {
-         auto const ours = program("pgbackfill, 2 workers", wide_, {});
-         return Sample{ours.cost.cpu_seconds / ours.seconds * 100, ours.seconds};
-       }});
+  add({"checkpoint_cpu", "the same, the server's CPU", Bar::kAtMost, 5, "%"}, pairs,
+      [this] { return checkpoint_cpu(); });
+  add({"delay", "4 workers, 5 ms more each way", Bar::kAtMost, 15, "%"}, pairs, [this] { return delay_cost(); });
+  add({"memory", "peak memory of the program", Bar::kAtMost, 48, "MiB"}, pairs, [this] {
+    auto const ours = program("pgbackfill, 2 workers", wide_, {});
+    return Sample{static_cast<double>(ours.cost.peak_memory_bytes) / (1024 * 1024), ours.seconds};
+  });
+  add({"cpu", "CPU of the program, 2 workers", Bar::kAtMost, 3, "% of a core"}, pairs, [this] {
+    auto const ours = program("pgbackfill, 2 workers", wide_, {});
+    return Sample{ours.cost.cpu_seconds / ours.seconds * 100, ours.seconds};
+  });
   if (settings_.narrow_rows > 0) add_large();
 }
 
 void Bench::add_large() {
   TableShape const narrow{settings_.narrow_rows, true};
-  add({"flat_large", fmt::format("the same, {} narrow rows", narrow.rows), Bar::kAtMost, 1.15, "x", 1,
-       [this, narrow] { return flatness(narrow); }});
-  add({"memory_large", fmt::format("peak memory, {} rows over 100000", narrow.rows), Bar::kAtMost, 10, "%", 1,
-       [this, narrow] { return memory_growth(narrow); }});
+  add({"flat_large", fmt::format("the same, {} narrow rows", narrow.rows), Bar::kAtMost, 1.15, "x"}, 1,
+      [this, narrow] { return flatness(narrow); });
+  add({"memory_large", fmt::format("peak memory, {} rows over 100000", narrow.rows), Bar::kAtMost, 10, "%"}, 1,
+      [this, narrow] { return memory_growth(narrow); });
 }
 
-void measure_figure(benchmark::State& state, Figure& figure) {
+void measure_figure(benchmark::State& state, Measurement& measurement) {
+  auto& figure = measurement.figure;
   for (auto _ : state) {
-    auto const sample = figure.measure();
+    auto const sample = measurement.measure();
     figure.values.push_back(sample.figure);
     state.SetIterationTime(sample.seconds);
     std::cerr << fmt::format("  {}: {:.3f} {}\n", figure.name, sample.figure, figure.unit);
@@ -313,10 +299,11 @@ void measure_figure(benchmark::State& state, Figure& figure) {
 }
 
 void Bench::register_figures() {
-  for (auto& figure : figures_) {
-    auto* const registered = benchmark::RegisterBenchmark(
-        figure.name.c_str(), [&figure](benchmark::State& state) { measure_figure(state, figure); });
-    registered->UseManualTime()->Unit(benchmark::kSecond)->Iterations(figure.pairs);
+  for (auto& measurement : measurements_) {
+    auto* const registered =
+        benchmark::RegisterBenchmark(measurement.figure.name.c_str(),
+                                     [&measurement](benchmark::State& state) { measure_figure(state, measurement); });
+    registered->UseManualTime()->Unit(benchmark::kSecond)->Iterations(measurement.pairs);
   }
 }
 
@@ -327,16 +314,9 @@ double median_of(std::vector<Run> const& runs, double (*value)(Run const&)) {
 }
 
 void Bench::print() const {
-  std::cout
-      << "\n| figure | what | median | lowest | highest | bar | holds |\n| --- | --- | --- | --- | --- | --- | --- "
-         "|\n";
-  for (auto const& figure : figures_) {
-    if (figure.values.empty()) continue;
-    auto const [lowest, highest] = std::minmax_element(figure.values.begin(), figure.values.end());
-    std::cout << fmt::format("| {} | {} | {:.2f} {} | {:.2f} | {:.2f} | {} {:g} | {} |\n", figure.name, figure.text,
-                             median(figure.values), figure.unit, *lowest, *highest,
-                             figure.bar == Bar::kAtLeast ? ">=" : "<=", figure.bound, holds(figure) ? "yes" : "NO");
-  }
+  std::vector<Figure> figures;
+  for (auto const& measurement : measurements_) figures.push_back(measurement.figure);
+  print_figures(std::cout, figures);
   std::cout << "\n| contestant | rows | runs | seconds | rows/s | processors busy, % | server CPU us a row | WAL bytes "
                "a row | table after, "
                "MiB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";

@@ -21,6 +21,8 @@ using tests::Program;
 constexpr auto kMemoryInterval = 5ms;
 constexpr std::int64_t kRowsOfRestLoop = 10'000;
 constexpr std::int64_t kRowsOfTouchLoop = 1'000;
+constexpr std::int64_t kRowsOfPacedLoop = 5'000;
+constexpr auto kOnOffInterval = 100ms;
 
 std::string write_migration(ProgramSettings const& settings) {
   std::string const path = settings.migration_folder + "/bench.yaml";
@@ -30,6 +32,7 @@ std::string write_migration(ProgramSettings const& settings) {
     // The target is far away, so that nothing but the limits says how large a batch is.
     file << fmt::format("  batch: {{target: 10s, min_rows: {0}, max_rows: {0}}}\n", settings.batch_rows);
   }
+  if (!settings.is_throttled) file << "throttle: {mode: off}\n";
   return path;
 }
 
@@ -55,14 +58,18 @@ double cpu_seconds_of_children() {
 
 }  // namespace
 
-ProgramCost run_pgbackfill(std::string const& dsn, ProgramSettings const& settings) {
+std::vector<std::string> pgbackfill_command(std::string const& dsn, ProgramSettings const& settings) {
   std::vector<std::string> arguments = {PGBACKFILL_PROGRAM, "run", write_migration(settings), "--dsn", dsn};
   if (settings.workers > 0) {
     arguments.insert(arguments.end(), {"--workers", std::to_string(settings.workers)});
   }
+  return arguments;
+}
+
+ProgramCost run_pgbackfill(std::string const& dsn, ProgramSettings const& settings) {
   ProgramCost cost;
   double const cpu_before = cpu_seconds_of_children();
-  Program program(arguments);
+  Program program(pgbackfill_command(dsn, settings));
   while (program.is_running()) {
     cost.peak_memory_bytes = std::max(cost.peak_memory_bytes, peak_memory_of(program.pid()));
     std::this_thread::sleep_for(kMemoryInterval);
@@ -135,6 +142,30 @@ void run_bare_batches(std::string const& dsn, std::vector<KeyBatch> const& batch
   }
   // A run is complete only when all of it is on disk.
   client.exec("BEGIN; SELECT pg_current_xact_id(); COMMIT");
+}
+
+PacedLoop::PacedLoop(std::string const& dsn, std::int64_t table_rows, PacedLoopSettings settings)
+    : worker_(
+          [this, dsn, table_rows, settings](std::stop_token const& stop) { work(stop, dsn, table_rows, settings); }) {}
+
+void PacedLoop::work(std::stop_token const& stop, std::string const& dsn, std::int64_t table_rows,
+                     PacedLoopSettings settings) {
+  PgClient client(dsn);
+  auto const commit_milliseconds = [&client] {
+    auto const began = std::chrono::steady_clock::now();
+    client.exec("SELECT pg_logical_emit_message(true, 'bench', '')");
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
+  };
+  for (std::int64_t lo = 0; lo < table_rows && !stop.stop_requested(); lo += kRowsOfPacedLoop) {
+    bool const is_on_off = settings.commit_milliseconds_max > 0;
+    while (is_on_off && !stop.stop_requested() && commit_milliseconds() > settings.commit_milliseconds_max) {
+      std::this_thread::sleep_for(kOnOffInterval);
+    }
+    client.exec(fmt::format("UPDATE users SET display_name = upper(name) WHERE id > {} AND id <= {}", lo,
+                            lo + kRowsOfPacedLoop));
+    rows_ += kRowsOfPacedLoop;
+    std::this_thread::sleep_for(settings.pause);
+  }
 }
 
 void check_result(std::string const& dsn) {

@@ -4,9 +4,11 @@
 // the server.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace pgbackfill::bench {
@@ -15,6 +17,7 @@ struct ProgramSettings {
   int workers = 0;               // 0: the default
   std::int64_t batch_rows = 0;   // 0: the default sizes; else each batch takes so many
   std::string migration_folder;  // where the migration file goes
+  bool is_throttled = true;      // false: `throttle: {mode: off}`
 };
 
 // What the program took of the machine.
@@ -29,6 +32,8 @@ struct KeyBatch {
   std::int64_t hi = 0;
 };
 
+// Writes the migration file; returns the command that runs it.
+std::vector<std::string> pgbackfill_command(std::string const& dsn, ProgramSettings const& settings);
 ProgramCost run_pgbackfill(std::string const& dsn, ProgramSettings const& settings);
 
 void run_one_update(std::string const& dsn);
@@ -46,6 +51,28 @@ void run_touch_loop(std::string const& dsn);
 std::vector<KeyBatch> batches_of_run(std::string const& dsn, std::int64_t batch_rows);
 // The same batches by themselves: no fence, no checkpoint, no look for the next boundary.
 void run_bare_batches(std::string const& dsn, std::vector<KeyBatch> const& batches);
+
+// What people write with more care: 5 000 rows at a time by the key, and a pause after each batch.
+struct PacedLoopSettings {
+  std::chrono::milliseconds pause{0};
+  // More than 0: no pause, but a stop for as long as a commit of the loop's own takes longer than this, asked again
+  // every 100 ms.
+  double commit_milliseconds_max = 0;
+};
+
+// Threads: one of its own that does the work; the object belongs to one thread. The destructor ends it.
+class PacedLoop {
+ public:
+  PacedLoop(std::string const& dsn, std::int64_t table_rows, PacedLoopSettings settings);
+
+  std::int64_t rows_done() const { return rows_; }
+
+ private:
+  void work(std::stop_token const& stop, std::string const& dsn, std::int64_t table_rows, PacedLoopSettings settings);
+
+  std::atomic<std::int64_t> rows_ = 0;
+  std::jthread worker_;
+};
 
 // Throws unless every row has the right value.
 void check_result(std::string const& dsn);

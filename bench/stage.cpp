@@ -78,6 +78,10 @@ std::string Stage::fresh(TableShape const& shape) {
   return dsn_of(cluster_.dsn(), kRunDatabase);
 }
 
+char const* Stage::database() {
+  return kRunDatabase;
+}
+
 std::string Stage::dsn_through(int port) const {
   return fmt::format("{} port={}", dsn_of(cluster_.dsn(), kRunDatabase), port);
 }

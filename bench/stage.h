@@ -26,6 +26,8 @@ class Stage {
   // A new database with table `users` of this shape; its predecessor is gone. Returns when the server has written its
   // dirty pages and the replica has caught up.
   std::string fresh(TableShape const& shape);
+  // The name of the database that fresh() makes.
+  static char const* database();
   // The database that fresh() made last, through another port of the loopback interface.
   std::string dsn_through(int port) const;
 
@@ -40,6 +42,7 @@ class Stage {
   static MachineTime machine_time();
 
   engine::LocalCluster const& cluster() const { return cluster_; }
+  engine::LocalCluster& cluster() { return cluster_; }
 
  private:
   void make_template(TableShape const& shape);

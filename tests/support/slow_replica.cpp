@@ -13,23 +13,19 @@
 #include "tests/support/poll_until.h"
 
 namespace pgbackfill::tests {
-namespace {
-
-// The postmaster's children; by the kernel's list, because the startup process serves no SQL that would tell it.
-pid_t startup_process(pid_t postmaster) {
+// By the kernel's list of children, because some of them serve no SQL that would tell.
+pid_t server_process(pid_t postmaster, std::string const& title) {
   std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", postmaster));
   for (pid_t pid = 0; children >> pid;) {
-    std::ifstream title(fmt::format("/proc/{}/cmdline", pid));
-    std::string const text{std::istreambuf_iterator<char>(title), std::istreambuf_iterator<char>()};
-    if (text.find(": startup") != std::string::npos) return pid;
+    std::ifstream file(fmt::format("/proc/{}/cmdline", pid));
+    std::string const text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    if (text.find(": " + title) != std::string::npos) return pid;
   }
-  throw std::runtime_error(fmt::format("process {} has no startup process: it is no running replica", postmaster));
+  throw std::runtime_error(fmt::format("process {} has no {} process: it is no running replica", postmaster, title));
 }
 
-}  // namespace
-
 SlowReplica::SlowReplica(engine::LocalCluster const& cluster, int replica)
-    : startup_pid_(startup_process(cluster.replica_postmaster_pid(replica))) {}
+    : startup_pid_(server_process(cluster.replica_postmaster_pid(replica), "startup")) {}
 
 SlowReplica::~SlowReplica() {
   thaw();

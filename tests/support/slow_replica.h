@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <string>
 
 #include "engine/local_cluster.h"
 
@@ -25,6 +26,10 @@ class SlowReplica {
  private:
   pid_t startup_pid_ = 0;
 };
+
+// One of a server's own processes, by the title that `ps` shows of it: "startup", "walreceiver". Throws when there is
+// none.
+pid_t server_process(pid_t postmaster, std::string const& title);
 
 // Waits until the replica has replayed all that the primary has written by now.
 bool wait_until_replayed(engine::LocalCluster const& cluster, int replica = 0,
