@@ -132,7 +132,7 @@ TEST_F(StartTest, RepeatsWhatItGotNoAnswerTo) {
 
 TEST_F(StartTest, ComesToItsEndThroughALinkThatBreaksAllTheTime) {
   auto random = random_of_test();
-  for (int round = 0; round < 5; ++round) {
+  for (int round = 0; round < 3; ++round) {
     make_table();
     FaultProxy proxy(cluster_->port());
     proxy.drop_answers_with_probability(0.04, random());
