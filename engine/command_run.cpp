@@ -14,9 +14,11 @@
 #include "engine/pg_database.h"
 #include "engine/progress_view.h"
 #include "engine/step_runner.h"
+#include "engine/vacuum_keeper.h"
 #include "engine/worker_pool.h"
 #include "planner/migration_file.h"
 #include "throttle/backoff.h"
+#include "throttle/vacuum_debt.h"
 
 namespace pgbackfill::engine {
 
@@ -86,7 +88,10 @@ class Run {
   asio::awaitable<void> check(bool before_expand);
   asio::awaitable<bool> expand();
   asio::awaitable<void> record(std::string kind, std::string detail);
-  int summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed);
+  int summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed,
+                std::string const& growth);
+  // How the table's size changed since the job began; empty where that says nothing.
+  asio::awaitable<std::string> growth_text(Job const& job, throttle::Limits limits);
   void tell(Severity severity, std::string text);
   void tell_phase(RunPhase phase);
   void tell_summary(Summary summary);
@@ -355,13 +360,20 @@ asio::awaitable<int> Run::backfill() {
   pool_options.lock_timeout = migration.throttle.lock_wait.value_or(pool_options.lock_timeout);
   pool_options.schedule = loaded_.schedule;
   pool_options.exit_outside_window = options_.exit_outside_window;
+  pool_options.limits.mode = migration.throttle.mode == planner::ThrottleMode::kOff       ? throttle::Mode::kOff
+                             : migration.throttle.mode == planner::ThrottleMode::kObserve ? throttle::Mode::kObserve
+                                                                                          : throttle::Mode::kOn;
+  VacuumKeeper keeper(context_.io().get_executor(), context_.blocking(), context_.target(), database.job().job,
+                      teller_);
+  pool_options.growth = &keeper;
   auto const began = std::chrono::steady_clock::now();
   WorkerPool pool(database, database.job().job, std::move(pool_options), teller_);
   interrupts_.attach(&pool);
   auto const outcome = co_await pool.run();
   interrupts_.attach(nullptr);
   auto const elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
-  int const code = summarise(outcome, pool, elapsed);
+  auto const growth = co_await growth_text(database.job().job, pool.pacer().limits());
+  int const code = summarise(outcome, pool, elapsed, growth);
   if (connection_->is_usable()) co_await record("stopped", fmt::format("exit {}: {}", code, outcome.reason));
   co_return code;
 }
@@ -398,7 +410,22 @@ std::string held_back_text(Pacer const& pacer, std::chrono::milliseconds elapsed
   return text;
 }
 
-int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed) {
+asio::awaitable<std::string> Run::growth_text(Job const& job, throttle::Limits limits) {
+  bool const replaces_rows =
+      job.backfill.kind == planner::WorkKind::kUpdate || job.backfill.kind == planner::WorkKind::kSql;
+  if (!replaces_rows || !connection_->is_usable()) co_return "";
+  auto const sizes = co_await connection_->query(state::job_growth(job.id), Deadlines());
+  if (!sizes) co_return "";
+  auto const before = std::stoull(sizes->at(0, 0));
+  auto const after = std::stoull(sizes->at(0, 1));
+  if (before < throttle::kLeastBytesToVacuum) co_return "";
+  bool const has_budget = limits.mode == throttle::Mode::kOn && limits.bloat > 0;
+  co_return throttle::say_table_growth(job.table, before, after,
+                                       has_budget ? std::optional(limits.bloat) : std::nullopt);
+}
+
+int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed,
+                   std::string const& growth) {
   auto const& name = loaded_.migration.name;
   Summary summary;
   summary.last = pool.progress();
@@ -407,6 +434,7 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
   summary.exit_code = exit_code_of(outcome.end);
   summary.complete = outcome.end == PoolEnd::kComplete;
   summary.notes = outcome.notes;
+  if (!growth.empty()) summary.notes.push_back(growth);
   auto const held_back = held_back_text(pool.pacer(), elapsed);
   if (!held_back.empty()) summary.notes.push_back(held_back);
   std::string const again = fmt::format("to go on: `pgbackfill run {}`", loaded_.migration.file);

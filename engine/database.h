@@ -29,6 +29,7 @@ struct LeafPlan {
   std::int64_t rows_estimated = 0;
   double rows_per_block = 1;
   std::int64_t bytes_per_row = 0;
+  std::uint64_t heap_bytes = 0;  // when the job began
 };
 
 struct Job {

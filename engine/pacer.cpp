@@ -45,10 +45,38 @@ std::shared_ptr<HealthTold const> Pacer::decide(int wanted, TimePoint now) {
   told->decision = throttle_.decide(told->reading, work_, now);
   told->mode = throttle_.limits().mode;
   decision_ = told->decision;
+  add_growth_cause();
+  told->decision.causes = decision_.causes;
   wal_.set_rate(decision_.wal_per_second, now);
   health_->set_batches_running(!began_.empty());
   work_ = throttle::Work();
   return told;
+}
+
+void Pacer::set_growth(GrowthHold hold, TimePoint now) {
+  bool const is_same = !hold.text.empty() && !growth_.text.empty() && hold.kind == growth_.kind;
+  if (!is_same) growth_since_ = now;
+  growth_ = std::move(hold);
+  if (health_ != nullptr) return;
+  // Nobody else decides.
+  decision_.causes.clear();
+  add_growth_cause();
+}
+
+void Pacer::add_growth_cause() {
+  if (growth_.text.empty()) return;
+  auto const grip = growth_.share <= 0  ? throttle::Grip::kStops
+                    : growth_.share < 1 ? throttle::Grip::kSlows
+                                        : throttle::Grip::kWarns;
+  auto& causes = decision_.causes;
+  auto const weaker =
+      std::find_if(causes.begin(), causes.end(), [&](throttle::Cause const& cause) { return cause.grip < grip; });
+  causes.insert(weaker, {growth_.kind, grip, growth_.text, growth_since_});
+}
+
+double Pacer::workers_allowed() const {
+  if (growth_.share >= 1) return decision_.workers;
+  return std::min(decision_.workers, growth_.share * static_cast<double>(std::max<std::size_t>(turns_.size(), 1)));
 }
 
 void Pacer::join(int worker) {
@@ -67,7 +95,7 @@ std::optional<nanoseconds> Pacer::wait_before_batch(int worker, TimePoint now) c
   if (!decision_.may_start || is_blind(now)) return std::nullopt;
   auto const found = last_.find(worker);
   auto const last = found == last_.end() ? std::nullopt : std::optional(found->second);
-  auto const rest = throttle::wait_before_batch(rank_of(worker), decision_.workers, last, now);
+  auto const rest = throttle::wait_before_batch(rank_of(worker), workers_allowed(), last, now);
   if (!rest) return std::nullopt;
   return std::max({*rest, rows_.wait_before(now), wal_.wait_before(now)});
 }

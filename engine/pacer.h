@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/events.h"
+#include "engine/growth.h"
 #include "engine/health.h"
 #include "throttle/duty_cycle.h"
 #include "throttle/row_pace.h"
@@ -32,6 +33,9 @@ class Pacer {
   void set_limits(throttle::Limits limits);
   void set_row_limit(std::optional<std::int64_t> rows_per_second) { rows_.set_limit(rows_per_second); }
   std::optional<std::int64_t> row_limit() const { return rows_.limit(); }
+  throttle::Limits const& limits() const { return throttle_.limits(); }
+  // What the growth of the tables allows; on top of every decision, until it is told anew.
+  void set_growth(GrowthHold hold, TimePoint now);
 
   // To be called about four times a second. `wanted`: the workers that would run if nothing held them. Null without a
   // Health.
@@ -63,11 +67,16 @@ class Pacer {
 
  private:
   int rank_of(int worker) const;
+  // Of those that have a range.
+  double workers_allowed() const;
+  void add_growth_cause();
   void count_held_time(TimePoint now);
 
   Health* health_;
   throttle::Throttle throttle_;
   throttle::Decision decision_;
+  GrowthHold growth_;
+  TimePoint growth_since_{};
   throttle::RowPace rows_;
   throttle::TokenBucket wal_{throttle::kUnlimited};
   throttle::Work work_;

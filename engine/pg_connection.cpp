@@ -150,7 +150,11 @@ bool refuses_for_good_blocking(ConnectTarget const& target) {
   return !error.empty() && is_up && connect_error(target) == error;
 }
 
-void ignore_notice(void* /*unused*/, char const* /*message*/) {}
+void hand_notice_on(void* connection, PGresult const* notice) {
+  static_cast<PgConnection*>(connection)->see_notice(notice);
+}
+
+void ignore_notice(void* /*unused*/, PGresult const* /*notice*/) {}
 
 }  // namespace
 
@@ -198,7 +202,7 @@ asio::awaitable<Result<std::shared_ptr<PgConnection>>> PgConnection::open(Connec
     PQfinish(connection);
     co_return failure;
   }
-  PQsetNoticeProcessor(connection, &ignore_notice, nullptr);
+  PQsetNoticeReceiver(connection, &ignore_notice, nullptr);
   if (PQsetnonblocking(connection, 1) != 0 || PQenterPipelineMode(connection) != 1) {
     Failure const failure = connect_failure(connection);
     PQfinish(connection);
@@ -215,7 +219,9 @@ PgConnection::PgConnection(asio::any_io_executor executor, asio::thread_pool& bl
       blocking_(blocking),
       connection_(connection),
       socket_(executor, PQsocket(connection)),
-      deadline_(executor) {}
+      deadline_(executor) {
+  PQsetNoticeReceiver(connection_, &hand_notice_on, this);
+}
 
 PgConnection::~PgConnection() {
   // libpq closes its socket itself: Asio must have let go of the number before it can be used again.
@@ -247,6 +253,14 @@ int PgConnection::server_version() const {
 
 int PgConnection::backend_pid() const {
   return PQbackendPID(connection_);
+}
+
+void PgConnection::see_notice(pg_result const* notice) {
+  char const* const severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+  bool const is_warning = severity != nullptr && std::strcmp(severity, "WARNING") == 0;
+  if (is_warning && warnings_.size() < kMostWarnings) {
+    warnings_.push_back(failure_of(notice, std::chrono::milliseconds(0), Deadlines()));
+  }
 }
 
 Failure PgConnection::link_lost() const {
@@ -296,6 +310,7 @@ asio::awaitable<Result<std::vector<Rows>>> PgConnection::exchange(std::size_t st
   auto const keep_alive = shared_from_this();
   auto const started = std::chrono::steady_clock::now();
   cancel_sent_ = false;
+  warnings_.clear();
   arm(deadlines.client, ++exchange_);
   std::vector<Rows> results;
   results.reserve(statements);

@@ -21,6 +21,7 @@
 
 struct pg_conn;
 struct pg_cancel;
+struct pg_result;
 
 namespace pgbackfill::engine {
 
@@ -28,6 +29,8 @@ namespace asio = boost::asio;
 
 // Connecting threads at once; each is a blocking PQconnectdb.
 inline constexpr int kBlockingThreads = 4;
+
+inline constexpr std::size_t kMostWarnings = 16;
 
 struct Rows {
   std::vector<std::vector<std::optional<std::string>>> rows;
@@ -74,8 +77,14 @@ class PgConnection : public std::enable_shared_from_this<PgConnection> {
   // A script of any number of statements by the simple protocol, in one transaction unless it says otherwise.
   asio::awaitable<Result<Done>> script(std::string text, Deadlines deadlines);
 
+  // Warnings of the server during the last call, up to kMostWarnings; VACUUM says with one that it did nothing.
+  std::vector<Failure> const& warnings() const { return warnings_; }
+
   // Cancels what runs on the server, from any coroutine of this thread; the statement then fails with 57014.
   void cancel_on_server();
+
+  // For libpq.
+  void see_notice(pg_result const* notice);
 
   bool is_usable() const;
   bool is_standby() const { return is_standby_; }
@@ -105,6 +114,7 @@ class PgConnection : public std::enable_shared_from_this<PgConnection> {
   // the session, which a pooler would hand on to others.
   std::string preamble_;
   int cancels_in_flight_ = 0;
+  std::vector<Failure> warnings_;
 };
 
 }  // namespace pgbackfill::engine

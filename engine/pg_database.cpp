@@ -576,6 +576,7 @@ asio::awaitable<Result<PgJob>> load_pg_job(PgConnection& connection, std::int64_
     plan.rows_per_block =
         static_cast<double>(leaf.rows_estimated) / static_cast<double>(std::max<std::int64_t>(leaf.blocks, 1));
     plan.bytes_per_row = leaf.bytes / std::max<std::int64_t>(leaf.rows_estimated, 1);
+    plan.heap_bytes = static_cast<std::uint64_t>(leaf.bytes);
     result.job.leaves.push_back(std::move(plan));
     result.targets.push_back(planner::make_work_target(result.job.backfill, table, leaf, key));
     result.targets.back().copy_overrides_identity = copy_overrides_identity;

@@ -617,6 +617,35 @@ std::string list_leaves(std::int64_t job) {
       job);
 }
 
+std::string leaf_growth(std::int64_t job, std::uint64_t least_bytes, int server_version) {
+  constexpr int kWithMaintain = 170000;
+  std::string const right =
+      server_version >= kWithMaintain ? "has_table_privilege(c.oid, 'MAINTAIN')" : "pg_has_role(c.relowner, 'USAGE')";
+  return fmt::format(
+      "WITH here AS MATERIALIZED (SELECT oid, datdba FROM pg_catalog.pg_database WHERE datname = current_database()), "
+      "locked AS MATERIALIZED (SELECT k.relation FROM pg_catalog.pg_locks k, here WHERE k.granted AND k.mode = "
+      "'ShareUpdateExclusiveLock' AND k.database = here.oid), changed AS (SELECT r.leaf, sum(r.rows_changed) AS rows "
+      "FROM pgbackfill.ranges r WHERE r.job_id = {0} GROUP BY r.leaf) SELECT l.leaf, coalesce(pg_relation_size(c.oid), "
+      "0), coalesce(changed.rows, 0), coalesce(pg_stat_get_dead_tuples(c.oid), 0), "
+      "coalesce(pg_stat_get_vacuum_count(c.oid), 0) + coalesce(pg_stat_get_autovacuum_count(c.oid), 0), EXISTS (SELECT "
+      "1 FROM locked WHERE locked.relation = c.oid), {2} OR pg_has_role(here.datdba, 'USAGE'), "
+      "pg_snapshot_xmax(pg_current_snapshot()), quote_ident(current_user) FROM here CROSS JOIN pgbackfill.leaves l "
+      "JOIN "
+      "pg_catalog.pg_class c ON c.oid = l.relation LEFT JOIN changed ON changed.leaf = l.leaf WHERE l.job_id = {0} AND "
+      "l.bytes >= {1} ORDER BY l.leaf",
+      job, least_bytes, right);
+}
+
+std::string job_growth(std::int64_t job) {
+  return fmt::format(
+      "SELECT coalesce(sum(l.bytes), 0), coalesce(sum(pg_relation_size(c.oid)), 0), coalesce(sum(l.rows_estimated), "
+      "0), "
+      "(SELECT coalesce(sum(r.rows_changed), 0) FROM pgbackfill.ranges r WHERE r.job_id = {0}) FROM pgbackfill.leaves "
+      "l "
+      "JOIN pg_catalog.pg_class c ON c.oid = l.relation WHERE l.job_id = {0}",
+      job);
+}
+
 std::string pass_state(std::int64_t job) {
   return fmt::format(
       "SELECT j.status, j.pass, j.sweeps, count(*) FILTER (WHERE NOT r.done), (SELECT count(*) FROM "

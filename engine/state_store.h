@@ -118,6 +118,12 @@ struct NewJob {
 std::vector<std::string> create_job(NewJob const& job, Owner const& owner);
 std::string find_job(std::string const& name);
 std::string list_leaves(std::int64_t job);
+// Leaves of at least so many bytes at the start: leaf, bytes now, rows changed by the job, dead rows and ended vacuums
+// by the statistics, whether somebody holds the lock that a vacuum needs, whether this role may vacuum it, next
+// transaction, name of the role.
+std::string leaf_growth(std::int64_t job, std::uint64_t least_bytes, int server_version);
+// One row: bytes of all leaves at the start, bytes now, rows at the start, rows changed.
+std::string job_growth(std::int64_t job);
 
 // status, pass, whether it sweeps, open ranges, deferred keys; of this pass: rows changed, left, satisfying `where`
 // again.

@@ -59,6 +59,7 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
   co_await connect(*session);
   auto last_control = started_;
   if (options_.health != nullptr) options_.health->start();
+  if (options_.growth != nullptr) options_.growth->start();
   while (!is_ending()) {
     auto const now = database_.now();
     if (!control_read_at_ || now - last_control >= options_.control_interval) {
@@ -67,6 +68,7 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
       bool const locked = lock_met_at_ && now - *lock_met_at_ < kBlockerInterval;
       if (control_.deferred > 0 || locked) co_await name_blockers(*session);
     }
+    heed_growth();
     decide();
     if (!is_ending()) spawn_workers();
     if (is_stopping_ && workers_.empty() && !is_ending()) end(PoolEnd::kInterrupted, "interrupted");
@@ -76,6 +78,7 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
     }
   }
   progress_.phase = RunPhase::kDraining;
+  if (options_.growth != nullptr) co_await options_.growth->stop();
   while (!workers_.empty()) {
     tell_progress();
     co_await database_.sleep(kPatienceOfTheEnd);
@@ -174,6 +177,13 @@ void WorkerPool::spawn_workers() {
     workers_[number] = nullptr;
     database_.spawn(work(number));
   }
+}
+
+void WorkerPool::heed_growth() {
+  if (options_.growth == nullptr) return;
+  options_.growth->set_limits(pacer_.limits());
+  options_.growth->set_working(may_start(0));
+  pacer_.set_growth(options_.growth->hold(), database_.now());
 }
 
 void WorkerPool::decide() {
@@ -412,13 +422,15 @@ asio::awaitable<void> WorkerPool::do_step(Worker& worker, planner::RangeWalk& wa
 }
 
 asio::awaitable<bool> WorkerPool::wait_for_turn(Worker& worker) {
+  heed_growth();
   auto const wait = pacer_.wait_before_batch(worker.number, database_.now());
   if (wait && *wait <= std::chrono::nanoseconds(0)) {
     worker.waits_since.reset();
     co_return true;
   }
   if (!worker.waits_since) worker.waits_since = database_.now();
-  milliseconds const longest = kPatienceOfAStop;
+  // A vacuum between two parts is short.
+  milliseconds const longest = options_.growth != nullptr ? kPatienceOfTheEnd : kPatienceOfAStop;
   co_await pause_for(wait ? std::min(std::chrono::ceil<milliseconds>(*wait), longest) : longest);
   co_return false;
 }

@@ -16,6 +16,7 @@
 #include "engine/database.h"
 #include "engine/eta.h"
 #include "engine/events.h"
+#include "engine/growth.h"
 #include "engine/health.h"
 #include "engine/pacer.h"
 #include "planner/range_walk.h"
@@ -38,6 +39,8 @@ struct PoolOptions {
   bool exit_outside_window = false;
   // Without it nothing throttles but the ceiling in rows. It has to outlive the pool.
   Health* health = nullptr;
+  // Without it no table is vacuumed. It has to outlive the pool.
+  Growth* growth = nullptr;
   throttle::Limits limits;
   // How long a worker that may not go on keeps its range, before others may have it.
   std::chrono::milliseconds waiting_with_range_max{5'000};
@@ -89,6 +92,7 @@ class WorkerPool {
 
   bool may_start(int worker) const;
   void decide();
+  void heed_growth();
   void cancel_those_waited_for();
   bool is_ending() const { return outcome_.has_value(); }
   std::string held_back() const;

@@ -36,6 +36,8 @@ char const* name_of(CauseKind kind) {
       return "dead_rows";
     case CauseKind::kXminHorizon:
       return "xmin_horizon";
+    case CauseKind::kBloat:
+      return "bloat";
     case CauseKind::kServerRole:
       return "server_role";
     case CauseKind::kUserProbe:

@@ -30,6 +30,7 @@ enum class CauseKind {
   kWraparound,
   kDeadRows,
   kXminHorizon,
+  kBloat,  // a table's growth
   kServerRole,
   kUserProbe,
   kBlind,     // no fresh reading of something that was asked for
