@@ -17,7 +17,7 @@ using tests::PgClient;
 namespace fs = std::filesystem;
 
 constexpr int kClients = 4;
-constexpr int kScale = 20;
+constexpr int kScale = 10;
 constexpr auto kPatience = 60s;
 
 std::vector<std::string> command(engine::LocalCluster const& cluster, std::string const& database) {
