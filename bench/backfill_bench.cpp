@@ -47,6 +47,8 @@ struct Run {
   double seconds = 0;
   std::int64_t wal_bytes = 0;
   std::int64_t table_bytes = 0;
+  std::int64_t heap_bytes_before = 0;
+  std::int64_t heap_bytes = 0;
   double server_cpu_seconds = 0;
   double busy_share = 0;  // of all processors of the machine, while it ran
   ProgramCost cost;
@@ -63,6 +65,10 @@ struct Measurement {
   std::function<Sample()> measure;
 };
 
+std::int64_t heap_bytes_of(std::string const& dsn) {
+  return std::stoll(PgClient(dsn).value("SELECT pg_relation_size('users')"));
+}
+
 class Bench {
  public:
   explicit Bench(Settings settings) : settings_(std::move(settings)), wide_{settings_.rows, false} { make_figures(); }
@@ -76,6 +82,7 @@ class Bench {
 
   void make_figures();
   void add(Figure figure, int pairs, std::function<Sample()> measure);
+  void add_bloat();
   void add_large();
   Run run(std::string const& contestant, TableShape const& shape, Work const& work,
           std::function<void(std::string const& dsn)> const& prepare = {});
@@ -84,6 +91,7 @@ class Bench {
   Run other(std::string const& contestant, TableShape const& shape, void (*work)(std::string const&),
             void (*prepare)(std::string const&) = nullptr);
   std::pair<Run, Run> update_pair();
+  std::pair<Run, Run> bloat_pair();
   std::pair<Run, Run> checkpoint_pair();
   Sample checkpoint_cost();
   Sample checkpoint_cpu();
@@ -109,6 +117,7 @@ class Bench {
   std::vector<Measurement> measurements_;
   std::map<std::string, std::vector<Run>> runs_;
   std::vector<std::pair<Run, Run>> update_pairs_;
+  std::vector<std::pair<Run, Run>> bloat_pairs_;
 };
 
 // About what the default target of 100 ms comes to.
@@ -121,6 +130,7 @@ Run Bench::run(std::string const& contestant, TableShape const& shape, Work cons
   run.rows = shape.rows;
   run.dsn = stage_.fresh(shape);
   if (prepare) prepare(run.dsn);
+  run.heap_bytes_before = heap_bytes_of(run.dsn);
   double const cpu_before = stage_.cpu_seconds_of_sessions();
   auto const wal_before = PgClient(run.dsn).value("SELECT pg_current_wal_insert_lsn()");
   auto const machine_before = Stage::machine_time();
@@ -135,18 +145,22 @@ Run Bench::run(std::string const& contestant, TableShape const& shape, Work cons
   run.wal_bytes = std::stoll(
       client.value(fmt::format("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '{}')::bigint", wal_before)));
   run.table_bytes = std::stoll(client.value("SELECT pg_total_relation_size('users')"));
+  run.heap_bytes = heap_bytes_of(run.dsn);
   check_result(run.dsn);
   std::cerr << fmt::format(
       "  {}, {} rows: {:.2f} s, {:.0f} rows/s, processors {:.0f} % busy, server CPU {:.2f} s, client CPU {:.2f} s, "
-      "{:.1f} MiB\n",
+      "{:.1f} MiB, heap {:.0f} -> {:.0f} MB\n",
       contestant, run.rows, run.seconds, static_cast<double>(run.rows) / run.seconds, run.busy_share * 100,
-      run.server_cpu_seconds, run.cost.cpu_seconds, static_cast<double>(run.cost.peak_memory_bytes) / (1024 * 1024));
+      run.server_cpu_seconds, run.cost.cpu_seconds, static_cast<double>(run.cost.peak_memory_bytes) / (1024 * 1024),
+      static_cast<double>(run.heap_bytes_before) / 1e6, static_cast<double>(run.heap_bytes) / 1e6);
   runs_[contestant].push_back(run);
   return run;
 }
 
 Run Bench::program(std::string const& contestant, TableShape const& shape, ProgramSettings settings) {
   settings.migration_folder = stage_.cluster().dir();
+  // Flat out, as its contestants are; what the throttle costs has figures of its own.
+  settings.is_throttled = false;
   return run(contestant, shape, [&](std::string const& dsn) { return run_pgbackfill(dsn, settings); });
 }
 
@@ -162,6 +176,13 @@ Run Bench::other(std::string const& contestant, TableShape const& shape, void (*
 std::pair<Run, Run> Bench::update_pair() {
   auto const ours = program("pgbackfill, 2 workers", wide_, {});
   return {ours, other("one UPDATE", wide_, run_one_update)};
+}
+
+std::pair<Run, Run> Bench::bloat_pair() {
+  ProgramSettings const settings{0, 0, stage_.cluster().dir(), true};
+  auto const small = run("pgbackfill, 2 workers, default throttle", wide_,
+                         [&](std::string const& dsn) { return run_pgbackfill(dsn, settings); });
+  return {small, program("pgbackfill, 2 workers", wide_, {})};
 }
 
 std::pair<Run, Run> Bench::checkpoint_pair() {
@@ -205,7 +226,7 @@ Sample Bench::flatness(TableShape const& shape) {
 Run Bench::program_through_proxy() {
   tests::FaultProxy proxy(stage_.cluster().port());
   proxy.set_delay(kProxyDelay);
-  ProgramSettings const settings{4, 0, stage_.cluster().dir()};
+  ProgramSettings const settings{4, 0, stage_.cluster().dir(), false};
   return run("pgbackfill, 4 workers, 10 ms away", wide_,
              [&](std::string const&) { return run_pgbackfill(stage_.dsn_through(proxy.port()), settings); });
 }
@@ -276,7 +297,27 @@ void Bench::make_figures() {
     auto const ours = program("pgbackfill, 2 workers", wide_, {});
     return Sample{ours.cost.cpu_seconds / ours.seconds * 100, ours.seconds};
   });
+  add_bloat();
   if (settings_.narrow_rows > 0) add_large();
+}
+
+void Bench::add_bloat() {
+  add({"bloat_size", "growth of the table's file with the default budget, of which 13 % are wider rows", Bar::kAtMost,
+       20, "%"},
+      settings_.pairs, [this] {
+        bloat_pairs_.push_back(bloat_pair());
+        auto const& small = bloat_pairs_.back().first;
+        double const ratio = static_cast<double>(small.heap_bytes) / static_cast<double>(small.heap_bytes_before);
+        return Sample{(ratio - 1) * 100, small.seconds};
+      });
+  add({"bloat_time", "time that it costs, over a run that lets the table double", Bar::kAtMost, 25, "%"},
+      settings_.pairs, [this] {
+        // The pairs of the figure before serve both.
+        if (bloat_pairs_.empty()) bloat_pairs_.push_back(bloat_pair());
+        auto const [small, large] = bloat_pairs_.back();
+        bloat_pairs_.pop_back();
+        return Sample{(small.seconds / large.seconds - 1) * 100, small.seconds};
+      });
 }
 
 void Bench::add_large() {
