@@ -35,7 +35,9 @@ std::string leaves_sql(std::string const& oid) {
       "WITH RECURSIVE tree AS (SELECT {0}::oid AS oid UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN tree ON "
       "i.inhparent = tree.oid JOIN pg_class p ON p.oid = tree.oid AND p.relkind = 'p') SELECT c.oid, n.nspname, "
       "c.relname, c.relkind, c.reltuples::bigint, c.relpages, CASE WHEN c.relkind IN ('r', 'm') THEN "
-      "pg_relation_size(c.oid) ELSE 0 END, current_setting('block_size')::bigint FROM tree JOIN pg_class c ON c.oid = "
+      "pg_relation_size(c.oid) ELSE 0 END, current_setting('block_size')::bigint, coalesce((SELECT o.option_value::int "
+      "FROM pg_options_to_table(c.reloptions) o WHERE o.option_name = 'fillfactor'), 100) FROM tree JOIN pg_class c ON "
+      "c.oid = "
       "tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind <> 'p' ORDER BY n.nspname, c.relname",
       oid);
 }
@@ -65,6 +67,21 @@ std::string indexes_sql(std::string const& oids) {
       "i.indkey[k.n - 1] AND a.attnum > 0 JOIN pg_opclass o ON o.oid = i.indclass[k.n - 1] WHERE i.indrelid IN ({}) "
       "ORDER "
       "BY i.indrelid, c.relname, k.n",
+      oids);
+}
+
+// Of an index that belongs to a constraint the columns are in indkey alone; those of expressions and predicates are
+// dependencies. From 16 on BRIN does not stand in the way of a HOT update.
+std::string index_dependencies_sql(std::string const& oids) {
+  return fmt::format(
+      "SELECT i.indrelid, c.relname, a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am "
+      "ON "
+      "am.oid = c.relam JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum > 0 WHERE i.indrelid IN ({}) AND "
+      "NOT "
+      "(am.amname = 'brin' AND current_setting('server_version_num')::int >= 160000) AND (a.attnum = ANY "
+      "(i.indkey::int2[]) OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = "
+      "i.indexrelid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum)) "
+      "ORDER BY i.indrelid, c.relname, a.attnum",
       oids);
 }
 
@@ -98,6 +115,7 @@ planner::LeafFacts leaf_of(std::vector<std::optional<std::string>> const& row) {
   std::int64_t const tuples = std::stoll(*row[4]);
   std::int64_t const pages = std::stoll(*row[5]);
   leaf.bytes = std::stoll(*row[6]);
+  leaf.fillfactor = std::stoi(*row[8]);
   leaf.blocks = leaf.bytes / std::stoll(*row[7]);
   // As the server's own planner does: density at the last ANALYZE times the size now. -1 or 0 pages: never analyzed.
   if (tuples > 0 && pages > 0) {
@@ -156,6 +174,16 @@ void add_indexes(planner::TableFacts& table, Rows const& rows) {
   }
 }
 
+void add_index_dependencies(planner::TableFacts& table, Rows const& rows) {
+  for (auto const& row : rows.rows) {
+    auto* leaf = find_leaf(table, *row[0]);
+    if (leaf == nullptr) continue;
+    auto const index = std::find_if(leaf->indexes.begin(), leaf->indexes.end(),
+                                    [&](planner::IndexFacts const& each) { return each.name == *row[1]; });
+    if (index != leaf->indexes.end()) index->depends_on.push_back(*row[2]);
+  }
+}
+
 std::string oid_list(planner::TableFacts const& table) {
   std::vector<std::string> oids = {std::to_string(table.oid)};
   for (auto const& leaf : table.leaves) oids.push_back(std::to_string(leaf.oid));
@@ -209,7 +237,7 @@ asio::awaitable<Result<std::optional<planner::TableFacts>>> read_table_facts(PgC
   for (auto const& row : leaves->at(2).rows) table.partition_columns.push_back(*row[0]);
   std::string const oids = oid_list(table);
   std::vector<std::string> third = {catalog_settings("pg_catalog"), columns_sql(oids), indexes_sql(oids),
-                                    triggers_sql(oids)};
+                                    triggers_sql(oids), index_dependencies_sql(oids)};
   auto details = co_await connection.pipeline(std::move(third), Deadlines());
   if (!details) co_return details.error();
   add_columns(table, details->at(1));
@@ -217,6 +245,7 @@ asio::awaitable<Result<std::optional<planner::TableFacts>>> read_table_facts(PgC
   for (auto const& row : details->at(3).rows) {
     table.triggers.push_back({*row[0], *row[1], row[2]->front(), is_true(row[3]), is_true(row[4]), is_true(row[5])});
   }
+  add_index_dependencies(table, details->at(4));
   co_return std::optional(std::move(table));
 }
 

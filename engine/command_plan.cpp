@@ -11,8 +11,10 @@
 #include "engine/job_setup.h"
 #include "engine/progress_view.h"
 #include "planner/duration.h"
+#include "planner/hot_outlook.h"
 #include "planner/migration_file.h"
 #include "planner/sql_text.h"
+#include "throttle/vacuum_debt.h"
 
 namespace pgbackfill::engine {
 
@@ -111,18 +113,7 @@ void warn(PlanReport& report) {
         "tables that inherit from this one are left alone (ONLY); give them migrations of their own");
   }
   auto const& leaf = table.leaves.empty() ? planner::LeafFacts() : table.leaves.front();
-  for (auto const& index : leaf.indexes) {
-    for (auto const& column : index.columns) {
-      bool const assigned = backfill.kind == WorkKind::kUpdate &&
-                            std::any_of(backfill.assignments.begin(), backfill.assignments.end(),
-                                        [&](auto const& assignment) { return assignment.column == column.name; });
-      if (!assigned) continue;
-      report.warnings.push_back(
-          fmt::format("index {} holds column {}: updates cannot be HOT, every index of the table gets a "
-                      "new entry a row; build that index after the backfill if you can",
-                      planner::quote_identifier(index.name), planner::quote_identifier(column.name)));
-    }
-  }
+  for (auto& advice : planner::hot_outlook(backfill, leaf).advice) report.warnings.push_back(std::move(advice));
   if (mentions(report.explain, "Seq Scan on " + leaf.name) && report.rows > 100'000) {
     report.warnings.emplace_back("the batch is planned as a sequential scan; run ANALYZE on the table first");
   }
@@ -240,6 +231,40 @@ Estimate estimate(PlanReport const& report) {
   return estimate;
 }
 
+// What becomes of the heap, by leaf: each changed row leaves its old version, unless the update is HOT.
+struct GrowthEstimate {
+  double bytes_without_vacuum = 0;
+  double bytes_with_budget = 0;
+};
+
+GrowthEstimate estimate_growth(PlanReport const& report, throttle::Limits const& limits) {
+  GrowthEstimate estimate;
+  for (auto const& leaf : report.preflight.table.leaves) {
+    auto const bytes = static_cast<double>(leaf.bytes);
+    double const without = bytes * (2 - planner::hot_outlook(*report.migration.backfill, leaf).share);
+    bool const is_vacuumed = static_cast<std::uint64_t>(leaf.bytes) >= throttle::kLeastBytesToVacuum &&
+                             limits.mode == throttle::Mode::kOn && limits.bloat > 0;
+    estimate.bytes_without_vacuum += without;
+    estimate.bytes_with_budget += is_vacuumed ? std::min(without, bytes * (1 + limits.bloat)) : without;
+  }
+  return estimate;
+}
+
+std::string growth_text(PlanReport const& report) {
+  throttle::Limits const limits = limits_for(report.migration);
+  auto const guess = estimate_growth(report, limits);
+  std::string const before = bytes_text(static_cast<double>(report.heap_bytes));
+  std::string const without = bytes_text(guess.bytes_without_vacuum);
+  if (guess.bytes_with_budget < guess.bytes_without_vacuum) {
+    return fmt::format(
+        "heap {} -> {} with VACUUM between the parts (throttle.bloat {:.0f} %), {} without; more if rows get "
+        "wider",
+        before, bytes_text(guess.bytes_with_budget), limits.bloat * 100, without);
+  }
+  return fmt::format("heap {} -> up to {} before vacuum makes room again (an updated row leaves its old version)",
+                     before, without);
+}
+
 std::string key_text(planner::Key const& key) {
   if (key.is_by_block()) return "physical blocks (no usable key)";
   std::vector<std::string> columns;
@@ -294,11 +319,7 @@ std::string text_of(PlanReport const& report) {
     add("time", guess.measured ? "about " + human_duration(time) + " at the sample's pace, if nothing holds it back"
                                : "about " + human_duration(time) + " by rule of thumb; --sample measures a batch");
     if (guess.measured) add("WAL", "about " + bytes_text(guess.wal_bytes));
-    if (backfill.kind == WorkKind::kUpdate) {
-      add("growth",
-          fmt::format("up to {} of heap before vacuum makes room again (every updated row leaves its old version)",
-                      bytes_text(static_cast<double>(report.heap_bytes))));
-    }
+    if (backfill.kind == WorkKind::kUpdate) add("growth", growth_text(report));
   }
   steps("contract", report.migration.contract);
   if (!report.warnings.empty()) text += "\n";
@@ -357,6 +378,11 @@ boost::json::object json_of(PlanReport const& report) {
     sample["full_page_images"] = report.sample->full_page_images;
     backfill["sample"] = std::move(sample);
     backfill["wal_bytes_estimated"] = guess.wal_bytes;
+  }
+  if (report.migration.backfill->kind == WorkKind::kUpdate) {
+    auto const growth = estimate_growth(report, limits_for(report.migration));
+    backfill["heap_bytes_without_vacuum"] = static_cast<std::int64_t>(growth.bytes_without_vacuum);
+    backfill["heap_bytes_expected"] = static_cast<std::int64_t>(growth.bytes_with_budget);
   }
   document["backfill"] = std::move(backfill);
   return document;

@@ -360,9 +360,7 @@ asio::awaitable<int> Run::backfill() {
   pool_options.lock_timeout = migration.throttle.lock_wait.value_or(pool_options.lock_timeout);
   pool_options.schedule = loaded_.schedule;
   pool_options.exit_outside_window = options_.exit_outside_window;
-  pool_options.limits.mode = migration.throttle.mode == planner::ThrottleMode::kOff       ? throttle::Mode::kOff
-                             : migration.throttle.mode == planner::ThrottleMode::kObserve ? throttle::Mode::kObserve
-                                                                                          : throttle::Mode::kOn;
+  pool_options.limits = limits_for(migration);
   VacuumKeeper keeper(context_.io().get_executor(), context_.blocking(), context_.target(), database.job().job,
                       teller_);
   pool_options.growth = &keeper;

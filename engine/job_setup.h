@@ -14,6 +14,7 @@
 #include "planner/migration.h"
 #include "planner/table_facts.h"
 #include "planner/work_sql.h"
+#include "throttle/limits.h"
 
 namespace pgbackfill::engine {
 
@@ -34,6 +35,9 @@ struct LeafRanges {
   std::vector<planner::PlannedRange> ranges;
 };
 asio::awaitable<Result<std::vector<LeafRanges>>> plan_ranges(PgConnection& connection, Preflight const& preflight);
+
+// What may be spent, as the file says it; the rest by default.
+throttle::Limits limits_for(planner::Migration const& migration);
 
 // What the job does, in a form that changes only when the work does; workers and pace are not part of it.
 std::string definition_of(planner::Backfill const& backfill);

@@ -30,6 +30,8 @@ struct IndexFacts {
   bool ordered = false;   // a btree
   bool default_opclasses = false;
   std::vector<KeyColumn> columns;  // without INCLUDE columns
+  // All columns that an update has to leave as they are to be HOT: of key, INCLUDE, expressions and predicate.
+  std::vector<std::string> depends_on;
 };
 
 // A table that holds rows: the table itself, or one leaf of a partitioned one.
@@ -44,6 +46,7 @@ struct LeafFacts {
   bool rows_guessed = false;  // never analyzed: from the size alone
   std::int64_t blocks = 0;
   std::int64_t bytes = 0;  // heap, without indexes and toast
+  int fillfactor = 100;    // percent
 };
 
 struct TriggerFacts {

@@ -154,7 +154,7 @@ TEST_F(CommandPlanTest, NamesWhatWouldFireAndWhatItCosts) {
   EXPECT_THAT(result.out, HasSubstr("note: trigger \"on Update\" fires for each row"));
   EXPECT_THAT(result.out, Not(HasSubstr("on_insert")));
   EXPECT_THAT(result.out, Not(HasSubstr("is_off")));
-  EXPECT_THAT(result.out, HasSubstr("note: index \"watched_n\" holds column \"n\": updates cannot be HOT"));
+  EXPECT_THAT(result.out, HasSubstr("note: index \"watched_n\" depends on column \"n\": updates cannot be HOT"));
   EXPECT_THAT(result.out, HasSubstr("note: a last pass over the table"));
   write("skip.yaml", "name: skip\ntable: watched\nbackfill:\n  set: {n: \"1\"}\n  triggers: skip\n");
   EXPECT_THAT(plan("skip.yaml").out, HasSubstr("trigger \"on Update\" is skipped"));
@@ -281,6 +281,34 @@ TEST_F(CommandPlanTest, WorksOnAStandbyThatIsAskedFor) {
   auto const run = run_program({PGBACKFILL_PROGRAM, "run", "big.yaml", "--dsn", standby}, 60s, in_dir);
   EXPECT_EQ(run.exit_code, kFailed);
   EXPECT_THAT(run.err, testing::AnyOf(HasSubstr("read-only transaction"), HasSubstr("standby")));
+}
+
+TEST_F(CommandPlanTest, SaysWhatKeepsUpdatesFromBeingHotAndHowTheTableWillGrow) {
+  PgClient client(cluster_->dsn());
+  client.exec(
+      "CREATE TABLE indexed (id int PRIMARY KEY, n int NOT NULL, m int, k int); CREATE INDEX by_expression ON indexed "
+      "((n + 1)); CREATE INDEX by_predicate ON indexed (id) WHERE n > 0; CREATE INDEX covering ON indexed (id) INCLUDE "
+      "(n); CREATE INDEX other ON indexed (m); INSERT INTO indexed SELECT i, 0, i FROM generate_series(1, 1000) i; "
+      "CREATE TABLE roomy (id int PRIMARY KEY, n int NOT NULL) WITH (fillfactor = 50); INSERT INTO roomy SELECT i, 0 "
+      "FROM generate_series(1, 1000) i; ANALYZE indexed; ANALYZE roomy");
+  write("indexed.yaml", "name: indexed_n\ntable: indexed\nbackfill:\n  set: {n: \"n + 1\"}\n");
+  auto const result = plan("indexed.yaml");
+  for (char const* index : {"by_expression", "by_predicate", "covering"}) {
+    EXPECT_THAT(result.out, HasSubstr(std::string("note: index \"") + index + "\" depends on column \"n\""));
+  }
+  EXPECT_THAT(result.out, Not(HasSubstr("\"other\"")));
+  EXPECT_THAT(result.out, Not(HasSubstr("fillfactor")));
+
+  write("full.yaml", "name: full_k\ntable: indexed\nbackfill:\n  set: {k: \"1\"}\n");
+  EXPECT_THAT(plan("full.yaml").out, HasSubstr("note: pages of \"public\".\"indexed\" are filled to the end"));
+
+  write("roomy.yaml", "name: roomy_n\ntable: roomy\nbackfill:\n  set: {n: \"n + 1\"}\n");
+  auto const roomy = json_plan("roomy.yaml");
+  auto const& estimate = roomy.at("backfill").as_object();
+  EXPECT_EQ(estimate.at("heap_bytes_without_vacuum"), estimate.at("heap_bytes"));
+  auto const full = json_plan("full.yaml");
+  EXPECT_EQ(full.at("backfill").at("heap_bytes_without_vacuum").as_int64(),
+            2 * full.at("backfill").at("heap_bytes").as_int64());
 }
 
 }  // namespace
