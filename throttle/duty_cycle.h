@@ -18,7 +18,7 @@ struct LastBatch {
 };
 
 // A worker rests no longer than this, whatever its batch took, so that a small share is never none at all.
-inline constexpr std::chrono::seconds kLongestRest{30};
+inline constexpr std::chrono::seconds kLongestRest{5};
 
 // Zero: the worker of this rank may start a batch now. Nullopt: not with this many workers.
 std::optional<std::chrono::nanoseconds> wait_before_batch(int rank, double workers,

@@ -97,21 +97,17 @@ void Replicas::see_member(ReplicaReading const& reading, ReplicationReading cons
   std::chrono::nanoseconds const silence =
       reading.reply_age.is_seen() && replayed < all.flushed ? reading.reply_age.value : std::chrono::nanoseconds{0};
   TimePoint const at = all.at - std::max(silence, std::chrono::nanoseconds{0});
-  TimePoint const before = now - std::chrono::duration_cast<TimePoint::duration>(
-                                     std::chrono::duration<double>(member.freshness.age_seconds(now)));
-  bool const was_seen = member.freshness.was_seen();
   member.freshness.see(at, now);
   // A receiver that is silent repeats its last position; that it replayed nothing since is not known.
-  if (was_seen && at <= before) return;
+  auto const sampled_at = member.servo.sampled_at();
+  if (sampled_at && 2 * silence > all.at - *sampled_at) return;
 
   auto const age = clock_.age_of(replayed, all.at);
   double const lag = seconds_of(age.age) - seconds_of(reading.apply_delay);
   member.is_lag_at_least = age.is_at_least;
-  LagSample sample{all.at, all.flushed, replayed, std::max(lag, 0.0), seconds_of(now - at), 0, own.is_bound};
-  auto const before_at = member.servo.sampled_at();
-  if (before_at && *before_at < all.at) {
-    sample.own_per_second = own.written->between(*before_at, all.at) / seconds_of(all.at - *before_at);
-  }
+  LagSample sample{all.at, all.flushed, replayed, std::max(lag, 0.0), seconds_of(now - at), 0, 0, own.is_bound};
+  sample.own_since = own.written->between(all.at, now);
+  if (sampled_at) sample.own_per_second = own.written->between(*sampled_at, all.at) / seconds_of(all.at - *sampled_at);
   member.servo.set_options(options_of(reading, limits));
   member.servo.see(sample);
 }

@@ -6,6 +6,9 @@
 
 #include "throttle/cause_book.h"
 #include "throttle/fairness.h"
+#include "throttle/freshness.h"
+#include "throttle/guards.h"
+#include "throttle/latency_servo.h"
 #include "throttle/odometer.h"
 #include "throttle/replicas.h"
 #include "throttle/wal_cost.h"
@@ -16,6 +19,7 @@ namespace {
 
 constexpr double kBoundSeconds = 2;
 constexpr double kBound = 0.9;
+constexpr double kLeastBatchScale = 0.1;  // of a fraction of a worker
 
 double seconds_between(TimePoint from, TimePoint to) {
   return std::chrono::duration<double>(to - from).count();
@@ -29,12 +33,22 @@ struct Throttle::State {
   void count(Reading const& reading, Work const& work, TimePoint now);
   void learn_cost(Reading const& reading, Work const& work);
   double share_of_wal(Reading const& reading, double total, CauseBook& book) const;
+  double share_of_workers(Reading const& reading, double total) const;
+  void decide_wal(Reading const& reading, TimePoint now, Decision& decision);
+  void decide_workers(Reading const& reading, Work const& work, TimePoint now, Decision& decision);
+  bool can_see_latency(Reading const& reading, TimePoint now, Decision& decision);
+  void say_workers(Work const& work, double cores_busy, Decision const& decision);
+  void apply_guards(GuardVerdict const& verdict, Decision& decision);
   void apply_ceiling(Decision& decision);
   void apply_mode(Decision& decision) const;
 
   Limits limits;
   CauseBook causes;
   Replicas replicas;
+  LatencyServo latency;
+  Freshness canary_freshness{0.5};
+  Guards guards;
+  bool is_stopped_hard = false;
   WalCost cost;
   Odometer own;      // WAL of this job
   Odometer all_own;  // and of its neighbours
@@ -98,6 +112,99 @@ double Throttle::State::share_of_wal(Reading const& reading, double total, Cause
   return part;
 }
 
+double Throttle::State::share_of_workers(Reading const& reading, double total) const {
+  if (!reading.neighbours.is_seen() || reading.neighbours.value.empty() || std::isinf(total)) return total;
+  std::vector<Claim> claims{{"", limits.weight, kUnlimited}};
+  for (auto const& each : reading.neighbours.value) claims.push_back({each.name, each.weight, each.workers_wanted});
+  return share_out(total, claims).front();
+}
+
+void Throttle::State::decide_wal(Reading const& reading, TimePoint now, Decision& decision) {
+  double const used = all_own.rate(kBoundSeconds);
+  double const most = allowed.rate(kBoundSeconds);
+  OwnWal const wal_of_all{&all_own, most > 0 && used >= kBound * most};
+  replicas.see(reading.replication, limits, wal_of_all, now);
+  auto const verdict = replicas.judge(limits, wal_of_all, now, causes);
+  decision.may_start = verdict.may_start;
+  decision.must_stop = verdict.must_stop;
+  total_allowed = verdict.wal_per_second;
+  decision.wal_per_second = share_of_wal(reading, verdict.wal_per_second, causes);
+}
+
+void Throttle::State::decide_workers(Reading const& reading, Work const& work, TimePoint now, Decision& decision) {
+  if (reading.canaries.empty() && reading.canary.is_seen()) latency.see(reading.canary.value);
+  for (auto const& canary : reading.canaries) latency.see(canary);
+
+  PoolState pool{work.in_flight, work.wanted, work.rows > 0, !decision.may_start};
+  if (reading.neighbours.is_seen()) {
+    for (auto const& each : reading.neighbours.value) pool.in_flight += static_cast<int>(std::ceil(each.workers));
+  }
+  std::optional<double> cores_busy;
+  if (reading.activity.is_seen()) cores_busy = reading.activity.value.active;
+  latency.step(pool, cores_busy, limits, now);
+  if (!can_see_latency(reading, now, decision)) return;
+
+  decision.workers = std::min(decision.workers, share_of_workers(reading, latency.workers()));
+  // Many short disturbances instead of a few long ones.
+  if (decision.workers < 1) decision.batch_scale *= std::max(decision.workers, kLeastBatchScale);
+  say_workers(work, cores_busy.value_or(0), decision);
+  if (!latency.is_listening()) return;
+  decision.may_start = false;
+  causes.note(latency.is_starting() ? CauseKind::kStarting : CauseKind::kForegroundLatency, Grip::kStops, "listening",
+              "for a moment, to learn how fast a commit is without us");
+}
+
+bool Throttle::State::can_see_latency(Reading const& reading, TimePoint now, Decision& decision) {
+  Sight const sight = reading.canary.sight;
+  if (sight == Sight::kNoPrivilege || sight == Sight::kUnsupported) {
+    bool const may_start = !limits.must_see_latency;
+    decision.may_start = decision.may_start && may_start;
+    causes.note(CauseKind::kBlind, may_start ? Grip::kWarns : Grip::kStops, "canary",
+                "the latency of a commit cannot be measured" +
+                    (reading.canary.why.empty() ? "" : ": " + reading.canary.why) +
+                    (may_start ? "; it does not slow this run" : ""));
+    return false;
+  }
+  if (reading.canary.is_seen()) canary_freshness.see(reading.canary.value.at, now);
+  double const trust = canary_freshness.trust(now);
+  if (trust >= 1) return true;
+  std::string const text = canary_freshness.was_seen()
+                               ? "no commit was measured for " + say_seconds(canary_freshness.age_seconds(now))
+                               : std::string("the latency of a commit was not measured yet");
+  causes.note(CauseKind::kBlind, trust > 0 ? Grip::kSlows : Grip::kStops, "canary",
+              text + (reading.canary.why.empty() ? "" : ": " + reading.canary.why));
+  decision.may_start = decision.may_start && trust > 0;
+  decision.workers = std::min(decision.workers, trust * latency.workers());
+  return trust > 0;
+}
+
+void Throttle::State::say_workers(Work const& work, double cores_busy, Decision const& decision) {
+  if (decision.workers >= work.wanted) return;
+  std::string const workers = "; " + say_number(decision.workers) + " of " + std::to_string(work.wanted) + " workers";
+  if (latency.is_held_by_cores()) {
+    causes.note(CauseKind::kUtilization, Grip::kSlows, "",
+                say_number(cores_busy) + " of " + std::to_string(limits.cores) + " cores are busy without us (" +
+                    say_percent(limits.utilization) + " allowed with us)" + workers);
+  } else if (latency.is_held_by_latency()) {
+    causes.note(CauseKind::kForegroundLatency, Grip::kSlows, "",
+                "a commit takes " + say_number(latency.ratio()) + " times its quiet " +
+                    say_number(1'000 * latency.quiet_seconds()) + " ms (" + say_number(limits.latency_ratio) +
+                    " allowed)" + workers);
+  } else if (latency.is_starting()) {
+    causes.note(CauseKind::kStarting, Grip::kSlows, "workers", "on the way up" + workers);
+  }
+}
+
+void Throttle::State::apply_guards(GuardVerdict const& verdict, Decision& decision) {
+  decision.may_start = decision.may_start && verdict.may_start;
+  decision.must_stop = decision.must_stop || verdict.must_stop;
+  decision.wal_per_second = std::min(decision.wal_per_second, verdict.wal_per_second);
+  decision.workers = std::min(decision.workers, verdict.most_workers);
+  decision.batch_scale = verdict.batch_scale;
+  decision.cancel = verdict.cancel;
+  is_stopped_hard = verdict.is_hard;
+}
+
 void Throttle::State::apply_ceiling(Decision& decision) {
   if (!limits.max_wal_per_second) return;
   auto const most = static_cast<double>(*limits.max_wal_per_second);
@@ -109,17 +216,23 @@ void Throttle::State::apply_ceiling(Decision& decision) {
               say_rate(used) + " of WAL (max_wal_per_second is " + say_rate(most) + ")");
 }
 
+// Off and observe let everything run but for what the guards of the server itself forbid.
 void Throttle::State::apply_mode(Decision& decision) const {
   if (limits.mode == Mode::kOn) return;
   Pace const pace{decision.may_start, decision.wal_per_second, decision.workers, decision.batch_scale};
   if (limits.mode == Mode::kObserve) decision.withheld = pace;
-  decision.may_start = true;
-  decision.must_stop = false;
+  decision.may_start = !is_stopped_hard;
+  decision.must_stop = decision.must_stop && is_stopped_hard;
   decision.wal_per_second = kUnlimited;
   decision.workers = kUnlimited;
   decision.batch_scale = 1;
   decision.cancel.clear();
-  if (limits.mode == Mode::kOff) decision.causes.clear();
+  if (limits.mode == Mode::kOff) {
+    std::erase_if(decision.causes, [](Cause const& cause) {
+      return cause.kind != CauseKind::kSlotAtRisk && cause.kind != CauseKind::kWraparound &&
+             cause.kind != CauseKind::kServerRole;
+    });
+  }
 }
 
 Throttle::Throttle(Limits limits) : state_(std::make_unique<State>(std::move(limits))) {}
@@ -140,18 +253,12 @@ Decision Throttle::decide(Reading const& reading, Work const& work, TimePoint no
   state.causes.begin(now);
   state.count(reading, work, now);
 
-  double const used = state.all_own.rate(kBoundSeconds);
-  double const allowed = state.allowed.rate(kBoundSeconds);
-  OwnWal const own{&state.all_own, allowed > 0 && used >= kBound * allowed};
-  state.replicas.see(reading.replication, state.limits, own, now);
-  auto const verdict = state.replicas.judge(state.limits, own, now, state.causes);
-
   Decision decision;
   decision.at = now;
-  decision.may_start = verdict.may_start;
-  decision.must_stop = verdict.must_stop;
-  state.total_allowed = verdict.wal_per_second;
-  decision.wal_per_second = state.share_of_wal(reading, verdict.wal_per_second, state.causes);
+  state.decide_wal(reading, now, decision);
+  auto const guards = state.guards.judge(reading, state.limits, state.own.rate(kBoundSeconds), now, state.causes);
+  state.apply_guards(guards, decision);
+  state.decide_workers(reading, work, now, decision);
   state.apply_ceiling(decision);
   decision.causes = state.causes.take();
   state.last = decision;

@@ -19,6 +19,14 @@ constexpr auto kPeriod = 250ms;
 // A server that is asked and answers at once, and the throttle that listens.
 class ThrottleTest : public testing::Test {
  protected:
+  // Until it has heard how fast a commit is.
+  void SetUp() override {
+    for (auto passed = 0ms; passed < 3s; passed += kPeriod) {
+      pass(kPeriod);
+      decide();
+    }
+  }
+
   ReplicaReading replica(std::string name, Lsn behind = 0) const {
     ReplicaReading reading;
     reading.name = std::move(name);
@@ -33,9 +41,28 @@ class ThrottleTest : public testing::Test {
 
   Decision decide() { return throttle_.decide(reading_, work_, now_); }
 
+  // What every server tells: a commit of half a millisecond, and no trouble.
+  void read_the_rest() {
+    reading_.canary = {Sight::kSeen, {now_, 500us}, now_, ""};
+    reading_.waiters = {Sight::kSeen, {now_, 0, 0ms, 0, ""}, now_, ""};
+    reading_.activity = {Sight::kSeen, {now_, 0, 50, {}, ""}, now_, ""};
+    WalReading wal;
+    wal.at = now_;
+    wal.inserted = flushed_;
+    reading_.wal = {Sight::kSeen, wal, now_, ""};
+    HealthReading health;
+    health.at = now_;
+    health.slots = {Sight::kSeen, {}, now_, ""};
+    health.archive = {Sight::kSeen, {}, now_, ""};
+    health.vacuum = {Sight::kSeen, {}, now_, ""};
+    health.wraparound_age = {Sight::kSeen, 0, now_, ""};
+    reading_.health = {Sight::kSeen, health, now_, ""};
+  }
+
   void pass(std::chrono::nanoseconds time, double wal_per_second = 10e6) {
     now_ += time;
     flushed_ += static_cast<Lsn>(wal_per_second * std::chrono::duration<double>(time).count());
+    read_the_rest();
   }
 
   Cause const* cause(Decision const& decision, CauseKind kind) const {
