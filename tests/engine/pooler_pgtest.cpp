@@ -135,5 +135,26 @@ TEST_F(Pooler, WorksAroundHeldRowsAndNamesTheirHolder) {
   expect_clean_pool();
 }
 
+TEST_F(Pooler, TheTableIsVacuumedThroughItAndNoSettingStaysBehind) {
+  PgClient direct(cluster_->dsn());
+  // Large enough to be vacuumed: ten rows a page.
+  direct.exec(
+      "CREATE TABLE wide (id int PRIMARY KEY, n int NOT NULL, pad text) WITH (autovacuum_enabled = off); INSERT INTO "
+      "wide "
+      "SELECT i * 3, 0, repeat('x', 700) FROM generate_series(1, 100000) i; ANALYZE wide");
+  auto const size = [&] { return std::stoll(direct.value("SELECT pg_relation_size('wide')")); };
+  auto const before = size();
+  CountUp options;
+  options.table = "wide";
+  options.throttling = "  max_rows_per_second: 12000\n";
+  MigrationRun run("wide", bouncer_->dsn(), count_up(options));
+  auto& process = run.start();
+  ASSERT_TRUE(run.ends(process, kDone));
+  EXPECT_NE(process.err().find("vacuumed"), std::string::npos) << run.story();
+  EXPECT_LE(size(), before * 5 / 4) << run.story();
+  EXPECT_EQ(counts(cluster_->dsn(), "wide"), "1: 100000");
+  expect_clean_pool();
+}
+
 }  // namespace
 }  // namespace pgbackfill::tests
