@@ -13,6 +13,10 @@ using std::chrono::nanoseconds;
 // A decision is due several times a second: without one for so long, the loop that asks for them is stuck.
 constexpr std::chrono::seconds kDecisionAgeMax{5};
 
+// A batch writes its WAL at once. It has to be small beside what waits for a replica (about 0.3 s of WAL), else the
+// replica runs dry between two.
+constexpr double kSecondsOfWalInBatch = 0.1;
+
 throttle::Decision free_decision() {
   throttle::Decision decision;
   decision.may_start = true;
@@ -102,7 +106,7 @@ std::optional<nanoseconds> Pacer::wait_before_batch(int worker, TimePoint now) c
 
 std::int64_t Pacer::most_rows(std::int64_t rows) const {
   auto const scaled = static_cast<std::int64_t>(static_cast<double>(rows) * decision_.batch_scale);
-  double const by_wal = decision_.wal_per_second / throttle_.wal_bytes_per_row() / 2;
+  double const by_wal = decision_.wal_per_second * kSecondsOfWalInBatch / throttle_.wal_bytes_per_row();
   auto const most = std::min(scaled, rows_.most_rows());
   if (by_wal >= static_cast<double>(most)) return std::max<std::int64_t>(1, most);
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(by_wal));
