@@ -6,6 +6,7 @@
 
 #include "throttle/cause_book.h"
 #include "throttle/fairness.h"
+#include "throttle/foreground_presence.h"
 #include "throttle/freshness.h"
 #include "throttle/guards.h"
 #include "throttle/latency_servo.h"
@@ -46,6 +47,7 @@ struct Throttle::State {
   CauseBook causes;
   Replicas replicas;
   LatencyServo latency;
+  ForegroundPresence foreground;
   Freshness canary_freshness{0.5};
   Guards guards;
   bool is_stopped_hard = false;
@@ -140,9 +142,15 @@ void Throttle::State::decide_workers(Reading const& reading, Work const& work, T
     for (auto const& each : reading.neighbours.value) pool.in_flight += static_cast<int>(std::ceil(each.workers));
   }
   std::optional<double> cores_busy;
-  if (reading.activity.is_seen()) cores_busy = reading.activity.value.active;
+  if (reading.activity.is_seen()) {
+    cores_busy = reading.activity.value.active;
+    foreground.see(reading.activity.value);
+  }
   latency.step(pool, cores_busy, limits, now);
   if (!can_see_latency(reading, now, decision)) return;
+  // Nobody waits for those commits. The servo goes on, so that whoever comes finds the workers far down.
+  bool const is_alone = reading.activity.is_seen() && !foreground.is_there();
+  if (is_alone && !latency.is_starting_up()) return;
 
   decision.workers = std::min(decision.workers, share_of_workers(reading, latency.workers()));
   // Many short disturbances instead of a few long ones.

@@ -200,7 +200,10 @@ class Plant {
     if (is_due(kCanarySeconds)) sense_canary();
     if (is_due(kWalSeconds)) sense_wal();
     if (is_due(kActivitySeconds)) {
-      int const active = static_cast<int>(std::lround(options_.foreground_load(now_) * options_.cores * slow_ratio_));
+      // Whole sessions at one look; right in the mean of several.
+      active_ += options_.foreground_load(now_) * options_.cores * slow_ratio_;
+      int const active = static_cast<int>(active_);
+      active_ -= active;
       reading_.activity = {Sight::kSeen, {time_at(now_), active, 50, {}, ""}, time_at(now_), ""};
     }
     while (!on_the_way_.empty() && on_the_way_.front().first <= now_ + 1e-9) {
@@ -318,6 +321,7 @@ class Plant {
   std::vector<Worker> workers_;
   double smooth_busy_ = 0;
   double slow_ratio_ = 1;
+  double active_ = 0;  // sessions at work that the next look will show
   double own_ = 0;
   double point_own_ = 0;
   double flushed_ = 0;

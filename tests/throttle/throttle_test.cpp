@@ -41,11 +41,11 @@ class ThrottleTest : public testing::Test {
 
   Decision decide() { return throttle_.decide(reading_, work_, now_); }
 
-  // What every server tells: a commit of half a millisecond, and no trouble.
+  // What every server tells: how long a commit takes, and no trouble.
   void read_the_rest() {
-    reading_.canary = {Sight::kSeen, {now_, 500us}, now_, ""};
+    reading_.canary = {Sight::kSeen, {now_, commit_}, now_, ""};
     reading_.waiters = {Sight::kSeen, {now_, 0, 0ms, 0, ""}, now_, ""};
-    reading_.activity = {Sight::kSeen, {now_, 0, 50, {}, ""}, now_, ""};
+    reading_.activity = {Sight::kSeen, {now_, active_, 50, {}, ""}, now_, ""};
     WalReading wal;
     wal.at = now_;
     wal.inserted = flushed_;
@@ -89,6 +89,8 @@ class ThrottleTest : public testing::Test {
   Reading reading_;
   Work work_;
   TimePoint now_{100h};
+  std::chrono::microseconds commit_{500};
+  int active_ = 0;  // of the foreground
   Lsn flushed_ = 1'000'000'000'000;
 };
 
@@ -245,6 +247,27 @@ TEST_F(ThrottleTest, IgnoresReceiversAndIgnoredReplicas) {
     read_replication({receiver, replica("slow", 900'000'000)});
     EXPECT_TRUE(decide().may_start);
   }
+}
+
+TEST_F(ThrottleTest, SlowCommitsHoldNothingBackWhileNobodyElseWorks) {
+  watch(5s, {});
+  work_ = {10'000, 1, 6e6, 2, 2};
+  commit_ = 5ms;
+  auto const decision = watch(30s, {});
+  EXPECT_TRUE(decision.may_start);
+  EXPECT_EQ(decision.workers, kUnlimited);
+  EXPECT_TRUE(decision.causes.empty());
+}
+
+TEST_F(ThrottleTest, WhoComesFindsFewWorkers) {
+  watch(5s, {});
+  work_ = {10'000, 1, 6e6, 2, 2};
+  commit_ = 5ms;
+  watch(30s, {});
+  active_ = 2;
+  auto const decision = watch(1s, {});
+  EXPECT_LT(decision.workers, 0.5);
+  EXPECT_NE(cause(decision, CauseKind::kForegroundLatency), nullptr);
 }
 
 TEST_F(ThrottleTest, HoldsTheCeilingOfTheOperator) {
