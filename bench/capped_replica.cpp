@@ -26,7 +26,7 @@ constexpr auto kAnswerPatience = 50ms;
 // What is not replayed for want of WAL is lost, up to this much time of it.
 constexpr double kSavedSeconds = 0.02;
 // How much is prepared to measure the capacity by.
-constexpr double kBacklogSeconds = 3;
+constexpr double kBacklogSeconds = 6;
 constexpr auto kBacklogPatience = 120s;
 
 double bytes_of(PgClient& client) {
