@@ -93,13 +93,22 @@ struct ConnectParameters {
   // What stands before dbname yields to the user's own conninfo, what stands after it does not. A dead peer is noticed
   // within half a minute; a standby is never taken for the primary.
   explicit ConnectParameters(ConnectTarget const& target)
-      : values{"10",   "10",   "5", "4", "30000", "primary", target.conninfo.c_str(), target.application_name.c_str(),
-               "UTF8", nullptr} {}
+      : keywords{"connect_timeout",
+                 "keepalives_idle",
+                 "keepalives_interval",
+                 "keepalives_count",
+                 "tcp_user_timeout",
+                 "target_session_attrs",
+                 "dbname",
+                 "fallback_application_name",
+                 "client_encoding",
+                 target.accepts_standby ? "target_session_attrs" : nullptr,
+                 nullptr},
+        values{"10",   "10",  "5",    "4", "30000", "primary", target.conninfo.c_str(), target.application_name.c_str(),
+               "UTF8", "any", nullptr} {}
 
-  char const* keywords[10] = {
-      "connect_timeout",      "keepalives_idle", "keepalives_interval",       "keepalives_count", "tcp_user_timeout",
-      "target_session_attrs", "dbname",          "fallback_application_name", "client_encoding",  nullptr};
-  char const* values[10];
+  char const* keywords[11];
+  char const* values[11];
 };
 
 pg_conn* connect_blocking(ConnectTarget const& target) {

@@ -50,6 +50,7 @@ struct Deadlines {
 struct ConnectTarget {
   std::string conninfo;
   std::string application_name = "pgbackfill";
+  bool accepts_standby = false;  // else one is refused, unless the conninfo itself asks for it
 };
 
 // Nothing when the text can be parsed; else what is wrong with it, without its content.
