@@ -7,8 +7,10 @@
 #include <map>
 
 #include "engine/commands.h"
+#include "engine/progress_view.h"
 #include "planner/duration.h"
 #include "planner/suggestion.h"
+#include "planner/throttle_settings.h"
 
 namespace pgbackfill::engine {
 
@@ -16,28 +18,42 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr int kHelpColumns = 80;
 constexpr char kFooter[] = R"(
 A first migration:
-  pgbackfill sandbox --rows 1000000            a throwaway server to try on (another terminal)
-  pgbackfill plan users.yaml                   what it would do; changes nothing
-  pgbackfill run users.yaml                    do it; ^C pauses, the same command goes on
-  pgbackfill status users_display_name         from any host, while it runs
-  pgbackfill gate users_display_name           exit 0 only when it is measured complete
+  pgbackfill sandbox --rows 1000000      a throwaway server (another terminal)
+  pgbackfill plan users.yaml             what it would do; changes nothing
+  pgbackfill run users.yaml              do it; ^C pauses, the same goes on
+  pgbackfill status users_display_name   from any host, while it runs
+  pgbackfill gate users_display_name     exit 0 only when measured complete
 
-Where to connect: --dsn, else DATABASE_URL, else libpq's own environment (PGHOST, PGSERVICE, ~/.pgpass).
-Exit codes: 0 done, 1 failed, 2 usage or file, 3 gate closed or check failed, 4 stopped early and resumable.)";
+Where to connect: --dsn, else DATABASE_URL, else libpq's own environment
+(PGHOST, PGSERVICE, ~/.pgpass).
+
+Exit codes:
+  0  done
+  1  failed
+  2  wrong usage, or something is wrong with the file
+  3  the gate is closed, a check did not hold, or --yes is missing
+  4  stopped early; the same command goes on)";
 
 // "30s" on the command line.
-void add_duration(CLI::App* command, std::string const& name, milliseconds& target, std::string const& text) {
+milliseconds duration_of(std::string const& name, std::string const& value, milliseconds min = milliseconds{0},
+                         milliseconds max = planner::kMaxDuration) {
+  auto const duration = planner::parse_duration(value);
+  if (!duration) throw CLI::ValidationError(name, "'" + value + "' is no duration with a unit, such as 30s or 500ms");
+  if (*duration < min || *duration > max) {
+    throw CLI::ValidationError(
+        name, "'" + value + "' is not from " + planner::format_duration(min) + " to " + planner::format_duration(max));
+  }
+  return *duration;
+}
+
+void add_duration(CLI::App* command, std::string const& name, milliseconds& target, std::string const& text,
+                  milliseconds min = milliseconds{0}, milliseconds max = planner::kMaxDuration) {
   command
       ->add_option_function<std::string>(
-          name,
-          [&target, name](std::string const& value) {
-            auto const duration = planner::parse_duration(value);
-            if (!duration)
-              throw CLI::ValidationError(name, "'" + value + "' is no duration with a unit, such as 30s or 500ms");
-            target = *duration;
-          },
+          name, [&target, name, min, max](std::string const& value) { target = duration_of(name, value, min, max); },
           text)
       ->type_name("DURATION")
       ->default_str(planner::format_duration(target));
@@ -89,35 +105,32 @@ void add_common(CLI::App& app, CommonOptions& common) {
 }
 
 void add_run_commands(CLI::App& app, Cli& cli) {
-  add_command(app, cli, "init", "Make or upgrade schema pgbackfill (the first run does it too)", init_command);
-  auto* plan =
-      add_command(app, cli, "plan", "Show what a run would do: key, ranges, the batch and its EXPLAIN; reads only",
-                  [&cli](CommandContext& context) { return plan_command(context, cli.plan); });
+  add_command(app, cli, "init", "Make or upgrade schema pgbackfill", init_command);
+  auto* plan = add_command(app, cli, "plan", "Show what a run would do; reads only",
+                           [&cli](CommandContext& context) { return plan_command(context, cli.plan); });
   plan->add_option("FILE", cli.plan.file, "Migration file")->required();
-  plan->add_flag("--sample", cli.plan.sample, "Run one batch and roll it back: measures time and WAL");
-  auto* run = add_command(app, cli, "run", "Run a migration up to its gate; safe to repeat: goes on where it was",
+  plan->add_flag("--sample", cli.plan.sample, "Run one batch and roll it back, to measure it");
+  auto* run = add_command(app, cli, "run", "Run a migration up to its gate; safe to repeat",
                           [&cli](CommandContext& context) { return run_command(context, cli.run); });
   run->add_option("FILE", cli.run.file, "Migration file")->required();
-  run->add_option("--workers", cli.run.workers, "Workers of a job that starts now (later: pgbackfill set)")
+  run->add_option("--workers", cli.run.workers, "Workers of a new job (later: pgbackfill set)")
       ->check(CLI::Range(1, planner::kMaxWorkers).description(""));
-  run->add_flag("--exit-outside-window", cli.run.exit_outside_window,
-                "Exit 4 when the window closes, instead of waiting");
+  run->add_flag("--exit-outside-window", cli.run.exit_outside_window, "Exit 4 when the window closes; do not wait");
   add_duration(run, "--lease", cli.run.lease_time, "How long a silent process keeps its ranges");
-  add_duration(run, "--wait-for-rows", cli.run.deferred_patience,
-               "How long to wait at the end for rows that others hold");
-  add_duration(run, "--wait-for-server", cli.run.reconnect_patience,
-               "How long to try to reach a server that went away");
+  add_duration(run, "--wait-for-rows", cli.run.deferred_patience, "How long to wait at the end for held rows");
+  add_duration(run, "--wait-for-server", cli.run.reconnect_patience, "How long to try to reach a lost server");
+  add_duration(run, "--poll", cli.run.poll_interval, "Between looks for changes, behind poolers", milliseconds{100},
+               milliseconds{60'000});
   auto* complete = add_command(app, cli, "complete", "Run the contract steps, behind the gate",
                                [&cli](CommandContext& context) { return complete_command(context, cli.finish); });
-  auto* rollback = add_command(app, cli, "rollback", "Undo the expand steps by their `down:`, until complete",
+  auto* rollback = add_command(app, cli, "rollback", "Undo the expand steps, until complete",
                                [&cli](CommandContext& context) { return rollback_command(context, cli.finish); });
   for (auto* command : {complete, rollback}) {
     command->add_option("NAME", cli.finish.file_or_name, "Name or file of the migration")->required();
-    command->add_flag("--yes", cli.finish.yes, "Really do it; without it nothing is run");
+    command->add_flag("--yes", cli.finish.yes, "Really do it; else nothing is run, exit 3");
   }
-  auto* gate =
-      add_command(app, cli, "gate", "Exit 0 only if the migration is measured complete, else 3 with the reasons",
-                  [&cli](CommandContext& context) { return gate_command(context, cli.gate); });
+  auto* gate = add_command(app, cli, "gate", "Exit 0 only if measured complete, else 3",
+                           [&cli](CommandContext& context) { return gate_command(context, cli.gate); });
   gate->add_option("NAME", cli.gate.file_or_name, "Name or file of the migration")->required();
 }
 
@@ -131,7 +144,19 @@ void add_watching_commands(CLI::App& app, Cli& cli) {
   auto* log = add_command(app, cli, "log", "The events of a migration, oldest first",
                           [&cli](CommandContext& context) { return log_command(context, cli.log); });
   log->add_option("NAME", cli.log.file_or_name, "Name or file of the migration")->required();
-  log->add_option("--limit", cli.log.limit, "The latest events only")->check(CLI::PositiveNumber.description(""));
+  log->add_option("--limit", cli.log.limit, "The latest events only")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber.description(""));
+}
+
+std::string keys_of_set() {
+  std::string keys = "workers, batch.target";
+  for (auto const& rule : planner::throttle_settings()) keys += ", throttle." + std::string(rule.name);
+  std::string text = "\nKeys:\n";
+  for (auto const& line : folded(keys, kHelpColumns - 2)) text += "  " + line + "\n";
+  return text +
+         "\n`pgbackfill set NAME` alone shows their values, units and meanings;\n"
+         "KEY=default takes what was set live away again.";
 }
 
 void add_control_commands(CLI::App& app, Cli& cli) {
@@ -139,32 +164,40 @@ void add_control_commands(CLI::App& app, Cli& cli) {
                             [&cli](CommandContext& context) { return pause_command(context, cli.control); });
   auto* resume = add_command(app, cli, "resume", "Go on after pause, cancel or a failure",
                              [&cli](CommandContext& context) { return resume_command(context, cli.control); });
-  auto* cancel = add_command(app, cli, "cancel", "End every process that works on it; the rows that are done stay done",
+  auto* cancel = add_command(app, cli, "cancel", "End all processes that work on it",
                              [&cli](CommandContext& context) { return cancel_command(context, cli.control); });
   for (auto* command : {pause, resume, cancel}) {
     command->add_option("NAME", cli.control.file_or_name, "Name or file of the migration")->required();
     command->add_option("--reason", cli.control.reason, "Kept in the log and shown by status");
   }
-  resume->add_flag("--retry-quarantine", cli.control.retry_quarantine, "Try the rows that were set aside again");
-  auto* set = add_command(app, cli, "set",
-                          "Change a running job: workers=4 batch.target=200ms throttle.max_rows_per_second=5000",
+  pause
+      ->add_option_function<std::string>(
+          "--for",
+          [&cli](std::string const& value) {
+            cli.control.pause_for = duration_of("--for", value, milliseconds{1'000});
+          },
+          "Go on by itself after this time")
+      ->type_name("DURATION");
+  resume->add_flag("--retry-quarantine", cli.control.retry_quarantine, "Try rows that were set aside again");
+  auto* set = add_command(app, cli, "set", "Change a running job, or list its settings",
                           [&cli](CommandContext& context) { return set_command(context, cli.set); });
   set->add_option("NAME", cli.set.file_or_name, "Name or file of the migration")->required();
-  set->add_option("KEY=VALUE", cli.set.assignments, "What to change")->required();
+  set->add_option("KEY=VALUE", cli.set.assignments, "What to change; none: list all");
+  set->footer(keys_of_set());
 }
 
 void add_server_commands(CLI::App& app, Cli& cli) {
-  auto* doctor = add_command(app, cli, "doctor", "Check server, role and table before a migration",
+  auto* doctor = add_command(app, cli, "doctor", "Check server, role and table beforehand",
                              [&cli](CommandContext& context) { return doctor_command(context, cli.doctor); });
   doctor->add_option("FILE", cli.doctor.file, "Migration file, to check its table as well");
-  auto* sandbox = add_command(app, cli, "sandbox", "A throwaway PostgreSQL with a streaming replica, for trying things",
+  auto* sandbox = add_command(app, cli, "sandbox", "A throwaway PostgreSQL with a replica",
                               [&cli](CommandContext& context) { return sandbox_command(context, cli.sandbox); });
   sandbox->add_option("--replicas", cli.sandbox.replicas, "Streaming replicas")
       ->check(CLI::Range(0, 4).description(""));
-  sandbox->add_option("--rows", cli.sandbox.rows, "Fill a table public.users with so many rows")
+  sandbox->add_option("--rows", cli.sandbox.rows, "Rows for a table public.users")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1'000'000'000}).description(""));
   sandbox->add_option("--pg-bin", cli.sandbox.bin_dir, "Where postgres and initdb are");
-  sandbox->add_option("COMMAND", cli.sandbox.command, "Run it with DATABASE_URL set, then stop (write it after --)");
+  sandbox->add_option("COMMAND", cli.sandbox.command, "Run with DATABASE_URL set (write it after --)");
 }
 
 // CLI11 itself says only that a command is missing.
@@ -181,15 +214,16 @@ int run_cli(int argc, char** argv) {
   // A closed pipe is an error of that write, not the end of a run.
   std::signal(SIGPIPE, SIG_IGN);
   Cli cli;
-  CLI::App app("pgbackfill changes every row of a large, live PostgreSQL table without anyone noticing.", "pgbackfill");
+  CLI::App app("Changes every row of a large, live PostgreSQL table without anyone noticing.", "pgbackfill");
   app.set_version_flag("--version", std::string("pgbackfill ") + PGBACKFILL_VERSION);
-  app.footer(kFooter);
   app.require_subcommand(1);
   add_common(app, cli.common);
   add_run_commands(app, cli);
   add_watching_commands(app, cli);
   add_control_commands(app, cli);
   add_server_commands(app, cli);
+  // Last, because commands take over the footer that is there when they are made.
+  app.footer(kFooter);
   try {
     app.parse(argc, argv);
   } catch (CLI::ParseError const& error) {

@@ -178,26 +178,39 @@ void CommandContext::print(std::string const& text) const {
   std::cout << text << std::flush;
 }
 
+namespace {
+
+std::vector<throttle::Window> parse_windows(std::vector<planner::WindowText> const& lines,
+                                            std::vector<planner::Problem>& problems) {
+  std::vector<throttle::Window> windows;
+  for (auto const& line : lines) {
+    auto window = throttle::parse_window(line.text);
+    if (auto* wrong = std::get_if<std::string>(&window)) {
+      problems.push_back({line.position, *wrong});
+    } else {
+      windows.push_back(std::get<throttle::Window>(window));
+    }
+  }
+  return windows;
+}
+
+}  // namespace
+
 LoadedMigration parse_loaded(std::string const& file, std::string source) {
   auto parsed = planner::parse_migration(source, file);
   std::vector<planner::Problem> problems = std::move(parsed.problems);
   LoadedMigration loaded;
   std::vector<throttle::Window> windows;
+  std::vector<throttle::Window> blackouts;
   if (parsed.migration) {
-    for (auto const& line : parsed.migration->windows) {
-      auto window = throttle::parse_window(line.text);
-      if (auto* wrong = std::get_if<std::string>(&window)) {
-        problems.push_back({line.position, *wrong});
-      } else {
-        windows.push_back(std::get<throttle::Window>(window));
-      }
-    }
+    windows = parse_windows(parsed.migration->windows, problems);
+    blackouts = parse_windows(parsed.migration->blackout, problems);
   }
   if (!problems.empty()) {
     throw CommandError{kExitUsage, planner::to_lines(problems)};
   }
   loaded.migration = std::move(*parsed.migration);
-  loaded.schedule = throttle::Schedule(std::move(windows));
+  loaded.schedule = throttle::Schedule(std::move(windows), std::move(blackouts));
   loaded.source = std::move(source);
   return loaded;
 }

@@ -2,13 +2,16 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
+#include <boost/json/array.hpp>
 
 #include "engine/commands.h"
+#include "engine/console.h"
 #include "engine/job_setup.h"
+#include "engine/limits.h"
 #include "planner/duration.h"
 #include "planner/sql_text.h"
 #include "planner/suggestion.h"
+#include "planner/throttle_settings.h"
 
 namespace pgbackfill::engine {
 
@@ -38,6 +41,10 @@ std::string who(Owner const& owner) {
   return owner.user + "@" + owner.host;
 }
 
+std::string for_how_long(ControlOptions const& options) {
+  return options.pause_for ? " for " + planner::format_duration(*options.pause_for) : "";
+}
+
 asio::awaitable<int> change_status(CommandContext& context, ControlOptions options, JobStatus status) {
   auto connection = co_await context.connect_to_state();
   std::string const name = name_of(options.file_or_name);
@@ -52,9 +59,10 @@ asio::awaitable<int> change_status(CommandContext& context, ControlOptions optio
     co_return kExitDone;
   }
   std::string const stored = status == JobStatus::kRunning ? "" : reason;
-  auto const changed = value_or_throw(
-      co_await connection->query(state::set_status(job.id, status, stored, context.owner()), Deadlines()),
-      "changing the job");
+  auto const changed =
+      value_or_throw(co_await connection->query(
+                         state::set_status(job.id, status, stored, context.owner(), options.pause_for), Deadlines()),
+                     "changing the job");
   if (changed.rows.empty()) {
     std::string const is = state::status_name(job.status);
     bool const already = job.status == status;
@@ -63,65 +71,135 @@ asio::awaitable<int> change_status(CommandContext& context, ControlOptions optio
   }
   std::string const after = status == JobStatus::kRunning
                                 ? "; a process that waits goes on, else `pgbackfill run` its file"
-                                : "; batches in flight end, then nothing more starts";
+                                : "; batches in flight end, then nothing more starts" + for_how_long(options);
   context.print(
       fmt::format("{} is {}{}\n", name, status == JobStatus::kRunning ? "resumed" : state::status_name(status), after));
   co_return kExitDone;
 }
 
-std::optional<std::int64_t> positive_number(std::string_view text) {
-  std::int64_t value = 0;
-  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value <= 0) return std::nullopt;
-  return value;
+constexpr std::string_view kThrottlePrefix = "throttle.";
+constexpr char kBatchTargetBounds[] = "a duration from 5ms to 60s with its unit, such as 100ms";
+
+// What the file said when it ran last; a source that this version cannot read has no settings.
+asio::awaitable<SettingTexts> file_settings(PgConnection& connection, std::string name) {
+  auto const found =
+      value_or_throw(co_await connection.query(state::find_migration(name), Deadlines()), "reading the migration");
+  SettingTexts settings;
+  try {
+    if (!found.rows.empty()) settings = setting_texts(parse_loaded(found.at(0, 0), found.at(0, 1)).migration.throttle);
+  } catch (CommandError const&) {
+    settings.clear();
+  }
+  co_return settings;
 }
 
-struct Settings {
-  std::optional<int> workers;
-  std::optional<std::chrono::milliseconds> batch_target;
-  std::optional<std::optional<std::int64_t>> max_rows_per_second;
-};
+CommandError unknown_key(std::string const& key) {
+  std::vector<std::string> names = {"workers", "batch.target"};
+  for (auto const& rule : planner::throttle_settings()) {
+    names.push_back(std::string(kThrottlePrefix) + std::string(rule.name));
+  }
+  std::vector<std::string_view> const known(names.begin(), names.end());
+  std::string hint = planner::did_you_mean(key, known);
+  if (planner::find_throttle_setting(key) != nullptr) hint = fmt::format(" (did you mean 'throttle.{}'?)", key);
+  return {kExitUsage, fmt::format("unknown key '{}'{}; `pgbackfill set NAME` lists the keys", key, hint)};
+}
 
-void read_setting(std::string const& text, Settings& settings) {
+state::SettingsChange::Throttle throttle_change(std::string const& key, std::string const& value,
+                                                SettingTexts const& file) {
+  bool const is_throttle = key.starts_with(kThrottlePrefix);
+  auto const* rule = is_throttle ? planner::find_throttle_setting(key.substr(kThrottlePrefix.size())) : nullptr;
+  if (rule == nullptr) throw unknown_key(key);
+  std::string const name(rule->name);
+  std::string const otherwise = effective_setting(name, file, {}).text;
+  if (value == "default") return {name, std::nullopt, otherwise};
+  auto const parsed = planner::parse_setting(*rule, value);
+  if (!parsed.value) throw CommandError{kExitUsage, fmt::format("{}={} {}", key, value, parsed.problem)};
+  return {name, value, otherwise};
+}
+
+void read_setting(std::string const& text, SettingTexts const& file, state::SettingsChange& change) {
   std::size_t const equals = text.find('=');
   if (equals == std::string::npos) throw CommandError{kExitUsage, "'" + text + "' is not key=value, such as workers=4"};
   std::string const key = text.substr(0, equals);
   std::string const value = text.substr(equals + 1);
   if (key == "workers") {
-    auto const number = positive_number(value);
-    if (!number || *number > planner::kMaxWorkers) {
+    auto const parsed = planner::parse_bounded_count(value, 1, planner::kMaxWorkers, "4");
+    if (!parsed.value) {
       throw CommandError{kExitUsage, fmt::format("workers={}: a number from 1 to {}", value, planner::kMaxWorkers)};
     }
-    settings.workers = static_cast<int>(*number);
+    change.workers = static_cast<int>(std::get<std::int64_t>(*parsed.value));
   } else if (key == "batch.target") {
-    settings.batch_target = planner::parse_duration(value);
-    if (!settings.batch_target || *settings.batch_target < planner::kMinBatchTarget ||
-        *settings.batch_target > planner::kMaxBatchTarget) {
-      throw CommandError{
-          kExitUsage, fmt::format("batch.target={}: a duration from 5ms to 60s with its unit, such as 100ms", value)};
-    }
-  } else if (key == "throttle.max_rows_per_second" || key == "max_rows_per_second") {
-    auto const number = positive_number(value);
-    if (!number && value != "none") {
-      throw CommandError{kExitUsage, fmt::format("{}={}: a number of rows above 0, or none", key, value)};
-    }
-    settings.max_rows_per_second = number;
+    auto const target = planner::parse_duration(value);
+    bool const is_good = target && *target >= planner::kMinBatchTarget && *target <= planner::kMaxBatchTarget;
+    if (!is_good) throw CommandError{kExitUsage, fmt::format("batch.target={}: {}", value, kBatchTargetBounds)};
+    change.batch_target = target;
   } else {
-    std::vector<std::string_view> const known = {"workers", "batch.target", "throttle.max_rows_per_second"};
-    throw CommandError{kExitUsage, fmt::format("unknown key '{}'{}; known: workers, batch.target, "
-                                               "throttle.max_rows_per_second",
-                                               key, planner::did_you_mean(key, known))};
+    auto setting = throttle_change(key, value, file);
+    std::erase_if(change.throttle, [&](auto const& other) { return other.name == setting.name; });
+    change.throttle.push_back(std::move(setting));
   }
 }
 
+struct SettingLine {
+  std::string key;
+  std::string value;
+  std::string origin;
+  std::string help;
+  std::string bounds;
+};
+
+std::vector<SettingLine> setting_lines(StoredJob const& job, SettingTexts const& file) {
+  std::vector<SettingLine> lines = {
+      {"workers", std::to_string(job.workers), "job", "How many batches may run at the same time.",
+       fmt::format("1 to {}", planner::kMaxWorkers)},
+      {"batch.target", planner::format_duration(job.batch_target), "job", "How long a batch should take.",
+       fmt::format("{} to {}", planner::format_duration(planner::kMinBatchTarget),
+                   planner::format_duration(planner::kMaxBatchTarget))},
+  };
+  for (auto const& rule : planner::throttle_settings()) {
+    auto const setting = effective_setting(rule.name, file, job.settings);
+    lines.push_back({std::string(kThrottlePrefix) + std::string(rule.name), setting.text, name_of(setting.origin),
+                     std::string(rule.help), planner::setting_bounds(rule)});
+  }
+  return lines;
+}
+
+void list_settings(CommandContext const& context, std::string const& name, std::vector<SettingLine> const& lines) {
+  if (context.is_json()) {
+    boost::json::array settings;
+    for (auto const& line : lines) {
+      settings.push_back({{"key", line.key},
+                          {"value", valid_utf8(line.value)},
+                          {"origin", line.origin},
+                          {"bounds", line.bounds},
+                          {"help", line.help}});
+    }
+    return context.print(boost::json::object{{"migration", valid_utf8(name)}, {"settings", std::move(settings)}});
+  }
+  std::vector<std::vector<std::string>> cells;
+  for (auto const& line : lines) {
+    cells.push_back({line.key, neutralised(line.value), line.origin, line.bounds, line.help});
+  }
+  std::vector<TableColumn> const columns = {{"KEY", false, false, 0},
+                                            {"VALUE", false, true, 0},
+                                            {"FROM", false, false, 0},
+                                            {"TAKES", false, true, 1},
+                                            {"MEANING", false, true, 2}};
+  context.print(planner::join(table_lines(columns, cells, standard_output().view), "\n") + "\n");
+}
+
 asio::awaitable<int> set(CommandContext& context, SetOptions options) {
-  Settings settings;
-  for (auto const& assignment : options.assignments) read_setting(assignment, settings);
   auto connection = co_await context.connect_to_state();
   std::string const name = name_of(options.file_or_name);
   auto const job = co_await job_of(*connection, name);
-  std::string const statement = state::set_options(job.id, settings.workers, settings.batch_target,
-                                                   settings.max_rows_per_second, context.owner());
+  auto const file = co_await file_settings(*connection, name);
+  if (options.assignments.empty()) {
+    list_settings(context, name, setting_lines(job, file));
+    co_return kExitDone;
+  }
+  state::SettingsChange change;
+  for (auto const& assignment : options.assignments) read_setting(assignment, file, change);
+  std::string const statement = state::change_settings(job.id, change, context.owner());
   value_or_throw(co_await connection->query(statement, Deadlines()), "changing the job");
   context.print(fmt::format("{}: {}\n", name, planner::join(options.assignments, ", ")));
   co_return kExitDone;

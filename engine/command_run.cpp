@@ -11,6 +11,7 @@
 #include "engine/commands.h"
 #include "engine/gate.h"
 #include "engine/job_setup.h"
+#include "engine/limits.h"
 #include "engine/pg_database.h"
 #include "engine/progress_view.h"
 #include "engine/step_runner.h"
@@ -322,7 +323,9 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
     co_await conclude_job(kExitDone, migration.name + " is complete already", "");
     co_return kExitDone;
   }
-  if (job.status == JobStatus::kPaused || job.status == JobStatus::kCancelled) {
+  // A pause with an end is waited out, so that whatever restarts this program need not come back for it.
+  bool const rests = (job.status == JobStatus::kPaused && !job.pause_has_end) || job.status == JobStatus::kCancelled;
+  if (rests) {
     std::string headline = fmt::format("{} is {}{}", migration.name, state::status_name(job.status),
                                        job.reason.empty() ? "" : ": " + job.reason);
     std::string note = fmt::format("to go on: `pgbackfill resume {}`, then run again", migration.name);
@@ -346,10 +349,12 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
 
 asio::awaitable<int> Run::backfill() {
   auto const& migration = loaded_.migration;
-  if (migration.throttle.replica_lag || migration.throttle.mode == planner::ThrottleMode::kObserve) {
+  bool const is_ahead = std::any_of(
+      migration.throttle.settings.begin(), migration.throttle.settings.end(),
+      [](auto const& setting) { return setting.name != "max_rows_per_second" && setting.name != "lock_wait"; });
+  if (is_ahead || !migration.probes.empty()) {
     tell(Severity::kWarning,
-         "this version does not act on throttle.replica_lag or mode yet; max_rows_per_second and "
-         "lock_wait are heeded");
+         "of `throttle:` and `probes:` this version acts on max_rows_per_second and lock_wait alone");
   }
   co_await record("started", fmt::format("{} worker(s)", migration.backfill->workers));
   PgDatabase database(context_.io().get_executor(), context_.blocking(), context_.target(), std::move(*pg_job_),
@@ -357,7 +362,9 @@ asio::awaitable<int> Run::backfill() {
   PoolOptions pool_options;
   pool_options.deferred_patience = options_.deferred_patience;
   pool_options.reconnect_patience = options_.reconnect_patience;
-  pool_options.lock_timeout = migration.throttle.lock_wait.value_or(pool_options.lock_timeout);
+  pool_options.settings = setting_texts(migration.throttle);
+  pool_options.control_interval = options_.poll_interval;
+  pool_options.control_age_max = std::max(pool_options.control_age_max, 3 * options_.poll_interval);
   pool_options.schedule = loaded_.schedule;
   pool_options.exit_outside_window = options_.exit_outside_window;
   pool_options.limits = limits_for(migration);

@@ -1,5 +1,6 @@
 // status, history, log: what the state tables say, for people and for programs. Reads only.
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <signal.h>
 
@@ -21,9 +22,11 @@
 #include "engine/console.h"
 #include "engine/eta.h"
 #include "engine/job_setup.h"
+#include "engine/limits.h"
 #include "engine/pg_database.h"
 #include "planner/sql_text.h"
 #include "planner/suggestion.h"
+#include "planner/throttle_settings.h"
 
 namespace pgbackfill::engine {
 
@@ -71,6 +74,8 @@ struct Overview {
   std::int64_t pass = 0;
   std::int64_t workers = 0;
   std::int64_t batch_target_ms = 0;
+  SettingTexts live;  // settings of the throttle: set live, and those of the file
+  SettingTexts from_file;
   std::optional<std::int64_t> max_rows_per_second;
   std::int64_t rows_estimated = 0;
   std::int64_t rows_done = 0;    // of the rows that were there at the start
@@ -90,6 +95,9 @@ struct Overview {
   std::int64_t elapsed_ms = 0;
   std::int64_t expand_done = 0;
   std::int64_t contract_done = 0;
+  std::string paused_until;
+  std::int64_t pause_left_ms = 0;
+  throttle::Schedule schedule{{}};
 
   bool is(JobStatus wanted) const { return job && status == state::status_name(wanted); }
   bool has_ended() const { return is(JobStatus::kComplete) || is(JobStatus::kFailed) || is(JobStatus::kCancelled); }
@@ -98,6 +106,17 @@ struct Overview {
     return std::max<std::int64_t>(pass == 0 ? rows_estimated - rows_done : pass_estimated - pass_done, 0);
   }
 };
+
+// Of a source that another version wrote nothing is known.
+void read_source(std::string const& source, Overview& one) {
+  try {
+    auto const loaded = parse_loaded(one.file, source);
+    one.from_file = setting_texts(loaded.migration.throttle);
+    one.schedule = loaded.schedule;
+  } catch (CommandError const&) {
+    one.from_file.clear();
+  }
+}
 
 Overview overview_of(std::vector<std::optional<std::string>> const& row) {
   Fields fields(row);
@@ -113,7 +132,7 @@ Overview overview_of(std::vector<std::optional<std::string>> const& row) {
   one.pass = fields.number();
   one.workers = fields.number();
   one.batch_target_ms = fields.number();
-  one.max_rows_per_second = fields.maybe_number();
+  one.live = state::live_settings(fields.maybe_text());
   one.rows_estimated = fields.number();
   one.rows_done = fields.number();
   one.rows_passed = fields.number();
@@ -132,6 +151,10 @@ Overview overview_of(std::vector<std::optional<std::string>> const& row) {
   one.elapsed_ms = fields.number();
   one.expand_done = fields.number();
   one.contract_done = fields.number();
+  if (auto const source = fields.maybe_text()) read_source(*source, one);
+  one.paused_until = fields.text();
+  one.pause_left_ms = fields.number();
+  one.max_rows_per_second = limits_of(one.from_file, one.live).limits.max_rows_per_second;
   return one;
 }
 
@@ -428,6 +451,10 @@ std::string next_text(Page const& page) {
            " tries again from there";
   }
   bool const waits = !page.waiting.empty() || one.processes > 0;
+  if (!one.paused_until.empty()) {
+    return fmt::format("{} lets it go on at once{}", command_for(one, "resume"),
+                       waits ? "" : "; no process waits: " + run_command_for(one) + " does, until the pause is over");
+  }
   return fmt::format("{} lets it go on{}; until then a repeat of `run` changes nothing", command_for(one, "resume"),
                      waits ? ", the process that waits does the rest" : ", then " + run_command_for(one));
 }
@@ -453,6 +480,35 @@ std::string settings_text(Overview const& one) {
                                 : std::string("no limit of rows/s");
   return fmt::format("{}, batches of {}, {}; `pgbackfill set` changes them", counted(one.workers, "worker", "workers"),
                      human_duration(milliseconds(one.batch_target_ms)), limit);
+}
+
+// What differs from the defaults.
+std::string throttle_text(Overview const& one) {
+  std::vector<std::string> texts;
+  for (auto const& rule : planner::throttle_settings()) {
+    auto const setting = effective_setting(rule.name, one.from_file, one.live);
+    if (setting.origin == SettingOrigin::kDefault) continue;
+    texts.push_back(fmt::format("{} {} ({})", rule.name, neutralised(setting.text), name_of(setting.origin)));
+  }
+  return planner::join(texts, ", ");
+}
+
+// Of a job that may not work all the time.
+std::string window_text(Overview const& one, throttle::SystemTime now) {
+  if (one.schedule.is_always_open()) return "";
+  bool const is_open = one.schedule.is_open(now);
+  auto const change = is_open ? one.schedule.closes_at(now) : one.schedule.opens_at(now);
+  std::string const state = is_open ? "open" : "closed: no batch starts";
+  if (!change) return state + (is_open ? "" : ", and none will for a year");
+  auto const second = std::chrono::floor<std::chrono::seconds>(*change);
+  return fmt::format("{}; {} {:%Y-%m-%d %H:%M} UTC, in {}", state, is_open ? "until" : "it goes on at",
+                     fmt::gmtime(second), human_wait(std::chrono::ceil<milliseconds>(*change - now)));
+}
+
+std::string until_text(Overview const& one) {
+  if (one.pause_left_ms <= 0) return human_time(one.paused_until) + ", which is over: the next process resumes it";
+  return fmt::format("{}, in {}: it goes on by itself then", human_time(one.paused_until),
+                     human_duration(milliseconds(one.pause_left_ms)));
 }
 
 std::string steps_text(std::vector<planner::SqlStep> const& steps, std::int64_t done) {
@@ -493,6 +549,7 @@ class PageView {
     auto const& one = page_.overview;
     lines_.push_back(coloured(neutralised(one.name), kStrong, view_) + "  " +
                      coloured(status_word(one), status_color(one), view_));
+    if (!one.paused_until.empty()) add("  until", until_text(one));
     if (!one.reason.empty()) add("  reason", neutralised(one.reason));
     if (page_.change && page_.change->kind != "resumed") {
       add("  since", fmt::format("{}, by {}", human_time(page_.change->at), neutralised(page_.change->who)));
@@ -539,7 +596,13 @@ class PageView {
     batches += fmt::format("; {} of {} open in this pass", human_count(one.ranges_open),
                            counted(one.ranges_total, "range", "ranges"));
     add("  batches", batches);
-    if (!one.has_ended()) add("  settings", settings_text(one));
+    if (!one.has_ended()) {
+      add("  settings", settings_text(one));
+      std::string const throttle = throttle_text(one);
+      if (!throttle.empty()) add("  throttle", throttle);
+      std::string const window = window_text(one, std::chrono::system_clock::now());
+      if (!window.empty()) add("  windows", window);
+    }
   }
 
   std::string pace_text() const {
@@ -633,6 +696,7 @@ std::vector<std::string> overview_lines(std::vector<Overview> const& overviews,
     if (one.is(JobStatus::kFailed)) note = "failed: " + neutralised(one.reason);
     if (one.is(JobStatus::kRunning) && one.processes == 0) note = "no process holds a range of it";
     if (one.is(JobStatus::kPaused) && !one.reason.empty()) note = "paused: " + neutralised(one.reason);
+    if (!one.paused_until.empty()) note = "paused until " + until_text(one);
     if (note.empty()) continue;
     note = fmt::format("{} {}; see {}", neutralised(one.name), note, command_for(one, "status"));
     for (auto& line : folded(note, view.columns)) lines.push_back(coloured(line, kDoubtful, view));
@@ -673,6 +737,14 @@ boost::json::object json_of(Overview const& one, Pace const* pace) {
   object["workers"] = one.workers;
   object["batch_target_ms"] = one.batch_target_ms;
   object["max_rows_per_second"] = or_null(one.max_rows_per_second);
+  boost::json::object throttle;
+  for (auto const& rule : planner::throttle_settings()) {
+    auto const setting = effective_setting(rule.name, one.from_file, one.live);
+    throttle[rule.name] = {{"value", valid_utf8(setting.text)}, {"from", name_of(setting.origin)}};
+  }
+  object["throttle"] = std::move(throttle);
+  object["paused_until"] = text_or_null(one.paused_until);
+  object["window_is_open"] = one.schedule.is_open(std::chrono::system_clock::now());
   object["began_at"] = one.began;
   object["completed_at"] = text_or_null(one.completed);
   object["elapsed_ms"] = one.elapsed_ms;
@@ -746,6 +818,7 @@ class Paces {
     pace.rows_per_second = series.history.recent_rate();
     pace.eta = series.history.eta(one.rows_left(), limit_of(one));
     if (!is_series && elapsed >= kLeastInterval) guess(one, series, pace, elapsed);
+    if (pace.eta) pace.eta = on_calendar(*pace.eta, one.schedule, std::chrono::system_clock::now());
   }
   Pace of(std::string const& name) const {
     auto const found = paces_.find(name);

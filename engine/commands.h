@@ -28,6 +28,7 @@ struct RunOptions {
   std::chrono::milliseconds lease_time{30'000};
   std::chrono::milliseconds deferred_patience{60'000};
   std::chrono::milliseconds reconnect_patience{300'000};
+  std::chrono::milliseconds poll_interval{1'000};
 };
 int run_command(CommandContext& context, RunOptions const& options);
 
@@ -62,6 +63,7 @@ struct ControlOptions {
   std::string file_or_name;
   std::string reason;
   bool retry_quarantine = false;  // resume only
+  std::optional<std::chrono::milliseconds> pause_for;
 };
 int pause_command(CommandContext& context, ControlOptions const& options);
 int resume_command(CommandContext& context, ControlOptions const& options);
@@ -69,7 +71,7 @@ int cancel_command(CommandContext& context, ControlOptions const& options);
 
 struct SetOptions {
   std::string file_or_name;
-  std::vector<std::string> assignments;  // key=value
+  std::vector<std::string> assignments;  // key=value; none: lists what can be set
 };
 int set_command(CommandContext& context, SetOptions const& options);
 

@@ -7,6 +7,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,7 +48,9 @@ struct Control {
   int pass = 0;
   int workers = 1;
   std::chrono::milliseconds batch_target{100};
-  std::optional<std::int64_t> max_rows_per_second;
+  std::map<std::string, std::string> throttle_settings;  // set live: name without "throttle.", and text
+  std::string paused_until;                              // of a pause with an end, in UTC, for people
+  std::optional<std::chrono::milliseconds> pause_left;   // until then, by the database's clock
   std::int64_t rows_estimated = 0;
   std::int64_t rows_done = 0;
   std::int64_t rows_changed = 0;
@@ -72,6 +75,9 @@ struct Visit {
   std::int64_t left = 0;     // keys still waiting
 };
 
+// The number of the session that reads the job, among those of the workers, which count from 0.
+inline constexpr int kControlWorker = -1;
+
 // One connection's worth of calls. Not to be used by two coroutines at once, except interrupt().
 class Session {
  public:
@@ -89,7 +95,10 @@ class Session {
   virtual asio::awaitable<Result<Done>> release(planner::Lease lease) = 0;
   virtual asio::awaitable<Result<Visit>> visit_deferred(std::int64_t rows) = 0;
   virtual asio::awaitable<Result<Advance>> advance() = 0;
+  // Ends a pause whose time is over.
   virtual asio::awaitable<Result<Control>> read_control() = 0;
+  // True once after somebody changed the job, where the server tells; elsewhere always false, and it has to be asked.
+  virtual bool has_news() { return false; }
   // Who holds the deferred rows or has the table locked, as sentences for people.
   virtual asio::awaitable<Result<std::vector<std::string>>> blockers() = 0;
   virtual asio::awaitable<Result<Done>> mark_failed(std::string reason) = 0;

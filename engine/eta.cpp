@@ -69,6 +69,18 @@ std::vector<WeighedRate> stretch_rates(Samples const& samples, Milliseconds stre
 
 }  // namespace
 
+std::optional<Eta> on_calendar(Eta const& eta, throttle::Schedule const& schedule, throttle::SystemTime now) {
+  auto const waited = [&](Milliseconds work) -> std::optional<Milliseconds> {
+    auto const end = schedule.after_open_time(now, work);
+    if (!end) return std::nullopt;
+    return std::chrono::ceil<Milliseconds>(*end - now);
+  };
+  auto const early = waited(eta.early);
+  auto const likely = waited(eta.likely);
+  if (!early || !likely) return std::nullopt;
+  return Eta{*early, *likely, eta.late ? waited(*eta.late) : std::nullopt};
+}
+
 void RateHistory::add(Milliseconds elapsed, std::int64_t rows_done) {
   if (!samples_.empty() && (elapsed < samples_.back().elapsed || rows_done < samples_.back().rows_done)) clear();
   bool const is_close = samples_.size() > 1 && elapsed - samples_[samples_.size() - 2].elapsed < kSampleSpacing;

@@ -9,6 +9,8 @@
 #include <deque>
 #include <optional>
 
+#include "throttle/windows.h"
+
 namespace pgbackfill::engine {
 
 // Time left: one in ten chances that it takes less than `early`, one in ten that it takes more than `late`.
@@ -18,9 +20,13 @@ struct Eta {
   std::optional<std::chrono::milliseconds> late;  // none: the bad stretches stood still, so there is no upper bound
 };
 
+// The same from `now` by the calendar, where work goes on in open times only. None: it would take more than a year.
+std::optional<Eta> on_calendar(Eta const& eta, throttle::Schedule const& schedule, throttle::SystemTime now);
+
 class RateHistory {
  public:
-  // `elapsed` is the job's own time and `rows_done` a running count; when either runs backwards, history starts anew.
+  // `elapsed` is the job's own time, which closed windows do not count to, and `rows_done` a running count; when either
+  // runs backwards, history starts anew.
   void add(std::chrono::milliseconds elapsed, std::int64_t rows_done);
 
   void clear() { samples_.clear(); }

@@ -18,6 +18,7 @@
 #include "throttle/limits.h"
 #include "throttle/reading.h"
 #include "throttle/throttle.h"
+#include "throttle/windows.h"
 
 namespace pgbackfill::engine {
 
@@ -39,6 +40,7 @@ enum class RunPhase {
   kSweeping,
   kDeferred,
   kPaused,
+  kOutsideWindow,
   kDraining,
   kEnded
 };
@@ -66,7 +68,10 @@ struct Progress {
   std::chrono::milliseconds batch_target{0};
   std::chrono::milliseconds elapsed{0};  // of this run
   bool may_start = false;                // whether a batch may start now; if not, held_back says why
-  std::string held_back;                 // why it is slower than it could be; empty if nothing holds it back
+  std::chrono::milliseconds worked{0};   // of it, without pauses and closed windows
+  std::chrono::system_clock::time_point at;
+  std::shared_ptr<throttle::Schedule const> schedule;  // null: always open
+  std::string held_back;  // why it is slower than it could be; empty if nothing holds it back
 };
 
 struct Summary {

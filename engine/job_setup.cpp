@@ -338,7 +338,6 @@ asio::awaitable<Result<Done>> create_job(PgConnection& connection, planner::Migr
   job.table_name = preflight.table.name;
   job.workers = backfill.workers;
   job.batch_target = backfill.batch.target;
-  job.max_rows_per_second = migration.throttle.max_rows_per_second;
   job.sweeps = preflight.sweeps;
   for (std::size_t number = 0; number < ranges.size(); ++number) {
     auto const& leaf = preflight.table.leaves[number];
@@ -363,6 +362,10 @@ asio::awaitable<Result<std::optional<StoredJob>>> find_job(PgConnection& connect
   job.status = state::status_of(rows->at(0, 4));
   job.reason = rows->at(0, 5);
   job.sweeps = rows->at(0, 7) == "t";
+  job.workers = std::stoi(rows->at(0, 8));
+  job.batch_target = std::chrono::milliseconds(std::stoll(rows->at(0, 9)));
+  job.settings = state::live_settings(rows->rows.front()[10]);
+  job.pause_has_end = rows->at(0, 11) == "t";
   co_return std::optional<StoredJob>(std::move(job));
 }
 

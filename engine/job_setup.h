@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/limits.h"
 #include "engine/pg_connection.h"
 #include "engine/pg_database.h"
 #include "engine/state_store.h"
@@ -53,6 +54,10 @@ struct StoredJob {
   JobStatus status = JobStatus::kRunning;
   std::string reason;
   bool sweeps = false;
+  int workers = 1;
+  std::chrono::milliseconds batch_target{100};
+  SettingTexts settings;  // live ones
+  bool pause_has_end = false;
 };
 asio::awaitable<Result<std::optional<StoredJob>>> find_job(PgConnection& connection, std::string name);
 

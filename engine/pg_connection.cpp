@@ -241,15 +241,30 @@ PgConnection::~PgConnection() {
 asio::awaitable<std::optional<Failure>> PgConnection::read_defaults() {
   std::string statement =
       "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_isolation') <> 'read "
-      "committed', pg_catalog.current_setting('default_transaction_read_only') = 'on'";
+      "committed', pg_catalog.current_setting('default_transaction_read_only') = 'on', pg_catalog.pg_backend_pid()";
   auto const defaults = co_await query(std::move(statement), Deadlines());
   if (!defaults) co_return defaults.error();
   is_standby_ = defaults->at(0, 0) == "t";
+  // A pooler cannot show the client the number of a server process that it has not chosen yet.
+  is_direct_ = defaults->at(0, 3) == std::to_string(backend_pid());
   bool const is_isolated = defaults->at(0, 1) == "t";
   bool const is_read_only = defaults->at(0, 2) == "t" && !is_standby_;
   if (is_isolated || is_read_only) preamble_ = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
   if (is_read_only) preamble_ += ", READ WRITE";
   co_return std::nullopt;
+}
+
+bool PgConnection::take_notification(std::string const& payload) {
+  if (!is_usable()) return false;
+  if (PQconsumeInput(connection_) != 1) {
+    socket_.release();
+    return false;
+  }
+  bool is_found = false;
+  while (std::unique_ptr<PGnotify, decltype(&PQfreemem)> const notify{PQnotifies(connection_), &PQfreemem}) {
+    is_found = is_found || payload == notify->extra;
+  }
+  return is_found;
 }
 
 bool PgConnection::is_usable() const {

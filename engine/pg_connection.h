@@ -86,9 +86,14 @@ class PgConnection : public std::enable_shared_from_this<PgConnection> {
 
   // For libpq.
   void see_notice(pg_result const* notice);
+  // Whether a notification with this payload came, on any channel that the session listens to; looks at what is there
+  // and asks nothing. Forgets all that came.
+  bool take_notification(std::string const& payload);
 
   bool is_usable() const;
   bool is_standby() const { return is_standby_; }
+  // False behind a pooler, which may give each transaction another session of the server: nothing may be left in one.
+  bool is_direct() const { return is_direct_; }
   int server_version() const;
   int backend_pid() const;
 
@@ -111,6 +116,7 @@ class PgConnection : public std::enable_shared_from_this<PgConnection> {
   std::uint64_t exchange_ = 0;  // counts exchanges, so that a late timer finds its exchange gone
   bool cancel_sent_ = false;
   bool is_standby_ = false;
+  bool is_direct_ = false;
   // Begins each transaction, where the role's own defaults would make it serializable or read-only. Not a setting of
   // the session, which a pooler would hand on to others.
   std::string preamble_;

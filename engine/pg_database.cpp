@@ -105,6 +105,7 @@ class PgSession : public Session {
   asio::awaitable<Result<Visit>> visit_deferred(std::int64_t rows) override;
   asio::awaitable<Result<Advance>> advance() override;
   asio::awaitable<Result<Control>> read_control() override;
+  bool has_news() override { return connection_ && connection_->take_notification(std::to_string(job_id())); }
   asio::awaitable<Result<std::vector<std::string>>> blockers() override;
 
   asio::awaitable<Result<Done>> mark_failed(std::string reason) override {
@@ -492,6 +493,13 @@ asio::awaitable<Result<Control>> PgSession::read_control() {
     failure.message = "the job is gone from pgbackfill.jobs";
     co_return failure;
   }
+  bool const is_pause_over = rows->rows.front()[17] && rows->rows.front()[17]->starts_with('-');
+  if (is_pause_over && rows->at(0, 0) == "paused") {
+    auto ended = co_await state_query(state::end_pause(job_id(), database_.owner()));
+    if (!ended) co_return ended.error();
+    rows = co_await state_query(state::control(job_id(), database_.owner().id));
+    if (!rows) co_return rows.error();
+  }
   co_return state::control_of(rows->rows.front());
 }
 
@@ -541,6 +549,11 @@ asio::awaitable<Result<Done>> PgSession::reconnect() {
     failure.sqlstate = "25006";
     failure.message = "the server is a standby";
     co_return failure;
+  }
+  if (worker_ == kControlWorker && connection->is_direct()) {
+    std::string statement = std::string("LISTEN ") + kControlChannel;
+    auto const listens = co_await connection->query(std::move(statement), kStateDeadlines);
+    if (!listens) co_return listens.error();
   }
   connection_ = connection;
   co_return Done();

@@ -231,7 +231,8 @@ std::string eta_range_text(Progress const& progress, Outlook const& outlook) {
 // --- The lines of the block -----------------------------------------------------------------------------------------
 
 std::string_view phase_paint(RunPhase phase) {
-  bool const is_stopping = phase == RunPhase::kPaused || phase == RunPhase::kDraining;
+  bool const is_stopping =
+      phase == RunPhase::kPaused || phase == RunPhase::kOutsideWindow || phase == RunPhase::kDraining;
   return is_stopping ? kYellow : kPlain;
 }
 
@@ -341,6 +342,8 @@ std::string_view phase_name(RunPhase phase) {
       return "revisiting deferred rows";
     case RunPhase::kPaused:
       return "paused";
+    case RunPhase::kOutsideWindow:
+      return "waiting for its window";
     case RunPhase::kDraining:
       return "draining";
     case RunPhase::kEnded:

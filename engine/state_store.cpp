@@ -224,6 +224,36 @@ END $fn$;
 INSERT INTO pgbackfill.meta (version) VALUES (1);
 )sql";
 
+// Version 2: live settings, pauses with an end, word of changes. What a job's rows were limited to was the file's or
+// set later, which could not be told apart; it stays what it is.
+constexpr char kVersion2[] = R"sql(
+ALTER TABLE pgbackfill.jobs
+  ADD COLUMN settings jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(settings) = 'object'),
+  ADD COLUMN paused_until timestamptz;
+COMMENT ON COLUMN pgbackfill.jobs.settings IS 'What was set live, over what the file says: name and text';
+COMMENT ON COLUMN pgbackfill.jobs.paused_until IS 'When a pause ends by itself; NULL: when somebody resumes it';
+UPDATE pgbackfill.jobs
+  SET settings = jsonb_build_object('throttle.max_rows_per_second', coalesce(max_rows_per_second::text, 'none'))
+  WHERE status <> 'complete';
+ALTER TABLE pgbackfill.jobs DROP COLUMN max_rows_per_second;
+
+CREATE FUNCTION pgbackfill.tell_of_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $fn$
+BEGIN
+  PERFORM pg_notify('pgbackfill_control', NEW.id::text);
+  RETURN NULL;
+END $fn$;
+CREATE TRIGGER tell_of_change
+  AFTER UPDATE OF status, status_reason, paused_until, workers, batch_target_ms, settings ON pgbackfill.jobs
+  FOR EACH ROW EXECUTE FUNCTION pgbackfill.tell_of_change();
+
+INSERT INTO pgbackfill.meta (version) VALUES (2);
+)sql";
+
+// As an array of name=text, which parse_text_array reads.
+constexpr char kLiveSettings[] =
+    "ARRAY(SELECT s.key || '=' || s.value FROM jsonb_each_text(j.settings) s WHERE s.value IS NOT NULL ORDER BY 1)";
+constexpr std::string_view kThrottlePrefix = "throttle.";
+
 std::string milliseconds_text(std::chrono::milliseconds duration) {
   return std::to_string(duration.count());
 }
@@ -318,7 +348,7 @@ std::string read_version() {
 }
 
 std::vector<std::string> upgrades(int version) {
-  static std::vector<std::string> const scripts = {kVersion1};
+  static std::vector<std::string> const scripts = {kVersion1, kVersion2};
   if (version < 0 || version > kStateVersion) return {};
   return {scripts.begin() + version, scripts.end()};
 }
@@ -496,16 +526,17 @@ std::string split(std::int64_t job, std::int64_t range, Bound const& hi, planner
 
 std::string control(std::int64_t job, std::string const& owner) {
   return fmt::format(
-      "SELECT j.status, j.status_reason, j.pass, j.workers, j.batch_target_ms, j.max_rows_per_second, "
-      "j.rows_estimated, "
+      "SELECT j.status, j.status_reason, j.pass, j.workers, j.batch_target_ms, {}, j.rows_estimated, "
       "coalesce(sum(r.rows_done) FILTER (WHERE r.pass = 0), 0), coalesce(sum(r.rows_changed), 0) + "
       "j.rows_changed_on_visits, coalesce(sum(r.batches), 0), count(*) FILTER (WHERE NOT r.done AND r.pass = j.pass), "
       "count(*) FILTER (WHERE r.pass = j.pass), count(*) FILTER (WHERE NOT r.done AND r.owner IS NOT NULL AND "
       "r.lease_expires > clock_timestamp() AND r.owner NOT LIKE {} || '/%'), (SELECT count(*) FROM "
       "pgbackfill.deferred d WHERE d.job_id = j.id), (SELECT count(*) FROM pgbackfill.quarantine q WHERE q.job_id = "
-      "j.id), coalesce(sum(r.rows_again), 0) FROM pgbackfill.jobs j LEFT JOIN pgbackfill.ranges r ON r.job_id = j.id "
-      "WHERE j.id = {} GROUP BY j.id",
-      quote_literal(owner), job);
+      "j.id), coalesce(sum(r.rows_again), 0), {}, {} FROM pgbackfill.jobs j LEFT JOIN pgbackfill.ranges r ON r.job_id "
+      "= "
+      "j.id WHERE j.id = {} GROUP BY j.id",
+      kLiveSettings, quote_literal(owner), utc_text("j.paused_until"),
+      milliseconds_of("j.paused_until - clock_timestamp()"), job);
 }
 
 Control control_of(std::vector<std::optional<std::string>> const& row) {
@@ -515,7 +546,7 @@ Control control_of(std::vector<std::optional<std::string>> const& row) {
   control.pass = std::stoi(*row[2]);
   control.workers = std::stoi(*row[3]);
   control.batch_target = std::chrono::milliseconds(std::stoll(*row[4]));
-  if (row[5]) control.max_rows_per_second = std::stoll(*row[5]);
+  control.throttle_settings = live_settings(row[5]);
   control.rows_estimated = std::stoll(*row[6]);
   control.rows_done = std::stoll(*row[7]);
   control.rows_changed = std::stoll(*row[8]);
@@ -525,6 +556,8 @@ Control control_of(std::vector<std::optional<std::string>> const& row) {
   control.ranges_held_elsewhere = std::stoll(*row[12]);
   control.deferred = std::stoll(*row[13]);
   control.quarantined = std::stoll(*row[14]);
+  control.paused_until = row[16].value_or("");
+  if (row[17]) control.pause_left = std::chrono::milliseconds(std::stoll(*row[17]));
   return control;
 }
 
@@ -582,10 +615,9 @@ std::vector<std::string> create_job(NewJob const& job, Owner const& owner) {
   std::vector<std::string> statements;
   statements.push_back(fmt::format(
       "INSERT INTO pgbackfill.jobs (name, definition, table_schema, table_name, sweeps, workers, batch_target_ms, "
-      "max_rows_per_second, rows_estimated) VALUES ({}, {}, {}, {}, {}, {}, {}, {}, {})",
+      "rows_estimated) VALUES ({}, {}, {}, {}, {}, {}, {}, {})",
       quote_literal(job.name), quote_literal(job.definition), quote_literal(job.table_schema),
-      quote_literal(job.table_name), job.sweeps ? "true" : "false", job.workers, job.batch_target.count(),
-      optional_number(job.max_rows_per_second), rows));
+      quote_literal(job.table_name), job.sweeps ? "true" : "false", job.workers, job.batch_target.count(), rows));
   std::string const id = job_id_of(job.name);
   for (std::size_t number = 0; number < job.leaves.size(); ++number) {
     statements.push_back(leaf_insert(id, static_cast<int>(number), job.leaves[number]));
@@ -599,10 +631,10 @@ std::vector<std::string> create_job(NewJob const& job, Owner const& owner) {
 }
 
 std::string find_job(std::string const& name) {
-  return "SELECT id, definition, table_schema, table_name, status, status_reason, pass, sweeps FROM pgbackfill.jobs "
-         "WHERE "
-         "name = " +
-         quote_literal(name);
+  return fmt::format(
+      "SELECT id, definition, table_schema, table_name, status, status_reason, pass, sweeps, workers, batch_target_ms, "
+      "{}, paused_until IS NOT NULL FROM pgbackfill.jobs j WHERE name = {}",
+      kLiveSettings, quote_literal(name));
 }
 
 std::string list_leaves(std::int64_t job) {
@@ -687,47 +719,84 @@ std::string complete_job(std::int64_t job, int pass, Owner const& owner) {
       job, pass, event_of_change("complete", "''", owner));
 }
 
-std::string set_status(std::int64_t job, JobStatus status, std::string const& reason, Owner const& owner) {
+std::string set_status(std::int64_t job, JobStatus status, std::string const& reason, Owner const& owner,
+                       std::optional<std::chrono::milliseconds> pause_for) {
   std::string const name = status_name(status);
+  std::string const until = pause_for ? "clock_timestamp() + " + interval_text(*pause_for) : "NULL::timestamptz";
   // Nothing brings a complete job back; a job that failed or was cancelled stays so until somebody resumes it.
   std::string const from = status == JobStatus::kRunning  ? "status IN ('paused', 'cancelled', 'failed')"
-                           : status == JobStatus::kPaused ? "status = 'running'"
+                           : status == JobStatus::kPaused ? "(status = 'running' OR status = 'paused' AND paused_until "
+                                                            "IS DISTINCT FROM " +
+                                                                until + ")"
                                                           : "status IN ('running', 'paused', 'failed')";
   std::string const kind = status == JobStatus::kRunning ? "resumed" : name;
   return fmt::format(
-      "WITH changed AS (UPDATE pgbackfill.jobs SET status = {}, status_reason = {} WHERE id = {} AND {} RETURNING id, "
-      "name) {} RETURNING 1",
-      quote_literal(name), quote_literal(reason), job, from, event_of_change(kind, quote_literal(reason), owner));
+      "WITH changed AS (UPDATE pgbackfill.jobs SET status = {}, status_reason = {}, paused_until = {} WHERE id = {} "
+      "AND "
+      "{} RETURNING id, name) {} RETURNING 1",
+      quote_literal(name), quote_literal(reason), until, job, from,
+      event_of_change(kind, quote_literal(reason), owner));
 }
 
-std::string set_options(std::int64_t job, std::optional<int> workers,
-                        std::optional<std::chrono::milliseconds> batch_target,
-                        std::optional<std::optional<std::int64_t>> max_rows_per_second, Owner const& owner) {
-  std::vector<std::string> changes;
-  std::vector<std::string> words;
-  if (workers) {
-    changes.push_back(fmt::format("workers = {}", *workers));
-    words.push_back(fmt::format("workers={}", *workers));
+std::string end_pause(std::int64_t job, Owner const& owner) {
+  return fmt::format(
+      "WITH changed AS (UPDATE pgbackfill.jobs SET status = 'running', status_reason = '', paused_until = NULL WHERE "
+      "id "
+      "= {} AND status = 'paused' AND paused_until <= clock_timestamp() RETURNING id, name) {} RETURNING 1",
+      job, event_of_change("resumed", "'the pause is over'", owner));
+}
+
+std::string change_settings(std::int64_t job, SettingsChange const& change, Owner const& owner) {
+  std::vector<std::string> columns;
+  std::vector<std::string> details;
+  auto const tell = [&](std::string const& name, std::string const& before, std::string const& after) {
+    details.push_back(fmt::format("({} || {} || ' -> ' || {})", quote_literal(name + ": "), before, after));
+  };
+  if (change.workers) {
+    columns.push_back(fmt::format("workers = {}", *change.workers));
+    tell("workers", "before.workers", quote_literal(std::to_string(*change.workers)));
   }
-  if (batch_target) {
-    changes.push_back(fmt::format("batch_target_ms = {}", batch_target->count()));
-    words.push_back(fmt::format("batch.target={}ms", batch_target->count()));
+  if (change.batch_target) {
+    std::string const after = milliseconds_text(*change.batch_target);
+    columns.push_back("batch_target_ms = " + after);
+    tell("batch.target", "before.batch_target_ms || 'ms'", quote_literal(after + "ms"));
   }
-  if (max_rows_per_second) {
-    changes.push_back(fmt::format("max_rows_per_second = {}", optional_number(*max_rows_per_second)));
-    words.push_back("throttle.max_rows_per_second=" +
-                    (*max_rows_per_second ? std::to_string(**max_rows_per_second) : std::string("none")));
+  std::string settings = "j.settings";
+  for (auto const& [name, text, otherwise] : change.throttle) {
+    std::string const key = quote_literal(std::string(kThrottlePrefix) + name);
+    settings = text ? fmt::format("({} || jsonb_build_object({}, {}))", settings, key, quote_literal(*text))
+                    : fmt::format("({} - {})", settings, key);
+    tell(std::string(kThrottlePrefix) + name,
+         fmt::format("coalesce(before.settings ->> {}, {})", key, quote_literal(otherwise)),
+         quote_literal(text ? *text : otherwise));
   }
-  return fmt::format("WITH changed AS (UPDATE pgbackfill.jobs SET {} WHERE id = {} RETURNING id, name) {} RETURNING 1",
-                     planner::join(changes, ", "), job,
-                     event_of_change("set", quote_literal(planner::join(words, ", ")), owner));
+  if (!change.throttle.empty()) columns.push_back("settings = " + settings);
+  return fmt::format(
+      "WITH before AS (SELECT id, workers, batch_target_ms, settings FROM pgbackfill.jobs WHERE id = {} FOR UPDATE), "
+      "changed AS (UPDATE pgbackfill.jobs j SET {} FROM before WHERE j.id = before.id RETURNING j.id, j.name) INSERT "
+      "INTO pgbackfill.events {} SELECT {} FROM changed, before, LATERAL (VALUES {}) AS told (detail) RETURNING 1",
+      job, planner::join(columns, ", "), kEventColumns,
+      event_values("changed.id", "changed.name", "set", "told.detail", owner), planner::join(details, ", "));
+}
+
+std::map<std::string, std::string> live_settings(std::optional<std::string> const& column) {
+  std::map<std::string, std::string> settings;
+  for (auto const& pair : parse_text_array(column).value_or(planner::KeyValue())) {
+    auto const equals = pair.find('=');
+    std::string const key = pair.substr(0, equals);
+    if (!key.starts_with(kThrottlePrefix) || equals == std::string::npos) continue;
+    settings[key.substr(kThrottlePrefix.size())] = pair.substr(equals + 1);
+  }
+  return settings;
 }
 
 std::string retry_quarantine(std::int64_t job, Owner const& owner) {
   return fmt::format(
       "WITH taken AS (DELETE FROM pgbackfill.quarantine WHERE job_id = {0} RETURNING leaf, key), kept AS (INSERT INTO "
       "pgbackfill.deferred (job_id, leaf, key) SELECT {0}, leaf, key FROM taken ON CONFLICT DO NOTHING), changed AS "
-      "(UPDATE pgbackfill.jobs SET status = 'running', status_reason = '', completed_at = NULL WHERE id = {0} "
+      "(UPDATE pgbackfill.jobs SET status = 'running', status_reason = '', paused_until = NULL, completed_at = NULL "
+      "WHERE "
+      "id = {0} "
       "RETURNING "
       "id, name), told AS ({1}) SELECT count(*) FROM taken",
       job, event_of_change("resumed", "'quarantined rows are tried again'", owner));
@@ -792,7 +861,9 @@ std::string overviews(std::string const& name) {
   std::string const only = name.empty() ? "" : " WHERE n.name = " + quote_literal(name);
   return "WITH names AS (SELECT name FROM pgbackfill.jobs UNION SELECT name FROM pgbackfill.migrations) SELECT n.name, "
          "m.file, j.id, j.table_schema, j.table_name, j.status, j.status_reason, j.definition, j.pass, j.workers, "
-         "j.batch_target_ms, j.max_rows_per_second, j.rows_estimated, coalesce(sum(r.rows_done) FILTER (WHERE r.pass = "
+         "j.batch_target_ms, " +
+         std::string(kLiveSettings) +
+         ", j.rows_estimated, coalesce(sum(r.rows_done) FILTER (WHERE r.pass = "
          "0), 0), coalesce(sum(r.rows_done), 0), coalesce(sum(r.rows_done) FILTER (WHERE r.pass = j.pass), 0), "
          "coalesce(sum(r.rows_estimated) FILTER (WHERE r.pass = j.pass), 0), coalesce(sum(r.rows_changed), 0) + "
          "coalesce(j.rows_changed_on_visits, 0), coalesce(sum(r.batches), 0), count(*) FILTER (WHERE NOT r.done AND "
@@ -804,7 +875,9 @@ std::string overviews(std::string const& name) {
          milliseconds_of("clock_timestamp() - max(r.updated_at)") + ", " +
          milliseconds_of("coalesce(j.completed_at, clock_timestamp()) - j.created_at") +
          ", (SELECT count(*) FROM pgbackfill.steps s WHERE s.migration = n.name AND s.phase = 'expand'), (SELECT "
-         "count(*) FROM pgbackfill.steps s WHERE s.migration = n.name AND s.phase = 'contract') FROM names n LEFT JOIN "
+         "count(*) FROM pgbackfill.steps s WHERE s.migration = n.name AND s.phase = 'contract'), m.source, " +
+         utc_text("j.paused_until") + ", " + milliseconds_of("j.paused_until - clock_timestamp()") +
+         " FROM names n LEFT JOIN "
          "pgbackfill.migrations m ON m.name = n.name LEFT JOIN pgbackfill.jobs j ON j.name = n.name LEFT JOIN "
          "pgbackfill.ranges r ON r.job_id = j.id" +
          only + " GROUP BY n.name, m.name, j.id ORDER BY coalesce(j.created_at, m.first_run_at), n.name";

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,7 +18,10 @@
 
 namespace pgbackfill::engine {
 
-inline constexpr int kStateVersion = 1;
+inline constexpr int kStateVersion = 2;
+
+// Whoever changes a job says so here, with its id; who works on it listens.
+inline constexpr char kControlChannel[] = "pgbackfill_control";
 
 // A process that works on a job; `id` is random per process, so that no two are ever taken for one another.
 struct Owner {
@@ -110,12 +114,13 @@ struct NewJob {
   std::string table_name;
   int workers = 1;
   std::chrono::milliseconds batch_target{100};
-  std::optional<std::int64_t> max_rows_per_second;
   bool sweeps = false;
   std::vector<NewLeaf> leaves;
   std::vector<NewRange> ranges;
 };
 std::vector<std::string> create_job(NewJob const& job, Owner const& owner);
+// id, definition, table_schema, table_name, status, status_reason, pass, sweeps, workers, batch_target_ms, live
+// settings, whether its pause has an end.
 std::string find_job(std::string const& name);
 std::string list_leaves(std::int64_t job);
 // Leaves of at least so many bytes at the start: leaf, bytes now, rows changed by the job, dead rows and ended vacuums
@@ -132,10 +137,26 @@ std::vector<std::string> next_pass(std::int64_t job, int pass, std::vector<NewLe
                                    std::vector<NewRange> const& ranges,
                                    std::vector<std::pair<int, planner::Bound>> const& uppers, Owner const& owner);
 std::string complete_job(std::int64_t job, int pass, Owner const& owner);
-std::string set_status(std::int64_t job, JobStatus status, std::string const& reason, Owner const& owner);
-std::string set_options(std::int64_t job, std::optional<int> workers,
-                        std::optional<std::chrono::milliseconds> batch_target,
-                        std::optional<std::optional<std::int64_t>> max_rows_per_second, Owner const& owner);
+// `pause_for`: of a pause that ends by itself, by the database's clock. A row comes back if something was changed.
+std::string set_status(std::int64_t job, JobStatus status, std::string const& reason, Owner const& owner,
+                       std::optional<std::chrono::milliseconds> pause_for = std::nullopt);
+// Resumes the job if its pause is over.
+std::string end_pause(std::int64_t job, Owner const& owner);
+
+struct SettingsChange {
+  std::optional<int> workers;
+  std::optional<std::chrono::milliseconds> batch_target;
+  struct Throttle {
+    std::string name;
+    std::optional<std::string> text;  // none: takes the live setting away
+    std::string otherwise;            // what holds without a live setting, for the event
+  };
+  std::vector<Throttle> throttle;
+};
+// An event for each setting, with what it was and what it is.
+std::string change_settings(std::int64_t job, SettingsChange const& change, Owner const& owner);
+// Live settings as control(), find_job() and overviews() give them: name without "throttle.", and text.
+std::map<std::string, std::string> live_settings(std::optional<std::string> const& column);
 std::string retry_quarantine(std::int64_t job, Owner const& owner);
 std::string forget_job(std::int64_t job, Owner const& owner);
 
@@ -155,10 +176,10 @@ std::string forget_step(std::string const& migration, std::string const& phase, 
 std::string list_jobs();
 std::string list_names();
 // One row each, or the one of that name: name, file; id, table_schema, table_name, status, status_reason, definition,
-// pass, workers, batch_target_ms, max_rows_per_second, rows_estimated of the job; rows done in pass 0, in all passes,
+// pass, workers, batch_target_ms, live settings, rows_estimated of the job; rows done in pass 0, in all passes,
 // in this pass, estimated in this pass; rows changed, batches, open ranges and ranges of this pass, deferred,
 // quarantined, processes with live leases, created_at, completed_at, ms since the last batch, ms elapsed, expand steps
-// done, contract steps done.
+// done, contract steps done, the file's source, paused until, ms until then.
 std::string overviews(std::string const& name);
 // host, pid, ranges, ms until the first lease runs out, machine
 std::string job_leases(std::string const& name);

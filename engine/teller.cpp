@@ -218,11 +218,12 @@ bool is_working(RunPhase phase) {
 class Job {
  public:
   void hear(Progress progress, TimePoint now) {
-    // Pauses and preparations say nothing of how fast the work goes.
-    if (is_working(progress.phase))
-      history_.add(progress.elapsed, progress.rows_done);
-    else
+    // Pauses and preparations say nothing of how fast the work goes; a closed window is not counted at all.
+    if (is_working(progress.phase)) {
+      history_.add(progress.worked, progress.rows_done);
+    } else if (progress.phase != RunPhase::kOutsideWindow) {
       history_.clear();
+    }
     progress_ = std::move(progress);
     heard_at_ = now;
   }
@@ -235,11 +236,16 @@ class Job {
     if (!progress_) return {};
     auto const silent_for = std::chrono::floor<Milliseconds>(now - heard_at_);
     // Below a second it is the rhythm of the reports, not silence.
-    return {history_.eta(progress_->rows_estimated - progress_->rows_done, progress_->max_rows_per_second),
-            silent_for < std::chrono::seconds{1} ? Milliseconds{0} : silent_for};
+    return {eta(), silent_for < std::chrono::seconds{1} ? Milliseconds{0} : silent_for};
   }
 
  private:
+  std::optional<Eta> eta() const {
+    auto const eta = history_.eta(progress_->rows_estimated - progress_->rows_done, progress_->max_rows_per_second);
+    if (!eta || !progress_->schedule) return eta;
+    return on_calendar(*eta, *progress_->schedule, progress_->at);
+  }
+
   std::optional<Progress> progress_;
   TimePoint heard_at_;
   RateHistory history_;

@@ -1,11 +1,13 @@
 #include "engine/worker_pool.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cassert>
 
 #include "planner/duration.h"
+#include "planner/throttle_settings.h"
 #include "throttle/backoff.h"
 
 namespace pgbackfill::engine {
@@ -46,24 +48,27 @@ WorkerPool::WorkerPool(Database& database, Job const& job, PoolOptions options, 
       options_(std::move(options)),
       sink_(sink),
       started_(database.now()),
-      pacer_(options_.limits, options_.health) {
+      told_at_(started_),
+      pacer_(limits_of(options_.settings, {}).limits, options_.health) {
   progress_.migration = job.name;
   progress_.table = job.table;
   progress_.phase = RunPhase::kBackfilling;
+  if (!options_.schedule.is_always_open()) {
+    progress_.schedule = std::make_shared<throttle::Schedule const>(options_.schedule);
+  }
 }
 
 WorkerPool::~WorkerPool() = default;
 
 asio::awaitable<PoolOutcome> WorkerPool::run() {
-  auto const session = database_.make_session(-1);
+  auto const session = database_.make_session(kControlWorker);
   co_await connect(*session);
-  auto last_control = started_;
   if (options_.health != nullptr) options_.health->start();
   if (options_.growth != nullptr) options_.growth->start();
   while (!is_ending()) {
     auto const now = database_.now();
-    if (!control_read_at_ || now - last_control >= options_.control_interval) {
-      last_control = now;
+    if (is_control_due(*session)) {
+      control_asked_at_ = now;
       co_await read_control(*session);
       bool const locked = lock_met_at_ && now - *lock_met_at_ < kBlockerInterval;
       if (control_.deferred > 0 || locked) co_await name_blockers(*session);
@@ -71,6 +76,7 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
     heed_growth();
     decide();
     if (!is_ending()) spawn_workers();
+    if (options_.exit_outside_window && !is_open()) end(PoolEnd::kWindowClosed, "the window is closed");
     if (is_stopping_ && workers_.empty() && !is_ending()) end(PoolEnd::kInterrupted, "interrupted");
     tell_progress();
     for (auto slept = 0ms; slept < options_.progress_interval && !is_ending(); slept += kPatienceOfTheEnd) {
@@ -135,10 +141,11 @@ asio::awaitable<void> WorkerPool::read_control(Session& session) {
   if (!first && control->workers != control_.workers) {
     tell(Severity::kInfo, fmt::format("workers: {} -> {}", control_.workers, control->workers));
   }
+  auto const settings_before = first ? control->throttle_settings : control_.throttle_settings;
   control_ = std::move(*control);
   control_read_at_ = asked_at;
   rows_since_control_ = 0;
-  pacer_.set_row_limit(control_.max_rows_per_second);
+  if (first || control_.throttle_settings != settings_before) heed_settings(settings_before);
   for (auto& [leaf, sizer] : sizers_) sizer.set_target(control_.batch_target);
   switch (control_.status) {
     case JobStatus::kRunning:
@@ -154,8 +161,27 @@ asio::awaitable<void> WorkerPool::read_control(Session& session) {
       end(PoolEnd::kComplete, "");
       break;
   }
-  bool const open = options_.schedule.is_open(database_.wall_now());
-  if (!open && options_.exit_outside_window) end(PoolEnd::kWindowClosed, "the window is closed");
+}
+
+bool WorkerPool::is_control_due(Session& session) const {
+  if (!control_asked_at_ || session.has_news()) return true;
+  auto const passed = database_.now() - *control_asked_at_;
+  bool const is_pause_over = control_.pause_left && passed >= *control_.pause_left;
+  return is_pause_over || passed >= options_.control_interval;
+}
+
+void WorkerPool::heed_settings(std::map<std::string, std::string> const& before) {
+  limits_ = limits_of(options_.settings, control_.throttle_settings);
+  if (limits_.problem.empty()) {
+    pacer_.set_limits(limits_.limits);
+    pacer_.set_row_limit(limits_.limits.max_rows_per_second);
+  }
+  for (auto const& rule : planner::throttle_settings()) {
+    auto const was = effective_setting(rule.name, options_.settings, before);
+    auto const is = effective_setting(rule.name, options_.settings, control_.throttle_settings);
+    if (was.text == is.text) continue;
+    tell(Severity::kInfo, fmt::format("throttle.{}: {} -> {}", rule.name, was.text, is.text));
+  }
 }
 
 asio::awaitable<void> WorkerPool::name_blockers(Session& session) {
@@ -215,21 +241,24 @@ void WorkerPool::cancel_those_waited_for() {
 
 bool WorkerPool::may_start(int worker) const {
   if (is_ending() || is_stopping_ || worker >= control_.workers) return false;
-  if (control_.status != JobStatus::kRunning) return false;
+  if (control_.status != JobStatus::kRunning || !limits_.problem.empty()) return false;
   if (!control_read_at_ || database_.now() - *control_read_at_ > options_.control_age_max) return false;
-  return options_.schedule.is_open(database_.wall_now());
+  return is_open();
 }
 
 std::string WorkerPool::held_back() const {
   if (is_stopping_) return "stopping";
-  if (control_.status == JobStatus::kPaused) return "paused" + (control_.reason.empty() ? "" : ": " + control_.reason);
+  if (control_.status == JobStatus::kPaused) {
+    std::string const until = control_.paused_until.empty() ? "" : " until " + control_.paused_until;
+    return "paused" + until + (control_.reason.empty() ? "" : ": " + control_.reason);
+  }
+  if (!limits_.problem.empty()) return limits_.problem;
   if (!control_read_at_) return "waiting for the database";
   auto const age = elapsed_between(*control_read_at_, database_.now());
   if (age > options_.control_age_max) {
     return fmt::format("no fresh reading of the job for {}: no batch starts", planner::format_duration(age));
   }
-  auto const wall = database_.wall_now();
-  if (!options_.schedule.is_open(wall)) return "outside the windows of the file";
+  if (!is_open()) return outside_windows();
   if (held_since_) {
     std::string text = fmt::format("{} rows are held by others", control_.deferred);
     if (!blockers_.empty()) text += "; " + blockers_.front();
@@ -243,6 +272,17 @@ std::string WorkerPool::held_back() const {
     return fmt::format("max_rows_per_second = {}", *limit);
   }
   return pacer_.held_back();
+}
+
+bool WorkerPool::is_open() const {
+  return options_.schedule.is_open(database_.wall_now());
+}
+
+std::string WorkerPool::outside_windows() const {
+  auto const opens_at = options_.schedule.opens_at(database_.wall_now());
+  if (!opens_at) return "outside the windows of the file, which leave no open time for a year";
+  auto const second = std::chrono::floor<std::chrono::seconds>(*opens_at);
+  return fmt::format("outside the windows of the file; it goes on at {:%Y-%m-%d %H:%M} UTC", fmt::gmtime(second));
 }
 
 void WorkerPool::end(PoolEnd how, std::string reason) {
@@ -359,6 +399,7 @@ asio::awaitable<void> WorkerPool::work_range(Worker& worker, planner::Lease leas
       if (!is_its_turn) continue;
     }
     walk.set_target(control_.batch_target);
+    walk.set_lock_timeout(limits_.limits.lock_wait);
     auto step = walk.next(pacer_.most_rows(sizer_of(walk.lease().leaf).rows()));
     bool const over = step.kind == planner::Step::Kind::kFinished || step.kind == planner::Step::Kind::kLost ||
                       step.kind == planner::Step::Kind::kFatal;
@@ -549,7 +590,7 @@ planner::WalkOptions WorkerPool::walk_options(int leaf) const {
   options.can_skip_locked = job_.backfill.kind != planner::WorkKind::kCopy;
   options.can_quarantine = job_.backfill.quarantine_budget > 0;
   options.batch_target = control_.batch_target;
-  options.lock_timeout = options_.lock_timeout;
+  options.lock_timeout = limits_.limits.lock_wait;
   return options;
 }
 
@@ -593,7 +634,16 @@ void WorkerPool::tell_trouble(Failure const& failure, std::string const& what) {
        fmt::format("{}: {}: {} ({})", what, kind, failure.message, failure.sqlstate));
 }
 
+void WorkerPool::count_worked_time() {
+  auto const now = database_.now();
+  if (control_.status == JobStatus::kRunning && is_open()) worked_ += now - told_at_;
+  told_at_ = now;
+}
+
 void WorkerPool::tell_progress() {
+  count_worked_time();
+  progress_.at = database_.wall_now();
+  progress_.worked = std::chrono::duration_cast<milliseconds>(worked_);
   progress_.elapsed = elapsed_between(started_, database_.now());
   progress_.rows_estimated = control_.rows_estimated;
   progress_.rows_done = std::max(progress_.rows_done, control_.rows_done + rows_since_control_);
@@ -605,7 +655,7 @@ void WorkerPool::tell_progress() {
   progress_.retries = retries_;
   progress_.workers = static_cast<int>(workers_.size());
   progress_.batch_target = control_.batch_target;
-  progress_.max_rows_per_second = control_.max_rows_per_second;
+  progress_.max_rows_per_second = pacer_.row_limit();
   history_.add(progress_.elapsed, progress_.rows_done);
   progress_.rows_per_second = history_.recent_rate();
   progress_.held_back = held_back();
@@ -613,6 +663,7 @@ void WorkerPool::tell_progress() {
   if (!is_ending()) {
     progress_.phase = control_.status == JobStatus::kPaused ? RunPhase::kPaused
                       : is_stopping_                        ? RunPhase::kDraining
+                      : !is_open()                          ? RunPhase::kOutsideWindow
                       : held_since_                         ? RunPhase::kDeferred
                       : control_.pass > 0                   ? RunPhase::kSweeping
                                                             : RunPhase::kBackfilling;

@@ -18,6 +18,7 @@
 #include "engine/events.h"
 #include "engine/growth.h"
 #include "engine/health.h"
+#include "engine/limits.h"
 #include "engine/pacer.h"
 #include "planner/range_walk.h"
 #include "throttle/batch_sizer.h"
@@ -27,21 +28,21 @@
 namespace pgbackfill::engine {
 
 struct PoolOptions {
-  std::chrono::milliseconds control_interval{500};
+  // How often the job is read where the server cannot tell of changes; each reading adds up the ranges.
+  std::chrono::milliseconds control_interval{1'000};
   std::chrono::milliseconds progress_interval{200};
   // Older than this, what was read of the job is no ground to start another batch.
   std::chrono::milliseconds control_age_max{10'000};
   std::chrono::milliseconds reconnect_patience{300'000};
   // How long the run waits at its end for rows that somebody holds.
   std::chrono::milliseconds deferred_patience{60'000};
-  std::chrono::milliseconds lock_timeout{50};
+  SettingTexts settings;  // what the file says of the throttle; live ones win
   throttle::Schedule schedule{{}};
   bool exit_outside_window = false;
   // Without it nothing throttles but the ceiling in rows. It has to outlive the pool.
   Health* health = nullptr;
   // Without it no table is vacuumed. It has to outlive the pool.
   Growth* growth = nullptr;
-  throttle::Limits limits;
   // How long a worker that may not go on keeps its range, before others may have it.
   std::chrono::milliseconds waiting_with_range_max{5'000};
 };
@@ -91,6 +92,7 @@ class WorkerPool {
   asio::awaitable<void> name_blockers(Session& session);
 
   bool may_start(int worker) const;
+  bool is_open() const;
   void decide();
   void heed_growth();
   void cancel_those_waited_for();
@@ -104,14 +106,22 @@ class WorkerPool {
   void tell_trouble(Failure const& failure, std::string const& what);
   void tell_if_pinned(int leaf);
   void tell_progress();
+  void count_worked_time();
+  bool is_control_due(Session& session) const;
+  void heed_settings(std::map<std::string, std::string> const& before);
+  std::string outside_windows() const;
 
   Database& database_;
   Job const& job_;
   PoolOptions options_;
   EventSink& sink_;
   Control control_;
+  LimitsFound limits_;
+  std::optional<std::chrono::steady_clock::time_point> control_asked_at_;
   std::optional<std::chrono::steady_clock::time_point> control_read_at_;
   std::chrono::steady_clock::time_point started_;
+  std::chrono::steady_clock::time_point told_at_;
+  std::chrono::steady_clock::duration worked_{0};
   std::map<int, throttle::BatchSizer> sizers_;
   std::set<int> pinned_told_;  // leaves
   Pacer pacer_;

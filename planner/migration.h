@@ -44,7 +44,6 @@ struct SqlStep {
 enum class WorkKind { kUpdate, kSql, kCopy, kDelete };
 enum class CommitMode { kAsync, kSync };
 enum class TriggerMode { kFire, kSkip };
-enum class ThrottleMode { kOn, kObserve, kOff };
 
 struct Assignment {
   SourcePosition position;
@@ -75,15 +74,32 @@ struct Backfill {
   std::int64_t quarantine_budget = 0;  // rows that may be set aside; 0 stops at the first bad one
 };
 
-struct ThrottleOptions {
+// One setting of `throttle:`, checked by planner/throttle_settings.h and kept as text, as live settings are.
+struct ThrottleSetting {
   SourcePosition position;
-  ThrottleMode mode = ThrottleMode::kOn;
-  std::optional<std::chrono::milliseconds> replica_lag;
-  std::optional<std::chrono::milliseconds> lock_wait;
-  std::optional<std::int64_t> max_rows_per_second;
+  std::string name;
+  std::string text;
 };
 
-// A line of `windows:` as written; throttle/windows.h knows its grammar.
+struct ThrottleOptions {
+  SourcePosition position;
+  std::vector<ThrottleSetting> settings;
+};
+
+// A signal of the operator's own, of `probes:`. Exactly one of `sql` and `url` is not empty.
+struct ProbeOptions {
+  SourcePosition position;
+  std::string name;  // unique in its file
+  std::string sql;   // yields one number
+  SourcePosition sql_position;
+  std::string url;
+  std::string query;          // a Prometheus expression for `url`; empty: `url` itself has to answer 200
+  std::optional<double> max;  // above it the probe stops the work; none only for a url without a query
+  std::chrono::milliseconds interval{5'000};
+  std::chrono::milliseconds timeout{1'000};
+};
+
+// A line of `windows:` or `blackout:` as written; throttle/windows.h knows its grammar.
 struct WindowText {
   SourcePosition position;
   std::string text;
@@ -97,12 +113,15 @@ struct Migration {
   std::optional<Backfill> backfill;
   std::vector<SqlStep> contract;
   ThrottleOptions throttle;
+  std::vector<ProbeOptions> probes;
   std::vector<WindowText> windows;
+  std::vector<WindowText> blackout;
 };
 
 inline constexpr int kMaxWorkers = 256;
 inline constexpr std::int64_t kMaxBatchRows = 1'000'000;
 inline constexpr std::chrono::milliseconds kMinBatchTarget{5};
 inline constexpr std::chrono::milliseconds kMaxBatchTarget{60'000};
+inline constexpr std::size_t kMaxProbes = 32;
 
 }  // namespace pgbackfill::planner

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -14,6 +15,7 @@
 #include "planner/migration_schema.h"
 #include "planner/suggestion.h"
 #include "planner/table_name.h"
+#include "planner/throttle_settings.h"
 #include "planner/yaml_document.h"
 
 namespace pgbackfill::planner {
@@ -81,8 +83,12 @@ std::string as_written(Field const& field) {
   return quoted(std::string{field.rule->key} + ": " + field.value->text);
 }
 
+std::string example_of(KeyRule const& rule) {
+  return std::string{rule.key} + ": " + std::string{rule.example};
+}
+
 std::string for_example(KeyRule const& rule) {
-  return "for example " + std::string{rule.key} + ": " + std::string{rule.example};
+  return "for example " + example_of(rule);
 }
 
 std::string kind_name(YamlNode const& node) {
@@ -175,13 +181,17 @@ class MigrationReader {
   void read_batch(Fields const& fields, BatchOptions& batch);
   std::int64_t read_bad_row(Fields const& fields);
   ThrottleOptions read_throttle(Field const& field);
+  std::optional<std::string> read_setting(Field const& field, SettingRule const& rule);
+  std::optional<std::string> read_list_of_names(Field const& field);
+  std::vector<ProbeOptions> read_probes(Fields const& fields);
+  ProbeOptions read_probe(YamlNode const& item, Section const& section);
   std::vector<SqlStep> read_steps(Fields const& fields, std::string_view key);
   SqlStep read_step(YamlNode const& item, KeyRule const& rule);
-  std::vector<WindowText> read_windows(Fields const& fields);
+  std::vector<WindowText> read_windows(Fields const& fields, std::string_view key);
 
   // Values: nothing, with a problem noted, if the value is wrong.
   bool is_scalar(Field const& field);
-  std::string read_name(Field const& field);
+  std::string read_name(Field const& field, std::string_view of_what);
   std::optional<TableName> read_table(Field const& field);
   std::string read_identifier(Field const& field);
   std::string read_statement(Field const& field);
@@ -190,6 +200,8 @@ class MigrationReader {
   std::string read_sql(YamlNode const& value, YamlNode const& key, std::string_view example);
   void refuse_semicolon(YamlNode const& value, std::string_view what);
   std::optional<std::int64_t> read_count(Fields const& fields, std::string_view key);
+  std::optional<double> read_number(Fields const& fields, std::string_view key);
+  std::string read_url(Field const& field);
   std::optional<std::chrono::milliseconds> read_duration(Fields const& fields, std::string_view key);
   std::string_view read_word(Fields const& fields, std::string_view key);
   std::string_view word_of(Field const& field);
@@ -220,7 +232,7 @@ Migration MigrationReader::read() {
     return migration;
   }
   auto const fields = read_section(root, migration_section(), root);
-  if (auto const* name = fields.find("name")) migration.name = read_name(*name);
+  if (auto const* name = fields.find("name")) migration.name = read_name(*name, "a migration");
   auto const* table = fields.find("table");
   if (table != nullptr) migration.table = read_table(*table);
   migration.expand = read_steps(fields, "expand");
@@ -229,7 +241,9 @@ Migration MigrationReader::read() {
   }
   migration.contract = read_steps(fields, "contract");
   if (auto const* throttle = fields.find("throttle")) migration.throttle = read_throttle(*throttle);
-  migration.windows = read_windows(fields);
+  migration.probes = read_probes(fields);
+  migration.windows = read_windows(fields, "windows");
+  migration.blackout = read_windows(fields, "blackout");
   return migration;
 }
 
@@ -427,13 +441,103 @@ ThrottleOptions MigrationReader::read_throttle(Field const& field) {
   throttle.position = position_of(*field.key);
   auto const fields = read_map(field);
   if (!fields) return throttle;
-  auto const mode = read_word(*fields, "mode");
-  if (mode == "observe") throttle.mode = ThrottleMode::kObserve;
-  if (mode == "off") throttle.mode = ThrottleMode::kOff;
-  throttle.replica_lag = read_duration(*fields, "replica_lag");
-  throttle.lock_wait = read_duration(*fields, "lock_wait");
-  throttle.max_rows_per_second = read_count(*fields, "max_rows_per_second");
+  for (auto const& rule : throttle_settings()) {
+    auto const* setting = fields->find(rule.name);
+    if (setting == nullptr) continue;
+    auto text = read_setting(*setting, rule);
+    if (!text) continue;
+    throttle.settings.push_back({position_of(*setting->value), std::string{rule.name}, std::move(*text)});
+  }
   return throttle;
+}
+
+std::optional<std::string> MigrationReader::read_setting(Field const& field, SettingRule const& rule) {
+  bool const is_list = rule.kind == SettingKind::kNames && field.value->kind == YamlKind::kList;
+  std::string text = field.value->text;
+  if (is_list) {
+    auto const names = read_list_of_names(field);
+    if (!names) return std::nullopt;
+    text = *names;
+  } else if (!is_scalar(field)) {
+    return std::nullopt;
+  }
+  auto const parsed = parse_setting(rule, text);
+  if (parsed.value) return text;
+  refuse(*field.value, quoted(std::string{rule.name} + ": " + text) + " " + parsed.problem);
+  return std::nullopt;
+}
+
+// As one text with commas, the form of live settings.
+std::optional<std::string> MigrationReader::read_list_of_names(Field const& field) {
+  std::string names;
+  for (auto const index : field.value->children) {
+    auto const& item = node(index);
+    bool const is_name = item.kind == YamlKind::kScalar && !is_blank(item.text);
+    if (!is_name || item.text.find(',') != std::string::npos) {
+      refuse(item, "a name of '" + std::string{field.rule->key} + "' must be a text without a comma; " +
+                       for_example(*field.rule));
+      return std::nullopt;
+    }
+    names += (names.empty() ? "" : ", ") + item.text;
+  }
+  return names;
+}
+
+std::vector<ProbeOptions> MigrationReader::read_probes(Fields const& fields) {
+  std::vector<ProbeOptions> probes;
+  auto const* field = fields.find("probes");
+  if (field == nullptr) return probes;
+  if (field->value->kind != YamlKind::kList) {
+    refuse(place_of(*field),
+           "'probes' must be a list of maps, not " + kind_name(*field->value) + "; " + for_example(*field->rule));
+    return probes;
+  }
+  for (auto const index : field->value->children) {
+    auto const& item = node(index);
+    if (item.kind != YamlKind::kMap) {
+      refuse(item, "a probe must be a map, not " + kind_name(item) + "; " + for_example(*field->rule));
+      continue;
+    }
+    auto probe = read_probe(item, *field->rule->section);
+    bool const is_known = std::any_of(probes.begin(), probes.end(), [&](ProbeOptions const& other) {
+      return !probe.name.empty() && other.name == probe.name;
+    });
+    if (is_known) refuse(item, "there is a probe " + quoted(probe.name) + " already; give this one a name of its own");
+    probes.push_back(std::move(probe));
+  }
+  if (probes.size() > kMaxProbes) {
+    refuse(*field->value, "there are more than " + std::to_string(kMaxProbes) + " probes");
+  }
+  return probes;
+}
+
+ProbeOptions MigrationReader::read_probe(YamlNode const& item, Section const& section) {
+  ProbeOptions probe;
+  probe.position = position_of(item);
+  auto const fields = read_section(item, section, item);
+  if (auto const* name = fields.find("name")) probe.name = read_name(*name, "a probe");
+  if (auto const* sql = fields.find("sql")) {
+    probe.sql = read_statement(*sql);
+    if (!probe.sql.empty()) refuse_semicolon(*sql->value, "the query");
+    probe.sql_position = position_of(*sql->value);
+  }
+  if (auto const* url = fields.find("url")) probe.url = read_url(*url);
+  if (auto const* query = fields.find("query")) {
+    if (is_scalar(*query)) probe.query = query->value->text;
+    if (fields.find("sql") != nullptr) refuse(*query->key, "'query' is for a Prometheus server, with 'url'");
+  }
+  probe.max = read_number(fields, "max");
+  bool const has_number = fields.is_given_or_meant("sql") || fields.is_given_or_meant("query");
+  if (auto const* max = fields.find("max"); max != nullptr && !has_number) {
+    refuse(*max->key, "'max' needs a number to compare: 'sql', or 'query' beside 'url'; a url alone has to answer 200");
+  }
+  if (auto const interval = read_duration(fields, "interval")) probe.interval = *interval;
+  if (auto const timeout = read_duration(fields, "timeout")) probe.timeout = *timeout;
+  if (probe.timeout > probe.interval) {
+    refuse(item,
+           "timeout " + format_duration(probe.timeout) + " is more than interval " + format_duration(probe.interval));
+  }
+  return probe;
 }
 
 std::vector<SqlStep> MigrationReader::read_steps(Fields const& fields, std::string_view key) {
@@ -466,17 +570,18 @@ SqlStep MigrationReader::read_step(YamlNode const& item, KeyRule const& rule) {
   return step;
 }
 
-std::vector<WindowText> MigrationReader::read_windows(Fields const& fields) {
+std::vector<WindowText> MigrationReader::read_windows(Fields const& fields, std::string_view key) {
   std::vector<WindowText> windows;
-  auto const* field = fields.find("windows");
+  auto const* field = fields.find(key);
   if (field == nullptr) return windows;
   if (field->value->kind != YamlKind::kList) {
-    refuse(place_of(*field),
-           "'windows' must be a list of texts, not " + kind_name(*field->value) + "; " + for_example(*field->rule));
+    refuse(place_of(*field), quoted(key) + " must be a list of texts, not " + kind_name(*field->value) + "; " +
+                                 for_example(*field->rule));
     return windows;
   }
   if (field->value->children.empty()) {
-    refuse(*field->value, "'windows' is empty; leave the key out to run at any time");
+    refuse(*field->value, quoted(key) + " is empty; leave the key out" +
+                              (key == "windows" ? " to run at any time" : " if there is none"));
   }
   for (auto const index : field->value->children) {
     auto const& item = node(index);
@@ -497,13 +602,12 @@ bool MigrationReader::is_scalar(Field const& field) {
   return false;
 }
 
-std::string MigrationReader::read_name(Field const& field) {
+std::string MigrationReader::read_name(Field const& field, std::string_view of_what) {
   if (!is_scalar(field)) return {};
   if (is_migration_name(field.value->text)) return field.value->text;
-  refuse(*field.value,
-         quoted(field.value->text) +
-             " cannot be the name of a migration; use 1 to 63 letters, digits, '_', '-' and '.', beginning "
-             "with a letter, a digit or '_'");
+  refuse(*field.value, quoted(field.value->text) + " cannot be the name of " + std::string{of_what} +
+                           "; use 1 to 63 letters, digits, '_', '-' and '.', beginning "
+                           "with a letter, a digit or '_'");
   return {};
 }
 
@@ -616,42 +720,52 @@ std::optional<std::int64_t> MigrationReader::read_count(Fields const& fields, st
   auto const* field = fields.find(key);
   if (field == nullptr || !is_scalar(*field)) return std::nullopt;
   assert(field->rule->kind == ValueKind::kCount);
+  auto const& rule = *field->rule;
+  auto const parsed = parse_bounded_count(field->value->text, rule.min, rule.max, example_of(rule));
+  if (parsed.value) return std::get<std::int64_t>(*parsed.value);
+  refuse(*field->value, as_written(*field) + " " + parsed.problem);
+  return std::nullopt;
+}
+
+std::optional<double> MigrationReader::read_number(Fields const& fields, std::string_view key) {
+  auto const* field = fields.find(key);
+  if (field == nullptr || !is_scalar(*field)) return std::nullopt;
   auto const& text = field->value->text;
-  std::int64_t count = 0;
-  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  bool const is_number = end == text.data() + text.size() && error != std::errc::invalid_argument;
-  if (!is_number) {
-    refuse(*field->value, as_written(*field) + " is not a whole number; " + for_example(*field->rule));
+  double number = 0;
+  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size() || !std::isfinite(number)) {
+    refuse(*field->value, as_written(*field) + " is not a number; " + for_example(*field->rule));
     return std::nullopt;
   }
-  if (error != std::errc{} || count < field->rule->min || count > field->rule->max) {
+  if (number < static_cast<double>(field->rule->min) || number > static_cast<double>(field->rule->max)) {
     refuse(*field->value, as_written(*field) + " is out of bounds, which are " + std::to_string(field->rule->min) +
                               " and " + std::to_string(field->rule->max));
     return std::nullopt;
   }
-  return count;
+  return number;
+}
+
+std::string MigrationReader::read_url(Field const& field) {
+  if (!is_scalar(field)) return {};
+  auto const& text = field.value->text;
+  static constexpr std::string_view kScheme = "http://";
+  bool const has_host = text.starts_with(kScheme) && text.size() > kScheme.size() && text[kScheme.size()] != '/';
+  bool const is_plain = std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > 0x20 && c < 0x7F; });
+  if (has_host && is_plain) return text;
+  std::string const why = text.starts_with("https://") ? " is https, which this version does not speak; "
+                                                       : " is not a URL that begins with http://; ";
+  refuse(*field.value, as_written(field) + why + for_example(*field.rule));
+  return {};
 }
 
 std::optional<std::chrono::milliseconds> MigrationReader::read_duration(Fields const& fields, std::string_view key) {
   auto const* field = fields.find(key);
   if (field == nullptr || !is_scalar(*field)) return std::nullopt;
   assert(field->rule->kind == ValueKind::kDuration);
-  auto const& text = field->value->text;
-  auto const duration = parse_duration(text);
-  std::chrono::milliseconds const min{field->rule->min};
-  std::chrono::milliseconds const max{field->rule->max};
-  if (!duration && text.find_first_not_of("0123456789.") == std::string::npos) {
-    refuse(*field->value,
-           as_written(*field) + " has no unit (write " + shortened(text) + "ms or " + shortened(text) + "s)");
-  } else if (!duration) {
-    refuse(*field->value, as_written(*field) + " is not a duration; write a number and one of ms, s, m, h, " +
-                              for_example(*field->rule));
-  } else if (*duration < min || *duration > max) {
-    refuse(*field->value, as_written(*field) + " is out of bounds, which are " + format_duration(min) + " and " +
-                              format_duration(max));
-  } else {
-    return duration;
-  }
+  auto const& rule = *field->rule;
+  auto const parsed = parse_bounded_duration(field->value->text, rule.min, rule.max, example_of(rule));
+  if (parsed.value) return std::chrono::milliseconds{std::get<std::int64_t>(*parsed.value)};
+  refuse(*field->value, as_written(*field) + " " + parsed.problem);
   return std::nullopt;
 }
 

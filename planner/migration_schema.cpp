@@ -1,22 +1,22 @@
 #include "planner/migration_schema.h"
 
 #include <array>
+#include <charconv>
 #include <cstddef>
 #include <utility>
 #include <vector>
 
 #include "planner/duration.h"
 #include "planner/migration.h"
+#include "planner/throttle_settings.h"
 
 namespace pgbackfill::planner {
 namespace {
 
 constexpr std::int64_t kMaxCount = 1'000'000'000'000;
-constexpr std::int64_t kMaxLimitMilliseconds = std::chrono::milliseconds{std::chrono::hours{24}}.count();
 
 constexpr std::array<std::string_view, 2> kCommitWords{"async", "sync"};
 constexpr std::array<std::string_view, 2> kTriggerWords{"fire", "skip"};
-constexpr std::array<std::string_view, 3> kModeWords{"on", "observe", "off"};
 constexpr std::array<std::string_view, 1> kBadRowWords{"stop"};
 constexpr std::array<std::string_view, 4> kWorkKeys{"set", "sql", "copy_to", "delete"};
 
@@ -180,36 +180,61 @@ constexpr std::array<KeyRule, 12> kBackfillKeys{{
 }};
 constexpr Section kBackfillSection{"backfill", kBackfillKeys, kWorkKeys};
 
-constexpr std::array<KeyRule, 4> kThrottleKeys{{
-    {.key = "mode",
-     .kind = ValueKind::kWord,
-     .doc = "on; observe decides and shows but does not act; off runs flat out.",
-     .example = "on",
-     .words = kModeWords},
-    {.key = "replica_lag",
-     .kind = ValueKind::kDuration,
-     .doc = "How far replicas may fall behind.",
-     .example = "1s",
-     .min = 1,
-     .max = kMaxLimitMilliseconds},
-    {.key = "lock_wait",
-     .kind = ValueKind::kDuration,
-     .doc = "How long a batch waits for a row that somebody holds before it works around it.",
-     .example = "50ms",
-     .min = 1,
-     .max = kMaxLimitMilliseconds},
-    {.key = "max_rows_per_second",
-     .kind = ValueKind::kCount,
-     .doc = "A ceiling for the keys that all workers of a process pass in a second.",
-     .example = "5000",
-     .min = 1,
-     .max = kMaxCount},
-}};
-constexpr Section kThrottleSection{"throttle", kThrottleKeys};
+std::vector<KeyRule> throttle_keys() {
+  std::vector<KeyRule> keys;
+  for (auto const& setting : throttle_settings()) {
+    keys.push_back({.key = setting.name, .kind = ValueKind::kSetting, .doc = setting.help, .example = setting.example});
+  }
+  return keys;
+}
+std::vector<KeyRule> const kThrottleKeys = throttle_keys();
+Section const kThrottleSection{"throttle", kThrottleKeys};
 
-constexpr std::array<KeyRule, 9> kMigrationKeys{{
+constexpr std::array<KeyRule, 7> kProbeKeys{{
     {.key = "name",
-     .kind = ValueKind::kMigrationName,
+     .kind = ValueKind::kName,
+     .doc = "The name of the probe, as status and metrics show it.",
+     .example = "queue_length",
+     .is_required = true},
+    {.key = "sql",
+     .kind = ValueKind::kStatement,
+     .doc = "A query that yields one number.",
+     .example = "SELECT count(*) FROM jobs WHERE NOT done",
+     .needs = "max"},
+    {.key = "url",
+     .kind = ValueKind::kUrl,
+     .doc = "Has to answer 200; with a query: a Prometheus server.",
+     .example = "http://127.0.0.1:9090"},
+    {.key = "query",
+     .kind = ValueKind::kText,
+     .doc = "An expression for the Prometheus server at url, sent as an instant query.",
+     .example = "max(app_queue_length)",
+     .needs = "max"},
+    {.key = "max",
+     .kind = ValueKind::kNumber,
+     .doc = "No batch starts while the number is above this.",
+     .example = "1000",
+     .min = -1'000'000'000'000'000,
+     .max = 1'000'000'000'000'000},
+    {.key = "interval",
+     .kind = ValueKind::kDuration,
+     .doc = "How often it is asked.",
+     .example = "5s",
+     .min = 100,
+     .max = 3'600'000},
+    {.key = "timeout",
+     .kind = ValueKind::kDuration,
+     .doc = "How long an answer may take; a later one is a failed one.",
+     .example = "1s",
+     .min = 10,
+     .max = 60'000},
+}};
+constexpr std::array<std::string_view, 2> kProbeKinds{"sql", "url"};
+constexpr Section kProbeSection{"probes", kProbeKeys, kProbeKinds};
+
+constexpr std::array<KeyRule, 11> kMigrationKeys{{
+    {.key = "name",
+     .kind = ValueKind::kName,
      .doc = "The name of the migration, unique in its database.",
      .example = "users_display_name",
      .is_required = true},
@@ -239,10 +264,19 @@ constexpr std::array<KeyRule, 9> kMigrationKeys{{
      .doc = "Limits that the backfill keeps to; sensible ones apply without this section.",
      .example = R"({"replica_lag": "1s", "lock_wait": "50ms"})",
      .section = &kThrottleSection},
+    {.key = "probes",
+     .kind = ValueKind::kSections,
+     .doc = "Signals of your own: a number by SQL or by a Prometheus query, or a URL that answers 200.",
+     .example = R"([{"name": "queue", "sql": "SELECT count(*) FROM jobs WHERE NOT done", "max": 1000}])",
+     .section = &kProbeSection},
     {.key = "windows",
      .kind = ValueKind::kTexts,
      .doc = "When the backfill may run; at any time without this key.",
      .example = R"(["Mon-Fri 22:00-06:00 Europe/Berlin", "Sat-Sun"])"},
+    {.key = "blackout",
+     .kind = ValueKind::kTexts,
+     .doc = "When the backfill may not run, whatever windows says; written as windows are.",
+     .example = R"(["Mon 23:00-24:00 Europe/Berlin"])"},
     {.key = "sync",
      .kind = ValueKind::kUnsupported,
      .doc = "keep new rows right by a trigger that an 'sql:' step of 'expand' creates",
@@ -357,9 +391,53 @@ void add_text_type(JsonObject& schema, std::string_view pattern) {
 // YAML reads an expression such as 1 or true as a number or a truth value; both are SQL here.
 constexpr std::string_view kScalarTypes = R"(["string", "number", "boolean", "null"])";
 
+constexpr std::string_view kDurationPattern = R"(^[0-9]+(\.[0-9]+)?(ms|s|m|h)$)";
+constexpr std::string_view kBytesPattern = R"(^[0-9]+(\.[0-9]+)?(B|kB|MB|GB|TB)$)";
+constexpr std::string_view kByteRatePattern = R"(^[0-9]+(\.[0-9]+)?(B|kB|MB|GB|TB)/s$)";
+constexpr std::string_view kPercentPattern = R"(^[0-9]+(\.[0-9]+)?%$)";
+
+std::string number_text(double number) {
+  std::array<char, 32> buffer{};
+  auto const written = std::to_chars(buffer.data(), buffer.data() + buffer.size(), number, std::chars_format::fixed);
+  return {buffer.data(), written.ptr};
+}
+
+void add_some_setting(SettingRule const& rule, JsonObject& schema) {
+  switch (rule.kind) {
+    case SettingKind::kDuration:
+      return add_text_type(schema, kDurationPattern);
+    case SettingKind::kBytes:
+      return add_text_type(schema, kBytesPattern);
+    case SettingKind::kByteRate:
+      return add_text_type(schema, kByteRatePattern);
+    case SettingKind::kPercent:
+      return add_text_type(schema, kPercentPattern);
+    case SettingKind::kRatio:
+    case SettingKind::kCount:
+      schema.add_text("type", rule.kind == SettingKind::kCount ? "integer" : "number");
+      schema.add("minimum", number_text(rule.min)).add("maximum", number_text(rule.max));
+      return;
+    case SettingKind::kNames:
+      schema.add("oneOf", json_list({R"({"type": "string", "minLength": 1})",
+                                     R"({"type": "array", "items": {"type": "string", "minLength": 1}})"}));
+      return;
+    case SettingKind::kWord:
+      schema.add("enum", json_words(rule.words));
+      return;
+  }
+}
+
+void add_setting(SettingRule const& rule, JsonObject& schema) {
+  // Names are any text, so the word for none of them is one too.
+  if (rule.nothing.empty() || rule.kind == SettingKind::kNames) return add_some_setting(rule, schema);
+  JsonObject some;
+  add_some_setting(rule, some);
+  schema.add("oneOf", json_list({some.text(), R"({"const": )" + json_text(rule.nothing) + "}"}));
+}
+
 void add_value(KeyRule const& rule, JsonObject& schema) {
   switch (rule.kind) {
-    case ValueKind::kMigrationName:
+    case ValueKind::kName:
       return add_text_type(schema, "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$");
     case ValueKind::kIdentifier:
       schema.add_text("type", "string").add("minLength", "1").add("maxLength", "63");
@@ -386,8 +464,19 @@ void add_value(KeyRule const& rule, JsonObject& schema) {
       schema.add_text("type", "integer");
       schema.add("minimum", std::to_string(rule.min)).add("maximum", std::to_string(rule.max));
       return;
+    case ValueKind::kNumber:
+      schema.add_text("type", "number");
+      schema.add("minimum", std::to_string(rule.min)).add("maximum", std::to_string(rule.max));
+      return;
     case ValueKind::kDuration:
-      return add_text_type(schema, R"(^[0-9]+(\.[0-9]+)?(ms|s|m|h)$)");
+      return add_text_type(schema, kDurationPattern);
+    case ValueKind::kSetting:
+      return add_setting(*find_throttle_setting(rule.key), schema);
+    case ValueKind::kText:
+      schema.add_text("type", "string").add("minLength", "1");
+      return;
+    case ValueKind::kUrl:
+      return add_text_type(schema, "^http://.+");
     case ValueKind::kWord:
       schema.add("enum", json_words(rule.words));
       return;
@@ -397,6 +486,7 @@ void add_value(KeyRule const& rule, JsonObject& schema) {
     case ValueKind::kSection:
       return add_section(*rule.section, schema);
     case ValueKind::kSteps:
+    case ValueKind::kSections:
       schema.add_text("type", "array").add("items", section_schema(*rule.section));
       return;
     case ValueKind::kTexts:
@@ -410,10 +500,22 @@ void add_value(KeyRule const& rule, JsonObject& schema) {
 bool is_json_example(ValueKind kind) {
   return kind == ValueKind::kExpressions || kind == ValueKind::kSection || kind == ValueKind::kSteps ||
          kind == ValueKind::kTexts || kind == ValueKind::kWordOrSection || kind == ValueKind::kCount ||
-         kind == ValueKind::kTrue;
+         kind == ValueKind::kTrue || kind == ValueKind::kNumber || kind == ValueKind::kSections;
+}
+
+bool has_json_example(KeyRule const& rule) {
+  if (rule.kind != ValueKind::kSetting) return is_json_example(rule.kind);
+  auto const kind = find_throttle_setting(rule.key)->kind;
+  return kind == SettingKind::kCount || kind == SettingKind::kRatio;
 }
 
 std::string rule_doc(KeyRule const& rule) {
+  if (rule.kind == ValueKind::kSetting) {
+    auto const& setting = *find_throttle_setting(rule.key);
+    bool const has_bounds = setting.kind != SettingKind::kWord && setting.kind != SettingKind::kNames;
+    std::string const bounds = has_bounds ? " " + setting_bounds(setting) + "." : "";
+    return std::string{rule.doc} + bounds + " Default: " + std::string{setting.standard} + ".";
+  }
   if (rule.kind != ValueKind::kDuration) return std::string{rule.doc};
   return std::string{rule.doc} + " From " + format_duration(std::chrono::milliseconds{rule.min}) + " to " +
          format_duration(std::chrono::milliseconds{rule.max}) + ".";
@@ -423,7 +525,7 @@ std::string rule_schema(KeyRule const& rule) {
   JsonObject schema;
   schema.add_text("description", rule_doc(rule));
   add_value(rule, schema);
-  schema.add("examples", json_list({is_json_example(rule.kind) ? std::string{rule.example} : json_text(rule.example)}));
+  schema.add("examples", json_list({has_json_example(rule) ? std::string{rule.example} : json_text(rule.example)}));
   return schema.text();
 }
 

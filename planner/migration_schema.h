@@ -13,7 +13,7 @@
 namespace pgbackfill::planner {
 
 enum class ValueKind {
-  kMigrationName,
+  kName,            // letters, digits and a few marks: of a migration or a probe
   kIdentifier,      // a name taken literally
   kTable,           // SQL text, or a map with `section`
   kExpression,      // SQL
@@ -22,11 +22,16 @@ enum class ValueKind {
   kBatchStatement,  // SQL with {batch}
   kTrue,
   kCount,
+  kNumber,
   kDuration,
+  kSetting,  // of planner/throttle_settings.h, by the name of the key
+  kText,
+  kUrl,            // http:// only
   kWord,           // one of `words`
   kWordOrSection,  // one of `words`, or a map with `section`
   kSection,
   kSteps,       // list of maps with `section`
+  kSections,    // the same, of anything but steps
   kTexts,       // list of texts
   kUnsupported  // a known word that this version does not run; not in the JSON Schema
 };

@@ -64,6 +64,7 @@ class RangeWalk {
   void record_state(std::optional<Lease> state);
 
   void set_target(std::chrono::milliseconds target) { options_.batch_target = target; }
+  void set_lock_timeout(std::chrono::milliseconds timeout) { options_.lock_timeout = timeout; }
 
   Lease const& lease() const { return lease_; }
   // Between batches: nothing is in flight and nothing is unknown, so the range can be given back.

@@ -283,6 +283,26 @@ std::optional<SystemTime> next_start(Window const& window, SystemTime after) {
   return std::nullopt;
 }
 
+std::optional<SystemTime> next_start(std::vector<Window> const& windows, SystemTime after) {
+  std::optional<SystemTime> earliest;
+  for (auto const& window : windows) {
+    auto const start = next_start(window, after);
+    if (start) earliest = earliest ? std::min(*earliest, *start) : start;
+  }
+  return earliest;
+}
+
+// Where the periods around `at` that touch or overlap end together; nullopt if there are none, or no end before the
+// horizon.
+std::optional<SystemTime> end_of_chain_at(std::vector<Window> const& windows, SystemTime at, SystemTime horizon) {
+  std::optional<SystemTime> end;
+  for (auto next = end_of_periods_at(windows, at); next; next = end_of_periods_at(windows, *next)) {
+    if (*next > horizon) return std::nullopt;
+    end = next;
+  }
+  return end;
+}
+
 }  // namespace
 
 std::variant<Window, std::string> parse_window(std::string_view text) {
@@ -298,31 +318,51 @@ std::variant<Window, std::string> parse_window(std::string_view text) {
   return parsed;
 }
 
-Schedule::Schedule(std::vector<Window> windows) : windows_(std::move(windows)) {}
+Schedule::Schedule(std::vector<Window> windows, std::vector<Window> blackouts)
+    : windows_(std::move(windows)), blackouts_(std::move(blackouts)) {}
 
 bool Schedule::is_open(SystemTime at) const {
-  return windows_.empty() || end_of_periods_at(windows_, at).has_value();
+  bool const is_in_window = windows_.empty() || end_of_periods_at(windows_, at).has_value();
+  return is_in_window && !end_of_periods_at(blackouts_, at).has_value();
 }
 
 std::optional<SystemTime> Schedule::opens_at(SystemTime at) const {
   if (is_open(at)) return std::nullopt;
-  std::optional<SystemTime> earliest;
-  for (auto const& window : windows_) {
-    auto const start = next_start(window, at);
-    if (start) earliest = earliest ? std::min(*earliest, *start) : start;
+  SystemTime const horizon = at + date::days{kHorizonDays};
+  // Each round leaves one closed stretch behind: a blackout, or the time before the next window.
+  for (SystemTime candidate = at; candidate <= horizon;) {
+    if (is_open(candidate)) return candidate;
+    bool const is_in_blackout = end_of_periods_at(blackouts_, candidate).has_value();
+    auto const next =
+        is_in_blackout ? end_of_chain_at(blackouts_, candidate, horizon) : next_start(windows_, candidate);
+    if (!next) return std::nullopt;
+    candidate = *next;
   }
-  return earliest;
+  return std::nullopt;
 }
 
 std::optional<SystemTime> Schedule::closes_at(SystemTime at) const {
-  if (windows_.empty()) return std::nullopt;
+  if (!is_open(at)) return std::nullopt;
   SystemTime const horizon = at + date::days{kHorizonDays};
-  std::optional<SystemTime> end;
-  for (auto next = end_of_periods_at(windows_, at); next; next = end_of_periods_at(windows_, *next)) {
-    if (*next > horizon) return std::nullopt;
-    end = next;
+  auto const window_end = end_of_chain_at(windows_, at, horizon);
+  auto const blackout_start = next_start(blackouts_, at);
+  if (!window_end || !blackout_start) return window_end ? window_end : blackout_start;
+  return std::min(*window_end, *blackout_start);
+}
+
+std::optional<SystemTime> Schedule::after_open_time(SystemTime from, std::chrono::milliseconds open) const {
+  SystemTime const horizon = from + open + date::days{kHorizonDays};
+  SystemTime at = from;
+  auto left = std::max(open, std::chrono::milliseconds{0});
+  while (at <= horizon) {
+    auto const start = is_open(at) ? std::optional(at) : opens_at(at);
+    if (!start) return std::nullopt;
+    auto const end = closes_at(*start);
+    if (!end || *end - *start >= left) return *start + left;
+    left -= std::chrono::floor<std::chrono::milliseconds>(*end - *start);
+    at = *end;
   }
-  return end;
+  return std::nullopt;
 }
 
 }  // namespace pgbackfill::throttle

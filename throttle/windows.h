@@ -1,4 +1,5 @@
-// When a backfill may run: windows such as "Mon-Fri 22:00-06:00 Europe/Berlin", and the schedule they make together.
+// When a backfill may run: windows such as "Mon-Fri 22:00-06:00 Europe/Berlin", blackouts written the same way, and the
+// schedule they make together: open in a window and in no blackout.
 //
 //   window = days [from "-" to] [zone]
 //   days   = "daily" | item {"," item}        item = day | day "-" day        (Mon .. Sun; "Fri-Mon" goes round)
@@ -45,20 +46,25 @@ std::variant<Window, std::string> parse_window(std::string_view text);
 
 class Schedule {
  public:
-  // Without windows it is always open.
-  explicit Schedule(std::vector<Window> windows);
+  // Without windows it is always open but for the blackouts.
+  explicit Schedule(std::vector<Window> windows, std::vector<Window> blackouts = {});
 
+  bool is_always_open() const { return windows_.empty() && blackouts_.empty(); }
   bool is_open(SystemTime at) const;
 
-  // The next opening, if closed at `at`; nullopt if open.
+  // The next opening, if closed at `at`; nullopt if open, and if it does not open within a year: that is, never.
   std::optional<SystemTime> opens_at(SystemTime at) const;
 
   // The end of the open period around `at`, where windows that touch or overlap count as one. Nullopt if closed, or
   // if it stays open for more than a year: that is, always.
   std::optional<SystemTime> closes_at(SystemTime at) const;
 
+  // When so much open time has passed since `from`; nullopt if that takes more than a year of closed times.
+  std::optional<SystemTime> after_open_time(SystemTime from, std::chrono::milliseconds open) const;
+
  private:
   std::vector<Window> windows_;
+  std::vector<Window> blackouts_;
 };
 
 }  // namespace pgbackfill::throttle

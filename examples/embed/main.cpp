@@ -144,6 +144,7 @@ asio::awaitable<int> run(asio::io_context& io, asio::thread_pool& blocking, std:
   engine::PgDatabase database(io.get_executor(), blocking, target, std::move(pg_job), owner);
   Lines lines;
   engine::PoolOptions options;
+  options.settings = engine::setting_texts(migration.throttle);
   engine::WorkerPool pool(database, database.job().job, std::move(options), lines);
 
   // ^C ends the run between batches; starting the program again goes on.

@@ -39,8 +39,18 @@ class CommandTest : public DatabaseTest {
   std::string counted() const { return counts(dsn(), "t"); }
 };
 
+constexpr char kOpenLeases[] =
+    "SELECT count(*) FROM pgbackfill.ranges WHERE NOT done AND owner IS NOT NULL AND lease_expires > now()";
+
 boost::json::object json_of(ProgramResult const& result) {
   return boost::json::parse(result.out).as_object();
+}
+
+std::size_t widest_line(std::string const& text) {
+  std::istringstream lines(text);
+  std::size_t widest = 0;
+  for (std::string line; std::getline(lines, line);) widest = std::max(widest, line.size());
+  return widest;
 }
 
 // --- the command line ------------------------------------------------------------------------------------------------
@@ -54,17 +64,18 @@ TEST_F(CommandTest, SaysItsVersionAndExplainsEveryCommand) {
   std::pair<std::string, std::vector<std::string>> const commands[] = {
       {"init", {}},
       {"plan", {"FILE", "--sample"}},
-      {"run", {"FILE", "--workers", "--exit-outside-window", "--lease", "--wait-for-rows", "--wait-for-server"}},
+      {"run",
+       {"FILE", "--workers", "--exit-outside-window", "--lease", "--wait-for-rows", "--wait-for-server", "--poll"}},
       {"complete", {"NAME", "--yes"}},
       {"rollback", {"NAME", "--yes"}},
       {"gate", {"NAME"}},
       {"status", {"NAME", "--watch", "--interval"}},
       {"history", {}},
       {"log", {"NAME", "--limit"}},
-      {"pause", {"NAME", "--reason"}},
+      {"pause", {"NAME", "--reason", "--for"}},
       {"resume", {"NAME", "--reason", "--retry-quarantine"}},
       {"cancel", {"NAME", "--reason"}},
-      {"set", {"NAME", "KEY=VALUE"}},
+      {"set", {"NAME", "KEY=VALUE", "workers", "throttle.replica_lag", "throttle.nice"}},
       {"doctor", {"FILE"}},
       {"sandbox", {"--replicas", "--rows", "--pg-bin"}}};
   for (auto const& [command, options] : commands) {
@@ -72,7 +83,12 @@ TEST_F(CommandTest, SaysItsVersionAndExplainsEveryCommand) {
     auto const of_command = run({command, "--help"}, false);
     EXPECT_EQ(of_command.exit_code, kDone) << command;
     for (auto const& option : options) EXPECT_THAT(of_command.out, HasSubstr(option)) << command;
+    EXPECT_LE(widest_line(of_command.out), 80U) << command << "\n" << of_command.out;
+    EXPECT_THAT(of_command.out, Not(HasSubstr("Exit codes"))) << command;
   }
+  EXPECT_LE(widest_line(help.out), 80U) << help.out;
+  EXPECT_THAT(help.out, HasSubstr("\n  3  the gate is closed"));
+  EXPECT_THAT(run({"log", "--help"}, false).out, HasSubstr("[200]"));
   for (char const* option : {"--dsn", "--format", "--log-format", "--log-level", "--no-progress"}) {
     EXPECT_THAT(help.out, HasSubstr(option));
   }
@@ -90,6 +106,9 @@ TEST_F(CommandTest, RefusesWhatItDoesNotKnow) {
       {{"run", "t.yaml", "--workers", "0"}, "--workers"},
       {{"run", "t.yaml", "--workers", "257"}, "--workers"},
       {{"run", "t.yaml", "--lease", "30"}, "no duration with a unit"},
+      {{"run", "t.yaml", "--poll", "2m"}, "is not from 100ms to 1m"},
+      {{"pause", "t.yaml", "--for", "2"}, "no duration with a unit"},
+      {{"pause", "t.yaml", "--for", "0s"}, "is not from 1s to 8760h"},
       {{"run", "t.yaml", "--format", "xml"}, "xml"},
       {{"run", "t.yaml", "more.yaml"}, "more.yaml"},
       {{"run", "missing.yaml"}, "missing.yaml: cannot be read"},
@@ -503,22 +522,156 @@ TEST_F(CommandTest, SetExplainsWhatItTakes) {
       {"workers=257", "a number from 1 to 256"},
       {"batch.target=100", "a duration from 5ms to 60s with its unit"},
       {"batch.target=1ms", "a duration from 5ms to 60s with its unit"},
-      {"throttle.max_rows_per_second=0", "a number of rows above 0, or none"},
+      {"throttle.max_rows_per_second=0", "throttle.max_rows_per_second=0 is out of bounds"},
       {"throttle.max_rows_per_secnd=5", "did you mean 'throttle.max_rows_per_second'"},
+      {"replica_lag=1s", "unknown key 'replica_lag' (did you mean 'throttle.replica_lag'?)"},
+      {"throttle.replica_lag=500", "throttle.replica_lag=500 has no unit (write 500ms or 500s)"},
+      {"throttle.max_wal_per_second=40MB", "has no '/s' (write 40MB/s); or none"},
+      {"throttle.mode=onn", "is not one of 'on', 'observe', 'off' (did you mean 'on'?)"},
   };
   for (auto const& [word, message] : mistakes) {
     auto const result = run({"set", "count_up", "workers=9", word});
     EXPECT_EQ(result.exit_code, kUsage) << word;
     EXPECT_THAT(result.err, HasSubstr(message));
   }
-  EXPECT_EQ(client_->value("SELECT workers FROM pgbackfill.jobs"), "2") << "all or nothing";
+  EXPECT_EQ(client_->value("SELECT workers || ' ' || settings FROM pgbackfill.jobs"), "2 {}") << "all or nothing";
   auto const good = run({"set", "t.yaml", "workers=9", "batch.target=1s", "throttle.max_rows_per_second=77"});
   EXPECT_EQ(good.exit_code, kDone) << good.err;
-  EXPECT_EQ(
-      client_->value("SELECT workers || ' ' || batch_target_ms || ' ' || max_rows_per_second FROM pgbackfill.jobs"),
-      "9 1000 77");
+  EXPECT_EQ(client_->value("SELECT workers || ' ' || batch_target_ms || ' ' || settings FROM pgbackfill.jobs"),
+            "9 1000 {\"throttle.max_rows_per_second\": \"77\"}");
   EXPECT_EQ(run({"set", "count_up", "throttle.max_rows_per_second=none"}).exit_code, kDone);
-  EXPECT_EQ(client_->value("SELECT max_rows_per_second FROM pgbackfill.jobs"), "NULL");
+  EXPECT_EQ(client_->value("SELECT settings ->> 'throttle.max_rows_per_second' FROM pgbackfill.jobs"), "none");
+}
+
+TEST_F(CommandTest, SetTellsWhatEachSettingWasAndTakesItAwayAgain) {
+  make_table(10, "", "throttle: {replica_lag: 5s}\n");
+  ASSERT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
+  ASSERT_EQ(run({"set", "count_up", "throttle.replica_lag=500ms", "workers=3"}).exit_code, kDone);
+  ASSERT_EQ(run({"set", "count_up", "throttle.replica_lag=1s", "throttle.bloat=30%"}).exit_code, kDone);
+  ASSERT_EQ(run({"set", "count_up", "throttle.replica_lag=default", "throttle.replicas=db 2,db'3"}).exit_code, kDone);
+  EXPECT_EQ(client_->value("SELECT string_agg(detail, '; ' ORDER BY id) FROM pgbackfill.events WHERE kind = 'set' AND "
+                           "os_user <> '' AND pid > 0"),
+            "workers: 2 -> 3; throttle.replica_lag: 5s -> 500ms; throttle.replica_lag: 500ms -> 1s; throttle.bloat: "
+            "20% -> 30%; throttle.replica_lag: 1s -> 5s; throttle.replicas: all -> db 2,db'3");
+  EXPECT_EQ(client_->value("SELECT settings FROM pgbackfill.jobs"),
+            "{\"throttle.bloat\": \"30%\", \"throttle.replicas\": \"db 2,db'3\"}");
+}
+
+TEST_F(CommandTest, SetWithoutChangesListsAllSettings) {
+  make_table(10, "", "throttle: {replica_lag: 5s}\n");
+  ASSERT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
+  ASSERT_EQ(run({"set", "count_up", "throttle.bloat=30%"}).exit_code, kDone);
+  auto const listed = run({"set", "count_up"});
+  EXPECT_EQ(listed.exit_code, kDone) << listed.err;
+  EXPECT_THAT(listed.out, testing::ContainsRegex("throttle.replica_lag +5s +file +1ms to 24h +How far a standby"));
+  EXPECT_THAT(listed.out, testing::ContainsRegex("throttle.bloat +30% +live"));
+  EXPECT_THAT(listed.out, testing::ContainsRegex("throttle.nice +0 +default"));
+  EXPECT_THAT(listed.out, testing::ContainsRegex("workers +2 +job"));
+  auto const settings = json_of(run({"set", "count_up", "--format", "json"})).at("settings").as_array();
+  auto const bloat = std::find_if(settings.begin(), settings.end(),
+                                  [](auto const& each) { return each.at("key") == "throttle.bloat"; });
+  ASSERT_NE(bloat, settings.end());
+  EXPECT_EQ(bloat->at("value"), "30%");
+  EXPECT_EQ(bloat->at("origin"), "live");
+  auto const status = json_of(run({"status", "count_up", "--format", "json"}));
+  EXPECT_EQ(status.at("throttle").at("replica_lag").at("from"), "file");
+  EXPECT_EQ(status.at("throttle").at("bloat").at("value"), "30%");
+}
+
+// Whoever reads the job each minute only can have heard it in time from nobody but the server.
+TEST_F(CommandTest, RunningProcessIsToldOfEveryChange) {
+  make_table(3000, "", "throttle: {max_rows_per_second: 300}\n");
+  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn(), "--poll", "1m"});
+  ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 3000"; }, 20s)) << program.err();
+  EXPECT_EQ(run({"set", "count_up", "throttle.max_rows_per_second=100", "throttle.bloat=30%"}).exit_code, kDone);
+  EXPECT_TRUE(program.wait_for_output("throttle.max_rows_per_second: 300 -> 100", 20s)) << program.err();
+  EXPECT_TRUE(program.wait_for_output("throttle.bloat: 20% -> 30%", 20s)) << program.err();
+  client_->exec("UPDATE pgbackfill.jobs SET status = 'paused', status_reason = 'by hand'");
+  EXPECT_TRUE(poll_until([&] { return client_->value(kOpenLeases) == "0"; }, 20s)) << program.err();
+  EXPECT_EQ(run({"set", "count_up", "throttle.max_rows_per_second=none"}).exit_code, kDone);
+  EXPECT_EQ(run({"resume", "count_up"}).exit_code, kDone);
+  auto const ended = program.wait(30s);
+  EXPECT_EQ(ended.exit_code, kDone) << ended.err;
+  EXPECT_EQ(counted(), "1: 3000");
+}
+
+TEST_F(CommandTest, LiveSettingThatCannotBeReadHoldsTheRun) {
+  make_table(3000, "", "throttle: {max_rows_per_second: 300}\n");
+  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 3000"; }, 20s)) << program.err();
+  client_->exec("UPDATE pgbackfill.jobs SET settings = '{\"throttle.replica_lag\": \"soon\"}'");
+  EXPECT_TRUE(program.wait_for_output("throttle.replica_lag=soon is not a duration", 20s)) << program.err();
+  EXPECT_TRUE(poll_until([&] { return client_->value(kOpenLeases) == "0"; }, 20s)) << program.err();
+  EXPECT_TRUE(program.is_running());
+  EXPECT_EQ(run({"set", "count_up", "throttle.replica_lag=default", "throttle.max_rows_per_second=none"}).exit_code,
+            kDone);
+  EXPECT_EQ(program.wait(30s).exit_code, kDone);
+  EXPECT_EQ(counted(), "1: 3000");
+}
+
+TEST_F(CommandTest, PauseForATimeEndsByItself) {
+  make_table(3000, "", "throttle: {max_rows_per_second: 300}\n");
+  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn(), "--poll", "1m"});
+  ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 3000"; }, 20s)) << program.err();
+  auto const paused = run({"pause", "count_up", "--for", "1h", "--reason", "lunch"});
+  EXPECT_THAT(paused.out, HasSubstr("nothing more starts for 1h"));
+  EXPECT_TRUE(poll_until([&] { return client_->value(kOpenLeases) == "0"; }, 20s)) << program.err();
+  auto const status = run({"status", "count_up"});
+  EXPECT_THAT(status.out, testing::ContainsRegex("until +20[0-9-]+ [0-9:]+ UTC, in (59 min|1 h)")) << status.out;
+  EXPECT_THAT(status.out, HasSubstr("lunch"));
+  EXPECT_EQ(run({"set", "count_up", "throttle.max_rows_per_second=none"}).exit_code, kDone);
+  EXPECT_EQ(run({"pause", "count_up", "--for", "2s"}).exit_code, kDone) << "a pause can be made shorter";
+  auto const ended = program.wait(30s);
+  EXPECT_EQ(ended.exit_code, kDone) << ended.err;
+  EXPECT_EQ(counted(), "1: 3000");
+  EXPECT_EQ(client_->value("SELECT string_agg(kind, ' ' ORDER BY id) FROM pgbackfill.events WHERE kind IN ('paused', "
+                           "'resumed') AND (kind = 'paused' OR detail = 'the pause is over')"),
+            "paused paused resumed");
+  EXPECT_EQ(client_->value("SELECT paused_until FROM pgbackfill.jobs"), "NULL");
+}
+
+TEST_F(CommandTest, RunThatStartsInAPauseWithAnEndWaitsForIt) {
+  make_table(2000, "", "throttle: {max_rows_per_second: 300}\n");
+  Program first({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 2000"; }, 20s)) << first.err();
+  ASSERT_EQ(run({"pause", "count_up", "--for", "1h"}).exit_code, kDone);
+  first.signal(SIGKILL);
+  first.wait(10s);
+  Program second({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  EXPECT_TRUE(second.wait_for_output("held back: paused until 20", 20s)) << second.err();
+  EXPECT_NE(counted(), "1: 2000");
+  ASSERT_EQ(run({"set", "count_up", "throttle.max_rows_per_second=none"}).exit_code, kDone);
+  ASSERT_EQ(run({"resume", "count_up"}).exit_code, kDone);
+  EXPECT_EQ(second.wait(30s).exit_code, kDone) << second.err();
+  EXPECT_EQ(counted(), "1: 2000");
+}
+
+TEST_F(CommandTest, PauseWithoutATimeReplacesOneWithATime) {
+  make_table(2000, "", "throttle: {max_rows_per_second: 300}\n");
+  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 2000"; }, 20s)) << program.err();
+  ASSERT_EQ(run({"pause", "count_up", "--for", "1h"}).exit_code, kDone);
+  auto const stays = run({"pause", "count_up"});
+  EXPECT_EQ(stays.exit_code, kDone) << stays.err;
+  EXPECT_EQ(client_->value("SELECT status || ' ' || (paused_until IS NULL) FROM pgbackfill.jobs"), "paused true");
+  EXPECT_THAT(run({"pause", "count_up"}).out, HasSubstr("paused already"));
+  auto const other = run({"run", "t.yaml"});
+  EXPECT_EQ(other.exit_code, kResumable) << "nobody knows when it ends";
+}
+
+TEST_F(CommandTest, ClosedWindowEndsTheRunIfAskedTo) {
+  // The day after the next one, whatever the hour is when the test ends.
+  auto const day = client_->value("SELECT to_char(now() AT TIME ZONE 'UTC' + interval '2 days', 'Dy')");
+  make_table(100, "", "windows: [\"" + day + "\"]\n");
+  auto const closed = run({"run", "t.yaml", "--exit-outside-window"});
+  EXPECT_EQ(closed.exit_code, kResumable) << closed.err;
+  EXPECT_THAT(closed.err, HasSubstr("the window is closed"));
+  EXPECT_EQ(counted(), "0: 100");
+  auto const status = run({"status", "count_up"});
+  EXPECT_THAT(status.out, testing::ContainsRegex("windows +closed: no batch starts; it goes on at 20")) << status.out;
+  write("t.yaml", "name: count_up\ntable: t\nbackfill:\n  set: {n: \"n + 1\"}\nblackout: [\"" + day + "\"]\n");
+  EXPECT_EQ(run({"run", "t.yaml", "--exit-outside-window"}).exit_code, kDone);
+  EXPECT_EQ(counted(), "1: 100");
 }
 
 TEST_F(CommandTest, PauseResumeAndCancelWhileItRuns) {

@@ -176,5 +176,30 @@ TEST(RateHistory, LivesWithSamplesThatComeRarely) {
   EXPECT_EQ(eta->likely, 5s);
 }
 
+throttle::Schedule schedule(std::string const& window) {
+  return throttle::Schedule({std::get<throttle::Window>(throttle::parse_window(window))});
+}
+
+TEST(OnCalendar, CountsTheTimeOutsideTheWindows) {
+  auto const nights = schedule("daily 22:00-02:00");
+  throttle::SystemTime const at_21{21h};
+  Eta const work{1h, 5h, 9h};
+  auto const eta = on_calendar(work, nights, at_21);
+  ASSERT_TRUE(eta);
+  EXPECT_EQ(eta->early, 2h);
+  EXPECT_EQ(eta->likely, 1h + 4h + 20h + 1h);
+  EXPECT_EQ(eta->late, 1h + 4h + 20h + 4h + 20h + 1h);
+}
+
+TEST(OnCalendar, LeavesUnboundedWhatIsUnboundedAndAlwaysOpenAsItIs) {
+  throttle::SystemTime const noon{12h};
+  EXPECT_EQ(on_calendar({1h, 2h, std::nullopt}, schedule("daily 22:00-02:00"), noon)->late, std::nullopt);
+  auto const same = on_calendar({1h, 2h, 3h}, throttle::Schedule({}), noon);
+  EXPECT_EQ(same->early, 1h);
+  EXPECT_EQ(same->late, 3h);
+  throttle::Schedule const never({}, {std::get<throttle::Window>(throttle::parse_window("daily"))});
+  EXPECT_FALSE(on_calendar({1h, 2h, 3h}, never, noon));
+}
+
 }  // namespace
 }  // namespace pgbackfill::engine

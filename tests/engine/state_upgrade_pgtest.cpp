@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/state_store.h"
 #include "tests/support/database_fixtures.h"
 
 namespace pgbackfill::tests {
@@ -57,7 +58,7 @@ TEST_F(StateUpgradeTest, ManyMayInitAtOnce) {
     made += result.out == "schema pgbackfill is ready\n" ? 1 : 0;
   }
   EXPECT_EQ(made, 1);
-  EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.meta"), "1");
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.meta"), std::to_string(engine::kStateVersion));
   EXPECT_EQ(run().exit_code, kDone);
   EXPECT_EQ(counts(dsn(), "t"), "1: 100");
 }
@@ -116,6 +117,47 @@ TEST_F(StateUpgradeTest, BrokenStateIsTold) {
     EXPECT_THAT(result.err, HasSubstr(message)) << statement;
     EXPECT_THAT(result.err, Not(AnyOf(HasSubstr("bad optional"), HasSubstr("stoi"), HasSubstr("terminate"))));
     EXPECT_EQ(counts(broken, "t"), "1: 100");
+  }
+}
+
+// A job as version 1 left it, half-way through 100 rows.
+constexpr char kJobOfVersion1[] = R"sql(
+INSERT INTO pgbackfill.jobs (name, definition, table_schema, table_name, status, sweeps, workers, batch_target_ms,
+    max_rows_per_second, rows_estimated)
+  VALUES ('count_up', E'table "t"\nupdate\n"n" = n + 1\n', 'public', 't', 'running', false, 3, 200, 5000, 100),
+    ('other', '', 'public', 't', 'paused', false, 1, 100, NULL, 100),
+    ('old', '', 'public', 't', 'complete', false, 1, 100, 77, 100);
+INSERT INTO pgbackfill.leaves (job_id, leaf, relation, table_schema, table_name, key_index, key_columns, key_types,
+    key_collations, key_order_collations, key_descending, key_nulls_first, rows_estimated, blocks, bytes, upper_key)
+  SELECT id, 0, 't'::regclass, 'public', 't', 't_pkey', '{id}', '{integer}', '{""}', '{""}', '{f}', '{f}', 100, 1,
+    8192, '{100}' FROM pgbackfill.jobs WHERE name = 'count_up';
+INSERT INTO pgbackfill.ranges (job_id, leaf, pass, lo, hi, cursor, rows_estimated, rows_done, rows_changed)
+  SELECT id, 0, 0, NULL, '{100}', '{50}', 100, 50, 50 FROM pgbackfill.jobs WHERE name = 'count_up';
+UPDATE t SET n = 1 WHERE id <= 50;
+)sql";
+
+TEST_F(StateUpgradeTest, AJobOfVersion1GoesOnWhereItWas) {
+  client_->exec(engine::state::upgrades(0).front());
+  client_->exec(kJobOfVersion1);
+  auto const result = init();
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(result.out, "schema pgbackfill is ready\n");
+  EXPECT_EQ(client_->value("SELECT string_agg(name || ' ' || settings, '; ' ORDER BY id) FROM pgbackfill.jobs"),
+            "count_up {\"throttle.max_rows_per_second\": \"5000\"}; other {\"throttle.max_rows_per_second\": "
+            "\"none\"}; old {}");
+  EXPECT_EQ(run().exit_code, kDone);
+  EXPECT_EQ(counts(dsn(), "t"), "1: 100");
+  EXPECT_EQ(client_->value("SELECT workers || ' ' || batch_target_ms FROM pgbackfill.jobs WHERE name = 'count_up'"),
+            "3 200");
+}
+
+TEST_F(StateUpgradeTest, EachVersionIsReachedFromEachOlderOne) {
+  for (int version = 0; version < engine::kStateVersion; ++version) {
+    client_->exec("DROP SCHEMA IF EXISTS pgbackfill CASCADE");
+    auto const scripts = engine::state::upgrades(0);
+    for (int each = 0; each < version; ++each) client_->exec(scripts[static_cast<std::size_t>(each)]);
+    EXPECT_EQ(init().exit_code, kDone) << "from version " << version;
+    EXPECT_EQ(client_->value("SELECT max(version) FROM pgbackfill.meta"), std::to_string(engine::kStateVersion));
   }
 }
 

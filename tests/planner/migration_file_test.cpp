@@ -51,6 +51,14 @@ std::string at(SourcePosition const& position) {
   return std::to_string(position.line) + ":" + std::to_string(position.column);
 }
 
+std::string settings_of(Migration const& migration) {
+  std::string text;
+  for (auto const& setting : migration.throttle.settings) {
+    text += (text.empty() ? "" : "; ") + setting.name + "=" + setting.text;
+  }
+  return text;
+}
+
 constexpr char const* kExample = R"yaml(name: users_display_name           # unique per database
 table: public.users                # default for what follows
 
@@ -89,10 +97,8 @@ TEST(MigrationFile, ReadsTheExampleOfTheDesign) {
   ASSERT_EQ(migration.contract.size(), 1U);
   EXPECT_EQ(migration.contract[0].sql, "ALTER TABLE users\n  DROP COLUMN name;\n");
   EXPECT_EQ(migration.contract[0].down, std::nullopt);
-  EXPECT_EQ(migration.throttle.mode, ThrottleMode::kOn);
-  EXPECT_EQ(migration.throttle.replica_lag, milliseconds{1'000});
-  EXPECT_EQ(migration.throttle.lock_wait, milliseconds{50});
-  EXPECT_EQ(migration.throttle.max_rows_per_second, std::nullopt);
+  EXPECT_EQ(settings_of(migration), "mode=on; replica_lag=1s; lock_wait=50ms");
+  EXPECT_EQ(at(migration.throttle.settings[1].position), "19:16");
   ASSERT_EQ(migration.windows.size(), 2U);
   EXPECT_EQ(migration.windows[0].text, "Mon-Fri 22:00-06:00 Europe/Berlin");
   EXPECT_EQ(at(migration.windows[1].position), "22:48");
@@ -147,11 +153,95 @@ TEST(MigrationFile, ReadsOptionsThatDifferFromTheDefaults) {
   EXPECT_EQ(backfill.quarantine_budget, 7);
   EXPECT_EQ(backfill.workers, kMaxWorkers);
   EXPECT_EQ(backfill_of("{set: {a: 1}, on_bad_row: stop}").quarantine_budget, 0);
-  EXPECT_EQ(migration_of("name: x\nthrottle: {mode: off}").throttle.mode, ThrottleMode::kOff);
-  auto const throttle = migration_of("name: x\nthrottle: {mode: observe, max_rows_per_second: 9}").throttle;
-  EXPECT_EQ(throttle.mode, ThrottleMode::kObserve);
-  EXPECT_EQ(throttle.max_rows_per_second, 9);
-  EXPECT_EQ(at(throttle.position), "2:1");
+}
+
+TEST(MigrationFile, ReadsTheSettingsOfTheThrottleAsTheyStandThere) {
+  EXPECT_EQ(settings_of(migration_of("name: x\nthrottle: {mode: off}")), "mode=off");
+  auto const migration = migration_of(
+      "name: x\nthrottle: {max_wal_per_second: 40MB/s, nice: -3, bloat: 12.5%, replicas: [db-2, \"db 3\"], "
+      "ignore_replicas: 'a, b', max_rows_per_second: none, latency_ratio: 1.3}");
+  EXPECT_EQ(settings_of(migration),
+            "replicas=db-2, db 3; ignore_replicas=a, b; latency_ratio=1.3; bloat=12.5%; max_rows_per_second=none; "
+            "max_wal_per_second=40MB/s; nice=-3");
+  EXPECT_EQ(at(migration.throttle.position), "2:1");
+}
+
+TEST(MigrationFile, RefusesSettingsWithTheirPositionAndAHint) {
+  EXPECT_THAT(problems_of("name: x\nthrottle:\n  replica_lga: 1s\n"),
+              ElementsAre("m.yaml:3:3: unknown key 'replica_lga' (did you mean 'replica_lag'?)"));
+  EXPECT_THAT(problems_of("name: x\nthrottle:\n  max_wal_per_second: 40MB\n  bloat: 0.2\n"),
+              ElementsAre("m.yaml:3:23: 'max_wal_per_second: 40MB' has no '/s' (write 40MB/s); or none",
+                          "m.yaml:4:10: 'bloat: 0.2' has no unit (write 0.2%)"));
+  EXPECT_THAT(problems_of("name: x\nthrottle: {missing_replica: wait}"),
+              ElementsAre("m.yaml:2:29: 'missing_replica: wait' is not one of 'pause', 'ignore', 'abort'"));
+  EXPECT_THAT(problems_of("name: x\nthrottle: {replicas: ['a,b']}"), ElementsAre(HasSubstr("a text without a comma")));
+  EXPECT_THAT(problems_of("name: x\nthrottle: {replicas: []}"), ElementsAre(HasSubstr("'replicas: ' has no value")));
+  EXPECT_THAT(problems_of("name: x\nthrottle: {replicas: {a: b}}"), ElementsAre(HasSubstr("must be a single value")));
+  EXPECT_THAT(problems_of("name: x\nthrottle: {bloat: [20%]}"), ElementsAre(HasSubstr("must be a single value")));
+}
+
+TEST(MigrationFile, ReadsProbes) {
+  auto const probes = migration_of(R"yaml(name: x
+probes:
+  - {name: queue, sql: SELECT count(*) FROM jobs, max: 1000, interval: 10s, timeout: 500ms}
+  - {name: errors, url: "http://prometheus:9090", query: "sum(rate(errors[1m]))", max: 0.5}
+  - {name: app, url: "http://127.0.0.1/health"}
+)yaml")
+                          .probes;
+  ASSERT_EQ(probes.size(), 3U);
+  EXPECT_EQ(probes[0].name, "queue");
+  EXPECT_EQ(probes[0].sql, "SELECT count(*) FROM jobs");
+  EXPECT_EQ(at(probes[0].sql_position), "3:24");
+  EXPECT_EQ(probes[0].max, 1000);
+  EXPECT_EQ(probes[0].interval, milliseconds{10'000});
+  EXPECT_EQ(probes[0].timeout, milliseconds{500});
+  EXPECT_EQ(probes[1].query, "sum(rate(errors[1m]))");
+  EXPECT_EQ(probes[1].max, 0.5);
+  EXPECT_EQ(probes[1].interval, milliseconds{5'000});
+  EXPECT_EQ(probes[1].timeout, milliseconds{1'000});
+  EXPECT_EQ(probes[2].url, "http://127.0.0.1/health");
+  EXPECT_EQ(probes[2].max, std::nullopt);
+}
+
+TEST(MigrationFile, RefusesProbesThatSayTooLittleOrTooMuch) {
+  auto const problems_of_probe = [](std::string const& probe) {
+    return problems_of("name: x\nprobes:\n  - " + probe + "\n");
+  };
+  EXPECT_THAT(problems_of_probe("{sql: SELECT 1, max: 1}"), ElementsAre(HasSubstr("'name' is missing in 'probes'")));
+  EXPECT_THAT(problems_of_probe("{name: a}"), ElementsAre(HasSubstr("exactly one of 'sql', 'url' must be in")));
+  EXPECT_THAT(problems_of_probe("{name: a, sql: SELECT 1}"), ElementsAre(HasSubstr("'sql' needs 'max' beside it")));
+  EXPECT_THAT(problems_of_probe("{name: a, sql: SELECT 1;, max: 1}"), ElementsAre(HasSubstr("ends with a semicolon")));
+  EXPECT_THAT(problems_of_probe("{name: a, url: 'http://h', query: up}"),
+              ElementsAre(HasSubstr("'query' needs 'max' beside it")));
+  EXPECT_THAT(problems_of_probe("{name: a, url: 'http://h', max: 1}"),
+              ElementsAre(HasSubstr("'max' needs a number to compare")));
+  EXPECT_THAT(problems_of_probe("{name: a, sql: SELECT 1, url: 'http://h', max: 1}"),
+              ElementsAre(HasSubstr("'url' cannot stand beside 'sql'")));
+  EXPECT_THAT(problems_of_probe("{name: a, sql: SELECT 1, query: up, max: 1}"),
+              ElementsAre(HasSubstr("'query' is for a Prometheus server")));
+  EXPECT_THAT(problems_of_probe("{name: a b, sql: SELECT 1, max: 1}"),
+              ElementsAre(HasSubstr("'a b' cannot be the name of a probe")));
+  EXPECT_THAT(problems_of_probe("{name: a, sql: SELECT 1, max: lots}"),
+              ElementsAre(HasSubstr("'max: lots' is not a number")));
+  EXPECT_THAT(problems_of_probe("{name: a, sql: SELECT 1, max: inf}"), ElementsAre(HasSubstr("is not a number")));
+  EXPECT_THAT(problems_of_probe("{name: a, url: 'https://h'}"), ElementsAre(HasSubstr("does not speak")));
+  EXPECT_THAT(problems_of_probe("{name: a, url: 'h:9090'}"), ElementsAre(HasSubstr("begins with http://")));
+  EXPECT_THAT(problems_of_probe("{name: a, url: 'http://h h'}"), ElementsAre(HasSubstr("begins with http://")));
+  EXPECT_THAT(problems_of_probe("{name: a, url: 'http://h', interval: 1s, timeout: 2s}"),
+              ElementsAre("m.yaml:3:5: timeout 2s is more than interval 1s"));
+  EXPECT_THAT(problems_of_probe("queue"), ElementsAre(HasSubstr("a probe must be a map")));
+  EXPECT_THAT(problems_of("name: x\nprobes: {name: a}\n"), ElementsAre(HasSubstr("'probes' must be a list of maps")));
+  EXPECT_THAT(problems_of("name: x\nprobes:\n  - {name: a, url: 'http://h'}\n  - {name: a, url: 'http://i'}\n"),
+              ElementsAre("m.yaml:4:5: there is a probe 'a' already; give this one a name of its own"));
+}
+
+TEST(MigrationFile, ReadsBlackoutsAsItReadsWindows) {
+  auto const migration = migration_of("name: x\nblackout: [\"Mon 01:00-02:00\"]\n");
+  ASSERT_EQ(migration.blackout.size(), 1U);
+  EXPECT_EQ(migration.blackout[0].text, "Mon 01:00-02:00");
+  EXPECT_EQ(at(migration.blackout[0].position), "2:12");
+  EXPECT_THAT(problems_of("name: x\nblackout: Sat\n"),
+              ElementsAre(StartsWith("m.yaml:2:11: 'blackout' must be a list of texts")));
 }
 
 TEST(MigrationFile, MovesTheOtherDefaultWhenOneBoundOfABatchIsGiven) {
@@ -653,6 +743,7 @@ class SchemaFile {
     std::string body = "{";
     add(body, keys, rule.key, rule.kind, value);
     if (!rule.needs.empty()) add_rule(body, keys, section, rule.needs);
+    if (rule.key == "query") add_rule(body, keys, section, "url");
     for (auto const& other : section.keys) {
       if (other.is_required) add_rule(body, keys, section, other.key);
     }
@@ -666,6 +757,7 @@ class SchemaFile {
     if (section.empty()) return add_table(body);
     if (section == "table") return "{name: x, table: " + body + "}";
     if (section == "step") return "{name: x, expand: [" + body + "]}";
+    if (section == "probes") return "{name: x, probes: [" + body + "]}";
     if (section == "backfill" || section == "throttle")
       return "{name: x, table: t, " + std::string{section} + ": " + body + "}";
     return "{name: x, table: t, backfill: {set: {a: 1}, " + std::string{section} + ": " + body + "}}";
@@ -679,15 +771,18 @@ class SchemaFile {
   static void add(std::string& body, std::set<std::string>& keys, std::string_view key, ValueKind kind,
                   std::string_view value) {
     if (!keys.insert(std::string{key}).second) return;
-    bool const is_text =
-        kind == ValueKind::kStatement || kind == ValueKind::kBatchStatement || kind == ValueKind::kExpression;
+    bool const is_text = kind == ValueKind::kStatement || kind == ValueKind::kBatchStatement ||
+                         kind == ValueKind::kExpression || kind == ValueKind::kSetting || kind == ValueKind::kText ||
+                         kind == ValueKind::kUrl;
     body += (body.size() > 1 ? ", " : "") + std::string{key} + ": ";
     body += is_text ? "\"" + std::string{value} + "\"" : std::string{value};
   }
 
   static void add_rule(std::string& body, std::set<std::string>& keys, Section const& section, std::string_view key) {
     for (auto const& rule : section.keys) {
-      if (rule.key == key) add(body, keys, key, rule.kind, rule.example);
+      if (rule.key != key || keys.count(std::string{key}) > 0) continue;
+      add(body, keys, key, rule.kind, rule.example);
+      if (!rule.needs.empty()) add_rule(body, keys, section, rule.needs);
     }
   }
 };
@@ -721,7 +816,7 @@ TEST(MigrationSchema, NamesExactlyTheKeysThatTheParserAccepts) {
 }
 
 TEST(MigrationSchema, LeavesOutNoKeyThatTheParserAccepts) {
-  for (auto const* section : {"", "table", "step", "backfill", "batch", "on_bad_row", "throttle"}) {
+  for (auto const* section : {"", "table", "step", "backfill", "batch", "on_bad_row", "throttle", "probes"}) {
     auto const problems = problems_of(SchemaFile::around(section, "{xyzzy: 1}"));
     EXPECT_THAT(problems, testing::Contains(HasSubstr("unknown key 'xyzzy'"))) << section;
   }

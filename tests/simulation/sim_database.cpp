@@ -306,7 +306,9 @@ asio::awaitable<Result<Control>> SimSession::read_control() {
   control.pass = seen->pass;
   control.workers = seen->workers;
   control.batch_target = seen->batch_target;
-  control.max_rows_per_second = seen->max_rows_per_second;
+  if (seen->max_rows_per_second) {
+    control.throttle_settings["max_rows_per_second"] = std::to_string(*seen->max_rows_per_second);
+  }
   control.rows_estimated = static_cast<std::int64_t>(seen->rows.size());
   control.rows_changed = seen->changed_on_visits;
   control.deferred = static_cast<std::int64_t>(seen->deferred.size());

@@ -34,10 +34,14 @@ Window window(std::string const& text) {
   return std::holds_alternative<Window>(parsed) ? std::get<Window>(parsed) : Window{};
 }
 
-Schedule schedule(std::vector<std::string> const& texts) {
+std::vector<Window> windows_of(std::vector<std::string> const& texts) {
   std::vector<Window> windows;
   for (auto const& text : texts) windows.push_back(window(text));
-  return Schedule(windows);
+  return windows;
+}
+
+Schedule schedule(std::vector<std::string> const& texts, std::vector<std::string> const& blackouts = {}) {
+  return Schedule(windows_of(texts), windows_of(blackouts));
 }
 
 std::string error_of(std::string const& text) {
@@ -205,6 +209,49 @@ TEST(Schedule, FindsAGapThatComesOnceAYear) {
   EXPECT_EQ(almost.closes_at(utc("2026-03-23 12:00")), utc("2026-04-05 00:00"));
 }
 
+TEST(Schedule, IsClosedInABlackoutWhateverTheWindowsSay) {
+  auto const nights = schedule({"daily 22:00-06:00"}, {"Sat 00:00-02:00"});
+  expect_open(nights, "2026-06-04 22:00", "2026-06-05 06:00");
+  expect_open(nights, "2026-06-05 22:00", "2026-06-06 00:00");
+  expect_open(nights, "2026-06-06 02:00", "2026-06-06 06:00");
+  expect_open(schedule({}, {"Mon 08:00-18:00"}), "2026-06-08 18:00", "2026-06-15 08:00");
+}
+
+TEST(Schedule, OpensWhereABlackoutEndsInsideAWindowOrTheNextWindowBegins) {
+  auto const days = schedule({"daily 10:00-12:00"}, {"daily 09:00-11:00", "Tue 11:00-20:00"});
+  expect_open(days, "2026-06-08 11:00", "2026-06-08 12:00");
+  EXPECT_EQ(days.opens_at(utc("2026-06-08 12:00")), utc("2026-06-10 11:00")) << "Tuesday has no open time at all";
+}
+
+TEST(Schedule, KnowsThatItNeverOpensOrNeverCloses) {
+  auto const never = schedule({"Mon 10:00-12:00"}, {"Mon"});
+  EXPECT_FALSE(never.is_open(utc("2026-06-08 11:00")));
+  EXPECT_EQ(never.opens_at(utc("2026-06-08 11:00")), std::nullopt);
+  EXPECT_EQ(never.after_open_time(utc("2026-06-08 11:00"), minutes{1}), std::nullopt);
+  EXPECT_EQ(schedule({}, {"daily"}).opens_at(utc("2026-06-08 11:00")), std::nullopt);
+  EXPECT_EQ(schedule({"Mon 10:00-12:00"}, {"Tue"}).closes_at(utc("2026-06-08 11:00")), utc("2026-06-08 12:00"));
+}
+
+TEST(Schedule, BlackoutsFollowTheClocks) {
+  auto const business = schedule({}, {"daily 01:00-04:00 Europe/Berlin"});
+  expect_open(business, "2026-03-28 03:00", "2026-03-29 00:00");
+  expect_open(business, "2026-03-29 02:00", "2026-03-29 23:00");  // the blackout was an hour shorter
+  expect_open(business, "2026-10-25 03:00", "2026-10-26 00:00");  // and an hour longer
+}
+
+TEST(Schedule, CountsOpenTimeOnly) {
+  auto const nights = schedule({"daily 22:00-02:00"}, {"Sat 00:00-01:00"});
+  auto const friday = utc("2026-06-05 12:00");
+  EXPECT_EQ(nights.after_open_time(friday, minutes{0}), utc("2026-06-05 22:00"));
+  EXPECT_EQ(nights.after_open_time(friday, hours{2}), utc("2026-06-06 00:00"));
+  EXPECT_EQ(nights.after_open_time(friday, hours{3}), utc("2026-06-06 02:00"));
+  EXPECT_EQ(nights.after_open_time(friday, hours{4}), utc("2026-06-06 23:00"));
+  EXPECT_EQ(nights.after_open_time(utc("2026-06-05 23:30"), minutes{15}), utc("2026-06-05 23:45"));
+  EXPECT_EQ(schedule({}).after_open_time(friday, hours{30}), friday + hours{30});
+  auto const berlin = schedule({"daily 01:00-04:00 Europe/Berlin"});
+  EXPECT_EQ(berlin.after_open_time(utc("2026-03-28 23:00"), minutes{150}), utc("2026-03-29 23:30"));
+}
+
 // Reads local time with the C library, which shares nothing with the code under test but the zone files.
 class LocalClock {
  public:
@@ -315,11 +362,16 @@ RC_GTEST_PROP(ScheduleProperty, AgreesWithAClockReadMinuteByMinute, ()) {
   auto const base = utc(*rc::gen::elementOf(kBases));
   auto const windows =
       *rc::gen::resize(3, rc::gen::nonEmpty(rc::gen::container<std::vector<OracleWindow>>(any_window(kZones.size()))));
+  auto const blackouts = *rc::gen::resize(2, rc::gen::container<std::vector<OracleWindow>>(any_window(kZones.size())));
   std::vector<std::string> texts;
   for (auto const& each : windows) texts.push_back(each.text(kZones));
-  RC_LOG() << testing::PrintToString(texts);
-  auto const tested = schedule(texts);
-  auto const open = open_minutes(windows, kZones, base.time_since_epoch() / minutes{1});
+  std::vector<std::string> blackout_texts;
+  for (auto const& each : blackouts) blackout_texts.push_back(each.text(kZones));
+  RC_LOG() << testing::PrintToString(texts) << " but not " << testing::PrintToString(blackout_texts);
+  auto const tested = schedule(texts, blackout_texts);
+  auto open = open_minutes(windows, kZones, base.time_since_epoch() / minutes{1});
+  auto const closed = open_minutes(blackouts, kZones, base.time_since_epoch() / minutes{1});
+  std::transform(open.begin(), open.end(), closed.begin(), open.begin(), [](bool in, bool out) { return in && !out; });
 
   // The oracle sees no window that reaches in from before its first minute, nor past its last.
   constexpr int kFirst = 3 * 24 * 60;
