@@ -10,9 +10,11 @@
 
 #include "engine/commands.h"
 #include "engine/gate.h"
+#include "engine/http_probe.h"
 #include "engine/job_setup.h"
 #include "engine/limits.h"
 #include "engine/pg_database.h"
+#include "engine/probes.h"
 #include "engine/progress_view.h"
 #include "engine/step_runner.h"
 #include "engine/vacuum_keeper.h"
@@ -347,19 +349,26 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
   co_return std::nullopt;
 }
 
+std::vector<UserProbe> user_probes(planner::Migration const& migration) {
+  std::vector<UserProbe> probes;
+  for (auto const& option : migration.probes) {
+    std::string const url = option.query.empty() ? option.url : prometheus_query_url(option.url, option.query);
+    probes.push_back({option.name, option.sql, url, option.max.value_or(0), option.interval, option.timeout});
+  }
+  return probes;
+}
+
 asio::awaitable<int> Run::backfill() {
   auto const& migration = loaded_.migration;
-  bool const is_ahead = std::any_of(
-      migration.throttle.settings.begin(), migration.throttle.settings.end(),
-      [](auto const& setting) { return setting.name != "max_rows_per_second" && setting.name != "lock_wait"; });
-  if (is_ahead || !migration.probes.empty()) {
-    tell(Severity::kWarning,
-         "of `throttle:` and `probes:` this version acts on max_rows_per_second and lock_wait alone");
-  }
   co_await record("started", fmt::format("{} worker(s)", migration.backfill->workers));
   PgDatabase database(context_.io().get_executor(), context_.blocking(), context_.target(), std::move(*pg_job_),
                       context_.owner());
+  Probes probes(context_.io().get_executor(), context_.blocking(), context_.target(), user_probes(migration));
+  std::vector<std::uint32_t> tables;
+  for (auto const& target : database.job().targets) tables.push_back(target.relation_oid);
+  probes.set_tables(std::move(tables));
   PoolOptions pool_options;
+  pool_options.health = &probes;
   pool_options.deferred_patience = options_.deferred_patience;
   pool_options.reconnect_patience = options_.reconnect_patience;
   pool_options.settings = setting_texts(migration.throttle);

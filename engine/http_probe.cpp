@@ -99,6 +99,18 @@ bool Url::is_prometheus_query() const {
   return target.find("/api/v1/query?") != std::string::npos;
 }
 
+std::string prometheus_query_url(std::string base, std::string const& expression) {
+  while (base.ends_with('/')) base.pop_back();
+  std::string url = base + "/api/v1/query?query=";
+  for (char const letter : expression) {
+    bool const is_plain = (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') ||
+                          (letter >= '0' && letter <= '9') ||
+                          std::string_view("-._~").find(letter) != std::string_view::npos;
+    url += is_plain ? std::string(1, letter) : fmt::format("%{:02X}", static_cast<unsigned char>(letter));
+  }
+  return url;
+}
+
 std::variant<Url, std::string> parse_url(std::string const& text) {
   constexpr std::string_view kScheme = "http://";
   if (text.starts_with("https://")) {

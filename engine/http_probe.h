@@ -31,6 +31,9 @@ struct Url {
 // The URL, or what is wrong with it.
 std::variant<Url, std::string> parse_url(std::string const& text);
 
+// Of an instant query for this PromQL at the server with this base URL.
+std::string prometheus_query_url(std::string base, std::string const& expression);
+
 struct HttpAnswer {
   unsigned status = 0;
   std::string body;

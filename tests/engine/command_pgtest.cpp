@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <chrono>
 #include <filesystem>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -581,7 +583,7 @@ TEST_F(CommandTest, SetWithoutChangesListsAllSettings) {
 // Whoever reads the job each minute only can have heard it in time from nobody but the server.
 TEST_F(CommandTest, RunningProcessIsToldOfEveryChange) {
   make_table(3000, "", "throttle: {max_rows_per_second: 300}\n");
-  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn(), "--poll", "1m"});
+  Program program({PGBACKFILL_PROGRAM, "run", (dir() / "t.yaml").string(), "--dsn", dsn(), "--poll", "1m"});
   ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 3000"; }, 20s)) << program.err();
   EXPECT_EQ(run({"set", "count_up", "throttle.max_rows_per_second=100", "throttle.bloat=30%"}).exit_code, kDone);
   EXPECT_TRUE(program.wait_for_output("throttle.max_rows_per_second: 300 -> 100", 20s)) << program.err();
@@ -597,7 +599,7 @@ TEST_F(CommandTest, RunningProcessIsToldOfEveryChange) {
 
 TEST_F(CommandTest, LiveSettingThatCannotBeReadHoldsTheRun) {
   make_table(3000, "", "throttle: {max_rows_per_second: 300}\n");
-  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  Program program({PGBACKFILL_PROGRAM, "run", (dir() / "t.yaml").string(), "--dsn", dsn()});
   ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 3000"; }, 20s)) << program.err();
   client_->exec("UPDATE pgbackfill.jobs SET settings = '{\"throttle.replica_lag\": \"soon\"}'");
   EXPECT_TRUE(program.wait_for_output("throttle.replica_lag=soon is not a duration", 20s)) << program.err();
@@ -611,7 +613,7 @@ TEST_F(CommandTest, LiveSettingThatCannotBeReadHoldsTheRun) {
 
 TEST_F(CommandTest, PauseForATimeEndsByItself) {
   make_table(3000, "", "throttle: {max_rows_per_second: 300}\n");
-  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn(), "--poll", "1m"});
+  Program program({PGBACKFILL_PROGRAM, "run", (dir() / "t.yaml").string(), "--dsn", dsn(), "--poll", "1m"});
   ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 3000"; }, 20s)) << program.err();
   auto const paused = run({"pause", "count_up", "--for", "1h", "--reason", "lunch"});
   EXPECT_THAT(paused.out, HasSubstr("nothing more starts for 1h"));
@@ -632,12 +634,12 @@ TEST_F(CommandTest, PauseForATimeEndsByItself) {
 
 TEST_F(CommandTest, RunThatStartsInAPauseWithAnEndWaitsForIt) {
   make_table(2000, "", "throttle: {max_rows_per_second: 300}\n");
-  Program first({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  Program first({PGBACKFILL_PROGRAM, "run", (dir() / "t.yaml").string(), "--dsn", dsn()});
   ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 2000"; }, 20s)) << first.err();
   ASSERT_EQ(run({"pause", "count_up", "--for", "1h"}).exit_code, kDone);
   first.signal(SIGKILL);
   first.wait(10s);
-  Program second({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  Program second({PGBACKFILL_PROGRAM, "run", (dir() / "t.yaml").string(), "--dsn", dsn()});
   EXPECT_TRUE(second.wait_for_output("held back: paused until 20", 20s)) << second.err();
   EXPECT_NE(counted(), "1: 2000");
   ASSERT_EQ(run({"set", "count_up", "throttle.max_rows_per_second=none"}).exit_code, kDone);
@@ -648,7 +650,7 @@ TEST_F(CommandTest, RunThatStartsInAPauseWithAnEndWaitsForIt) {
 
 TEST_F(CommandTest, PauseWithoutATimeReplacesOneWithATime) {
   make_table(2000, "", "throttle: {max_rows_per_second: 300}\n");
-  Program program({PGBACKFILL_PROGRAM, "run", (dir_ / "t.yaml").string(), "--dsn", dsn()});
+  Program program({PGBACKFILL_PROGRAM, "run", (dir() / "t.yaml").string(), "--dsn", dsn()});
   ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 2000"; }, 20s)) << program.err();
   ASSERT_EQ(run({"pause", "count_up", "--for", "1h"}).exit_code, kDone);
   auto const stays = run({"pause", "count_up"});

@@ -422,7 +422,7 @@ TEST_F(LiveControl, ChangesWorkersAndBatchTarget) {
   obey(*run, "set", {"throttle.max_rows_per_second=none"});
   EXPECT_TRUE(run->ends(process, kDone, 20s));
   EXPECT_EQ(counts_now(), all_once()) << run->story();
-  EXPECT_EQ(run->state("SELECT count(*) FROM pgbackfill.events WHERE job_id = {job} AND kind = 'set'"), "3");
+  EXPECT_EQ(run->state("SELECT count(*) FROM pgbackfill.events WHERE job_id = {job} AND kind = 'set'"), "4");
 }
 
 TEST_F(LiveControl, KeepsToARateThatIsSetLater) {
