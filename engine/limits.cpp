@@ -41,6 +41,7 @@ throttle::Mode mode(SettingValue const& value) {
 
 throttle::MissingReplica missing_replica(SettingValue const& value) {
   auto const& word = std::get<std::string>(value);
+  if (word == "auto") return throttle::MissingReplica::kAuto;
   if (word == "ignore") return throttle::MissingReplica::kIgnore;
   return word == "abort" ? throttle::MissingReplica::kAbort : throttle::MissingReplica::kPause;
 }

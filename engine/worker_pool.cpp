@@ -197,7 +197,7 @@ asio::awaitable<void> WorkerPool::name_blockers(Session& session) {
 }
 
 void WorkerPool::spawn_workers() {
-  if (is_stopping_ || !control_read_at_) return;
+  if (is_stopping_ || !control_read_at_ || !has_looked()) return;
   for (int number = 0; number < control_.workers; ++number) {
     if (workers_.contains(number)) continue;
     workers_[number] = nullptr;
@@ -237,6 +237,14 @@ void WorkerPool::cancel_those_waited_for() {
     worker->is_cancelled = true;
     worker->session->interrupt();
   }
+}
+
+// The probes connect before the workers do: where connections are few, workers that wait for a reading must not hold
+// the one that it would come by.
+bool WorkerPool::has_looked() const {
+  if (options_.health == nullptr || pacer_.mode() == throttle::Mode::kOff) return true;
+  auto const sight = options_.health->reading().replication.sight;
+  return !workers_.empty() || (sight != throttle::Sight::kNeverSampled && sight != throttle::Sight::kFailed);
 }
 
 bool WorkerPool::may_start(int worker) const {

@@ -101,6 +101,7 @@ class WorkerPool {
   throttle::BatchSizer& sizer_of(int leaf);
   planner::WalkOptions walk_options(int leaf) const;
   void spawn_workers();
+  bool has_looked() const;
   void end(PoolEnd how, std::string reason);
   void tell(Severity severity, std::string text);
   void tell_trouble(Failure const& failure, std::string const& what);

@@ -21,7 +21,7 @@ constexpr std::size_t kMaxShownBytes = 60;
 constexpr std::size_t kMaxNumberBytes = 40;
 
 constexpr std::array<std::string_view, 3> kModes{"on", "observe", "off"};
-constexpr std::array<std::string_view, 3> kMissingReplicaWords{"pause", "ignore", "abort"};
+constexpr std::array<std::string_view, 4> kMissingReplicaWords{"auto", "pause", "ignore", "abort"};
 
 constexpr std::array<SettingRule, 23> kSettings{{
     {.name = "mode",
@@ -64,8 +64,8 @@ constexpr std::array<SettingRule, 23> kSettings{{
      .max = 100},
     {.name = "missing_replica",
      .kind = SettingKind::kWord,
-     .help = "What to do when one has vanished for longer than missing_patience.",
-     .standard = "pause",
+     .help = "When one is gone for longer than missing_patience; auto pauses for those named or counted here.",
+     .standard = "auto",
      .example = "ignore",
      .words = kMissingReplicaWords},
     {.name = "missing_patience",

@@ -17,7 +17,12 @@ enum class Mode {
   kOff,      // flat out; the guards for slots, wraparound and the server's role stay, here as for kObserve
 };
 
-enum class MissingReplica { kPause, kIgnore, kAbort };
+enum class MissingReplica {
+  kAuto,  // kPause for one that was asked for, by name or number; kIgnore for any other
+  kPause,
+  kIgnore,
+  kAbort
+};
 
 struct Limits {
   Mode mode = Mode::kOn;
@@ -28,7 +33,7 @@ struct Limits {
   std::vector<std::string> replicas;         // the names that count; empty: all that stream
   std::vector<std::string> ignore_replicas;  // names that never count
   int expected_replicas = 0;                 // fewer than this: as if one had vanished
-  MissingReplica missing_replica = MissingReplica::kPause;
+  MissingReplica missing_replica = MissingReplica::kAuto;
   std::chrono::milliseconds missing_patience{30'000};  // then the policy above
   // The file says something of replicas: where they cannot be seen, nothing runs. Otherwise that is a warning.
   bool must_see_replicas = false;

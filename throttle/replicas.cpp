@@ -61,6 +61,12 @@ std::string hint_of(Sight sight) {
   return sight == Sight::kNoPrivilege ? "; grant pg_monitor to this role to let it see" : "";
 }
 
+// A standby that nobody asked for may be gone for good: switched off, or promoted.
+MissingReplica policy_of(Limits const& limits, bool is_asked_for) {
+  if (limits.missing_replica != MissingReplica::kAuto) return limits.missing_replica;
+  return is_asked_for ? MissingReplica::kPause : MissingReplica::kIgnore;
+}
+
 }  // namespace
 
 void Replicas::see(Sample<ReplicationReading> const& sample, Limits const& limits, OwnWal const& own, TimePoint now) {
@@ -150,7 +156,8 @@ void Replicas::judge_member(std::string const& label, Member& member, Limits con
     // What became of a slot whose WAL is gone is for the guards; and a slot that nobody reads is not waited for.
     if (!member.has_streamed || reading.state == ReplicaState::kLost) return;
     std::string const what = reading.state == ReplicaState::kInactive ? " has had no consumer" : " has been gone";
-    return judge_missing(label, label + what, member.missing_since, limits, now, verdict, causes);
+    auto const policy = policy_of(limits, contains(limits.replicas, reading.name));
+    return judge_missing(label, label + what, member.missing_since, policy, limits, now, verdict, causes);
   }
   if (!member.has_streamed) {
     causes.note(CauseKind::kReplicaJoining, Grip::kWarns, label,
@@ -204,13 +211,14 @@ void Replicas::judge_lag(std::string const& label, Member const& member, Limits 
   causes.note(servo.is_starting() ? CauseKind::kStarting : kind, Grip::kSlows, label, lag + rates + capacity);
 }
 
-void Replicas::judge_missing(std::string const& subject, std::string const& what, TimePoint since, Limits const& limits,
-                             TimePoint now, ReplicaVerdict& verdict, CauseBook& causes) {
+void Replicas::judge_missing(std::string const& subject, std::string const& what, TimePoint since,
+                             MissingReplica policy, Limits const& limits, TimePoint now, ReplicaVerdict& verdict,
+                             CauseBook& causes) {
   double const seconds = seconds_of(now - since);
   double const patience = seconds_of(limits.missing_patience);
   bool const is_patient = seconds < patience;
   std::string const text = what + " for " + say_seconds(std::max(seconds, 0.0));
-  if (!is_patient && limits.missing_replica == MissingReplica::kIgnore) {
+  if (!is_patient && policy == MissingReplica::kIgnore) {
     causes.note(CauseKind::kReplicaMissing, Grip::kWarns, subject, text + " and is not waited for any more");
     return;
   }
@@ -220,7 +228,7 @@ void Replicas::judge_missing(std::string const& subject, std::string const& what
                 text + "; it is waited for, up to " + say_seconds(patience));
     return;
   }
-  verdict.must_stop = verdict.must_stop || limits.missing_replica == MissingReplica::kAbort;
+  verdict.must_stop = verdict.must_stop || policy == MissingReplica::kAbort;
   causes.note(CauseKind::kReplicaMissing, Grip::kStops, subject,
               text + "; bring it back, or go on without it by ignore_replicas or missing_replica: ignore");
 }
@@ -245,7 +253,7 @@ void Replicas::judge_expected(Limits const& limits, TimePoint now, ReplicaVerdic
   std::erase_if(missed_since_, [&missed](auto const& entry) { return !missed.contains(entry.first); });
   for (auto const& [subject, what] : missed) {
     TimePoint const since = missed_since_.try_emplace(subject, now).first->second;
-    judge_missing(subject, what, since, limits, now, verdict, causes);
+    judge_missing(subject, what, since, policy_of(limits, true), limits, now, verdict, causes);
   }
 }
 

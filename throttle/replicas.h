@@ -58,8 +58,8 @@ class Replicas {
                     ReplicaVerdict& verdict, CauseBook& causes);
   void judge_lag(std::string const& label, Member const& member, Limits const& limits, OwnWal const& own, TimePoint now,
                  ReplicaVerdict& verdict, CauseBook& causes);
-  void judge_missing(std::string const& subject, std::string const& what, TimePoint since, Limits const& limits,
-                     TimePoint now, ReplicaVerdict& verdict, CauseBook& causes);
+  void judge_missing(std::string const& subject, std::string const& what, TimePoint since, MissingReplica policy,
+                     Limits const& limits, TimePoint now, ReplicaVerdict& verdict, CauseBook& causes);
   void judge_expected(Limits const& limits, TimePoint now, ReplicaVerdict& verdict, CauseBook& causes);
   bool judge_sight(Limits const& limits, OwnWal const& own, TimePoint now, ReplicaVerdict& verdict, CauseBook& causes);
 

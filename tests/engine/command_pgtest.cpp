@@ -90,7 +90,7 @@ TEST_F(CommandTest, SaysItsVersionAndExplainsEveryCommand) {
   }
   EXPECT_LE(widest_line(help.out), 80U) << help.out;
   EXPECT_THAT(help.out, HasSubstr("\n  3  the gate is closed"));
-  EXPECT_THAT(run({"log", "--help"}, false).out, HasSubstr("[200]"));
+  EXPECT_THAT(run({"log", "--help"}, false).out, HasSubstr("=200"));
   for (char const* option : {"--dsn", "--format", "--log-format", "--log-level", "--no-progress"}) {
     EXPECT_THAT(help.out, HasSubstr(option));
   }

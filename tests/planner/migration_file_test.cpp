@@ -173,7 +173,7 @@ TEST(MigrationFile, RefusesSettingsWithTheirPositionAndAHint) {
               ElementsAre("m.yaml:3:23: 'max_wal_per_second: 40MB' has no '/s' (write 40MB/s); or none",
                           "m.yaml:4:10: 'bloat: 0.2' has no unit (write 0.2%)"));
   EXPECT_THAT(problems_of("name: x\nthrottle: {missing_replica: wait}"),
-              ElementsAre("m.yaml:2:29: 'missing_replica: wait' is not one of 'pause', 'ignore', 'abort'"));
+              ElementsAre("m.yaml:2:29: 'missing_replica: wait' is not one of 'auto', 'pause', 'ignore', 'abort'"));
   EXPECT_THAT(problems_of("name: x\nthrottle: {replicas: ['a,b']}"), ElementsAre(HasSubstr("a text without a comma")));
   EXPECT_THAT(problems_of("name: x\nthrottle: {replicas: []}"), ElementsAre(HasSubstr("'replicas: ' has no value")));
   EXPECT_THAT(problems_of("name: x\nthrottle: {replicas: {a: b}}"), ElementsAre(HasSubstr("must be a single value")));

@@ -179,8 +179,18 @@ TEST_F(ThrottleTest, WaitsForAVanishedReplicaAndThenObeysThePolicy) {
   EXPECT_FALSE(decision.may_start);
   EXPECT_THAT(cause(decision, CauseKind::kReplicaMissing)->text, HasSubstr("db-3 has been gone for"));
   decision = watch(25s, {"db-2"});
+  EXPECT_TRUE(decision.may_start) << "nobody asked for it";
+  EXPECT_EQ(cause(decision, CauseKind::kReplicaMissing)->grip, Grip::kWarns);
+
+  limits_.replicas = {"db-2", "db-3"};
+  throttle_.set_limits(limits_);
+  decision = watch(1s, {"db-2"});
   EXPECT_FALSE(decision.may_start);
   EXPECT_FALSE(decision.must_stop);
+  limits_.replicas.clear();
+  limits_.missing_replica = MissingReplica::kPause;
+  throttle_.set_limits(limits_);
+  EXPECT_FALSE(watch(1s, {"db-2"}).may_start);
 
   limits_.missing_replica = MissingReplica::kAbort;
   throttle_.set_limits(limits_);
