@@ -376,7 +376,6 @@ asio::awaitable<int> Run::backfill() {
   pool_options.control_age_max = std::max(pool_options.control_age_max, 3 * options_.poll_interval);
   pool_options.schedule = loaded_.schedule;
   pool_options.exit_outside_window = options_.exit_outside_window;
-  pool_options.limits = limits_for(migration);
   VacuumKeeper keeper(context_.io().get_executor(), context_.blocking(), context_.target(), database.job().job,
                       teller_);
   pool_options.growth = &keeper;

@@ -64,7 +64,6 @@ class Pacer {
   std::map<throttle::CauseKind, std::chrono::nanoseconds> const& time_held() const { return held_; }
 
   throttle::Decision const& decision() const { return decision_; }
-  throttle::Mode mode() const { return throttle_.limits().mode; }
 
  private:
   int rank_of(int worker) const;

@@ -242,7 +242,7 @@ void WorkerPool::cancel_those_waited_for() {
 // The probes connect before the workers do: where connections are few, workers that wait for a reading must not hold
 // the one that it would come by.
 bool WorkerPool::has_looked() const {
-  if (options_.health == nullptr || pacer_.mode() == throttle::Mode::kOff) return true;
+  if (options_.health == nullptr || pacer_.limits().mode == throttle::Mode::kOff) return true;
   auto const sight = options_.health->reading().replication.sight;
   return !workers_.empty() || (sight != throttle::Sight::kNeverSampled && sight != throttle::Sight::kFailed);
 }

@@ -346,7 +346,8 @@ TEST_F(ExactlyOnceOnItsOwnServer, GoesBackConsistentlyAfterAFailOver) {
 TEST_F(ExactlyOnceOnItsOwnServer, EndsWithFewerConnectionsThanWorkers) {
   start({"max_connections = 10", "superuser_reserved_connections = 1"}, 0);
   std::vector<std::unique_ptr<PgClient>> others;
-  // One more is taken by make_counted_table() and given back; five places are left, of which the run and its probes take all but one.
+  // One more is taken by make_counted_table() and given back; five places are left, most of them for the run's own
+  // connections and its probes.
   while (others.size() < 4) others.push_back(std::make_unique<PgClient>(cluster_->dsn()));
   CountUp options;
   options.table = table_;
