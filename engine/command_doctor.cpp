@@ -10,6 +10,7 @@
 #include "engine/commands.h"
 #include "engine/console.h"
 #include "engine/job_setup.h"
+#include "engine/probe_sql.h"
 #include "planner/sql_text.h"
 
 namespace pgbackfill::engine {
@@ -310,8 +311,7 @@ asio::awaitable<void> Doctor::check_archiver() {
         fmt::format("archiving fails: {} ({} failures); WAL piles up until it works", rows->at(0, 3), rows->at(0, 2)),
         "mend archive_command first (see the server's log): a backfill adds WAL quickly");
   }
-  auto const waiting = co_await query_read_only(
-      *connection_, "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'");
+  auto const waiting = co_await query_read_only(*connection_, "SELECT " + probe_sql::files_to_archive());
   if (!waiting) {
     co_return add("archiver", Finding::kPass, "archiving works; this role cannot see how many files wait for it",
                   "`GRANT pg_monitor TO " + quote_identifier(role_) + "`");
@@ -367,14 +367,7 @@ asio::awaitable<void> Doctor::check_prepared() {
 }
 
 asio::awaitable<void> Doctor::check_horizon() {
-  auto const rows = co_await ask(
-      "horizon",
-      "SELECT who, age FROM (SELECT 'the transaction of pid ' || pid AS who, age(backend_xmin) AS age FROM "
-      "pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid() UNION ALL SELECT 'the prepared "
-      "transaction ' || gid, age(transaction) FROM pg_prepared_xacts UNION ALL SELECT 'the slot ' || slot_name, "
-      "greatest(age(xmin), age(catalog_xmin)) FROM pg_replication_slots WHERE xmin IS NOT NULL OR catalog_xmin IS NOT "
-      "NULL UNION ALL SELECT 'a query on replica ' || application_name, age(backend_xmin) FROM pg_stat_replication "
-      "WHERE backend_xmin IS NOT NULL) held ORDER BY age DESC LIMIT 1");
+  auto const rows = co_await ask("horizon", probe_sql::horizon_holders(1));
   if (!rows) co_return;
   std::int64_t const age = rows->rows.empty() ? 0 : std::stoll(rows->at(0, 1));
   bool const is_old = age > kOldHorizon;
@@ -386,9 +379,7 @@ asio::awaitable<void> Doctor::check_horizon() {
 }
 
 asio::awaitable<void> Doctor::check_wraparound() {
-  auto const rows = co_await ask("wraparound",
-                                 "SELECT datname, greatest(age(datfrozenxid), mxid_age(datminmxid)) FROM pg_database "
-                                 "ORDER BY 2 DESC LIMIT 1");
+  auto const rows = co_await ask("wraparound", probe_sql::wraparound_ages(1));
   if (!rows) co_return;
   std::int64_t const age = std::stoll(rows->at(0, 1));
   Finding const finding = age > kWraparoundFail   ? Finding::kFail
@@ -401,13 +392,10 @@ asio::awaitable<void> Doctor::check_wraparound() {
 }
 
 asio::awaitable<void> Doctor::check_connections() {
-  std::string const reserved = major() >= 16 ? "current_setting('superuser_reserved_connections')::int + "
-                                               "current_setting('reserved_connections')::int"
-                                             : "current_setting('superuser_reserved_connections')::int";
   auto const rows = co_await ask(
       "connections", fmt::format("SELECT current_setting('max_connections')::int, {}, (SELECT sum(numbackends) FROM "
                                  "pg_stat_database)",
-                                 reserved));
+                                 probe_sql::reserved_connections(connection_->server_version())));
   if (!rows) co_return;
   std::int64_t const most = std::stoll(rows->at(0, 0));
   std::int64_t const free = most - std::stoll(rows->at(0, 1)) - std::stoll(rows->at(0, 2));
@@ -436,13 +424,11 @@ asio::awaitable<void> Doctor::check_settings() {
 }
 
 asio::awaitable<void> Doctor::check_checkpoints() {
-  std::string const counts = major() >= 17 ? "num_timed, num_requested FROM pg_stat_checkpointer"
-                                           : "checkpoints_timed, checkpoints_req FROM pg_stat_bgwriter";
   auto const rows = co_await ask(
       "checkpoints",
       fmt::format("SELECT current_setting('max_wal_size'), pg_size_bytes(current_setting('max_wal_size')), "
                   "{}",
-                  counts));
+                  probe_sql::checkpoint_counts(connection_->server_version())));
   if (!rows) co_return;
   std::int64_t const timed = std::stoll(rows->at(0, 2));
   std::int64_t const requested = std::stoll(rows->at(0, 3));
@@ -737,14 +723,6 @@ void Doctor::print() const {
   context_.print(text);
 }
 
-// Other commands refuse a standby when they connect; here it is worth a look.
-std::string with_standbys(std::string const& conninfo) {
-  if (conninfo.find("target_session_attrs") != std::string::npos) return conninfo;
-  bool const is_uri = conninfo.starts_with("postgres://") || conninfo.starts_with("postgresql://");
-  if (!is_uri) return conninfo + " target_session_attrs=any";
-  return conninfo + (conninfo.find('?') == std::string::npos ? "?" : "&") + "target_session_attrs=any";
-}
-
 asio::awaitable<void> Doctor::connect() {
   CommandError refused;
   try {
@@ -755,7 +733,8 @@ asio::awaitable<void> Doctor::connect() {
   }
   if (refused.exit_code == kExitUsage) throw refused;
   ConnectTarget target = context_.target();
-  target.conninfo = with_standbys(target.conninfo);
+  // Other commands refuse a standby; here it is worth a look.
+  target.accepts_standby = true;
   auto opened = co_await PgConnection::open(std::move(target), context_.blocking());
   if (opened) {
     connection_ = *opened;
