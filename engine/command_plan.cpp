@@ -9,6 +9,7 @@
 #include "engine/catalog.h"
 #include "engine/commands.h"
 #include "engine/job_setup.h"
+#include "engine/limits.h"
 #include "engine/progress_view.h"
 #include "planner/duration.h"
 #include "planner/hot_outlook.h"
@@ -251,7 +252,7 @@ GrowthEstimate estimate_growth(PlanReport const& report, throttle::Limits const&
 }
 
 std::string growth_text(PlanReport const& report) {
-  throttle::Limits const limits = limits_for(report.migration);
+  throttle::Limits const limits = limits_of(setting_texts(report.migration.throttle), {}).limits;
   auto const guess = estimate_growth(report, limits);
   std::string const before = bytes_text(static_cast<double>(report.heap_bytes));
   std::string const without = bytes_text(guess.bytes_without_vacuum);
@@ -380,7 +381,7 @@ boost::json::object json_of(PlanReport const& report) {
     backfill["wal_bytes_estimated"] = guess.wal_bytes;
   }
   if (report.migration.backfill->kind == WorkKind::kUpdate) {
-    auto const growth = estimate_growth(report, limits_for(report.migration));
+    auto const growth = estimate_growth(report, limits_of(setting_texts(report.migration.throttle), {}).limits);
     backfill["heap_bytes_without_vacuum"] = static_cast<std::int64_t>(growth.bytes_without_vacuum);
     backfill["heap_bytes_expected"] = static_cast<std::int64_t>(growth.bytes_with_budget);
   }

@@ -289,21 +289,6 @@ asio::awaitable<Result<std::vector<LeafRanges>>> plan_ranges(PgConnection& conne
   co_return result;
 }
 
-throttle::Limits limits_for(planner::Migration const& migration) {
-  throttle::Limits limits;
-  switch (migration.throttle.mode) {
-    case planner::ThrottleMode::kOn:
-      break;
-    case planner::ThrottleMode::kObserve:
-      limits.mode = throttle::Mode::kObserve;
-      break;
-    case planner::ThrottleMode::kOff:
-      limits.mode = throttle::Mode::kOff;
-      break;
-  }
-  return limits;
-}
-
 std::string definition_of(planner::Backfill const& backfill) {
   std::string text = "table " + table_text(backfill.table) + "\n";
   switch (backfill.kind) {

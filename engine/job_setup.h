@@ -37,9 +37,6 @@ struct LeafRanges {
 };
 asio::awaitable<Result<std::vector<LeafRanges>>> plan_ranges(PgConnection& connection, Preflight const& preflight);
 
-// What may be spent, as the file says it; the rest by default.
-throttle::Limits limits_for(planner::Migration const& migration);
-
 // What the job does, in a form that changes only when the work does; workers and pace are not part of it.
 std::string definition_of(planner::Backfill const& backfill);
 
