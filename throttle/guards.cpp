@@ -22,6 +22,8 @@ constexpr double kSlotMargin = 1.25;
 constexpr double kMostOfSlot = 0.5;      // a slot may keep less than the headroom asks for
 constexpr double kArchiveHalvesIn = 10;  // seconds
 constexpr double kLeastArchiveShare = 0.05;
+// Below, whatever is dead in a table is soon cleaned away.
+constexpr std::uint64_t kSmallTable = std::uint64_t{64} << 20;
 constexpr double kWraparoundLetsGo = 0.98;
 constexpr minutes kCheckpointsHold{10};
 constexpr double kWaiterCut = 0.5;
@@ -179,6 +181,10 @@ void Guards::judge_wraparound(HealthReading const& health, Limits const& limits)
 void Guards::judge_dead_rows(HealthReading const& health, Limits const& limits) {
   if (!can_see(health.vacuum, "dead rows")) return;
   VacuumReading const& vacuum = health.vacuum.value;
+  if (vacuum.table_bytes < kSmallTable) {
+    dead_rows_soft_ = {};
+    return;
+  }
   double const share = static_cast<double>(vacuum.rows_dead) / std::max(static_cast<double>(vacuum.rows_live), 1'000.0);
   if (!dead_rows_.update(share, limits.dead_rows, kLetGo * limits.dead_rows) || !(limits.dead_rows > 0)) {
     dead_rows_soft_ = {};
