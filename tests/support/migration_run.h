@@ -87,7 +87,7 @@ struct CountUp {
   int workers = 2;
   int max_rows = 300;
   std::string more;        // lines of the section backfill
-  std::string throttling;  // of the section throttle, which is otherwise off
+  std::string throttling = "  mode: off\n";  // the section throttle
 };
 std::string count_up(CountUp const& options);
 
