@@ -158,10 +158,12 @@ std::string archive(bool may_list) {
       may_list ? files_to_archive() : "NULL");
 }
 
+// After a crash, a fail-over or a reset the statistics count live rows from zero; pg_class remembers them.
 // Whoever may not see an autovacuum worker's query sees its lock. That of ANALYZE is the same, but short and harmless.
 std::string vacuum(std::vector<std::uint32_t> const& tables) {
   return fmt::format(
-      "WITH ours AS MATERIALIZED (SELECT oid, reltoastrelid FROM pg_class WHERE oid = ANY ({})), works AS (SELECT "
+      "WITH ours AS MATERIALIZED (SELECT oid, reltoastrelid, reltuples FROM pg_class WHERE oid = ANY ({})), works AS "
+      "(SELECT "
       "s.query FROM pg_stat_get_activity(NULL) s WHERE (s.backend_type = 'autovacuum worker' OR (s.backend_type IS "
       "NULL "
       "AND s.usesysid IS NULL AND s.datid <> 0)) AND coalesce(s.query, '') NOT LIKE 'autovacuum: ANALYZE%' AND EXISTS "
@@ -170,7 +172,8 @@ std::string vacuum(std::vector<std::uint32_t> const& tables) {
       "= (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.relation IN (SELECT oid FROM ours "
       "UNION "
       "ALL SELECT reltoastrelid FROM ours))) SELECT EXISTS (SELECT FROM works), coalesce((SELECT bool_or(query LIKE "
-      "'%(to prevent wraparound)%') FROM works), false), coalesce(sum(pg_stat_get_live_tuples(oid)), 0)::bigint, "
+      "'%(to prevent wraparound)%') FROM works), false), coalesce(sum(greatest(pg_stat_get_live_tuples(oid), "
+      "reltuples)), 0)::bigint, "
       "coalesce(sum(pg_stat_get_dead_tuples(oid)), 0)::bigint, coalesce(sum(pg_total_relation_size(oid)), 0)::bigint, "
       "coalesce(sum(pg_relation_size(oid)), 0)::bigint, count(*) FROM ours",
       oid_array(tables));
