@@ -114,7 +114,7 @@ class TwinTable : public testing::Test {
   std::unique_ptr<MigrationRun> migration(std::string const& work, int rows_per_second = 15'000) {
     return std::make_unique<MigrationRun>(
         table_, cluster_->dsn(),
-        fmt::format("table: {}\nbackfill:\n  {}\n  batch: {{target: 20ms, max_rows: 300}}\nthrottle:\n  "
+        fmt::format("table: {}\nbackfill:\n  {}\n  batch: {{target: 20ms, max_rows: 300}}\nthrottle:\n  mode: off\n  "
                     "max_rows_per_second: {}\n",
                     table_, work, rows_per_second));
   }
