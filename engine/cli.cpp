@@ -104,6 +104,22 @@ void add_common(CLI::App& app, CommonOptions& common) {
       "--no-progress", [&common] { common.show_progress = false; }, "Plain lines instead of the live block");
 }
 
+void add_listen(CLI::App* run, RunOptions& options) {
+  run->add_option_function<std::string>(
+         "--listen",
+         [&options](std::string const& value) {
+           auto parsed = parse_listen_address(value);
+           if (auto const* problem = std::get_if<std::string>(&parsed))
+             throw CLI::ValidationError("--listen", *problem);
+           options.listen = std::get<ListenAddress>(std::move(parsed));
+         },
+         "Serve /metrics, /healthz and /readyz there; without a host to this machine alone, port 0: any")
+      ->type_name("[HOST:]PORT");
+  add_duration(run, "--final-scrape", options.final_scrape,
+               "How long to wait at the end until somebody has scraped the result");
+  run->get_option("--final-scrape")->needs(run->get_option("--listen"));
+}
+
 void add_run_commands(CLI::App& app, Cli& cli) {
   add_command(app, cli, "init", "Make or upgrade schema pgbackfill", init_command);
   auto* plan = add_command(app, cli, "plan", "Show what a run would do; reads only",
@@ -121,6 +137,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   add_duration(run, "--wait-for-server", cli.run.reconnect_patience, "How long to try to reach a lost server");
   add_duration(run, "--poll", cli.run.poll_interval, "Between looks for changes, behind poolers", milliseconds{100},
                milliseconds{60'000});
+  add_listen(run, cli.run);
   auto* complete = add_command(app, cli, "complete", "Run the contract steps, behind the gate",
                                [&cli](CommandContext& context) { return complete_command(context, cli.finish); });
   auto* rollback = add_command(app, cli, "rollback", "Undo the expand steps, until complete",

@@ -13,6 +13,7 @@
 #include "engine/http_probe.h"
 #include "engine/job_setup.h"
 #include "engine/limits.h"
+#include "engine/monitor.h"
 #include "engine/pg_database.h"
 #include "engine/probes.h"
 #include "engine/progress_view.h"
@@ -66,6 +67,29 @@ class Interrupts {
   int count_ = 0;
 };
 
+// How often a run that ended looks whether its result was scraped.
+constexpr auto kScrapeGlance = 50ms;
+
+// Tells the monitor every second that the engine's thread is alive.
+class Heart {
+ public:
+  Heart(asio::io_context& io, Monitor& monitor) : timer_(io), monitor_(monitor) { beat(); }
+
+  void close() { timer_.cancel(); }
+
+ private:
+  void beat() {
+    monitor_.beat();
+    timer_.expires_after(1s);
+    timer_.async_wait([this](boost::system::error_code error) {
+      if (!error) beat();
+    });
+  }
+
+  asio::steady_timer timer_;
+  Monitor& monitor_;
+};
+
 // One `run` of one migration.
 class Run {
  public:
@@ -86,6 +110,9 @@ class Run {
   // Whether it was slept through, not interrupted.
   asio::awaitable<bool> sleep(std::chrono::milliseconds duration);
   asio::awaitable<std::optional<int>> prepare_backfill();
+  void listen();
+  asio::awaitable<void> await_final_scrape();
+  EventSink& sink();
   asio::awaitable<int> backfill();
   asio::awaitable<StoredJob> find_or_create_job();
   asio::awaitable<void> check(bool before_expand);
@@ -105,6 +132,8 @@ class Run {
   CommandContext& context_;
   RunOptions options_;
   Teller teller_;
+  std::optional<Monitor> monitor_;
+  std::optional<Heart> heart_;
   Interrupts interrupts_;
   LoadedMigration loaded_;
   std::shared_ptr<PgConnection> connection_;
@@ -132,14 +161,14 @@ void Run::tell(Severity severity, std::string text) {
   line.severity = severity;
   line.text = std::move(text);
   line.fields = {{"migration", loaded_.migration.name}};
-  teller_.emit(std::move(line));
+  sink().emit(std::move(line));
 }
 
 void Run::tell_phase(RunPhase phase) {
   Progress progress;
   progress.migration = loaded_.migration.name;
   progress.phase = phase;
-  teller_.emit(std::move(progress));
+  sink().emit(std::move(progress));
 }
 
 void Run::conclude(int exit_code, std::string headline, std::vector<std::string> notes) {
@@ -178,7 +207,7 @@ asio::awaitable<void> Run::conclude_job(int exit_code, std::string headline, std
 
 void Run::tell_summary(Summary summary) {
   if (context_.is_json()) context_.print(json_of(summary));
-  teller_.emit(std::move(summary));
+  sink().emit(std::move(summary));
 }
 
 asio::awaitable<void> Run::record(std::string kind, std::string detail) {
@@ -188,11 +217,42 @@ asio::awaitable<void> Run::record(std::string kind, std::string detail) {
                               Deadlines());
 }
 
+EventSink& Run::sink() {
+  if (monitor_) return *monitor_;
+  return teller_;
+}
+
+// Before anything else: whoever asked to be told of the run would otherwise miss it.
+void Run::listen() {
+  if (!options_.listen) return;
+  try {
+    monitor_.emplace(*options_.listen, loaded_.migration.name, teller_);
+  } catch (boost::system::system_error const& error) {
+    throw CommandError{kExitUsage, fmt::format("cannot listen on {}: {}; nothing was started",
+                                               to_string(*options_.listen), error.code().message())};
+  }
+  heart_.emplace(context_.io(), *monitor_);
+  tell(Severity::kInfo, fmt::format("metrics and health are at http://{}/metrics", to_string(monitor_->address())));
+}
+
+// Prometheus comes when it likes; a process that left at once would take its result with it.
+asio::awaitable<void> Run::await_final_scrape() {
+  if (!monitor_) co_return;
+  auto const give_up_at = std::chrono::steady_clock::now() + options_.final_scrape;
+  bool goes_on = true;
+  while (goes_on && !monitor_->has_shown_end() && std::chrono::steady_clock::now() < give_up_at) {
+    goes_on = co_await sleep(kScrapeGlance);
+  }
+}
+
 asio::awaitable<int> Run::go() {
   loaded_ = load_migration(options_.file);
   context_.owner().lease_time = options_.lease_time;
+  listen();
   auto code = co_await start_patiently();
   if (!code) code = co_await backfill();
+  co_await await_final_scrape();
+  if (heart_) heart_->close();
   interrupts_.close();
   co_return *code;
 }
@@ -219,6 +279,7 @@ asio::awaitable<std::optional<int>> Run::start_patiently() {
       if (is_hopeless) throw failed;
     }
     tell(Severity::kWarning, failed.text + "; trying again");
+    tell_phase(RunPhase::kStarting);
     throttle::BackoffOptions const backoff{100ms, 2'000ms};
     bool const slept = co_await sleep(throttle::backoff_delay(attempt, backoff, uniform(random)));
     if (slept) continue;
@@ -282,7 +343,7 @@ asio::awaitable<bool> Run::expand() {
   if (migration.expand.empty()) co_return true;
   tell_phase(RunPhase::kExpanding);
   auto const terms = step_terms(context_, migration, "expand", [this] { return interrupts_.is_asked(); });
-  auto const outcome = co_await run_steps(*connection_, migration.expand, terms, teller_);
+  auto const outcome = co_await run_steps(*connection_, migration.expand, terms, sink());
   // A step is recorded in its own transaction, so that it is safe to begin with the first one again.
   if (outcome.end == StepsEnd::kFailed) {
     throw CommandError{kExitFailed, outcome.reason, !connection_->is_usable()};
@@ -377,10 +438,10 @@ asio::awaitable<int> Run::backfill() {
   pool_options.schedule = loaded_.schedule;
   pool_options.exit_outside_window = options_.exit_outside_window;
   VacuumKeeper keeper(context_.io().get_executor(), context_.blocking(), context_.target(), database.job().job,
-                      teller_);
+                      sink());
   pool_options.growth = &keeper;
   auto const began = std::chrono::steady_clock::now();
-  WorkerPool pool(database, database.job().job, std::move(pool_options), teller_);
+  WorkerPool pool(database, database.job().job, std::move(pool_options), sink());
   interrupts_.attach(&pool);
   auto const outcome = co_await pool.run();
   interrupts_.attach(nullptr);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/command_context.h"
+#include "engine/listen_address.h"
 
 namespace pgbackfill::engine {
 
@@ -29,6 +30,8 @@ struct RunOptions {
   std::chrono::milliseconds deferred_patience{60'000};
   std::chrono::milliseconds reconnect_patience{300'000};
   std::chrono::milliseconds poll_interval{1'000};
+  std::optional<ListenAddress> listen;        // for metrics and health; absent: nowhere
+  std::chrono::milliseconds final_scrape{0};  // how long to wait at the end for one more scrape
 };
 int run_command(CommandContext& context, RunOptions const& options);
 

@@ -240,7 +240,8 @@ constexpr std::array kCauseKinds{CauseKind::kReplicaLag,  CauseKind::kReplicaMis
                                  CauseKind::kWalRate,     CauseKind::kRowRate,        CauseKind::kCheckpoints,
                                  CauseKind::kArchive,     CauseKind::kWraparound,     CauseKind::kDeadRows,
                                  CauseKind::kXminHorizon, CauseKind::kServerRole,     CauseKind::kUserProbe,
-                                 CauseKind::kBlind,       CauseKind::kSharing,        CauseKind::kStarting};
+                                 CauseKind::kBlind,       CauseKind::kSharing,        CauseKind::kStarting,
+                                 CauseKind::kBloat};
 
 double seconds(std::chrono::nanoseconds duration) {
   return std::chrono::duration<double>(duration).count();
@@ -342,7 +343,7 @@ void add_progress(Page& page, Progress const& progress) {
   }
   page.add("pgbackfill_may_start", as_number(progress.may_start));
   // Before the job is known there is nothing to count.
-  if (progress.table.empty()) return;
+  if (progress.table.empty() && progress.ranges_total == 0) return;
   page.add("pgbackfill_run_elapsed_seconds", seconds(progress.elapsed));
   count("pgbackfill_job_rows_done", progress.rows_done);
   count("pgbackfill_job_rows_changed", progress.rows_changed);

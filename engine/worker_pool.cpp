@@ -667,7 +667,7 @@ void WorkerPool::tell_progress() {
   history_.add(progress_.elapsed, progress_.rows_done);
   progress_.rows_per_second = history_.recent_rate();
   progress_.held_back = held_back();
-  progress_.may_start = may_start(0);
+  progress_.may_start = may_start(0) && pacer_.decision().may_start && !pacer_.is_blind(database_.now());
   if (!is_ending()) {
     progress_.phase = control_.status == JobStatus::kPaused ? RunPhase::kPaused
                       : is_stopping_                        ? RunPhase::kDraining
