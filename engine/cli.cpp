@@ -113,10 +113,9 @@ void add_listen(CLI::App* run, RunOptions& options) {
              throw CLI::ValidationError("--listen", *problem);
            options.listen = std::get<ListenAddress>(std::move(parsed));
          },
-         "Serve /metrics, /healthz and /readyz there; without a host to this machine alone, port 0: any")
+         "Serve /metrics, /healthz, /readyz there")
       ->type_name("[HOST:]PORT");
-  add_duration(run, "--final-scrape", options.final_scrape,
-               "How long to wait at the end until somebody has scraped the result");
+  add_duration(run, "--final-scrape", options.final_scrape, "Wait at the end for a scrape");
   run->get_option("--final-scrape")->needs(run->get_option("--listen"));
 }
 

@@ -36,6 +36,7 @@ Verdict readiness(VitalSigns const& signs, VitalSigns::TimePoint now) {
     case RunPhase::kSweeping:
     case RunPhase::kDeferred:
     case RunPhase::kPaused:
+    case RunPhase::kOutsideWindow:
       break;
   }
   auto const silent_for = now - signs.progress_at;

@@ -167,7 +167,8 @@ std::string count_up(CountUp const& options) {
       "table: {}\nbackfill:\n  set: {{n: \"n + 1\"}}\n  workers: {}\n  commit: {}\n"
       "  batch: {{target: 20ms, min_rows: 50, max_rows: {}}}\n{}",
       options.table, options.workers, options.commit, options.max_rows, options.more);
-  return text + "throttle:\n" + options.throttling;
+  if (!options.throttling.empty()) text += "throttle:\n" + options.throttling;
+  return text;
 }
 
 }  // namespace pgbackfill::tests
