@@ -119,6 +119,15 @@ void add_listen(CLI::App* run, RunOptions& options) {
   run->get_option("--final-scrape")->needs(run->get_option("--listen"));
 }
 
+void add_lock_options(CLI::App* command, LockOptions& locks) {
+  add_duration(command, "--lock-patience", locks.patience, "How long a step tries to get its locks");
+  command->add_option("--terminate-blocker", locks.terminate_pids, "End this session if it blocks a step (repeatable)")
+      ->type_name("PID")
+      ->check(CLI::PositiveNumber.description(""));
+  add_duration(command, "--terminate-idle-in-transaction", locks.terminate_idle,
+               "End sessions that block a step and are idle in a transaction for so long");
+}
+
 void add_run_commands(CLI::App& app, Cli& cli) {
   add_command(app, cli, "init", "Make or upgrade schema pgbackfill", init_command);
   auto* plan = add_command(app, cli, "plan", "Show what a run would do; reads only",
@@ -137,6 +146,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   add_duration(run, "--poll", cli.run.poll_interval, "Between looks for changes, behind poolers", milliseconds{100},
                milliseconds{60'000});
   add_listen(run, cli.run);
+  add_lock_options(run, cli.run.locks);
   auto* complete = add_command(app, cli, "complete", "Run the contract steps, behind the gate",
                                [&cli](CommandContext& context) { return complete_command(context, cli.finish); });
   auto* rollback = add_command(app, cli, "rollback", "Undo the expand steps, until complete",
@@ -144,6 +154,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   for (auto* command : {complete, rollback}) {
     command->add_option("NAME", cli.finish.file_or_name, "Name or file of the migration")->required();
     command->add_flag("--yes", cli.finish.yes, "Really do it; else nothing is run, exit 3");
+    add_lock_options(command, cli.finish.locks);
   }
   auto* gate = add_command(app, cli, "gate", "Exit 0 only if measured complete, else 3",
                            [&cli](CommandContext& context) { return gate_command(context, cli.gate); });

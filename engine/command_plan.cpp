@@ -11,10 +11,12 @@
 #include "engine/job_setup.h"
 #include "engine/limits.h"
 #include "engine/progress_view.h"
+#include "engine/step_runner.h"
 #include "planner/duration.h"
 #include "planner/hot_outlook.h"
 #include "planner/migration_file.h"
 #include "planner/sql_text.h"
+#include "planner/step_detail.h"
 #include "throttle/vacuum_debt.h"
 
 namespace pgbackfill::engine {
@@ -36,10 +38,20 @@ struct Sample {
   std::int64_t full_page_images = 0;
 };
 
+// A step as it would be run, by what the catalog says now.
+struct PlannedStep {
+  planner::SchemaStep step;
+  planner::Recipe recipe;
+  bool is_recorded = false;  // ran already
+  std::int64_t table_bytes = 0;
+};
+
 struct PlanReport {
   planner::Migration migration;
   Preflight preflight;
   std::vector<LeafRanges> ranges;
+  std::vector<PlannedStep> expand;
+  std::vector<PlannedStep> contract;
   std::string batch_sql;
   std::vector<std::string> explain;
   std::vector<std::string> warnings;
@@ -162,6 +174,36 @@ asio::awaitable<Sample> take_sample(PgConnection& connection, PlanReport const& 
   co_return sample;
 }
 
+asio::awaitable<std::vector<PlannedStep>> plan_steps(PgConnection& connection, planner::Migration const& migration,
+                                                     std::string phase, bool has_state) {
+  bool const is_expand = phase == "expand";
+  auto const& steps = is_expand ? migration.expand : migration.contract;
+  std::vector<PlannedStep> planned;
+  for (std::size_t position = 0; position < steps.size(); ++position) {
+    PlannedStep one;
+    one.step = steps[position];
+    planner::StepFacts facts;
+    bool const is_typed = planner::is_typed(one.step);
+    if (is_typed) {
+      facts = value_or_throw(co_await read_step_facts(connection, one.step), "reading the table of a step");
+    }
+    one.recipe = planner::recipe_for(one.step, facts);
+    if (has_state) {
+      auto const done = value_or_throw(
+          co_await query_read_only(connection, state::step_done(migration.name, phase, static_cast<int>(position))),
+          "reading the steps");
+      one.is_recorded = !done.rows.empty();
+    }
+    if (facts.kind == 'r') {
+      auto const size = value_or_throw(co_await query_read_only(connection, planner::table_bytes_sql(facts)),
+                                       "reading the size of a table");
+      one.table_bytes = std::stoll(size.at(0, 0));
+    }
+    planned.push_back(std::move(one));
+  }
+  co_return planned;
+}
+
 asio::awaitable<PlanReport> make_report(PgConnection& connection, planner::Migration migration, bool with_sample) {
   PlanReport report;
   report.migration = std::move(migration);
@@ -169,6 +211,9 @@ asio::awaitable<PlanReport> make_report(PgConnection& connection, planner::Migra
   if (there.at(0, 0) == "t") {
     report.job = value_or_throw(co_await find_job(connection, report.migration.name), "looking for the job");
   }
+  bool const has_state = there.at(0, 0) == "t";
+  report.expand = co_await plan_steps(connection, report.migration, "expand", has_state);
+  report.contract = co_await plan_steps(connection, report.migration, "contract", has_state);
   if (!report.migration.backfill) co_return report;
   report.preflight =
       value_or_throw(co_await check_backfill(connection, *report.migration.backfill), "checking the file");
@@ -276,16 +321,68 @@ std::string key_text(planner::Key const& key) {
   return fmt::format("{} ({})", planner::quote_identifier(key.index), planner::join(columns, ", "));
 }
 
+std::string effort_text(planner::Action const& action, std::int64_t table_bytes) {
+  std::string const size = table_bytes > 0 ? " (" + bytes_text(static_cast<double>(table_bytes)) + ")" : "";
+  switch (action.effort) {
+    case planner::Effort::kCatalog:
+      return "changes the catalog only";
+    case planner::Effort::kScan:
+      return "reads the table" + size;
+    case planner::Effort::kBuild:
+      return "builds an index over the table" + size;
+  }
+  return "";
+}
+
+std::string lock_text(planner::Action const& action) {
+  std::vector<std::string> locks;
+  for (auto const& lock : action.locks) {
+    locks.push_back(fmt::format("{} on {}, which stops {}", planner::lock_words(lock.mode), lock.relation,
+                                planner::lock_stops(lock.mode)));
+  }
+  return locks.empty() ? std::string("no lock on a table") : planner::join(locks, "; ");
+}
+
+// Line breaks end the user's comments; without any they only stand in the way.
+std::string shown_sql(std::string sql) {
+  if (sql.find("--") != std::string::npos) return sql;
+  std::replace(sql.begin(), sql.end(), '\n', ' ');
+  while (sql.ends_with(' ')) sql.pop_back();
+  return sql;
+}
+
+void add_step_text(std::string& text, char const* title, std::size_t number, PlannedStep const& planned) {
+  auto const& step = planned.step;
+  std::string const indent(13, ' ');
+  if (auto const* run = std::get_if<planner::RunSql>(&step.detail->kind)) {
+    text += fmt::format("  {:<11}{}\n", title, run->sql);
+    if (run->down) text += indent + "down: " + *run->down + "\n";
+    return;
+  }
+  auto const& recipe = planned.recipe;
+  text += fmt::format("  {:<11}{}. {}{}\n", title, number, recipe.title, planned.is_recorded ? " (done)" : "");
+  text += fmt::format("{}risk {}: {}\n", indent, planner::risk_word(recipe.risk), recipe.reason);
+  for (auto const& action : recipe.actions) {
+    if (action.needed == "false") continue;
+    text += fmt::format("{}- {}\n{}  {}; {}{}\n", indent, shown_sql(action.sql), indent, lock_text(action),
+                        effort_text(action, planned.table_bytes),
+                        action.way == planner::Way::kConcurrent ? "; outside a transaction" : "");
+  }
+  for (auto const& action : recipe.undo) text += fmt::format("{}down: {}\n", indent, shown_sql(action.sql));
+  if (recipe.undo.empty() && !recipe.way_back.empty()) text += fmt::format("{}down: {}\n", indent, recipe.way_back);
+  if (!recipe.no_way_back.empty()) text += fmt::format("{}no way back: {}\n", indent, recipe.no_way_back);
+}
+
 std::string text_of(PlanReport const& report) {
   std::string text = fmt::format("migration {} ({})\n", report.migration.name, report.migration.file);
   auto const add = [&](char const* title, std::string const& value) {
     text += fmt::format("  {:<11}{}\n", title, value);
   };
   if (report.job) add("state", "a job of this name exists and is " + state::status_name(report.job->status));
-  auto const steps = [&](char const* title, std::vector<planner::SqlStep> const& list) {
-    for (auto const& step : list) add(title, step.sql + (step.down ? "\n             down: " + *step.down : ""));
+  auto const steps = [&](char const* title, std::vector<PlannedStep> const& list) {
+    for (std::size_t index = 0; index < list.size(); ++index) add_step_text(text, title, index + 1, list[index]);
   };
-  steps("expand", report.migration.expand);
+  steps("expand", report.expand);
   if (report.migration.backfill && !report.ranges.empty()) {
     auto const& backfill = *report.migration.backfill;
     auto const& table = report.preflight.table;
@@ -322,28 +419,66 @@ std::string text_of(PlanReport const& report) {
     if (guess.measured) add("WAL", "about " + bytes_text(guess.wal_bytes));
     if (backfill.kind == WorkKind::kUpdate) add("growth", growth_text(report));
   }
-  steps("contract", report.migration.contract);
+  steps("contract", report.contract);
   if (!report.warnings.empty()) text += "\n";
   for (auto const& warning : report.warnings) text += "note: " + warning + "\n";
   return text;
+}
+
+boost::json::object json_of(planner::Action const& action) {
+  boost::json::array locks;
+  for (auto const& lock : action.locks) {
+    locks.push_back({{"relation", lock.relation},
+                     {"mode", std::string(planner::lock_words(lock.mode))},
+                     {"stops", std::string(planner::lock_stops(lock.mode))}});
+  }
+  char const* const effort = action.effort == planner::Effort::kCatalog ? "catalog"
+                             : action.effort == planner::Effort::kScan  ? "scan"
+                                                                        : "index build";
+  return {{"sql", action.sql},
+          {"locks", std::move(locks)},
+          {"effort", effort},
+          {"in_transaction", action.way != planner::Way::kConcurrent}};
+}
+
+boost::json::object json_of(PlannedStep const& planned) {
+  boost::json::object object;
+  if (auto const* run = std::get_if<planner::RunSql>(&planned.step.detail->kind)) {
+    object["sql"] = run->sql;
+    if (run->down) object["down"] = *run->down;
+    return object;
+  }
+  auto const& recipe = planned.recipe;
+  object["step"] = planned.step.text;
+  object["title"] = recipe.title;
+  object["risk"] = std::string(planner::risk_word(recipe.risk));
+  object["reason"] = recipe.reason;
+  object["done"] = planned.is_recorded;
+  object["table_bytes"] = planned.table_bytes;
+  boost::json::array statements;
+  for (auto const& action : recipe.actions) {
+    if (action.needed != "false") statements.push_back(json_of(action));
+  }
+  object["statements"] = std::move(statements);
+  boost::json::array undo;
+  for (auto const& action : recipe.undo) undo.push_back(json_of(action));
+  object["undo"] = std::move(undo);
+  if (!recipe.way_back.empty()) object["way_back"] = recipe.way_back;
+  if (!recipe.no_way_back.empty()) object["no_way_back"] = recipe.no_way_back;
+  return object;
 }
 
 boost::json::object json_of(PlanReport const& report) {
   boost::json::object document;
   document["migration"] = report.migration.name;
   document["file"] = report.migration.file;
-  auto const steps = [](std::vector<planner::SqlStep> const& list) {
+  auto const steps = [](std::vector<PlannedStep> const& list) {
     boost::json::array array;
-    for (auto const& step : list) {
-      boost::json::object object;
-      object["sql"] = step.sql;
-      if (step.down) object["down"] = *step.down;
-      array.push_back(std::move(object));
-    }
+    for (auto const& planned : list) array.push_back(json_of(planned));
     return array;
   };
-  document["expand"] = steps(report.migration.expand);
-  document["contract"] = steps(report.migration.contract);
+  document["expand"] = steps(report.expand);
+  document["contract"] = steps(report.contract);
   boost::json::array warnings;
   for (auto const& warning : report.warnings) warnings.emplace_back(warning);
   document["notes"] = std::move(warnings);

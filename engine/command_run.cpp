@@ -45,6 +45,7 @@ class Interrupts {
   explicit Interrupts(asio::io_context& io) : signals_(io, SIGINT, SIGTERM) { wait(); }
 
   bool is_asked() const { return count_ > 0; }
+  bool is_urgent() const { return count_ > 1; }
   void attach(WorkerPool* pool) {
     pool_ = pool;
     if (pool_ != nullptr && count_ > 0) pool_->request_stop();
@@ -143,15 +144,24 @@ class Run {
   std::int64_t job_id_ = 0;
 };
 
+asio::awaitable<Result<std::shared_ptr<PgConnection>>> open_connection(CommandContext& context) {
+  co_return co_await PgConnection::open(context.target(), context.blocking());
+}
+
 StepTerms step_terms(CommandContext& context, planner::Migration const& migration, std::string phase,
-                     std::function<bool()> is_stopping) {
+                     LockOptions const& locks, Interrupts const& interrupts) {
   StepTerms terms;
   terms.migration = migration.name;
   terms.phase = std::move(phase);
   terms.owner = context.owner();
-  terms.is_stopping = std::move(is_stopping);
+  terms.patience = locks.patience;
+  terms.blockers.pids = locks.terminate_pids;
+  if (locks.terminate_idle > 0ms) terms.blockers.idle_in_transaction = locks.terminate_idle;
+  terms.is_stopping = [&interrupts] { return interrupts.is_asked(); };
+  terms.is_aborting = [&interrupts] { return interrupts.is_urgent(); };
   auto random = std::make_shared<std::mt19937_64>(std::random_device{}());
   terms.random = [random] { return std::uniform_real_distribution<double>(0, 1)(*random); };
+  terms.connect = [&context] { return open_connection(context); };
   return terms;
 }
 
@@ -342,11 +352,11 @@ asio::awaitable<bool> Run::expand() {
   auto const& migration = loaded_.migration;
   if (migration.expand.empty()) co_return true;
   tell_phase(RunPhase::kExpanding);
-  auto const terms = step_terms(context_, migration, "expand", [this] { return interrupts_.is_asked(); });
-  auto const outcome = co_await run_steps(*connection_, migration.expand, terms, sink());
-  // A step is recorded in its own transaction, so that it is safe to begin with the first one again.
+  auto const terms = step_terms(context_, migration, "expand", options_.locks, interrupts_);
+  auto const outcome = co_await run_steps(migration.expand, terms, sink());
+  // The catalog says what a lost connection has left, so that it is safe to begin with the first step again.
   if (outcome.end == StepsEnd::kFailed) {
-    throw CommandError{kExitFailed, outcome.reason, !connection_->is_usable()};
+    throw CommandError{kExitFailed, outcome.reason, outcome.is_lost || !connection_->is_usable()};
   }
   if (outcome.ran > 0) preflight_.reset();
   if (outcome.end == StepsEnd::kDone) co_return true;
@@ -549,56 +559,104 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
 
 // --- complete and rollback -------------------------------------------------------------------------------------------
 
-asio::awaitable<int> finish(CommandContext& context, FinishOptions options, bool forward) {
-  Teller teller(teller_options(context.options()));
-  auto connection = co_await context.connect_to_state();
-  auto const loaded = co_await find_migration(*connection, options.file_or_name);
-  auto const& migration = loaded.migration;
-  if (forward) {
-    auto const gate = co_await measure_gate(*connection, migration);
-    if (!gate.is_open()) throw CommandError{kExitGateClosed, gate_text(migration.name, gate)};
+// One `complete` or `rollback` of one migration.
+class Finish {
+ public:
+  Finish(CommandContext& context, FinishOptions options)
+      : context_(context),
+        options_(std::move(options)),
+        teller_(teller_options(context.options())),
+        interrupts_(context.io()) {}
+
+  asio::awaitable<int> complete();
+  asio::awaitable<int> roll_back();
+
+ private:
+  asio::awaitable<void> load();
+  void confirm(std::vector<planner::SchemaStep> const& steps, std::string const& command,
+               std::string const& what) const;
+  asio::awaitable<void> refuse_past_complete();
+  int conclude(StepsOutcome const& outcome, std::string const& command, std::string const& done);
+  planner::Migration const& migration() const { return loaded_.migration; }
+
+  CommandContext& context_;
+  FinishOptions options_;
+  Teller teller_;
+  Interrupts interrupts_;
+  std::shared_ptr<PgConnection> connection_;
+  LoadedMigration loaded_;
+};
+
+asio::awaitable<void> Finish::load() {
+  connection_ = co_await context_.connect_to_state();
+  loaded_ = co_await find_migration(*connection_, options_.file_or_name);
+}
+
+void Finish::confirm(std::vector<planner::SchemaStep> const& steps, std::string const& command,
+                     std::string const& what) const {
+  if (steps.empty() || options_.yes) return;
+  throw CommandError{kExitGateClosed, fmt::format("{} would run the {} steps of {}; say --yes to do it", command, what,
+                                                  migration().name)};
+}
+
+int Finish::conclude(StepsOutcome const& outcome, std::string const& command, std::string const& done) {
+  interrupts_.close();
+  if (outcome.end == StepsEnd::kFailed) throw CommandError{kExitFailed, outcome.reason};
+  if (outcome.end == StepsEnd::kStopped) {
+    throw CommandError{kExitResumable, fmt::format("{}; run `pgbackfill {} {}` again to go on", outcome.reason, command,
+                                                   options_.file_or_name)};
   }
-  bool const has_steps = forward ? !migration.contract.empty() : !migration.expand.empty();
-  if (has_steps && !options.yes) {
-    throw CommandError{kExitGateClosed, fmt::format("{} would run the {} steps of {}; say --yes to do it",
-                                                    forward ? "complete" : "rollback",
-                                                    forward ? "contract" : "expand (down)", migration.name)};
+  context_.print(fmt::format("{}: {} step(s) {}\n", migration().name, outcome.ran, done));
+  return kExitDone;
+}
+
+asio::awaitable<int> Finish::complete() {
+  co_await load();
+  auto const gate = co_await measure_gate(*connection_, migration());
+  if (!gate.is_open()) throw CommandError{kExitGateClosed, gate_text(migration().name, gate)};
+  confirm(migration().contract, "complete", "contract");
+  auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
+  auto const outcome = co_await run_steps(migration().contract, terms, teller_);
+  co_return conclude(outcome, "complete", "done");
+}
+
+asio::awaitable<void> Finish::refuse_past_complete() {
+  auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
+  auto const settled = co_await settle_steps(migration().contract, terms, teller_);
+  if (settled.end != StepsEnd::kDone) throw CommandError{kExitFailed, settled.reason};
+  if (settled.ran == 0) co_return;
+  throw CommandError{kExitFailed, migration().name +
+                                      " is past `complete`: its contract steps ran and cannot be taken back by "
+                                      "rollback"};
+}
+
+asio::awaitable<int> Finish::roll_back() {
+  co_await load();
+  confirm(migration().expand, "rollback", "expand (down)");
+  co_await refuse_past_complete();
+  auto const job = value_or_throw(co_await find_job(*connection_, migration().name), "looking for the job");
+  if (job && job->status == JobStatus::kRunning) {
+    std::string const statement = state::set_status(job->id, JobStatus::kCancelled, "rolled back", context_.owner());
+    value_or_throw(co_await connection_->query(statement, Deadlines()), "cancelling the job");
   }
-  std::optional<StoredJob> job;
-  if (!forward) {
-    for (int position = 0; position < static_cast<int>(migration.contract.size()); ++position) {
-      auto done = value_or_throw(
-          co_await connection->query(state::step_done(migration.name, "contract", position), Deadlines()),
-          "reading the steps");
-      if (!done.rows.empty()) {
-        throw CommandError{kExitFailed, migration.name +
-                                            " is past `complete`: its contract steps ran and cannot be taken "
-                                            "back by rollback"};
-      }
-    }
-    job = value_or_throw(co_await find_job(*connection, migration.name), "looking for the job");
-    if (job && job->status == JobStatus::kRunning) {
-      std::string const statement = state::set_status(job->id, JobStatus::kCancelled, "rolled back", context.owner());
-      value_or_throw(co_await connection->query(statement, Deadlines()), "cancelling the job");
-    }
+  // A contract step that was cut short has left something.
+  auto const contract = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
+  auto outcome = co_await undo_steps(migration().contract, contract, teller_);
+  if (outcome.end == StepsEnd::kDone) {
+    auto const expand = step_terms(context_, migration(), "expand", options_.locks, interrupts_);
+    auto const undone = co_await undo_steps(migration().expand, expand, teller_);
+    outcome.end = undone.end;
+    outcome.reason = undone.reason;
+    outcome.ran += undone.ran;
   }
-  auto const terms = step_terms(context, migration, forward ? "contract" : "expand", [] { return false; });
-  // Not a conditional expression: GCC 12 copies the bytes of what either co_await yields, and frees them twice.
-  StepsOutcome outcome;
-  if (forward) {
-    outcome = co_await run_steps(*connection, migration.contract, terms, teller);
-  } else {
-    outcome = co_await undo_steps(*connection, migration.expand, terms, teller);
-  }
-  if (outcome.end != StepsEnd::kDone) throw CommandError{kExitFailed, outcome.reason};
-  context.print(fmt::format("{}: {} step(s) {}\n", migration.name, outcome.ran, forward ? "done" : "undone"));
+  int const code = conclude(outcome, "rollback", "undone");
   // What the rows were written into may be gone with the steps: the next run must not take them for done.
   if (job && outcome.ran > 0) {
-    value_or_throw(co_await connection->query(state::forget_job(job->id, context.owner()), Deadlines()),
+    value_or_throw(co_await connection_->query(state::forget_job(job->id, context_.owner()), Deadlines()),
                    "forgetting the job");
-    context.print("the backfill is forgotten: the next `run` begins with the first row again\n");
+    context_.print("the backfill is forgotten: the next `run` begins with the first row again\n");
   }
-  co_return kExitDone;
+  co_return code;
 }
 
 }  // namespace
@@ -609,11 +667,13 @@ int run_command(CommandContext& context, RunOptions const& options) {
 }
 
 int complete_command(CommandContext& context, FinishOptions const& options) {
-  return context.run(finish(context, options, true));
+  Finish finish(context, options);
+  return context.run(finish.complete());
 }
 
 int rollback_command(CommandContext& context, FinishOptions const& options) {
-  return context.run(finish(context, options, false));
+  Finish finish(context, options);
+  return context.run(finish.roll_back());
 }
 
 }  // namespace pgbackfill::engine

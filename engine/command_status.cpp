@@ -511,10 +511,10 @@ std::string until_text(Overview const& one) {
                      human_duration(milliseconds(one.pause_left_ms)));
 }
 
-std::string steps_text(std::vector<planner::SqlStep> const& steps, std::int64_t done) {
+std::string steps_text(std::vector<planner::SchemaStep> const& steps, std::int64_t done) {
   std::size_t const left = pending(steps.size(), done);
   std::string text = fmt::format("{} of {} steps done", steps.size() - left, steps.size());
-  if (left > 0) text += ", next: " + neutralised(steps[steps.size() - left].sql);
+  if (left > 0) text += ", next: " + neutralised(steps[steps.size() - left].text);
   return text;
 }
 

@@ -22,8 +22,16 @@ struct PlanOptions {
 };
 int plan_command(CommandContext& context, PlanOptions const& options);
 
+// How steps get their locks.
+struct LockOptions {
+  std::chrono::milliseconds patience{1'800'000};
+  std::vector<int> terminate_pids;
+  std::chrono::milliseconds terminate_idle{0};  // 0: never
+};
+
 struct RunOptions {
   std::string file;
+  LockOptions locks;
   std::optional<int> workers;  // overrides the file for a new job
   bool exit_outside_window = false;
   std::chrono::milliseconds lease_time{30'000};
@@ -37,6 +45,7 @@ int run_command(CommandContext& context, RunOptions const& options);
 
 struct FinishOptions {
   std::string file_or_name;
+  LockOptions locks;
   bool yes = false;
 };
 int complete_command(CommandContext& context, FinishOptions const& options);

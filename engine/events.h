@@ -35,6 +35,7 @@ struct LogLine {
 enum class RunPhase {
   kStarting,
   kExpanding,
+  kContracting,
   kPlanning,
   kBackfilling,
   kSweeping,
@@ -72,6 +73,7 @@ struct Progress {
   std::chrono::system_clock::time_point at;
   std::shared_ptr<throttle::Schedule const> schedule;  // null: always open
   std::string held_back;  // why it is slower than it could be; empty if nothing holds it back
+  std::string step;       // expanding and contracting: the step, and how far it is
 };
 
 struct Summary {

@@ -209,9 +209,9 @@ constexpr std::chrono::seconds kDecisionGapMax{5};
 
 // --- Words ----------------------------------------------------------------------------------------------------------
 
-constexpr std::array kPhases{RunPhase::kStarting, RunPhase::kExpanding, RunPhase::kPlanning, RunPhase::kBackfilling,
-                             RunPhase::kSweeping, RunPhase::kDeferred,  RunPhase::kPaused,   RunPhase::kOutsideWindow,
-                             RunPhase::kDraining, RunPhase::kEnded};
+constexpr std::array kPhases{RunPhase::kStarting, RunPhase::kExpanding, RunPhase::kPlanning,   RunPhase::kBackfilling,
+                             RunPhase::kSweeping, RunPhase::kDeferred,  RunPhase::kPaused,     RunPhase::kOutsideWindow,
+                             RunPhase::kDraining, RunPhase::kEnded,     RunPhase::kContracting};
 
 constexpr std::array<std::pair<Mode, char const*>, 3> kModes{
     {{Mode::kOn, "on"}, {Mode::kObserve, "observe"}, {Mode::kOff, "off"}}};

@@ -159,7 +159,8 @@ std::string retries_text(Progress const& progress) {
 }
 
 bool has_rows(RunPhase phase) {
-  return phase != RunPhase::kStarting && phase != RunPhase::kExpanding && phase != RunPhase::kPlanning;
+  return phase != RunPhase::kStarting && phase != RunPhase::kExpanding && phase != RunPhase::kContracting &&
+         phase != RunPhase::kPlanning;
 }
 
 // At the end the estimate has made way for the true total.
@@ -318,6 +319,8 @@ std::string reason_line(Progress const& progress, Outlook const& outlook, ViewOp
   } else if (!progress.held_back.empty()) {
     text = "held back: " + neutralised(progress.held_back, options.unicode);
     paint = kYellow;
+  } else if (!progress.step.empty()) {
+    text = neutralised(progress.step, options.unicode);
   } else if (progress.phase != RunPhase::kBackfilling) {
     return "";
   }
@@ -332,6 +335,8 @@ std::string_view phase_name(RunPhase phase) {
       return "starting";
     case RunPhase::kExpanding:
       return "expanding";
+    case RunPhase::kContracting:
+      return "contracting";
     case RunPhase::kPlanning:
       return "planning";
     case RunPhase::kBackfilling:
@@ -522,6 +527,7 @@ std::string render_line(Progress const& progress, Outlook const& outlook) {
     add(elapsed_text(progress, outlook));
   }
   if (!progress.held_back.empty()) add("held back: " + neutralised(progress.held_back));
+  add(neutralised(progress.step));
   if (is_silent(outlook)) add(fmt::format("no news from the engine for {} s", outlook.silent_for.count() / 1000));
   return line;
 }

@@ -249,6 +249,23 @@ CREATE TRIGGER tell_of_change
 INSERT INTO pgbackfill.meta (version) VALUES (2);
 )sql";
 
+// Version 3. A step that is claimed and not done was cut short; what it made so far is ours.
+constexpr char kVersion3[] = R"sql(
+CREATE TABLE pgbackfill.claims (
+  migration text NOT NULL,
+  phase text NOT NULL CHECK (phase IN ('expand', 'contract')),
+  position int NOT NULL,
+  step text NOT NULL,
+  before text NOT NULL DEFAULT '',
+  claimed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (migration, phase, position)
+);
+COMMENT ON TABLE pgbackfill.claims IS 'Steps that began to change something; rollback undoes these and no others';
+COMMENT ON COLUMN pgbackfill.claims.before IS 'what undoing the step has to know of how it was before';
+
+INSERT INTO pgbackfill.meta (version) VALUES (3);
+)sql";
+
 // As an array of name=text, which parse_text_array reads.
 constexpr char kLiveSettings[] =
     "ARRAY(SELECT s.key || '=' || s.value FROM jsonb_each_text(j.settings) s WHERE s.value IS NOT NULL ORDER BY 1)";
@@ -348,7 +365,7 @@ std::string read_version() {
 }
 
 std::vector<std::string> upgrades(int version) {
-  static std::vector<std::string> const scripts = {kVersion1, kVersion2};
+  static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3};
   if (version < 0 || version > kStateVersion) return {};
   return {scripts.begin() + version, scripts.end()};
 }
@@ -841,12 +858,29 @@ std::string record_step(std::string const& migration, std::string const& phase, 
 }
 
 std::string forget_step(std::string const& migration, std::string const& phase, int position, Owner const& owner) {
+  std::string const place = fmt::format("migration = {} AND phase = {} AND position = {}", quote_literal(migration),
+                                        quote_literal(phase), position);
   return fmt::format(
-      "WITH step AS (DELETE FROM pgbackfill.steps WHERE migration = {} AND phase = {} AND position = {} RETURNING "
-      "migration) INSERT INTO pgbackfill.events {} SELECT {} FROM step",
-      quote_literal(migration), quote_literal(phase), position, kEventColumns,
+      "WITH step AS (DELETE FROM pgbackfill.steps WHERE {} RETURNING migration), claim AS (DELETE FROM "
+      "pgbackfill.claims WHERE {} RETURNING migration) INSERT INTO pgbackfill.events {} SELECT {} FROM (SELECT "
+      "migration FROM step UNION SELECT migration FROM claim) gone",
+      place, place, kEventColumns,
       event_values("NULL", "migration", "rolled back", quote_literal(fmt::format("{} step {}", phase, position + 1)),
                    owner));
+}
+
+std::string claim_step(std::string const& migration, std::string const& phase, int position, std::string const& step,
+                       std::string const& before) {
+  return fmt::format(
+      "INSERT INTO pgbackfill.claims (migration, phase, position, step, before) VALUES ({}, {}, {}, {}, "
+      "coalesce(({})::text, '')) ON CONFLICT DO NOTHING",
+      quote_literal(migration), quote_literal(phase), position, quote_literal(step),
+      before.empty() ? std::string("NULL") : before);
+}
+
+std::string find_claim(std::string const& migration, std::string const& phase, int position) {
+  return fmt::format("SELECT step, before FROM pgbackfill.claims WHERE migration = {} AND phase = {} AND position = {}",
+                     quote_literal(migration), quote_literal(phase), position);
 }
 
 std::string list_jobs() {

@@ -18,7 +18,7 @@
 
 namespace pgbackfill::engine {
 
-inline constexpr int kStateVersion = 2;
+inline constexpr int kStateVersion = 3;
 
 // Whoever changes a job says so here, with its id; who works on it listens.
 inline constexpr char kControlChannel[] = "pgbackfill_control";
@@ -170,7 +170,13 @@ std::string find_migration(std::string const& name);
 std::string step_done(std::string const& migration, std::string const& phase, int position);
 std::string record_step(std::string const& migration, std::string const& phase, int position, std::string const& sql,
                         Owner const& owner);
+// Forgets its claim as well.
 std::string forget_step(std::string const& migration, std::string const& phase, int position, Owner const& owner);
+// Says that what the step makes from now on is its own. `before` is an SQL query for one text. Keeps an older claim.
+std::string claim_step(std::string const& migration, std::string const& phase, int position, std::string const& step,
+                       std::string const& before);
+// step, before
+std::string find_claim(std::string const& migration, std::string const& phase, int position);
 
 // For people: status, history, log, doctor. Migrations without a job have NULL where it would say something.
 std::string list_jobs();

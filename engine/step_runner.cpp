@@ -3,27 +3,36 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
+#include <map>
 #include <regex>
+#include <utility>
+#include <variant>
 
+#include "engine/catalog.h"
+#include "engine/progress_view.h"
+#include "planner/recipe.h"
 #include "planner/sql_text.h"
-#include "throttle/backoff.h"
+#include "planner/step_detail.h"
 
 namespace pgbackfill::engine {
 
 namespace {
 
 using namespace std::chrono_literals;
-using std::chrono::milliseconds;
+using planner::Action;
+using planner::Recipe;
+using planner::RunSql;
+using planner::SchemaStep;
+using planner::StepFacts;
+using planner::Trouble;
+using planner::Way;
 
-// Short attempts first. Autovacuum gives way only to somebody who waits longer than deadlock_timeout (1 s by default),
-// so attempts above that have to be among them.
-constexpr milliseconds kLadder[] = {100ms, 100ms, 100ms, 300ms, 300ms, 300ms, 1000ms, 1000ms, 2000ms};
-// The wait between attempts is so much longer than the attempt that readers are stalled a tenth of the time at most.
-constexpr int kPauseOverAttempt = 10;
-constexpr auto kStepDeadline = 24h;
+// Statements of one step, counting repeats: more is not progress but a fight with somebody.
+constexpr int kMostRounds = 40;
+constexpr int kMostFailures = 2;
+constexpr auto kBusyPause = 1s;
+constexpr auto kReconnectPause = 500ms;
+constexpr std::size_t kMostShown = 100;
 
 bool runs_alone(std::string const& sql) {
   static std::regex const pattern(R"(\b(CONCURRENTLY|VACUUM|CREATE\s+DATABASE|DROP\s+DATABASE|ALTER\s+SYSTEM)\b)",
@@ -31,155 +40,506 @@ bool runs_alone(std::string const& sql) {
   return std::regex_search(sql, pattern);
 }
 
-bool is_worth_repeating(Failure const& failure) {
-  using planner::Trouble;
-  return failure.trouble == Trouble::kLockTimeout || failure.trouble == Trouble::kConflict;
-}
-
-void tell(EventSink& sink, StepTerms const& terms, Severity severity, std::string text) {
-  LogLine line;
-  line.at = std::chrono::system_clock::now();
-  line.severity = severity;
-  line.text = std::move(text);
-  line.fields = {{"migration", terms.migration}, {"phase", terms.phase}};
-  sink.emit(std::move(line));
-}
-
-// `note` is the statement that records the step (or forgets it), in the step's own transaction where there can be one.
-asio::awaitable<Result<Done>> run_once(PgConnection& connection, std::string sql, std::string note, milliseconds lock) {
-  Deadlines const patient{kStepDeadline, kStepDeadline};
-  if (runs_alone(sql)) {
-    auto done = co_await connection.script(std::move(sql), patient);
-    if (!done) co_return done.error();
-    auto noted = co_await connection.query(std::move(note), Deadlines());
-    if (!noted) co_return noted.error();
-    co_return Done();
-  }
-  std::string const script = fmt::format(
-      "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = 10000;\n{}\n;\n{};\n"
-      "COMMIT",
-      lock.count(), sql, note);
-  auto done = co_await connection.script(script, patient);
-  if (!done && connection.is_usable()) co_await connection.script("ROLLBACK", Deadlines());
-  co_return done;
-}
-
-asio::awaitable<StepsOutcome> run_with_retries(PgConnection& connection, std::string sql, std::string note,
-                                               std::string name, StepTerms const& terms, EventSink& sink) {
-  StepsOutcome outcome;
-  auto const executor = co_await asio::this_coro::executor;
-  auto const began = std::chrono::steady_clock::now();
-  for (std::size_t attempt = 0;; ++attempt) {
-    milliseconds const lock = kLadder[std::min(attempt, std::size(kLadder) - 1)];
-    auto done = co_await run_once(connection, sql, note, lock);
-    if (done) co_return outcome;
-    bool const late = std::chrono::steady_clock::now() - began > terms.patience;
-    if (!is_worth_repeating(done.error()) || late) {
-      outcome.end = StepsEnd::kFailed;
-      outcome.reason = fmt::format("{}: {} ({}){}", name, done.error().message, done.error().sqlstate,
-                                   late ? ", after " + std::to_string(attempt + 1) + " attempts" : "");
-      co_return outcome;
-    }
-    if (terms.is_stopping()) {
-      outcome.end = StepsEnd::kStopped;
-      outcome.reason = "interrupted at " + name;
-      co_return outcome;
-    }
-    throttle::BackoffOptions const backoff{lock * kPauseOverAttempt, 60s};
-    auto const pause = throttle::backoff_delay(0, backoff, 0.5 + terms.random() / 2);
-    tell(sink, terms, Severity::kWarning,
-         fmt::format("{}: no lock within {} ms, attempt {}; next in {} ms", name, lock.count(), attempt + 1,
-                     pause.count()));
-    asio::steady_timer timer(executor, pause);
-    co_await timer.async_wait(asio::use_awaitable);
-  }
-}
-
-std::string step_name(StepTerms const& terms, planner::SqlStep const& step, std::size_t position) {
-  std::string const place =
-      step.position.line > 0 ? fmt::format("{}:{}:{}: ", step.position.file, step.position.line, step.position.column)
-                             : "";
-  return fmt::format("{}{} step {}", place, terms.phase, position + 1);
-}
-
 std::string shortened(std::string text) {
   for (auto& character : text) {
     if (character == '\n' || character == '\t') character = ' ';
   }
-  return text.size() > 100 ? text.substr(0, 97) + "..." : text;
+  return text.size() > kMostShown ? text.substr(0, kMostShown - 3) + "..." : text;
+}
+
+// Class 23 and 22: the rows, not the statement, are at fault.
+bool is_of_rows(Failure const& failure) {
+  return failure.sqlstate.starts_with("23") || failure.sqlstate.starts_with("22");
+}
+
+StepFacts facts_of(Rows const& rows, int server_version) {
+  StepFacts facts;
+  facts.server_version = server_version;
+  facts.table = {rows.at(0, 0), rows.at(0, 1)};
+  facts.kind = rows.at(0, 2).front();
+  facts.parents = state::parse_text_array(rows.at(0, 3)).value_or(std::vector<std::string>());
+  facts.named = rows.at(0, 4);
+  return facts;
+}
+
+// One step on its way there or back.
+class StepRun {
+ public:
+  StepRun(StepSession& session, SchemaStep const& step, std::size_t position, StepTerms const& terms)
+      : session_(session),
+        step_(step),
+        position_(static_cast<int>(position)),
+        terms_(terms),
+        name_(step_name(terms.phase, step, position)) {}
+
+  asio::awaitable<StepsOutcome> run();
+  asio::awaitable<StepsOutcome> undo();
+  asio::awaitable<StepsOutcome> settle();
+
+ private:
+  struct View {  // what the catalog says of the recipe
+    Recipe recipe;
+    bool is_done = false;
+    std::string refusal;
+    std::optional<std::size_t> next;
+  };
+
+  asio::awaitable<StepsOutcome> run_sql();
+  asio::awaitable<StepsOutcome> run_recipe();
+  asio::awaitable<StepsOutcome> undo_sql();
+  asio::awaitable<StepsOutcome> undo_recipe(std::string const& doing);
+  asio::awaitable<std::optional<Failure>> read_facts(bool with_spelling);
+  asio::awaitable<std::optional<Failure>> read_claim();
+  asio::awaitable<std::optional<Failure>> spell();
+  asio::awaitable<Result<View>> view();
+  asio::awaitable<std::optional<StepsOutcome>> wait_while_busy(Action const& action);
+  asio::awaitable<StatementOutcome> perform(Action action, std::string before);
+  asio::awaitable<StepsOutcome> give_up(StatementOutcome const& outcome);
+  asio::awaitable<StepsOutcome> record();
+  asio::awaitable<std::optional<StepsOutcome>> recorded_text(std::string& text);
+
+  StepsOutcome failed(std::string const& text) const { return {StepsEnd::kFailed, 0, name_ + ": " + text, false}; }
+  StepsOutcome failed(Failure const& failure) const {
+    // A refusal of ours has no SQLSTATE.
+    auto outcome = failed(failure.message + (failure.sqlstate.empty() ? "" : " (" + failure.sqlstate + ")"));
+    outcome.is_lost = failure.trouble == Trouble::kConnection;
+    return outcome;
+  }
+  StepsOutcome stopped(std::string const& text) const { return {StepsEnd::kStopped, 0, name_ + ": " + text, false}; }
+  StepsOutcome outcome_of(StatementOutcome const& outcome) const;
+  std::string record_sql() const {
+    return state::record_step(terms_.migration, terms_.phase, position_, step_.text, terms_.owner);
+  }
+  std::string forget_sql() const { return state::forget_step(terms_.migration, terms_.phase, position_, terms_.owner); }
+  std::string claim_sql(std::string const& before) const {
+    return state::claim_step(terms_.migration, terms_.phase, position_, step_.text, before);
+  }
+
+  StepSession& session_;
+  SchemaStep const& step_;
+  int position_;
+  StepTerms const& terms_;
+  std::string name_;
+  StepFacts facts_;
+  std::string claimed_text_;
+  std::optional<std::chrono::steady_clock::time_point> busy_since_;
+};
+
+// --- what is there
+// -----------------------------------------------------------------------------------------------------
+
+asio::awaitable<std::optional<Failure>> StepRun::read_facts(bool with_spelling) {
+  auto const rows = co_await session_.ask(planner::facts_sql(step_));
+  if (!rows) co_return rows.error();
+  facts_ = facts_of(*rows, session_.server_version());
+  auto const unclaimed = co_await read_claim();
+  if (unclaimed) co_return unclaimed;
+  if (!with_spelling) co_return std::nullopt;
+  co_return co_await spell();
+}
+
+asio::awaitable<std::optional<Failure>> StepRun::read_claim() {
+  auto const rows = co_await session_.ask(state::find_claim(terms_.migration, terms_.phase, position_));
+  if (!rows) co_return rows.error();
+  facts_.is_claimed = !rows->rows.empty();
+  claimed_text_ = facts_.is_claimed ? rows->at(0, 0) : "";
+  if (facts_.is_claimed) facts_.before = rows->at(0, 1);
+  co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<Failure>> StepRun::spell() {
+  auto statements = planner::spelling_statements(step_, facts_);
+  if (statements.empty()) co_return std::nullopt;
+  auto const rows = co_await session_.try_out(std::move(statements));
+  if (!rows) co_return rows.error();
+  facts_.spelling = rows->rows.at(0).at(0).value_or("");
+  if (auto const& refusal = rows->rows.at(0).at(1)) {
+    Failure failure;
+    failure.message = *refusal;
+    co_return failure;
+  }
+  co_return std::nullopt;
+}
+
+asio::awaitable<Result<StepRun::View>> StepRun::view() {
+  auto const unclaimed = co_await read_claim();
+  if (unclaimed) co_return *unclaimed;
+  View view;
+  view.recipe = planner::recipe_for(step_, facts_);
+  auto const rows = co_await session_.ask(planner::inspection_sql(view.recipe));
+  if (!rows) co_return rows.error();
+  view.is_done = rows->at(0, 0) == "t";
+  view.refusal = rows->rows.front().at(1).value_or("");
+  for (std::size_t action = view.recipe.actions.size(); action-- > 0;) {
+    if (rows->at(0, action + 2) == "t") view.next = action;
+  }
+  co_return view;
+}
+
+asio::awaitable<std::optional<StepsOutcome>> StepRun::recorded_text(std::string& text) {
+  auto const rows = co_await session_.ask(state::step_done(terms_.migration, terms_.phase, position_));
+  if (!rows) co_return failed(rows.error());
+  text = rows->rows.empty() ? "" : rows->at(0, 0);
+  co_return std::nullopt;
+}
+
+// --- there
+// -------------------------------------------------------------------------------------------------------------
+
+asio::awaitable<StepsOutcome> StepRun::run() {
+  std::string text;
+  auto const unread = co_await recorded_text(text);
+  if (unread) co_return *unread;
+  if (text == step_.text) co_return StepsOutcome();
+  if (!text.empty()) {
+    co_return failed("it ran already, with another text: " + shortened(text) +
+                     "; put that text back, or add a new step");
+  }
+  if (terms_.is_stopping()) co_return stopped("interrupted before it");
+  bool const is_recipe = planner::is_typed(step_);
+  StepsOutcome outcome;
+  if (is_recipe) {
+    outcome = co_await run_recipe();
+  } else {
+    outcome = co_await run_sql();
+  }
+  if (outcome.end != StepsEnd::kDone) co_return outcome;
+  outcome.ran = 1;
+  session_.tell(Severity::kInfo, fmt::format("{} done: {}", name_, shortened(step_.text)));
+  co_return outcome;
+}
+
+StepsOutcome StepRun::outcome_of(StatementOutcome const& outcome) const {
+  switch (outcome.end) {
+    case StatementEnd::kDone:
+      return {};
+    case StatementEnd::kStopped:
+    case StatementEnd::kNoLock:
+      return stopped(outcome.text);
+    case StatementEnd::kCancelled:
+      return failed("somebody cancelled it: " + outcome.text);
+    case StatementEnd::kLost: {
+      auto lost = failed("the connection was lost: " + outcome.text + "; run again to go on");
+      lost.is_lost = true;
+      return lost;
+    }
+    case StatementEnd::kFailed:
+      return failed(outcome.text);
+  }
+  return {};
+}
+
+asio::awaitable<StepsOutcome> StepRun::run_sql() {
+  auto const& sql = std::get<RunSql>(step_.detail->kind).sql;
+  StatementTerms statement;
+  statement.title = name_;
+  statement.is_bounded = false;
+  statement.action.sql = sql;
+  bool const is_alone = runs_alone(sql);
+  if (is_alone) {
+    statement.action.way = Way::kConcurrent;
+  } else {
+    statement.record = record_sql();
+  }
+  auto const outcome = co_await session_.perform(std::move(statement));
+  if (outcome.end != StatementEnd::kDone || !is_alone) co_return outcome_of(outcome);
+  co_return co_await record();
+}
+
+asio::awaitable<StepsOutcome> StepRun::record() {
+  auto const noted = co_await session_.ask(record_sql());
+  // 23505: another process found it done in this moment.
+  if (!noted && noted.error().sqlstate != "23505") co_return failed(noted.error());
+  co_return StepsOutcome();
+}
+
+asio::awaitable<std::optional<StepsOutcome>> StepRun::wait_while_busy(Action const& action) {
+  if (action.busy.empty()) co_return std::nullopt;
+  auto const rows = co_await session_.ask(action.busy);
+  if (!rows) co_return failed(rows.error());
+  bool const is_busy = !rows->rows.empty() && rows->rows.front().front().has_value();
+  if (!is_busy) {
+    busy_since_.reset();
+    co_return std::nullopt;
+  }
+  auto const now = std::chrono::steady_clock::now();
+  if (!busy_since_) {
+    busy_since_ = now;
+    session_.tell(
+        Severity::kWarning,
+        name_ + ": somebody is at work on the table, perhaps on this very index; waiting for " + rows->at(0, 0));
+  }
+  if (now - *busy_since_ > terms_.patience) {
+    co_return stopped("waited in vain for " + rows->at(0, 0));
+  }
+  bool const goes_on = co_await session_.pause(kBusyPause);
+  if (!goes_on) co_return stopped("interrupted");
+  co_return StepsOutcome();
+}
+
+asio::awaitable<StatementOutcome> StepRun::perform(Action action, std::string before) {
+  StatementTerms statement;
+  statement.title = name_;
+  statement.action = std::move(action);
+  bool const is_alone = statement.action.way == Way::kConcurrent;
+  std::string const claim = facts_.is_claimed ? "" : claim_sql(before);
+  if (is_alone && !claim.empty()) {
+    // Before it, because what it leaves when it is cut short has to be known as ours.
+    auto const claimed = co_await session_.ask(claim);
+    if (!claimed) {
+      StatementOutcome outcome;
+      outcome.end = session_.server_version() == 0 ? StatementEnd::kLost : StatementEnd::kFailed;
+      outcome.text = claimed.error().message;
+      outcome.failure = claimed.error();
+      co_return outcome;
+    }
+  } else {
+    statement.note = claim;
+  }
+  session_.tell(Severity::kDebug, name_ + ": " + statement.action.sql);
+  co_return co_await session_.perform(std::move(statement));
+}
+
+// A failure for good: what the step has made so far goes away again, so that nothing half-done holds up anybody.
+asio::awaitable<StepsOutcome> StepRun::give_up(StatementOutcome const& outcome) {
+  auto result = outcome_of(outcome);
+  auto const unclaimed = co_await read_claim();
+  if (unclaimed || !facts_.is_claimed) co_return result;
+  bool const has_way_back = !planner::recipe_for(step_, facts_).undo.empty();
+  if (!has_way_back) co_return result;
+  auto const cleared = co_await undo_recipe("cleared away");
+  result.reason += cleared.end == StepsEnd::kDone
+                       ? "; what it had made is cleared away: mend the cause and run it again"
+                       : "; and clearing away failed: " + cleared.reason;
+  co_return result;
+}
+
+asio::awaitable<StepsOutcome> StepRun::run_recipe() {
+  auto const unread = co_await read_facts(true);
+  if (unread) co_return failed(*unread);
+  if (facts_.is_claimed && claimed_text_ != step_.text) {
+    co_return failed("it began with another text: " + shortened(claimed_text_) +
+                     "; put that text back and run, or roll back first");
+  }
+  // How often each statement failed: clearing away in between makes the catalog look like progress.
+  std::map<std::size_t, int> failures;
+  std::optional<std::size_t> failed_at;
+  StatementOutcome failure;
+  for (int round = 0; round < kMostRounds; ++round) {
+    auto const seen = co_await view();
+    if (!seen) co_return failed(seen.error());
+    if (seen->is_done) {
+      if (!facts_.is_claimed) {
+        session_.tell(Severity::kInfo, name_ + ": it was so already; rollback will leave it");
+      }
+      co_return co_await record();
+    }
+    if (failed_at && seen->next == failed_at) co_return co_await give_up(failure);
+    failed_at.reset();
+    if (!seen->refusal.empty()) co_return failed(seen->refusal);
+    if (!seen->next) co_return failed("all its statements ran and it still does not hold; somebody else changes it");
+    auto const& action = seen->recipe.actions[*seen->next];
+    auto const busy = co_await wait_while_busy(action);
+    if (busy && busy->end != StepsEnd::kDone) co_return *busy;
+    if (busy) {
+      --round;  // waiting is bounded by time
+      continue;
+    }
+    auto outcome = co_await perform(action, seen->recipe.before);
+    bool const is_final = outcome.end == StatementEnd::kStopped || outcome.end == StatementEnd::kNoLock ||
+                          outcome.end == StatementEnd::kCancelled;
+    if (is_final) co_return outcome_of(outcome);
+    if (outcome.end == StatementEnd::kDone) continue;
+    // Somebody else may have done it, or it was done before the connection went.
+    bool const is_worth_repeating = outcome.end == StatementEnd::kLost || outcome.failure.trouble == Trouble::kConflict;
+    if (is_worth_repeating) {
+      session_.tell(Severity::kWarning, name_ + ": " + outcome.text + "; looking at what is there");
+      bool const goes_on = co_await session_.pause(kReconnectPause);
+      if (!goes_on) co_return stopped("interrupted");
+      continue;
+    }
+    bool const is_hopeless = is_of_rows(outcome.failure) || ++failures[*seen->next] >= kMostFailures;
+    if (is_hopeless) co_return co_await give_up(outcome);
+    failed_at = seen->next;
+    failure = std::move(outcome);
+  }
+  co_return failed(fmt::format("not done after {} statements; somebody else changes it at the same time", kMostRounds));
+}
+
+// --- and back
+// ----------------------------------------------------------------------------------------------------------
+
+asio::awaitable<StepsOutcome> StepRun::undo() {
+  bool const is_recipe = planner::is_typed(step_);
+  if (!is_recipe) co_return co_await undo_sql();
+  std::string text;
+  auto const unread = co_await recorded_text(text);
+  if (unread) co_return *unread;
+  auto const unknown = co_await read_facts(false);
+  if (unknown) co_return failed(*unknown);
+  if (text.empty() && !facts_.is_claimed) co_return StepsOutcome();
+  if (!facts_.is_claimed) {
+    session_.tell(Severity::kInfo, name_ + " was so before, and stays: " + shortened(step_.text));
+    auto const forgotten = co_await session_.ask(forget_sql());
+    if (!forgotten) co_return failed(forgotten.error());
+    co_return StepsOutcome();
+  }
+  co_return co_await undo_recipe("undone");
+}
+
+asio::awaitable<StepsOutcome> StepRun::undo_recipe(std::string const& doing) {
+  StepsOutcome outcome;
+  for (int round = 0; round < kMostRounds; ++round) {
+    auto const recipe = planner::recipe_for(step_, facts_);
+    if (recipe.undo.empty()) {
+      session_.tell(Severity::kWarning, fmt::format("{} has no way back and stays: {}", name_, recipe.no_way_back));
+      co_return outcome;
+    }
+    auto const rows = co_await session_.ask(planner::needs_sql(recipe.undo));
+    if (!rows) co_return failed(rows.error());
+    auto const& row = rows->rows.front();
+    auto const next = std::find_if(row.begin(), row.end(), [](auto const& field) { return field == "t"; });
+    if (next == row.end()) {
+      auto const forgotten = co_await session_.ask(forget_sql());
+      if (!forgotten) co_return failed(forgotten.error());
+      session_.tell(Severity::kInfo, fmt::format("{} {}: {}", name_, doing, shortened(step_.text)));
+      outcome.ran = 1;
+      co_return outcome;
+    }
+    auto const& action = recipe.undo[static_cast<std::size_t>(next - row.begin())];
+    auto const busy = co_await wait_while_busy(action);
+    if (busy && busy->end != StepsEnd::kDone) co_return *busy;
+    if (busy) {
+      --round;
+      continue;
+    }
+    auto const done = co_await perform(action, "");
+    bool const goes_on = done.end == StatementEnd::kDone || done.end == StatementEnd::kLost;
+    if (!goes_on) co_return outcome_of(done);
+  }
+  co_return failed(fmt::format("not {} after {} statements", doing, kMostRounds));
+}
+
+asio::awaitable<StepsOutcome> StepRun::undo_sql() {
+  auto const& step = std::get<RunSql>(step_.detail->kind);
+  std::string text;
+  auto const unread = co_await recorded_text(text);
+  if (unread) co_return *unread;
+  if (text.empty()) co_return StepsOutcome();
+  if (!step.down) {
+    session_.tell(Severity::kWarning, name_ + " has no `down:` and stays: " + shortened(step.sql));
+    co_return StepsOutcome();
+  }
+  StatementTerms statement;
+  statement.title = name_;
+  statement.is_bounded = false;
+  statement.action.sql = *step.down;
+  bool const is_alone = runs_alone(*step.down);
+  if (is_alone) {
+    statement.action.way = Way::kConcurrent;
+  } else {
+    statement.record = forget_sql();
+  }
+  auto const performed = co_await session_.perform(std::move(statement));
+  auto outcome = outcome_of(performed);
+  if (outcome.end != StepsEnd::kDone) co_return outcome;
+  if (is_alone) {
+    auto const forgotten = co_await session_.ask(forget_sql());
+    if (!forgotten) co_return failed(forgotten.error());
+  }
+  session_.tell(Severity::kInfo, fmt::format("{} undone: {}", name_, shortened(*step.down)));
+  outcome.ran = 1;
+  co_return outcome;
+}
+
+asio::awaitable<StepsOutcome> StepRun::settle() {
+  StepsOutcome outcome;
+  std::string text;
+  auto const unread = co_await recorded_text(text);
+  if (unread) co_return *unread;
+  if (!text.empty()) {
+    outcome.ran = 1;
+    co_return outcome;
+  }
+  bool const is_recipe = planner::is_typed(step_);
+  if (!is_recipe) co_return outcome;
+  auto const unknown = co_await read_facts(false);
+  if (unknown) co_return failed(*unknown);
+  if (!facts_.is_claimed) co_return outcome;
+  auto const unspelled = co_await spell();
+  // Of what cannot be spelled any more nothing is known to hold.
+  if (unspelled) co_return outcome;
+  auto const seen = co_await view();
+  if (!seen) co_return failed(seen.error());
+  if (!seen->is_done) co_return outcome;
+  outcome = co_await record();
+  outcome.ran = outcome.end == StepsEnd::kDone ? 1 : 0;
+  co_return outcome;
 }
 
 }  // namespace
 
-asio::awaitable<StepsOutcome> run_steps(PgConnection& connection, std::vector<planner::SqlStep> const& steps,
-                                        StepTerms const& terms, EventSink& sink) {
-  StepsOutcome outcome;
-  for (std::size_t position = 0; position < steps.size(); ++position) {
-    auto const& step = steps[position];
-    std::string const name = step_name(terms, step, position);
-    auto const fail = [&](std::string text) {
-      outcome.end = StepsEnd::kFailed;
-      outcome.reason = name + ": " + text;
-    };
-    int const number = static_cast<int>(position);
-    auto done = co_await connection.query(state::step_done(terms.migration, terms.phase, number), Deadlines());
-    if (!done) {
-      fail(done.error().message);
-      co_return outcome;
-    }
-    if (!done->rows.empty()) {
-      if (done->at(0, 0) == step.sql) continue;
-      fail("it ran already, with another text: " + shortened(done->at(0, 0)) +
-           "; put that text back, or add a new step");
-      co_return outcome;
-    }
-    if (terms.is_stopping()) {
-      outcome.end = StepsEnd::kStopped;
-      outcome.reason = "interrupted before " + name;
-      co_return outcome;
-    }
-    std::string note = state::record_step(terms.migration, terms.phase, number, step.sql, terms.owner);
-    auto const ran = co_await run_with_retries(connection, step.sql, std::move(note), name, terms, sink);
-    if (ran.end != StepsEnd::kDone) {
-      outcome.end = ran.end;
-      outcome.reason = ran.reason;
-      co_return outcome;
-    }
-    ++outcome.ran;
-    tell(sink, terms, Severity::kInfo, fmt::format("{} done: {}", name, shortened(step.sql)));
-  }
-  co_return outcome;
+std::string step_name(std::string const& phase, SchemaStep const& step, std::size_t position) {
+  std::string const place =
+      step.position.line > 0 ? fmt::format("{}:{}:{}: ", step.position.file, step.position.line, step.position.column)
+                             : "";
+  return fmt::format("{}{} step {}", place, phase, position + 1);
 }
 
-asio::awaitable<StepsOutcome> undo_steps(PgConnection& connection, std::vector<planner::SqlStep> const& steps,
-                                         StepTerms const& terms, EventSink& sink) {
-  StepsOutcome outcome;
-  for (std::size_t position = steps.size(); position-- > 0;) {
-    auto const& step = steps[position];
-    std::string const name = step_name(terms, step, position);
-    int const number = static_cast<int>(position);
-    auto done = co_await connection.query(state::step_done(terms.migration, terms.phase, number), Deadlines());
-    if (!done) {
-      outcome.end = StepsEnd::kFailed;
-      outcome.reason = name + ": " + done.error().message;
-      co_return outcome;
-    }
-    if (done->rows.empty()) continue;
-    if (!step.down) {
-      tell(sink, terms, Severity::kWarning, name + " has no `down:` and stays: " + shortened(step.sql));
-      continue;
-    }
-    std::string note = state::forget_step(terms.migration, terms.phase, number, terms.owner);
-    auto const ran = co_await run_with_retries(connection, *step.down, std::move(note), name, terms, sink);
-    if (ran.end != StepsEnd::kDone) {
-      outcome.end = ran.end;
-      outcome.reason = ran.reason;
-      co_return outcome;
-    }
-    ++outcome.ran;
-    tell(sink, terms, Severity::kInfo, fmt::format("{} undone: {}", name, shortened(*step.down)));
+asio::awaitable<Result<StepFacts>> read_step_facts(PgConnection& connection, SchemaStep const& step) {
+  auto const rows = co_await query_read_only(connection, planner::facts_sql(step));
+  if (!rows) co_return rows.error();
+  co_return facts_of(*rows, connection.server_version());
+}
+
+asio::awaitable<StepsOutcome> run_steps(std::vector<SchemaStep> const& steps, StepTerms const& terms, EventSink& sink) {
+  StepsOutcome all;
+  StepSession session(terms, sink);
+  for (std::size_t position = 0; position < steps.size(); ++position) {
+    StepRun run(session, steps[position], position, terms);
+    auto const one = co_await run.run();
+    all.ran += one.ran;
+    if (one.end == StepsEnd::kDone) continue;
+    all.end = one.end;
+    all.reason = one.reason;
+    all.is_lost = one.is_lost;
+    co_return all;
   }
-  co_return outcome;
+  co_return all;
+}
+
+asio::awaitable<StepsOutcome> undo_steps(std::vector<SchemaStep> const& steps, StepTerms const& terms,
+                                         EventSink& sink) {
+  StepsOutcome all;
+  StepSession session(terms, sink);
+  for (std::size_t position = steps.size(); position-- > 0;) {
+    StepRun run(session, steps[position], position, terms);
+    auto const one = co_await run.undo();
+    all.ran += one.ran;
+    if (one.end == StepsEnd::kDone) continue;
+    all.end = one.end;
+    all.reason = one.reason;
+    all.is_lost = one.is_lost;
+    co_return all;
+  }
+  co_return all;
+}
+
+asio::awaitable<StepsOutcome> settle_steps(std::vector<SchemaStep> const& steps, StepTerms const& terms,
+                                           EventSink& sink) {
+  StepsOutcome all;
+  StepSession session(terms, sink);
+  for (std::size_t position = 0; position < steps.size(); ++position) {
+    StepRun run(session, steps[position], position, terms);
+    auto const one = co_await run.settle();
+    all.ran += one.ran;
+    if (one.end == StepsEnd::kDone) continue;
+    all.end = one.end;
+    all.reason = one.reason;
+    all.is_lost = one.is_lost;
+    co_return all;
+  }
+  co_return all;
 }
 
 }  // namespace pgbackfill::engine

@@ -1,30 +1,20 @@
-// Runs the sql: steps of a phase, each at most once: a step and the note that it is done are one transaction.
+// Brings the steps of a phase about, in their order, and takes them back, last first.
 //
-// Every attempt is under a short lock_timeout, so that a step that waits for a lock never makes traffic queue behind it
-// for long; between attempts it backs off with jitter. A step that cannot run in a transaction (CONCURRENTLY, VACUUM)
-// runs by itself and is noted afterwards.
+// A typed step is a recipe (planner/recipe.h): before each statement the catalog is asked what is there, so that a
+// repeat goes on from the truth, whatever ended the run before. What a step is about to make is claimed in the state
+// first; rollback and the clearing away after a failure touch nothing without a claim. An `sql:` step runs at most
+// once: it and the note that it is done are one transaction, unless it cannot run in one.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "engine/events.h"
-#include "engine/pg_connection.h"
-#include "engine/state_store.h"
+#include "engine/step_session.h"
 #include "planner/migration.h"
 
 namespace pgbackfill::engine {
-
-struct StepTerms {
-  std::string migration;
-  std::string phase;  // expand or contract
-  Owner owner;
-  std::chrono::milliseconds patience{1'800'000};  // for all attempts of one step
-  std::function<bool()> is_stopping;
-  std::function<double()> random;
-};
 
 enum class StepsEnd { kDone, kStopped, kFailed };
 
@@ -32,13 +22,25 @@ struct StepsOutcome {
   StepsEnd end = StepsEnd::kDone;
   int ran = 0;
   std::string reason;
+  bool is_lost = false;  // kFailed because the server went away: the same may succeed a little later
 };
 
-asio::awaitable<StepsOutcome> run_steps(PgConnection& connection, std::vector<planner::SqlStep> const& steps,
-                                        StepTerms const& terms, EventSink& sink);
+asio::awaitable<StepsOutcome> run_steps(std::vector<planner::SchemaStep> const& steps, StepTerms const& terms,
+                                        EventSink& sink);
 
-// Runs `down` of the steps that are done, last first. Steps without `down` are named and left as they are.
-asio::awaitable<StepsOutcome> undo_steps(PgConnection& connection, std::vector<planner::SqlStep> const& steps,
-                                         StepTerms const& terms, EventSink& sink);
+// Takes back the steps that are done or claimed. What has no way back is named and left as it is.
+asio::awaitable<StepsOutcome> undo_steps(std::vector<planner::SchemaStep> const& steps, StepTerms const& terms,
+                                         EventSink& sink);
+
+// Looks at steps that are claimed and not recorded as done: records those that hold. `ran` counts the steps that are
+// done then. For telling whether a phase has done anything that stays.
+asio::awaitable<StepsOutcome> settle_steps(std::vector<planner::SchemaStep> const& steps, StepTerms const& terms,
+                                           EventSink& sink);
+
+// Facts of a step, from a connection that only reads. `claim` is the answer to state::find_claim().
+asio::awaitable<Result<planner::StepFacts>> read_step_facts(PgConnection& connection, planner::SchemaStep const& step);
+
+// "file.yaml:3:5: expand step 1", for messages.
+std::string step_name(std::string const& phase, planner::SchemaStep const& step, std::size_t position);
 
 }  // namespace pgbackfill::engine

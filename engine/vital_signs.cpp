@@ -26,6 +26,7 @@ Verdict readiness(VitalSigns const& signs, VitalSigns::TimePoint now) {
       return {false, "starting: not connected to the database yet"};
     case RunPhase::kExpanding:
     case RunPhase::kPlanning:
+    case RunPhase::kContracting:
       // A step may take hours, and tells nothing in between.
       return {true, "ready: " + std::string(phase_name(progress.phase))};
     case RunPhase::kDraining:

@@ -11,35 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "planner/schema_step.h"
+#include "planner/source_position.h"
+#include "planner/table_name.h"
+
 namespace pgbackfill::planner {
-
-// Where something stands in a file; line and column count from 1, 0 means unknown.
-struct SourcePosition {
-  std::string file;
-  int line = 0;
-  int column = 0;
-};
-
-// One thing that is wrong with a file. `text` says what is wrong and, where possible, what to write instead.
-struct Problem {
-  SourcePosition position;
-  std::string text;
-};
-
-// "file.yaml:12:5: text", the form that editors and people jump to.
-std::string to_string(Problem const& problem);
-
-// A table as the file names it. An empty schema means: found through search_path.
-struct TableName {
-  std::string schema;
-  std::string name;
-};
-
-struct SqlStep {
-  SourcePosition position;
-  std::string sql;
-  std::optional<std::string> down;
-};
 
 enum class WorkKind { kUpdate, kSql, kCopy, kDelete };
 enum class CommitMode { kAsync, kSync };
@@ -109,9 +85,9 @@ struct Migration {
   std::string file;
   std::string name;
   std::optional<TableName> table;
-  std::vector<SqlStep> expand;
+  std::vector<SchemaStep> expand;
   std::optional<Backfill> backfill;
-  std::vector<SqlStep> contract;
+  std::vector<SchemaStep> contract;
   ThrottleOptions throttle;
   std::vector<ProbeOptions> probes;
   std::vector<WindowText> windows;

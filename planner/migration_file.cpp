@@ -13,6 +13,7 @@
 #include "planner/batch_place.h"
 #include "planner/duration.h"
 #include "planner/migration_schema.h"
+#include "planner/step_file.h"
 #include "planner/suggestion.h"
 #include "planner/table_name.h"
 #include "planner/throttle_settings.h"
@@ -185,9 +186,13 @@ class MigrationReader {
   std::optional<std::string> read_list_of_names(Field const& field);
   std::vector<ProbeOptions> read_probes(Fields const& fields);
   ProbeOptions read_probe(YamlNode const& item, Section const& section);
-  std::vector<SqlStep> read_steps(Fields const& fields, std::string_view key);
-  SqlStep read_step(YamlNode const& item, KeyRule const& rule);
   std::vector<WindowText> read_windows(Fields const& fields, std::string_view key);
+  std::vector<SchemaStep> read_steps(Fields const& fields, std::string_view key,
+                                     std::optional<TableName> const& default_table);
+  std::optional<SchemaStep> read_step(YamlNode const& item, KeyRule const& rule,
+                                      std::optional<TableName> const& default_table);
+  void read_step_values(Field const& field, StepValues& step);
+  StepValue read_step_value(Field const& field);
 
   // Values: nothing, with a problem noted, if the value is wrong.
   bool is_scalar(Field const& field);
@@ -197,6 +202,8 @@ class MigrationReader {
   std::string read_statement(Field const& field);
   std::string read_expression(Field const& field);
   std::vector<Assignment> read_assignments(Field const& field);
+  std::vector<std::string> read_columns(Field const& field);
+  std::string read_flag(Field const& field);
   std::string read_sql(YamlNode const& value, YamlNode const& key, std::string_view example);
   void refuse_semicolon(YamlNode const& value, std::string_view what);
   std::optional<std::int64_t> read_count(Fields const& fields, std::string_view key);
@@ -235,11 +242,14 @@ Migration MigrationReader::read() {
   if (auto const* name = fields.find("name")) migration.name = read_name(*name, "a migration");
   auto const* table = fields.find("table");
   if (table != nullptr) migration.table = read_table(*table);
-  migration.expand = read_steps(fields, "expand");
+  // A table that is there but wrong is one problem, not one more a step.
+  bool const has_table = fields.is_given_or_meant("table");
+  auto const steps_table = migration.table || !has_table ? migration.table : TableName{};
+  migration.expand = read_steps(fields, "expand", steps_table);
   if (auto const* backfill = fields.find("backfill")) {
-    migration.backfill = read_backfill(*backfill, migration.table, fields.is_given_or_meant("table"));
+    migration.backfill = read_backfill(*backfill, migration.table, has_table);
   }
-  migration.contract = read_steps(fields, "contract");
+  migration.contract = read_steps(fields, "contract", steps_table);
   if (auto const* throttle = fields.find("throttle")) migration.throttle = read_throttle(*throttle);
   migration.probes = read_probes(fields);
   migration.windows = read_windows(fields, "windows");
@@ -297,8 +307,7 @@ void MigrationReader::refuse_unsupported(Field const& field, Section const& sect
   if (find_rule(section, "sql") != nullptr) {
     fields.add_meant("sql");
     return refuse(*field.key,
-                  key + " is not supported by this version, which runs `sql:` steps only; write for example sql: " +
-                      std::string{field.rule->doc});
+                  key + " is not supported by this version; write for example sql: " + std::string{field.rule->doc});
   }
   refuse(*field.key, key + " is not supported by this version; " + std::string{field.rule->doc});
 }
@@ -540,8 +549,9 @@ ProbeOptions MigrationReader::read_probe(YamlNode const& item, Section const& se
   return probe;
 }
 
-std::vector<SqlStep> MigrationReader::read_steps(Fields const& fields, std::string_view key) {
-  std::vector<SqlStep> steps;
+std::vector<SchemaStep> MigrationReader::read_steps(Fields const& fields, std::string_view key,
+                                                    std::optional<TableName> const& default_table) {
+  std::vector<SchemaStep> steps;
   auto const* field = fields.find(key);
   if (field == nullptr) return steps;
   if (field->value->kind != YamlKind::kList) {
@@ -549,25 +559,80 @@ std::vector<SqlStep> MigrationReader::read_steps(Fields const& fields, std::stri
                                  "; " + for_example(*field->rule));
     return steps;
   }
-  for (auto const item : field->value->children) steps.push_back(read_step(node(item), *field->rule));
+  for (auto const item : field->value->children) {
+    if (auto step = read_step(node(item), *field->rule, default_table)) steps.push_back(std::move(*step));
+  }
   return steps;
 }
 
-SqlStep MigrationReader::read_step(YamlNode const& item, KeyRule const& rule) {
-  SqlStep step;
-  step.position = position_of(item);
+std::optional<SchemaStep> MigrationReader::read_step(YamlNode const& item, KeyRule const& rule,
+                                                     std::optional<TableName> const& default_table) {
   if (item.kind != YamlKind::kMap) {
     refuse(item, "a step must be a map, not " + kind_name(item) +
                      "; for example - sql: " + std::string{find_rule(*rule.section, "sql")->example});
-    return step;
+    return std::nullopt;
   }
   auto const fields = read_section(item, *rule.section, item);
-  if (auto const* sql = fields.find("sql")) {
-    step.sql = read_statement(*sql);
-    step.position = position_of(*sql->value);
+  for (auto const word : rule.section->one_of) {
+    auto const* field = fields.find(word);
+    if (field == nullptr) continue;
+    StepValues step{word, position_of(*field->key), {}, default_table};
+    if (word == "sql") {
+      step.position = position_of(*field->value);
+      step.values.push_back(read_step_value(*field));
+    } else {
+      read_step_values(*field, step);
+    }
+    if (auto const* down = fields.find("down")) step.values.push_back(read_step_value(*down));
+    return make_step(step, problems_);
   }
-  if (auto const* down = fields.find("down")) step.down = read_statement(*down);
-  return step;
+  return std::nullopt;
+}
+
+// The keys of a step's map, or the one that a plain text stands for.
+void MigrationReader::read_step_values(Field const& field, StepValues& step) {
+  auto const& section = *field.rule->section;
+  bool const is_short = !field.rule->shorthand.empty() && field.value->kind == YamlKind::kScalar;
+  if (is_short) {
+    Field const meant{find_rule(section, field.rule->shorthand), field.key, field.value};
+    step.values.push_back(read_step_value(meant));
+    return;
+  }
+  auto const fields = read_map(field);
+  if (!fields) {
+    step.default_table = TableName{};
+    return;
+  }
+  for (auto const& rule : section.keys) {
+    if (auto const* value = fields->find(rule.key)) step.values.push_back(read_step_value(*value));
+  }
+}
+
+StepValue MigrationReader::read_step_value(Field const& field) {
+  StepValue value{field.rule->key, position_of(*field.value), {}, {}, {}};
+  switch (field.rule->kind) {
+    case ValueKind::kTable:
+      value.table = read_table(field).value_or(TableName{});
+      break;
+    case ValueKind::kColumns:
+      value.items = read_columns(field);
+      break;
+    case ValueKind::kFlag:
+      value.text = read_flag(field);
+      break;
+    case ValueKind::kWord:
+      if (is_scalar(field)) value.text = word_of(field);
+      break;
+    case ValueKind::kIdentifier:
+      value.text = read_identifier(field);
+      break;
+    case ValueKind::kStatement:
+      value.text = read_statement(field);
+      break;
+    default:
+      value.text = read_expression(field);
+  }
+  return value;
 }
 
 std::vector<WindowText> MigrationReader::read_windows(Fields const& fields, std::string_view key) {
@@ -688,6 +753,33 @@ std::vector<Assignment> MigrationReader::read_assignments(Field const& field) {
     assignments.push_back({position_of(value), column.text, std::move(sql)});
   }
   return assignments;
+}
+
+std::vector<std::string> MigrationReader::read_columns(Field const& field) {
+  std::vector<std::string> columns;
+  if (field.value->kind != YamlKind::kList || field.value->children.empty()) {
+    refuse(place_of(field), "'" + std::string{field.rule->key} + "' must be a list of columns, not " +
+                                (field.value->kind == YamlKind::kList ? "an empty one" : kind_name(*field.value)) +
+                                "; " + for_example(*field.rule));
+    return columns;
+  }
+  for (auto const index : field.value->children) {
+    auto const& item = node(index);
+    bool const is_name = item.kind == YamlKind::kScalar && !item.text.empty() && item.text.size() <= kMaxNameBytes;
+    if (is_name) {
+      columns.push_back(item.text);
+    } else {
+      refuse(item, "a column must be a name of 1 to 63 bytes; " + for_example(*field.rule));
+    }
+  }
+  return columns;
+}
+
+std::string MigrationReader::read_flag(Field const& field) {
+  if (!is_scalar(field)) return {};
+  if (field.value->text == "true" || field.value->text == "false") return field.value->text;
+  refuse(*field.value, as_written(field) + " must be true or false");
+  return {};
 }
 
 std::string MigrationReader::read_sql(YamlNode const& value, YamlNode const& key, std::string_view example) {

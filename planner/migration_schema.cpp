@@ -8,6 +8,7 @@
 
 #include "planner/duration.h"
 #include "planner/migration.h"
+#include "planner/step_schema.h"
 #include "planner/throttle_settings.h"
 
 namespace pgbackfill::planner {
@@ -19,66 +20,6 @@ constexpr std::array<std::string_view, 2> kCommitWords{"async", "sync"};
 constexpr std::array<std::string_view, 2> kTriggerWords{"fire", "skip"};
 constexpr std::array<std::string_view, 1> kBadRowWords{"stop"};
 constexpr std::array<std::string_view, 4> kWorkKeys{"set", "sql", "copy_to", "delete"};
-
-constexpr std::array<KeyRule, 2> kTableKeys{{
-    {.key = "schema",
-     .kind = ValueKind::kIdentifier,
-     .doc = "The schema, taken literally; without it the table is found through search_path.",
-     .example = "public"},
-    {.key = "name",
-     .kind = ValueKind::kIdentifier,
-     .doc = "The table, taken literally: upper case, dots and quotes need no quoting here.",
-     .example = "users",
-     .is_required = true},
-}};
-constexpr Section kTableSection{"table", kTableKeys};
-
-constexpr KeyRule unsupported_step(std::string_view key, std::string_view sql) {
-  return {.key = key, .kind = ValueKind::kUnsupported, .doc = sql, .example = ""};
-}
-
-constexpr std::array<KeyRule, 22> kStepKeys{{
-    {.key = "sql",
-     .kind = ValueKind::kStatement,
-     .doc = "The SQL of the step.",
-     .example = "ALTER TABLE users ADD COLUMN display_name text",
-     .is_required = true},
-    {.key = "down",
-     .kind = ValueKind::kStatement,
-     .doc = "The SQL that undoes the step; rollback runs it.",
-     .example = "ALTER TABLE users DROP COLUMN display_name"},
-    unsupported_step("add_column", "ALTER TABLE users ADD COLUMN display_name text"),
-    unsupported_step("drop_column", "ALTER TABLE users DROP COLUMN name"),
-    unsupported_step("rename_column", "ALTER TABLE users RENAME COLUMN name TO full_name"),
-    unsupported_step("alter_type", "ALTER TABLE users ALTER COLUMN age TYPE bigint"),
-    unsupported_step("set_default", "ALTER TABLE users ALTER COLUMN age SET DEFAULT 0"),
-    unsupported_step("drop_default", "ALTER TABLE users ALTER COLUMN age DROP DEFAULT"),
-    unsupported_step("set_not_null",
-                     "ALTER TABLE users ADD CONSTRAINT name_set CHECK (name IS NOT NULL) NOT VALID, then in further "
-                     "steps VALIDATE CONSTRAINT name_set, ALTER COLUMN name SET NOT NULL and DROP CONSTRAINT name_set"),
-    unsupported_step("drop_not_null", "ALTER TABLE users ALTER COLUMN name DROP NOT NULL"),
-    unsupported_step("create_index", "CREATE INDEX CONCURRENTLY users_name_idx ON users (name)"),
-    unsupported_step("drop_index", "DROP INDEX CONCURRENTLY users_name_idx"),
-    unsupported_step("add_check",
-                     "ALTER TABLE users ADD CONSTRAINT age_check CHECK (age >= 0) NOT VALID, then in a further step "
-                     "ALTER TABLE users VALIDATE CONSTRAINT age_check"),
-    unsupported_step("add_foreign_key",
-                     "ALTER TABLE orders ADD CONSTRAINT orders_user FOREIGN KEY (user_id) REFERENCES users NOT VALID, "
-                     "then in a further step ALTER TABLE orders VALIDATE CONSTRAINT orders_user"),
-    unsupported_step("add_unique",
-                     "CREATE UNIQUE INDEX CONCURRENTLY users_name_key ON users (name), then in a further step ALTER "
-                     "TABLE users ADD CONSTRAINT users_name_key UNIQUE USING INDEX users_name_key"),
-    unsupported_step("add_primary_key",
-                     "CREATE UNIQUE INDEX CONCURRENTLY users_pkey ON users (id), then in a further step ALTER TABLE "
-                     "users ADD CONSTRAINT users_pkey PRIMARY KEY USING INDEX users_pkey"),
-    unsupported_step("add_constraint", "ALTER TABLE users ADD CONSTRAINT age_check CHECK (age >= 0) NOT VALID"),
-    unsupported_step("drop_constraint", "ALTER TABLE users DROP CONSTRAINT age_check"),
-    unsupported_step("validate_constraint", "ALTER TABLE users VALIDATE CONSTRAINT age_check"),
-    unsupported_step("create_table", "CREATE TABLE users_v2 (id bigint PRIMARY KEY)"),
-    unsupported_step("drop_table", "DROP TABLE users_v1"),
-    unsupported_step("rename_table", "ALTER TABLE users RENAME TO users_v1"),
-}};
-constexpr Section kStepSection{"step", kStepKeys};
 
 constexpr std::array<KeyRule, 3> kBatchKeys{{
     {.key = "target",
@@ -247,7 +188,7 @@ constexpr std::array<KeyRule, 11> kMigrationKeys{{
     {.key = "expand",
      .kind = ValueKind::kSteps,
      .doc = "Additive schema steps, run before the backfill.",
-     .example = R"([{"sql": "ALTER TABLE users ADD COLUMN display_name text"}])",
+     .example = R"json([{"add_column": {"name": "display_name", "type": "text"}}])json",
      .section = &kStepSection},
     {.key = "backfill",
      .kind = ValueKind::kSection,
@@ -257,7 +198,7 @@ constexpr std::array<KeyRule, 11> kMigrationKeys{{
     {.key = "contract",
      .kind = ValueKind::kSteps,
      .doc = "Tightening or destructive schema steps, run by 'complete' and only when the backfill is proven done.",
-     .example = R"([{"sql": "ALTER TABLE users DROP COLUMN name"}])",
+     .example = R"([{"set_not_null": "display_name"}, {"drop_column": "name"}])",
      .section = &kStepSection},
     {.key = "throttle",
      .kind = ValueKind::kSection,
@@ -435,6 +376,11 @@ void add_setting(SettingRule const& rule, JsonObject& schema) {
   schema.add("oneOf", json_list({some.text(), R"({"const": )" + json_text(rule.nothing) + "}"}));
 }
 
+void add_step(KeyRule const& rule, JsonObject& schema) {
+  if (rule.shorthand.empty()) return add_section(*rule.section, schema);
+  schema.add("oneOf", json_list({R"({"type": "string", "minLength": 1})", section_schema(*rule.section)}));
+}
+
 void add_value(KeyRule const& rule, JsonObject& schema) {
   switch (rule.kind) {
     case ValueKind::kName:
@@ -489,6 +435,15 @@ void add_value(KeyRule const& rule, JsonObject& schema) {
     case ValueKind::kSections:
       schema.add_text("type", "array").add("items", section_schema(*rule.section));
       return;
+    case ValueKind::kStep:
+      return add_step(rule, schema);
+    case ValueKind::kColumns:
+      schema.add_text("type", "array").add("items", R"({"type": "string", "minLength": 1, "maxLength": 63})");
+      schema.add("minItems", "1");
+      return;
+    case ValueKind::kFlag:
+      schema.add_text("type", "boolean");
+      return;
     case ValueKind::kTexts:
       schema.add_text("type", "array").add("items", R"({"type": "string", "minLength": 1})").add("minItems", "1");
       return;
@@ -500,7 +455,8 @@ void add_value(KeyRule const& rule, JsonObject& schema) {
 bool is_json_example(ValueKind kind) {
   return kind == ValueKind::kExpressions || kind == ValueKind::kSection || kind == ValueKind::kSteps ||
          kind == ValueKind::kTexts || kind == ValueKind::kWordOrSection || kind == ValueKind::kCount ||
-         kind == ValueKind::kTrue || kind == ValueKind::kNumber || kind == ValueKind::kSections;
+         kind == ValueKind::kTrue || kind == ValueKind::kNumber || kind == ValueKind::kSections ||
+         kind == ValueKind::kStep || kind == ValueKind::kColumns || kind == ValueKind::kFlag;
 }
 
 bool has_json_example(KeyRule const& rule) {

@@ -32,6 +32,9 @@ enum class ValueKind {
   kSection,
   kSteps,       // list of maps with `section`
   kSections,    // the same, of anything but steps
+  kStep,        // of one step: a map with `section`, or a text that stands for its key `shorthand`
+  kColumns,     // list of names taken literally
+  kFlag,        // true or false
   kTexts,       // list of texts
   kUnsupported  // a known word that this version does not run; not in the JSON Schema
 };
@@ -51,6 +54,7 @@ struct KeyRule {
   std::string_view needs = {};          // a key that must stand beside this one
   std::string_view excludes = {};       // a key that must not
   std::string_view excludes_hint = {};  // what to do then
+  std::string_view shorthand = {};      // kStep
 };
 
 struct Section {

@@ -8,9 +8,13 @@
 #include <string>
 #include <string_view>
 
-#include "planner/migration.h"
-
 namespace pgbackfill::planner {
+
+// A table as the file names it. An empty schema means: found through search_path.
+struct TableName {
+  std::string schema;
+  std::string name;
+};
 
 // What PostgreSQL keeps of an identifier, in bytes (NAMEDATALEN - 1).
 inline constexpr std::size_t kMaxIdentifierBytes = 63;

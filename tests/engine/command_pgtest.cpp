@@ -414,7 +414,7 @@ TEST_F(CommandTest, StepWaitsForALockInShortAttempts) {
   PgClient holder(dsn());
   holder.exec("BEGIN; LOCK TABLE t IN ACCESS SHARE MODE");
   Program program({PGBACKFILL_PROGRAM, "run", (dir() / "t.yaml").string(), "--dsn", dsn()});
-  EXPECT_TRUE(program.wait_for_output("no lock within 100 ms, attempt 1"));
+  EXPECT_TRUE(program.wait_for_output("no lock within 50 ms, attempt 1"));
   auto const reading = std::chrono::steady_clock::now();
   EXPECT_EQ(client_->value("SELECT count(*) FROM t"), "10");
   EXPECT_LT(std::chrono::steady_clock::now() - reading, 2s) << "readers must not queue behind the step";

@@ -79,9 +79,10 @@ TEST_F(ExamplesTest, EveryFileHasATestHere) {
   for (auto const& entry : std::filesystem::directory_iterator(examples_dir())) {
     if (entry.path().extension() == ".yaml") files.insert(entry.path().filename().string());
   }
-  EXPECT_THAT(files, testing::UnorderedElementsAre("add-not-null-column.yaml", "composite-key.yaml",
-                                                   "copy-to-new-table.yaml", "join-backfill.yaml",
-                                                   "low-traffic-window.yaml", "purge-old-rows.yaml", "quickstart.yaml"))
+  EXPECT_THAT(files,
+              testing::UnorderedElementsAre("add-not-null-column.yaml", "composite-key.yaml", "copy-to-new-table.yaml",
+                                            "expand-contract.yaml", "join-backfill.yaml", "low-traffic-window.yaml",
+                                            "purge-old-rows.yaml", "quickstart.yaml"))
       << "a new example needs a test in this file";
 }
 
@@ -127,6 +128,32 @@ TEST_F(ExamplesTest, CompositeKeySetsBadRowsAsideUntilTheyAreMended) {
   expect_count("3000", "readings WHERE celsius = round((fahrenheit - 32) * 5 / 9, 2) AND is_frost = (fahrenheit < 32)");
   expect_exit(kDone, {"rollback", "readings_celsius", "--yes"});
   EXPECT_EQ(columns_of("readings"), "tenant day sensor fahrenheit");
+}
+
+TEST_F(ExamplesTest, ExpandContractEndsWithTheNewColumnAlone) {
+  make_accounts();
+  plan_run_and_pass_the_gate("expand-contract.yaml", "accounts_email_lower");
+  client_->exec("INSERT INTO accounts VALUES (1, 'Late@Example.org', 1)");
+  expect_count("3001", "accounts WHERE email_lower = lower(email)");
+  expect_exit(kDone, {"complete", "accounts_email_lower", "--yes"});
+  EXPECT_EQ(columns_of("accounts"), "id cents email_lower");
+  expect_count("1", "pg_constraint WHERE conname = 'accounts_email_lower_key' AND contype = 'u'");
+  expect_count("0", "pg_trigger WHERE tgrelid = 'accounts'::regclass");
+  EXPECT_EQ(client_->try_exec("INSERT INTO accounts VALUES (2, 1, 'late@example.org')"), "23505");
+  EXPECT_EQ(client_->try_exec("INSERT INTO accounts VALUES (2, 1, NULL)"), "23502");
+}
+
+TEST_F(ExamplesTest, ExpandContractLeavesNothingWhenTwoAccountsShareAnAddress) {
+  make_accounts();
+  plan_run_and_pass_the_gate("expand-contract.yaml", "accounts_email_lower");
+  client_->exec("INSERT INTO accounts VALUES (1, 'USER11@example.org', 1)");
+  auto const failed = run({"complete", "accounts_email_lower", "--yes"});
+  EXPECT_EQ(failed.exit_code, kFailed);
+  EXPECT_THAT(failed.err, HasSubstr("23505"));
+  EXPECT_THAT(failed.err, HasSubstr("(user11@example.org)"));
+  expect_count("0", "pg_class WHERE relname = 'accounts_email_lower_key'");
+  expect_exit(kDone, {"rollback", "accounts_email_lower", "--yes"});
+  EXPECT_EQ(columns_of("accounts"), "id email cents");
 }
 
 TEST_F(ExamplesTest, CopyToNewTableSwitchesOver) {

@@ -13,6 +13,8 @@
 #include <string>
 
 #include "planner/migration_schema.h"
+#include "planner/step_detail.h"
+#include "planner/step_schema.h"
 #include "planner/table_name.h"
 #include "planner/yaml_document.h"
 
@@ -83,6 +85,10 @@ throttle:
 windows: ["Mon-Fri 22:00-06:00 Europe/Berlin", "Sat-Sun"]
 )yaml";
 
+RunSql sql_of(SchemaStep const& step) {
+  return std::get<RunSql>(step.detail->kind);
+}
+
 TEST(MigrationFile, ReadsTheExampleOfTheDesign) {
   auto const migration = migration_of(kExample);
   EXPECT_EQ(migration.file, "m.yaml");
@@ -91,12 +97,12 @@ TEST(MigrationFile, ReadsTheExampleOfTheDesign) {
   EXPECT_EQ(migration.table->schema, "public");
   EXPECT_EQ(migration.table->name, "users");
   ASSERT_EQ(migration.expand.size(), 1U);
-  EXPECT_EQ(migration.expand[0].sql, "ALTER TABLE users ADD COLUMN display_name text");
-  EXPECT_EQ(migration.expand[0].down, "ALTER TABLE users DROP COLUMN display_name");
+  EXPECT_EQ(sql_of(migration.expand[0]).sql, "ALTER TABLE users ADD COLUMN display_name text");
+  EXPECT_EQ(sql_of(migration.expand[0]).down, "ALTER TABLE users DROP COLUMN display_name");
   EXPECT_EQ(at(migration.expand[0].position), "5:10");
   ASSERT_EQ(migration.contract.size(), 1U);
-  EXPECT_EQ(migration.contract[0].sql, "ALTER TABLE users\n  DROP COLUMN name;\n");
-  EXPECT_EQ(migration.contract[0].down, std::nullopt);
+  EXPECT_EQ(sql_of(migration.contract[0]).sql, "ALTER TABLE users\n  DROP COLUMN name;\n");
+  EXPECT_EQ(sql_of(migration.contract[0]).down, std::nullopt);
   EXPECT_EQ(settings_of(migration), "mode=on; replica_lag=1s; lock_wait=50ms");
   EXPECT_EQ(at(migration.throttle.settings[1].position), "19:16");
   ASSERT_EQ(migration.windows.size(), 2U);
@@ -269,7 +275,7 @@ TEST(MigrationFile, TellsAColumnCalledNullFromAMissingExpression) {
 TEST(MigrationFile, FollowsAliases) {
   auto const migration = migration_of("name: x\ntable: t\nexpand: &steps\n  - sql: A\ncontract: *steps\n");
   ASSERT_EQ(migration.contract.size(), 1U);
-  EXPECT_EQ(migration.contract[0].sql, "A");
+  EXPECT_EQ(sql_of(migration.contract[0]).sql, "A");
 }
 
 TEST(MigrationFile, AcceptsAByteOrderMarkAndWindowsLineEnds) {
@@ -396,13 +402,71 @@ TEST(MigrationFile, BoundsTheNumberOfProblems) {
 // Steps.
 
 TEST(MigrationFile, RefusesOtherStepsWithTheirSql) {
-  EXPECT_THAT(problems_of("name: x\nexpand:\n  - add_column: {name: a, type: text}\ncontract:\n  - set_not_null: a\n"),
-              ElementsAre("m.yaml:3:5: `add_column:` is not supported by this version, which runs `sql:` steps only; "
-                          "write for example sql: ALTER TABLE users ADD COLUMN display_name text",
-                          StartsWith("m.yaml:5:5: `set_not_null:` is not supported by this version")));
+  EXPECT_THAT(problems_of("name: x\nexpand:\n  - validate_constraint: a\n"),
+              ElementsAre("m.yaml:3:5: `validate_constraint:` is not supported by this version; write for example sql: "
+                          "ALTER TABLE users VALIDATE CONSTRAINT age_check"));
   EXPECT_THAT(problems_of("name: x\nexpand: [{create_idnex: {}}]\n"),
-              ElementsAre(HasSubstr("'sql' is missing in 'step'"),
-                          HasSubstr("unknown key 'create_idnex' (did you mean 'create_index'?)")));
+              ElementsAre(HasSubstr("unknown key 'create_idnex' (did you mean 'create_index'?)")));
+}
+
+TEST(MigrationFile, ReadsTypedSteps) {
+  auto const steps = migration_of(
+                         "name: x\ntable: s.t\nexpand:\n  - add_column: {name: A b, type: 'varchar(3)', default: 1 + "
+                         "1, not_null: true}\n"
+                         "  - set_not_null: a\n  - set_not_null: {column: a, table: other}\n"
+                         "  - create_index: {columns: [a, b], name: i, unique: true, where: a > 1}\n"
+                         "  - add_foreign_key: {name: f, columns: [a], references: {schema: S, name: T}, to: [id], "
+                         "on_delete: set null}\n"
+                         "  - create_table: {table: n, like: s.t}\n")
+                         .expand;
+  ASSERT_EQ(steps.size(), 6U);
+  auto const& add = std::get<AddColumn>(steps[0].detail->kind);
+  EXPECT_EQ(add.table.schema, "s");
+  EXPECT_EQ(add.column, "A b");
+  EXPECT_EQ(add.type, "varchar(3)");
+  EXPECT_EQ(add.default_value, "1 + 1");
+  EXPECT_TRUE(add.is_not_null);
+  EXPECT_EQ(at(steps[0].position), "4:5");
+  EXPECT_EQ(steps[0].text,
+            "add_column: {default: \"1 + 1\", name: \"A b\", not_null: true, table: s.t, type: \"varchar(3)\"}");
+  EXPECT_EQ(steps[1].text, "set_not_null: {column: a, table: s.t}");
+  EXPECT_EQ(std::get<SetNotNull>(steps[2].detail->kind).table.name, "other");
+  auto const& index = std::get<CreateIndex>(steps[3].detail->kind);
+  EXPECT_THAT(index.columns, ElementsAre("a", "b"));
+  EXPECT_TRUE(index.is_unique);
+  EXPECT_EQ(steps[3].text, "create_index: {columns: [a, b], name: i, table: s.t, unique: true, where: \"a > 1\"}");
+  auto const& key = std::get<AddForeignKey>(steps[4].detail->kind);
+  EXPECT_EQ(key.references.schema, "S");
+  EXPECT_EQ(key.on_delete, "set null");
+  EXPECT_EQ(steps[5].text, "create_table: {like: s.t, table: n}");
+}
+
+TEST(MigrationFile, RefusesTypedStepsWithMistakes) {
+  EXPECT_THAT(problems_of("name: x\nexpand:\n  - set_not_null: a\n  - drop_column: {name: a, nmae: b}\n"),
+              ElementsAre(StartsWith("m.yaml:3:5: 'set_not_null' has no table; write 'table:'"),
+                          StartsWith("m.yaml:4:5: 'drop_column' has no table"),
+                          StartsWith("m.yaml:4:28: unknown key 'nmae' (did you mean 'name'?)")));
+  EXPECT_THAT(problems_of("name: x\ntable: t\nexpand: [{add_column: {name: a}}]\n"),
+              ElementsAre(StartsWith("m.yaml:3:11: 'type' is missing in 'add_column'; for example type: text")));
+  EXPECT_THAT(
+      problems_of("name: x\ntable: t\nexpand: [{add_column: {name: a, type: int, not_null: yes}}]\n"),
+      ElementsAre(HasSubstr("'not_null' needs 'default' beside it"), HasSubstr("'not_null: yes' must be true or")));
+  EXPECT_THAT(problems_of("name: x\ntable: t\nexpand: [{create_index: {name: i, columns: [a], keys: b}}]\n"),
+              ElementsAre(HasSubstr("'keys' cannot stand beside 'columns'")));
+  EXPECT_THAT(problems_of("name: x\ntable: t\nexpand: [{create_index: {name: i, columns: a}}]\n"),
+              ElementsAre(HasSubstr("'columns' must be a list of columns, not a single value")));
+  EXPECT_THAT(problems_of("name: x\ntable: t\nexpand: [{create_index: {name: i, columns: [a], method: bree}}]\n"),
+              ElementsAre(HasSubstr("did you mean 'btree'?")));
+  EXPECT_THAT(problems_of("name: x\ntable: t\nexpand: [{drop_column: a, down: b}]\n"),
+              ElementsAre(HasSubstr("'down' needs 'sql' beside it")));
+  EXPECT_THAT(problems_of("name: x\ntable: t\nexpand: [{drop_column: a, set_not_null: b}]\n"),
+              ElementsAre(HasSubstr("cannot stand beside")));
+  EXPECT_THAT(problems_of("name: x\ntable: a b\nexpand: [{drop_column: a}]\n"),
+              ElementsAre(HasSubstr("a name with unusual characters needs double quotes")));
+  EXPECT_THAT(
+      problems_of("name: x\ntable: t\nexpand: [{add_foreign_key: {name: f, columns: [a], references: b, to: [c, "
+                  "d]}}]\n"),
+      ElementsAre(HasSubstr("'to' has 2 columns and 'columns' 1")));
 }
 
 TEST(MigrationFile, RefusesStepsOfAWrongShape) {
@@ -413,7 +477,8 @@ TEST(MigrationFile, RefusesStepsOfAWrongShape) {
   EXPECT_THAT(problems_of("name: x\ncontract:\n  - ALTER TABLE a\n"),
               ElementsAre(StartsWith("m.yaml:3:5: a step must be a map, not a single value; for example - sql: ")));
   EXPECT_THAT(problems_of("name: x\nexpand:\n  - down: a\n"),
-              ElementsAre(StartsWith("m.yaml:3:5: 'sql' is missing in 'step'")));
+              ElementsAre(StartsWith("m.yaml:3:5: 'down' needs 'sql' beside it"),
+                          StartsWith("m.yaml:3:5: exactly one of 'sql', 'add_column', ")));
   EXPECT_THAT(problems_of("name: x\nexpand:\n  - sql: '  '\n"),
               ElementsAre(StartsWith("m.yaml:3:10: 'sql' has no SQL")));
   EXPECT_THAT(problems_of("name: x\nexpand:\n  - sql:\n"), ElementsAre(StartsWith("m.yaml:3:5: 'sql' has no SQL")));
@@ -598,7 +663,7 @@ TEST(MigrationFile, RefusesAQuoteThatIsNeverClosed) {
   EXPECT_THAT(problems_of("name: x\ntable: \"t\nwindows: [a]\n"),
               ElementsAre("m.yaml:2:8: the closing quote of this text is missing"));
   EXPECT_THAT(problems_of("name: x\ntable: &a # c\n  'it''s\n"), ElementsAre(HasSubstr("closing quote")));
-  EXPECT_EQ(migration_of("name: x\nexpand: [{sql: 'it''s'}, {sql: \"a\\\"b\"}]\n").expand[1].sql, "a\"b");
+  EXPECT_EQ(sql_of(migration_of("name: x\nexpand: [{sql: 'it''s'}, {sql: \"a\\\"b\"}]\n").expand[1]).sql, "a\"b");
 }
 
 TEST(MigrationFile, RefusesTags) {
@@ -756,7 +821,8 @@ class SchemaFile {
   static std::string around(std::string_view section, std::string const& body) {
     if (section.empty()) return add_table(body);
     if (section == "table") return "{name: x, table: " + body + "}";
-    if (section == "step") return "{name: x, expand: [" + body + "]}";
+    if (section == "step") return "{name: x, table: t, expand: [" + body + "]}";
+    if (is_step(section)) return "{name: x, table: t, expand: [{" + std::string{section} + ": " + body + "}]}";
     if (section == "probes") return "{name: x, probes: [" + body + "]}";
     if (section == "backfill" || section == "throttle")
       return "{name: x, table: t, " + std::string{section} + ": " + body + "}";
@@ -764,6 +830,11 @@ class SchemaFile {
   }
 
  private:
+  static bool is_step(std::string_view section) {
+    auto const& words = kStepSection.one_of;
+    return std::find(words.begin(), words.end(), section) != words.end();
+  }
+
   static std::string add_table(std::string const& body) {
     return body.find("{table:") == 0 ? body : "{table: t, " + body.substr(1);
   }
@@ -816,7 +887,11 @@ TEST(MigrationSchema, NamesExactlyTheKeysThatTheParserAccepts) {
 }
 
 TEST(MigrationSchema, LeavesOutNoKeyThatTheParserAccepts) {
-  for (auto const* section : {"", "table", "step", "backfill", "batch", "on_bad_row", "throttle", "probes"}) {
+  std::vector<std::string_view> sections{"", "table", "step", "backfill", "batch", "on_bad_row", "throttle", "probes"};
+  for (auto const word : kStepSection.one_of) {
+    if (word != "sql") sections.push_back(word);
+  }
+  for (auto const section : sections) {
     auto const problems = problems_of(SchemaFile::around(section, "{xyzzy: 1}"));
     EXPECT_THAT(problems, testing::Contains(HasSubstr("unknown key 'xyzzy'"))) << section;
   }

@@ -1,0 +1,58 @@
+#include "planner/lock_watch.h"
+
+#include "planner/sql_text.h"
+
+namespace pgbackfill::planner {
+namespace {
+
+constexpr char kSession[] =
+    "coalesce(s.usename, ''), coalesce(s.application_name, ''), coalesce(s.state, ''), "
+    "coalesce((extract(epoch FROM clock_timestamp() - s.xact_start) * 1000)::bigint, 0), "
+    "coalesce((extract(epoch FROM clock_timestamp() - s.state_change) * 1000)::bigint, 0), "
+    "coalesce(s.backend_type, ''), coalesce(left(s.query, 200), ''), "
+    "coalesce(s.query LIKE '%(to prevent wraparound)%', false)";
+
+}  // namespace
+
+std::string holders_sql(std::vector<TableLock> const& locks, std::vector<int> const& own_pids) {
+  std::vector<std::string> conditions;
+  for (auto const& lock : locks) {
+    if (lock.mode == LockMode::kNone) continue;
+    std::string const oid = "pg_catalog.to_regclass(" + quote_literal(lock.relation) + ")";
+    conditions.push_back("(l.mode = ANY (" + text_array(conflicting_modes(lock.mode)) + ") AND (l.relation = " + oid +
+                         " OR l.relation IN (SELECT relid FROM pg_catalog.pg_partition_tree(" + oid + "))))");
+  }
+  std::vector<std::string> pids;
+  for (int const pid : own_pids) pids.push_back(std::to_string(pid));
+  std::string const others = pids.empty() ? "true" : "(l.pid IS NULL OR l.pid NOT IN (" + join(pids, ", ") + "))";
+  return std::string{"SELECT DISTINCT l.pid, "} + kSession +
+         ", coalesce(p.gid, '') FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity s ON s.pid = l.pid "
+         "LEFT JOIN pg_catalog.pg_prepared_xacts p ON l.pid IS NULL AND p.transaction::text = "
+         "split_part(l.virtualtransaction, '/', 2) WHERE l.locktype = 'relation' AND l.granted AND l.database = "
+         "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) AND " +
+         others + " AND (" + (conditions.empty() ? "false" : join(conditions, " OR ")) + ") ORDER BY 1 LIMIT 20";
+}
+
+std::string blockers_sql(int pid) {
+  // A prepared transaction stands in the list as pid 0.
+  return std::string{"SELECT nullif(b.pid, 0), "} + kSession +
+         ", CASE WHEN b.pid = 0 THEN '?' ELSE '' END FROM (SELECT DISTINCT unnest(pg_catalog.pg_blocking_pids(" +
+         std::to_string(pid) +
+         ")) AS pid) b LEFT JOIN pg_catalog.pg_stat_activity s ON s.pid = b.pid ORDER BY 1 LIMIT 20";
+}
+
+std::string build_progress_sql(int pid) {
+  return "SELECT coalesce(phase, ''), coalesce(CASE WHEN blocks_total > 0 THEN blocks_done ELSE tuples_done END, 0), "
+         "coalesce(CASE WHEN blocks_total > 0 THEN blocks_total ELSE tuples_total END, 0), coalesce(lockers_done, 0), "
+         "coalesce(lockers_total, 0), coalesce(current_locker_pid, 0) FROM "
+         "pg_catalog.pg_stat_progress_create_index WHERE pid = " +
+         std::to_string(pid);
+}
+
+std::string terminate_sql(int pid) {
+  return "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client "
+         "backend' AND pid = " +
+         std::to_string(pid);
+}
+
+}  // namespace pgbackfill::planner

@@ -1,0 +1,148 @@
+// What a step of `expand:` or `contract:` shall bring about, by kind.
+//
+// Pure values. How it is done safely is a recipe (planner/recipe.h). Names are data and kept unquoted; types, key
+// texts, expressions and conditions are SQL and kept byte for byte.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "planner/table_name.h"
+
+namespace pgbackfill::planner {
+
+struct RunSql {
+  std::string sql;
+  std::optional<std::string> down;
+};
+
+struct AddColumn {
+  TableName table;
+  std::string column;
+  std::string type;           // SQL
+  std::string default_value;  // SQL, empty: none
+  bool is_not_null = false;
+};
+
+struct DropColumn {
+  TableName table;
+  std::string column;
+};
+
+struct SetNotNull {
+  TableName table;
+  std::string column;
+};
+
+struct CreateIndex {
+  TableName table;
+  std::string name;
+  std::vector<std::string> columns;  // either these
+  std::string keys;                  // or SQL: what stands between the parentheses
+  std::vector<std::string> include;
+  std::string method;
+  std::string where;  // SQL
+  bool is_unique = false;
+  bool is_nulls_not_distinct = false;
+};
+
+struct DropNotNull {
+  TableName table;
+  std::string column;
+};
+
+struct SetDefault {
+  TableName table;
+  std::string column;
+  std::string value;  // SQL, empty: no default any more
+};
+
+// In place, where that changes the catalog only.
+struct ChangeType {
+  TableName table;
+  std::string column;
+  std::string type;  // SQL
+};
+
+struct RenameColumn {
+  TableName table;
+  std::string column;
+  std::string to;
+};
+
+struct AddCheck {
+  TableName table;
+  std::string name;
+  std::string condition;  // SQL
+};
+
+struct AddForeignKey {
+  TableName table;
+  std::string name;
+  std::vector<std::string> columns;
+  TableName references;
+  std::vector<std::string> to;  // empty: the primary key
+  std::string on_delete;        // as in SQL, lower case; empty: no action
+  std::string on_update;
+};
+
+// UNIQUE, or PRIMARY KEY.
+struct AddKey {
+  TableName table;
+  std::string name;
+  std::vector<std::string> columns;
+  bool is_primary = false;
+};
+
+struct DropConstraint {
+  TableName table;
+  std::string name;
+};
+
+struct DropIndex {
+  TableName table;
+  std::string name;
+};
+
+struct Reindex {
+  TableName table;
+  std::string name;
+};
+
+struct CreateTable {
+  TableName table;
+  std::string columns;  // SQL: what stands between the parentheses
+  TableName like;       // or a table to be like
+};
+
+struct DropTable {
+  TableName table;
+};
+
+struct RenameTable {
+  TableName table;
+  std::string to;
+};
+
+struct AddEnumValue {
+  TableName type;
+  std::string value;
+  std::string before;
+  std::string after;
+};
+
+struct DetachPartition {
+  TableName table;
+  TableName partition;
+};
+
+struct StepDetail {
+  std::variant<RunSql, AddColumn, DropColumn, SetNotNull, CreateIndex, DropNotNull, SetDefault, ChangeType,
+               RenameColumn, AddCheck, AddForeignKey, AddKey, DropConstraint, DropIndex, Reindex, CreateTable,
+               DropTable, RenameTable, AddEnumValue, DetachPartition>
+      kind;
+};
+
+}  // namespace pgbackfill::planner
