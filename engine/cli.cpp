@@ -121,11 +121,11 @@ void add_listen(CLI::App* run, RunOptions& options) {
 
 void add_lock_options(CLI::App* command, LockOptions& locks) {
   add_duration(command, "--lock-patience", locks.patience, "How long a step tries to get its locks");
-  command->add_option("--terminate-blocker", locks.terminate_pids, "End this session if it blocks a step (repeatable)")
+  command->add_option("--terminate-blocker", locks.terminate_pids, "End this session if it blocks a step; repeatable")
       ->type_name("PID")
       ->check(CLI::PositiveNumber.description(""));
   add_duration(command, "--terminate-idle-in-transaction", locks.terminate_idle,
-               "End sessions that block a step and are idle in a transaction for so long");
+               "End a session idle for so long if it blocks a step");
 }
 
 void add_run_commands(CLI::App& app, Cli& cli) {

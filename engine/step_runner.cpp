@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <regex>
+#include <set>
 #include <utility>
 #include <variant>
 
@@ -30,6 +31,10 @@ using planner::Way;
 // Statements of one step, counting repeats: more is not progress but a fight with somebody.
 constexpr int kMostRounds = 40;
 constexpr int kMostFailures = 2;
+// Of a statement that found its work done or its object gone: another process is at the same step.
+constexpr int kMostOvertaken = 10;
+// A claim comes and goes once in a run.
+constexpr int kMostLooks = 4;
 constexpr auto kBusyPause = 1s;
 constexpr auto kReconnectPause = 500ms;
 constexpr std::size_t kMostShown = 100;
@@ -50,6 +55,12 @@ std::string shortened(std::string text) {
 // Class 23 and 22: the rows, not the statement, are at fault.
 bool is_of_rows(Failure const& failure) {
   return failure.sqlstate.starts_with("23") || failure.sqlstate.starts_with("22");
+}
+
+// What the catalog said a moment ago is not so any more: it is there already, or gone.
+bool is_overtaken(Failure const& failure) {
+  static std::set<std::string> const states = {"42P07", "42710", "42701", "42704", "42P01", "42703"};
+  return states.count(failure.sqlstate) != 0;
 }
 
 StepFacts facts_of(Rows const& rows, int server_version) {
@@ -92,6 +103,7 @@ class StepRun {
   asio::awaitable<std::optional<Failure>> read_claim();
   asio::awaitable<std::optional<Failure>> spell();
   asio::awaitable<Result<View>> view();
+  asio::awaitable<Result<View>> view_as_claimed();
   asio::awaitable<std::optional<StepsOutcome>> wait_while_busy(Action const& action);
   asio::awaitable<StatementOutcome> perform(Action action, std::string before);
   asio::awaitable<StepsOutcome> give_up(StatementOutcome const& outcome);
@@ -161,9 +173,24 @@ asio::awaitable<std::optional<Failure>> StepRun::spell() {
   co_return std::nullopt;
 }
 
+// Another process may claim and begin the step between the two questions: what it has made so far would look like
+// somebody else's.
 asio::awaitable<Result<StepRun::View>> StepRun::view() {
   auto const unclaimed = co_await read_claim();
   if (unclaimed) co_return *unclaimed;
+  for (int look = 0;; ++look) {
+    bool const was_claimed = facts_.is_claimed;
+    std::string const before = facts_.before;
+    auto seen = co_await view_as_claimed();
+    if (!seen || look == kMostLooks) co_return seen;
+    auto const unclaimed_now = co_await read_claim();
+    if (unclaimed_now) co_return *unclaimed_now;
+    bool const is_settled = facts_.is_claimed == was_claimed && facts_.before == before;
+    if (is_settled) co_return seen;
+  }
+}
+
+asio::awaitable<Result<StepRun::View>> StepRun::view_as_claimed() {
   View view;
   view.recipe = planner::recipe_for(step_, facts_);
   auto const rows = co_await session_.ask(planner::inspection_sql(view.recipe));
@@ -325,6 +352,7 @@ asio::awaitable<StepsOutcome> StepRun::run_recipe() {
   std::map<std::size_t, int> failures;
   std::optional<std::size_t> failed_at;
   StatementOutcome failure;
+  int overtaken = 0;
   for (int round = 0; round < kMostRounds; ++round) {
     auto const seen = co_await view();
     if (!seen) co_return failed(seen.error());
@@ -354,6 +382,14 @@ asio::awaitable<StepsOutcome> StepRun::run_recipe() {
     bool const is_worth_repeating = outcome.end == StatementEnd::kLost || outcome.failure.trouble == Trouble::kConflict;
     if (is_worth_repeating) {
       session_.tell(Severity::kWarning, name_ + ": " + outcome.text + "; looking at what is there");
+      bool const goes_on = co_await session_.pause(kReconnectPause);
+      if (!goes_on) co_return stopped("interrupted");
+      continue;
+    }
+    if (is_overtaken(outcome.failure)) {
+      // Nothing is cleared away here: it may be what the other process has made.
+      if (++overtaken == kMostOvertaken) co_return outcome_of(outcome);
+      session_.tell(Severity::kDebug, name_ + ": " + outcome.text + "; looking at what is there");
       bool const goes_on = co_await session_.pause(kReconnectPause);
       if (!goes_on) co_return stopped("interrupted");
       continue;

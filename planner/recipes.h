@@ -35,7 +35,8 @@ std::string index_is(TableName const& table, std::string_view name, std::string_
 std::string has_relation(TableName const& table, std::string_view name);
 // What is said of a column: type, collation, default; as a scalar subquery, NULL without the column.
 std::string column_spelling(std::string const& oid, std::string_view column, bool with_not_null);
-// Who else holds a lock on the table that two builders cannot hold at once; NULL: nobody.
+// Who else holds a lock on the table that two builders cannot hold at once; NULL: nobody. To be asked before a build as
+// well: of two at once one waits for the lock, the other one for the snapshot of the one that waits.
 std::string other_builder(TableName const& table);
 
 // CASE WHEN condition THEN text ... END; texts are SQL expressions.

@@ -185,7 +185,6 @@ Recipe recipe(AddKey const& step, StepFacts const& facts) {
               column_list(step.columns) + ")";
   build.effort = Effort::kBuild;
   build.needed = "NOT " + has_index;
-  build.busy.clear();
   recipe.actions.push_back(std::move(build));
   // The index has the constraint's name from the start: ADD CONSTRAINT would rename it otherwise.
   recipe.actions.push_back(brief(

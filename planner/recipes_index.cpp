@@ -91,7 +91,6 @@ Recipe recipe(CreateIndex const& step, StepFacts const& facts) {
               quoted(table) + index_definition(step);
   build.effort = Effort::kBuild;
   build.needed = "NOT " + index_is(table, step.name, "true");
-  build.busy.clear();
   auto drop = drop_index(table, step.name, index_is(table, step.name, "true"));
   recipe.actions = {std::move(clear), std::move(build)};
   recipe.undo = {std::move(drop)};
@@ -146,7 +145,6 @@ Recipe recipe(DropIndex const& step, StepFacts const& facts) {
   build.sql.replace(build.sql.find(word), word.size(), " INDEX CONCURRENTLY ");
   build.effort = Effort::kBuild;
   build.needed = "NOT " + is_there;
-  build.busy.clear();
   recipe.undo = {std::move(clear), std::move(build)};
   return recipe;
 }
@@ -201,6 +199,7 @@ Recipe recipe(Reindex const& step, StepFacts const& facts) {
   Action build;
   build.sql = "REINDEX INDEX CONCURRENTLY " + quote_qualified(table.schema, step.name);
   build.way = Way::kConcurrent;
+  build.busy = other_builder(table);
   build.effort = Effort::kBuild;
   build.locks = {{quoted(table), LockMode::kShareUpdateExclusive}};
   build.needed =

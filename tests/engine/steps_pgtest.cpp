@@ -498,8 +498,8 @@ TEST_F(StepsTest, LeavesAnInvalidIndexOfSomebodyElseAlone) {
 TEST_F(StepsTest, BuildsAnIndexThoughTheRoleHasAShortLockTimeout) {
   client_->exec("CREATE ROLE hasty_" + std::to_string(cluster_->port()) + " SUPERUSER LOGIN");
   std::string const role = "hasty_" + std::to_string(cluster_->port());
-  client_->exec("ALTER ROLE " + role + " SET lock_timeout = '20ms'; ALTER ROLE " + role +
-                " SET statement_timeout = '50ms'");
+  client_->exec("ALTER ROLE " + role + " SET lock_timeout = '500ms'; ALTER ROLE " + role +
+                " SET statement_timeout = '2s'");
   write_step("create_index: {name: t_n, columns: [n]}");
   PgClient writer(dsn());
   writer.exec("BEGIN; INSERT INTO t VALUES (1000)");

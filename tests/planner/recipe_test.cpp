@@ -95,6 +95,7 @@ TEST(Recipe, DropsAnInvalidIndexOnlyWhereItIsItsOwn) {
   EXPECT_EQ(own.actions[0].sql, R"(DROP INDEX CONCURRENTLY "public"."i")");
   EXPECT_THAT(own.actions[0].needed, HasSubstr("NOT i.indisvalid"));
   EXPECT_FALSE(own.actions[0].busy.empty()) << "perhaps it is still being built";
+  EXPECT_FALSE(own.actions[1].busy.empty()) << "of two builds at once, each waits for the other one";
   EXPECT_THAT(own.refusal, Not(HasSubstr("INVALID")));
 }
 
