@@ -117,6 +117,8 @@ void add_listen(CLI::App* run, RunOptions& options) {
       ->type_name("[HOST:]PORT");
   add_duration(run, "--final-scrape", options.final_scrape, "Wait at the end for a scrape");
   run->get_option("--final-scrape")->needs(run->get_option("--listen"));
+  run->add_option("--record-readings", options.record_readings, "Write what the throttle sees there")
+      ->type_name("FILE");
 }
 
 void add_lock_options(CLI::App* command, LockOptions& locks) {

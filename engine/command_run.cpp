@@ -10,6 +10,7 @@
 
 #include "engine/commands.h"
 #include "engine/gate.h"
+#include "engine/growth_text.h"
 #include "engine/http_probe.h"
 #include "engine/job_setup.h"
 #include "engine/limits.h"
@@ -17,12 +18,12 @@
 #include "engine/pg_database.h"
 #include "engine/probes.h"
 #include "engine/progress_view.h"
+#include "engine/reading_recorder.h"
 #include "engine/step_runner.h"
 #include "engine/vacuum_keeper.h"
 #include "engine/worker_pool.h"
 #include "planner/migration_file.h"
 #include "throttle/backoff.h"
-#include "throttle/vacuum_debt.h"
 
 namespace pgbackfill::engine {
 
@@ -112,6 +113,7 @@ class Run {
   asio::awaitable<bool> sleep(std::chrono::milliseconds duration);
   asio::awaitable<std::optional<int>> prepare_backfill();
   void listen();
+  void record_readings();
   asio::awaitable<void> await_final_scrape();
   EventSink& sink();
   asio::awaitable<int> backfill();
@@ -122,7 +124,7 @@ class Run {
   int summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed,
                 std::string const& growth);
   // How the table's size changed since the job began; empty where that says nothing.
-  asio::awaitable<std::string> growth_text(Job const& job, throttle::Limits limits);
+  asio::awaitable<std::string> growth_since_start(Job const& job, throttle::Limits limits);
   void tell(Severity severity, std::string text);
   void tell_phase(RunPhase phase);
   void tell_summary(Summary summary);
@@ -134,6 +136,7 @@ class Run {
   RunOptions options_;
   Teller teller_;
   std::optional<Monitor> monitor_;
+  std::optional<ReadingRecorder> recorder_;
   std::optional<Heart> heart_;
   Interrupts interrupts_;
   LoadedMigration loaded_;
@@ -228,8 +231,19 @@ asio::awaitable<void> Run::record(std::string kind, std::string detail) {
 }
 
 EventSink& Run::sink() {
+  if (recorder_) return *recorder_;
   if (monitor_) return *monitor_;
   return teller_;
+}
+
+void Run::record_readings() {
+  if (options_.record_readings.empty()) return;
+  try {
+    recorder_.emplace(options_.record_readings, sink());
+  } catch (std::system_error const& error) {
+    throw CommandError{kExitUsage, fmt::format("cannot write {}: {}; nothing was started", options_.record_readings,
+                                               error.code().message())};
+  }
 }
 
 // Before anything else: whoever asked to be told of the run would otherwise miss it.
@@ -259,6 +273,7 @@ asio::awaitable<int> Run::go() {
   loaded_ = load_migration(options_.file);
   context_.owner().lease_time = options_.lease_time;
   listen();
+  record_readings();
   auto code = co_await start_patiently();
   if (!code) code = co_await backfill();
   co_await await_final_scrape();
@@ -447,8 +462,7 @@ asio::awaitable<int> Run::backfill() {
   pool_options.control_age_max = std::max(pool_options.control_age_max, 3 * options_.poll_interval);
   pool_options.schedule = loaded_.schedule;
   pool_options.exit_outside_window = options_.exit_outside_window;
-  VacuumKeeper keeper(context_.io().get_executor(), context_.blocking(), context_.target(), database.job().job,
-                      sink());
+  VacuumKeeper keeper(context_.io().get_executor(), context_.blocking(), context_.target(), database.job().job, sink());
   pool_options.growth = &keeper;
   auto const began = std::chrono::steady_clock::now();
   WorkerPool pool(database, database.job().job, std::move(pool_options), sink());
@@ -456,7 +470,7 @@ asio::awaitable<int> Run::backfill() {
   auto const outcome = co_await pool.run();
   interrupts_.attach(nullptr);
   auto const elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
-  auto const growth = co_await growth_text(database.job().job, pool.pacer().limits());
+  auto const growth = co_await growth_since_start(database.job().job, pool.pacer().limits());
   int const code = summarise(outcome, pool, elapsed, growth);
   if (connection_->is_usable()) co_await record("stopped", fmt::format("exit {}: {}", code, outcome.reason));
   co_return code;
@@ -494,18 +508,10 @@ std::string held_back_text(Pacer const& pacer, std::chrono::milliseconds elapsed
   return text;
 }
 
-asio::awaitable<std::string> Run::growth_text(Job const& job, throttle::Limits limits) {
-  bool const replaces_rows =
-      job.backfill.kind == planner::WorkKind::kUpdate || job.backfill.kind == planner::WorkKind::kSql;
-  if (!replaces_rows || !connection_->is_usable()) co_return "";
+asio::awaitable<std::string> Run::growth_since_start(Job const& job, throttle::Limits limits) {
+  if (!connection_->is_usable()) co_return "";
   auto const sizes = co_await connection_->query(state::job_growth(job.id), Deadlines());
-  if (!sizes) co_return "";
-  auto const before = std::stoull(sizes->at(0, 0));
-  auto const after = std::stoull(sizes->at(0, 1));
-  if (before < throttle::kLeastBytesToVacuum) co_return "";
-  bool const has_budget = limits.mode == throttle::Mode::kOn && limits.bloat > 0;
-  co_return throttle::say_table_growth(job.table, before, after,
-                                       has_budget ? std::optional(limits.bloat) : std::nullopt);
+  co_return sizes ? growth_text(*sizes, job.table, job.backfill.kind, limits) : "";
 }
 
 int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed,

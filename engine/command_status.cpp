@@ -21,9 +21,11 @@
 #include "engine/commands.h"
 #include "engine/console.h"
 #include "engine/eta.h"
+#include "engine/growth_text.h"
 #include "engine/job_setup.h"
 #include "engine/limits.h"
 #include "engine/pg_database.h"
+#include "engine/runners_view.h"
 #include "planner/sql_text.h"
 #include "planner/suggestion.h"
 #include "planner/throttle_settings.h"
@@ -193,6 +195,8 @@ struct Page {
   std::vector<BadRow> bad_rows;
   std::optional<StatusChange> change;
   std::optional<planner::Migration> migration;
+  std::vector<RunnerSeen> runners;      // processes that told of themselves lately
+  std::string growth;                   // of the table since the job began
   std::vector<std::string> in_the_way;  // who holds deferred rows, or locks that a batch waits for
 };
 
@@ -301,7 +305,8 @@ asio::awaitable<Page> read_page(PgConnection& connection, std::string name, Owne
                                          state::unended_runs(name),
                                          state::job_quarantine(name, kQuarantinedShown),
                                          state::latest_status_change(name),
-                                         state::find_migration(name)};
+                                         state::find_migration(name),
+                                         state::job_runners(name)};
   auto const all = value_or_throw(co_await connection.pipeline(std::move(statements), Deadlines()), "reading the job");
   if (all[0].rows.empty()) {
     CommandError const unknown = co_await unknown_name(connection, name);
@@ -323,6 +328,7 @@ asio::awaitable<Page> read_page(PgConnection& connection, std::string name, Owne
     page.change = std::move(change);
   }
   page.migration = migration_of(all[5]);
+  page.runners = runners_of(all[6].rows);
   co_return page;
 }
 
@@ -343,6 +349,15 @@ asio::awaitable<void> find_lock_holders(PgConnection& connection, Page& page) {
         "a batch (pid {}) waits for a lock of pid {} ({}, {}, {}, transaction open for {} s): {}", *row[0], *row[1],
         *row[2], *row[3], *row[4], row[5].value_or("?"), row[6].value_or("query not visible to this role")));
   }
+}
+
+asio::awaitable<void> find_growth(PgConnection& connection, Page& page) {
+  auto const& one = page.overview;
+  if (!one.job || !page.migration || !page.migration->backfill) co_return;
+  auto const sizes = co_await query_read_only(connection, state::job_growth(*one.job));
+  if (!sizes) co_return;
+  page.growth = growth_text(*sizes, qualified(one.schema, one.table), page.migration->backfill->kind,
+                            limits_of(one.from_file, one.live).limits);
 }
 
 asio::awaitable<void> find_row_holders(CommandContext& context, PgConnection& connection, Page& page) {
@@ -590,12 +605,18 @@ class PageView {
     add("  progress", bar() + "  " + percent_of(one));
     add("", fmt::format("{} of about {} rows passed, {} changed", human_count(one.rows_done),
                         human_count(one.rows_estimated), human_count(one.rows_changed)));
-    if (one.is_worked_on()) add("  pace", pace_text());
+    if (one.is_worked_on()) {
+      add("  pace", pace_text());
+      add_list("", pace_texts(page_.runners));
+    }
+    add_list("  held back", held_back_texts(page_.runners));
+    add_list("  notice", warning_texts(page_.runners));
     std::string batches = counted(one.batches, "batch", "batches");
     if (one.last_batch_ms) batches += fmt::format(", the last one {} ago", age_of(one));
     batches += fmt::format("; {} of {} open in this pass", human_count(one.ranges_open),
                            counted(one.ranges_total, "range", "ranges"));
     add("  batches", batches);
+    if (!page_.growth.empty()) add("  size", page_.growth);
     if (!one.has_ended()) {
       add("  settings", settings_text(one));
       std::string const throttle = throttle_text(one);
@@ -790,6 +811,7 @@ boost::json::object json_of(Page const& page, Pace const& pace) {
   boost::json::array in_the_way;
   for (auto const& text : page.in_the_way) in_the_way.emplace_back(valid_utf8(text));
   object["in_the_way"] = std::move(in_the_way);
+  object["runners"] = json_of(page.runners);
   object["quarantine"] = json_of(page.bad_rows);
   object["status_changed_at"] = page.change ? boost::json::value(page.change->at) : nullptr;
   object["status_changed_by"] = page.change ? boost::json::value(valid_utf8(page.change->who)) : nullptr;
@@ -913,6 +935,7 @@ class StatusView {
   }
 
   asio::awaitable<void> look_around() {
+    if (!name_.empty()) co_await find_growth(*connection_, page_);
     if (name_.empty() || !page_.overview.is(JobStatus::kRunning)) co_return;
     co_await find_lock_holders(*connection_, page_);
     co_await find_row_holders(context_, *connection_, page_);
@@ -1014,7 +1037,10 @@ class StatusView {
       Pace const pace = paces_.of(one.name);
       Outlook outlook;
       outlook.eta = pace.eta;
-      text += fmt::format("{}, {}{}\n", render_line(progress_of(one, pace), outlook), one.status,
+      auto progress = progress_of(one, pace);
+      auto const cause = name_.empty() ? std::string() : first_cause(page_.runners);
+      if (!cause.empty()) progress.held_back = cause;
+      text += fmt::format("{}, {}{}\n", render_line(progress, outlook), one.status,
                           one.reason.empty() ? "" : ": " + neutralised(one.reason));
     }
     context_.print(text);

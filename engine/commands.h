@@ -40,6 +40,7 @@ struct RunOptions {
   std::chrono::milliseconds poll_interval{1'000};
   std::optional<ListenAddress> listen;        // for metrics and health; absent: nowhere
   std::chrono::milliseconds final_scrape{0};  // how long to wait at the end for one more scrape
+  std::string record_readings;                // a file for what the throttle sees; empty: none
 };
 int run_command(CommandContext& context, RunOptions const& options);
 

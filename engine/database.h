@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/result.h"
+#include "engine/runner.h"
 #include "planner/batch.h"
 #include "planner/migration.h"
 
@@ -99,6 +100,10 @@ class Session {
   virtual asio::awaitable<Result<Control>> read_control() = 0;
   // True once after somebody changed the job, where the server tells; elsewhere always false, and it has to be asked.
   virtual bool has_news() { return false; }
+  // Tells the others of this process, and hears of them.
+  virtual asio::awaitable<Result<RunnersHeard>> tell_runner(RunnerTold told) = 0;
+  // This process no longer works on the job.
+  virtual asio::awaitable<Result<Done>> forget_runner() = 0;
   // Who holds the deferred rows or has the table locked, as sentences for people.
   virtual asio::awaitable<Result<std::vector<std::string>>> blockers() = 0;
   virtual asio::awaitable<Result<Done>> mark_failed(std::string reason) = 0;

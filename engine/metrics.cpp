@@ -213,11 +213,11 @@ constexpr std::array kPhases{RunPhase::kStarting, RunPhase::kExpanding, RunPhase
                              RunPhase::kSweeping, RunPhase::kDeferred,  RunPhase::kPaused,     RunPhase::kOutsideWindow,
                              RunPhase::kDraining, RunPhase::kEnded,     RunPhase::kContracting};
 
-constexpr std::array<std::pair<Mode, char const*>, 3> kModes{
-    {{Mode::kOn, "on"}, {Mode::kObserve, "observe"}, {Mode::kOff, "off"}}};
+std::array<std::pair<Mode, char const*>, 3> const kModes{{{Mode::kOn, throttle::name_of(Mode::kOn)},
+                                                          {Mode::kObserve, throttle::name_of(Mode::kObserve)},
+                                                          {Mode::kOff, throttle::name_of(Mode::kOff)}}};
 
-constexpr std::array<std::pair<Grip, char const*>, 3> kGrips{
-    {{Grip::kWarns, "warns"}, {Grip::kSlows, "slows"}, {Grip::kStops, "stops"}}};
+constexpr std::array kGrips{Grip::kWarns, Grip::kSlows, Grip::kStops};
 
 constexpr std::array<std::pair<Sight, char const*>, 7> kSights{{{Sight::kNeverSampled, "never_sampled"},
                                                                 {Sight::kSeen, "seen"},
@@ -376,12 +376,12 @@ void add_decision(Page& page, HealthTold const& health, TimePoint now) {
     page.add("pgbackfill_throttle_withheld_batch_scale_ratio", withheld->batch_scale);
   }
   for (auto const kind : kCauseKinds) {
-    for (auto const& [grip, word] : kGrips) {
+    for (auto const grip : kGrips) {
       auto const count = std::count_if(
           decision.causes.begin(), decision.causes.end(),
-          [kind, held = grip](throttle::Cause const& cause) { return cause.kind == kind && cause.grip == held; });
+          [kind, grip](throttle::Cause const& cause) { return cause.kind == kind && cause.grip == grip; });
       page.add("pgbackfill_throttle_causes", static_cast<double>(count),
-               {{"cause", throttle::name_of(kind)}, {"grip", word}});
+               {{"cause", throttle::name_of(kind)}, {"grip", throttle::name_of(grip)}});
     }
   }
 }

@@ -13,6 +13,9 @@ using std::chrono::nanoseconds;
 // A decision is due several times a second: without one for so long, the loop that asks for them is stuck.
 constexpr std::chrono::seconds kDecisionAgeMax{5};
 
+// Others tell of themselves every second; what is older says nothing.
+constexpr std::chrono::seconds kRunnersAgeMax{10};
+
 // A batch writes its WAL at once. It has to be small beside what waits for a replica (about 0.3 s of WAL), else the
 // replica runs dry between two.
 constexpr double kSecondsOfWalInBatch = 0.1;
@@ -41,10 +44,13 @@ void Pacer::set_limits(throttle::Limits limits) {
 std::shared_ptr<HealthTold const> Pacer::decide(int wanted, TimePoint now) {
   if (health_ == nullptr) return nullptr;
   count_held_time(now);
+  wanted_ = wanted;
   work_.wanted = wanted;
   work_.in_flight = static_cast<int>(began_.size());
   auto told = std::make_shared<HealthTold>();
   told->reading = health_->reading();
+  add_neighbours(told->reading, now);
+  work_.processes = runners_.of_job;
   told->work = work_;
   told->decision = throttle_.decide(told->reading, work_, now);
   told->mode = throttle_.limits().mode;
@@ -54,6 +60,36 @@ std::shared_ptr<HealthTold const> Pacer::decide(int wanted, TimePoint now) {
   wal_.set_rate(decision_.wal_per_second, now);
   health_->set_batches_running(!began_.empty());
   work_ = throttle::Work();
+  return told;
+}
+
+void Pacer::set_runners(RunnersHeard heard, TimePoint now) {
+  runners_ = std::move(heard);
+  runners_heard_at_ = now;
+}
+
+void Pacer::add_neighbours(throttle::Reading& reading, TimePoint now) const {
+  if (!runners_heard_at_ || now - *runners_heard_at_ > kRunnersAgeMax) return;
+  reading.neighbours.sight = throttle::Sight::kSeen;
+  reading.neighbours.value = runners_.others;
+  reading.neighbours.at = *runners_heard_at_;
+}
+
+RunnerTold Pacer::runner_told(TimePoint now) const {
+  RunnerTold told;
+  told.mode = throttle_.limits().mode;
+  told.weight = throttle_.limits().weight;
+  told.may_start = decision_.may_start;
+  told.wal_per_second = throttle_.wal_per_second();
+  told.wal_limit = decision_.wal_per_second;
+  told.wal_wanted = throttle_.wal_wanted();
+  told.workers = static_cast<int>(began_.size());
+  told.workers_limit = decision_.workers;
+  told.workers_wanted = wanted_;
+  for (auto const& cause : decision_.causes) {
+    auto const lasted = std::chrono::duration_cast<std::chrono::milliseconds>(now - cause.since);
+    told.causes.push_back({cause.kind, cause.grip, cause.text, lasted});
+  }
   return told;
 }
 

@@ -16,6 +16,7 @@
 #include "engine/events.h"
 #include "engine/growth.h"
 #include "engine/health.h"
+#include "engine/runner.h"
 #include "throttle/duty_cycle.h"
 #include "throttle/row_pace.h"
 #include "throttle/throttle.h"
@@ -40,6 +41,11 @@ class Pacer {
   // To be called about four times a second. `wanted`: the workers that would run if nothing held them. Null without a
   // Health.
   std::shared_ptr<HealthTold const> decide(int wanted, TimePoint now);
+
+  // The other processes, as they told of themselves; forgotten when nothing is heard for a while.
+  void set_runners(RunnersHeard heard, TimePoint now);
+  // This process as of the last decision, for them.
+  RunnerTold runner_told(TimePoint now) const;
 
   // A worker that holds a range counts among those whose turn it may be, first come first served.
   void join(int worker);
@@ -70,11 +76,15 @@ class Pacer {
   // Of those that have a range.
   double workers_allowed() const;
   void add_growth_cause();
+  void add_neighbours(throttle::Reading& reading, TimePoint now) const;
   void count_held_time(TimePoint now);
 
   Health* health_;
   throttle::Throttle throttle_;
   throttle::Decision decision_;
+  int wanted_ = 0;
+  RunnersHeard runners_;
+  std::optional<TimePoint> runners_heard_at_;
   GrowthHold growth_;
   TimePoint growth_since_{};
   throttle::RowPace rows_;

@@ -25,6 +25,9 @@ using planner::Lease;
 // For statements on the state tables, which are small.
 constexpr Deadlines kStateDeadlines{10'000ms, 15'000ms};
 constexpr std::chrono::milliseconds kStateLockTimeout = 5'000ms;
+// Of what comes again in a second.
+constexpr std::chrono::milliseconds kRunnerTimeout = 2'000ms;
+constexpr std::chrono::milliseconds kRunnerLockTimeout = 500ms;
 // A range is worth splitting when each half is at least this long; the walk to the middle reads index entries only.
 constexpr std::int64_t kLeastRowsOfAHalf = 5'000;
 constexpr std::int64_t kMostRowsToWalk = 100'000;
@@ -108,6 +111,18 @@ class PgSession : public Session {
   bool has_news() override { return connection_ && connection_->take_notification(std::to_string(job_id())); }
   asio::awaitable<Result<std::vector<std::string>>> blockers() override;
 
+  asio::awaitable<Result<RunnersHeard>> tell_runner(RunnerTold told) override {
+    auto rows = co_await runner_query(state::tell_runner(job_id(), told, database_.owner()));
+    if (!rows) co_return rows.error();
+    co_return state::runners_heard(rows->rows, job_id());
+  }
+
+  asio::awaitable<Result<Done>> forget_runner() override {
+    auto rows = co_await runner_query(state::forget_runner(database_.owner()));
+    if (!rows) co_return rows.error();
+    co_return Done();
+  }
+
   asio::awaitable<Result<Done>> mark_failed(std::string reason) override {
     auto rows = co_await state_query(state::set_status(job_id(), JobStatus::kFailed, reason, database_.owner()));
     if (!rows) co_return rows.error();
@@ -130,6 +145,7 @@ class PgSession : public Session {
 
   asio::awaitable<Result<Rows>> state_query(std::string statement);
   asio::awaitable<Result<Rows>> lease_query(std::string statement);
+  asio::awaitable<Result<Rows>> runner_query(std::string statement);
   asio::awaitable<Result<Rows>> state_query(state::LocalSettings settings, std::string statement);
   asio::awaitable<Result<std::vector<Rows>>> transaction(state::LocalSettings settings,
                                                          std::vector<std::string> statements, Deadlines deadlines);
@@ -187,6 +203,14 @@ asio::awaitable<Result<Rows>> PgSession::state_query(std::string statement) {
 asio::awaitable<Result<Rows>> PgSession::lease_query(std::string statement) {
   auto settings = settings_for(kStateDeadlines.statement, kStateLockTimeout);
   settings.asynchronous_commit = database_.job().job.backfill.commit == planner::CommitMode::kAsync;
+  auto rows = co_await state_query(settings, std::move(statement));
+  co_return rows;
+}
+
+// Losing it in a crash costs nothing, and no synchronous standby is to be waited for.
+asio::awaitable<Result<Rows>> PgSession::runner_query(std::string statement) {
+  auto settings = settings_for(kRunnerTimeout, kRunnerLockTimeout);
+  settings.asynchronous_commit = true;
   auto rows = co_await state_query(settings, std::move(statement));
   co_return rows;
 }

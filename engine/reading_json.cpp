@@ -176,6 +176,7 @@ void fields(Archive& archive, Work& work) {
   archive("wal_bytes", work.wal_bytes);
   archive("in_flight", work.in_flight);
   archive("wanted", work.wanted);
+  archive("processes", work.processes);
 }
 
 template <class Archive>

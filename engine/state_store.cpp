@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+#include <cmath>
 #include <stdexcept>
 
 #include "planner/sql_text.h"
@@ -266,6 +269,34 @@ COMMENT ON COLUMN pgbackfill.claims.before IS 'what undoing the step has to know
 INSERT INTO pgbackfill.meta (version) VALUES (3);
 )sql";
 
+// Version 4. Not UNLOGGED: status has to be readable on a standby.
+constexpr char kVersion4[] = R"sql(
+CREATE TABLE pgbackfill.runners (
+  process text PRIMARY KEY,
+  job_id bigint NOT NULL REFERENCES pgbackfill.jobs ON DELETE CASCADE,
+  host text NOT NULL,
+  pid int NOT NULL,
+  seen_at timestamptz NOT NULL,
+  mode text NOT NULL,
+  weight double precision NOT NULL,
+  may_start boolean NOT NULL,
+  wal_per_second double precision NOT NULL,
+  wal_limit double precision,
+  wal_wanted double precision,
+  workers int NOT NULL,
+  workers_limit double precision,
+  workers_wanted double precision,
+  causes jsonb NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE pgbackfill.runners IS 'Processes at work, as each told of itself a second ago; gone when it ended';
+COMMENT ON COLUMN pgbackfill.runners.wal_wanted IS 'bytes a second; NULL, as in every limit here: all that can be had';
+
+INSERT INTO pgbackfill.meta (version) VALUES (4);
+)sql";
+
+// A process that was silent for so long has no part in what is shared, and is not shown.
+constexpr char kRunnerSilence[] = "interval '10 seconds'";
+
 // As an array of name=text, which parse_text_array reads.
 constexpr char kLiveSettings[] =
     "ARRAY(SELECT s.key || '=' || s.value FROM jsonb_each_text(j.settings) s WHERE s.value IS NOT NULL ORDER BY 1)";
@@ -289,6 +320,26 @@ std::string milliseconds_of(std::string const& interval) {
 
 std::string bound_text(Bound const& bound) {
   return bound ? planner::text_array(*bound) : "NULL::text[]";
+}
+
+// Infinity is no limit.
+std::string limit_number(double number) {
+  return std::isinf(number) ? "NULL" : fmt::format("{:.3f}", number);
+}
+
+double limit_of_text(std::optional<std::string> const& text) {
+  return text ? std::stod(*text) : throttle::kUnlimited;
+}
+
+std::string causes_json(std::vector<RunnerTold::Cause> const& causes) {
+  boost::json::array array;
+  for (auto const& cause : causes) {
+    array.push_back({{"kind", throttle::name_of(cause.kind)},
+                     {"grip", throttle::name_of(cause.grip)},
+                     {"text", cause.text},
+                     {"lasted_ms", cause.lasted.count()}});
+  }
+  return boost::json::serialize(array);
 }
 
 std::string optional_number(std::optional<std::int64_t> number) {
@@ -365,7 +416,7 @@ std::string read_version() {
 }
 
 std::vector<std::string> upgrades(int version) {
-  static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3};
+  static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4};
   if (version < 0 || version > kStateVersion) return {};
   return {scripts.begin() + version, scripts.end()};
 }
@@ -922,6 +973,56 @@ std::string job_leases(std::string const& name) {
       "SELECT host, pid, count(*), {}, machine FROM pgbackfill.ranges WHERE job_id = {} AND NOT done AND owner IS NOT "
       "NULL GROUP BY host, machine, pid ORDER BY host, pid",
       milliseconds_of("min(lease_expires) - clock_timestamp()"), job_id_of(name));
+}
+
+std::string tell_runner(std::int64_t job, RunnerTold const& told, Owner const& owner) {
+  std::string const values = fmt::format(
+      "{}, {}, {}, {}, clock_timestamp(), {}, {:.6f}, {}, {:.3f}, {}, {}, {}, {}, {}, {}::jsonb",
+      quote_literal(owner.id), job, quote_literal(owner.host), owner.pid, quote_literal(throttle::name_of(told.mode)),
+      told.weight, told.may_start, told.wal_per_second, limit_number(told.wal_limit), limit_number(told.wal_wanted),
+      told.workers, limit_number(told.workers_limit), limit_number(told.workers_wanted),
+      quote_literal(causes_json(told.causes)));
+  return fmt::format(
+      "WITH told AS (INSERT INTO pgbackfill.runners AS r (process, job_id, host, pid, seen_at, mode, weight, "
+      "may_start, "
+      "wal_per_second, wal_limit, wal_wanted, workers, workers_limit, workers_wanted, causes) VALUES ({0}) ON CONFLICT "
+      "(process) DO UPDATE SET seen_at = excluded.seen_at, mode = excluded.mode, weight = excluded.weight, may_start = "
+      "excluded.may_start, wal_per_second = excluded.wal_per_second, wal_limit = excluded.wal_limit, wal_wanted = "
+      "excluded.wal_wanted, workers = excluded.workers, workers_limit = excluded.workers_limit, workers_wanted = "
+      "excluded.workers_wanted, causes = excluded.causes), gone AS (DELETE FROM pgbackfill.runners WHERE seen_at < "
+      "clock_timestamp() - interval '10 minutes' AND process <> {1}) SELECT r.process, r.job_id, j.name, r.weight, "
+      "r.wal_per_second, r.wal_wanted, r.workers, r.workers_wanted FROM pgbackfill.runners r JOIN pgbackfill.jobs j ON "
+      "j.id = r.job_id WHERE r.process <> {1} AND r.seen_at > clock_timestamp() - {2}",
+      values, quote_literal(owner.id), kRunnerSilence);
+}
+
+RunnersHeard runners_heard(std::vector<std::vector<std::optional<std::string>>> const& rows, std::int64_t job) {
+  std::map<std::string, int> processes;  // by job
+  for (auto const& row : rows) ++processes[*row[1]];
+  RunnersHeard heard;
+  heard.of_job = ++processes[std::to_string(job)];
+  for (auto const& row : rows) {
+    throttle::NeighbourReading other;
+    other.name = *row[2];
+    other.weight = std::stod(*row[3]) / processes[*row[1]];
+    other.wal_per_second = std::stod(*row[4]);
+    other.wal_wanted = limit_of_text(row[5]);
+    other.workers = std::stod(*row[6]);
+    other.workers_wanted = limit_of_text(row[7]);
+    heard.others.push_back(std::move(other));
+  }
+  return heard;
+}
+
+std::string forget_runner(Owner const& owner) {
+  return "DELETE FROM pgbackfill.runners WHERE process = " + quote_literal(owner.id);
+}
+
+std::string job_runners(std::string const& name) {
+  return fmt::format(
+      "SELECT host, pid, {}, mode, may_start, wal_per_second, wal_limit, workers, workers_limit, causes FROM "
+      "pgbackfill.runners WHERE job_id = {} AND seen_at > clock_timestamp() - {} ORDER BY host, pid",
+      milliseconds_of("clock_timestamp() - seen_at"), job_id_of(name), kRunnerSilence);
 }
 
 std::string job_quarantine(std::string const& name, std::int64_t limit) {

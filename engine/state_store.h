@@ -12,13 +12,14 @@
 #include <vector>
 
 #include "engine/database.h"
+#include "engine/runner.h"
 #include "planner/batch.h"
 #include "planner/ranges.h"
 #include "planner/work_sql.h"
 
 namespace pgbackfill::engine {
 
-inline constexpr int kStateVersion = 3;
+inline constexpr int kStateVersion = 4;
 
 // Whoever changes a job says so here, with its id; who works on it listens.
 inline constexpr char kControlChannel[] = "pgbackfill_control";
@@ -78,6 +79,12 @@ std::string split_candidate(std::int64_t job);
 // Cuts the candidate at `middle`, if its cursor is not past that, and gives the far part to `owner`.
 std::string split(std::int64_t job, std::int64_t range, planner::Bound const& hi, planner::KeyValue const& middle,
                   planner::Key const& key, Owner const& owner, int worker);
+
+// Says what this process does, forgets those that have been silent for minutes, and lists the others that were heard of
+// in the last seconds, as runners_heard() reads them.
+std::string tell_runner(std::int64_t job, RunnerTold const& told, Owner const& owner);
+RunnersHeard runners_heard(std::vector<std::vector<std::optional<std::string>>> const& rows, std::int64_t job);
+std::string forget_runner(Owner const& owner);
 
 std::string control(std::int64_t job, std::string const& owner);
 Control control_of(std::vector<std::optional<std::string>> const& row);
@@ -189,6 +196,9 @@ std::string list_names();
 std::string overviews(std::string const& name);
 // host, pid, ranges, ms until the first lease runs out, machine
 std::string job_leases(std::string const& name);
+// Of processes that were heard of in the last seconds: host, pid, ms since then, mode, may_start, WAL per second,
+// limit, workers, limit, causes: a JSON array of objects with kind, grip, text, lasted_ms.
+std::string job_runners(std::string const& name);
 // table_schema, table_name, key, sqlstate, message, key_columns
 std::string job_quarantine(std::string const& name, std::int64_t limit);
 // Processes that said they started and not that they stopped: host, pid, since, os_user.

@@ -24,6 +24,7 @@ constexpr auto kPatienceOfTheEnd = 20ms;
 constexpr auto kIdlePause = 200ms;
 constexpr auto kBlockerInterval = 5s;
 constexpr auto kTroubleInterval = 2s;
+constexpr auto kRunnerInterval = 1s;
 constexpr std::int64_t kDeferredRowsAtOnce = 500;
 // Failures in a row of calls outside ranges (claims, passes) before the run ends.
 constexpr int kMostRecoveries = 40;
@@ -73,6 +74,7 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
       bool const locked = lock_met_at_ && now - *lock_met_at_ < kBlockerInterval;
       if (control_.deferred > 0 || locked) co_await name_blockers(*session);
     }
+    if (is_runner_due()) co_await tell_runner(*session);
     heed_growth();
     decide();
     if (!is_ending()) spawn_workers();
@@ -92,6 +94,7 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
   if (options_.health != nullptr) options_.health->stop();
   // The last reading is the one that the summary speaks of; without a connection the one before has to do.
   if (session->is_connected()) {
+    co_await session->forget_runner();  // else it is forgotten when it was silent for a while
     auto control = co_await session->read_control();
     if (control) {
       control_ = *control;
@@ -160,6 +163,22 @@ asio::awaitable<void> WorkerPool::read_control(Session& session) {
     case JobStatus::kComplete:
       end(PoolEnd::kComplete, "");
       break;
+  }
+}
+
+bool WorkerPool::is_runner_due() const {
+  return !is_ending() && control_read_at_ &&
+         (!runner_told_at_ || database_.now() - *runner_told_at_ >= kRunnerInterval);
+}
+
+// A failure matters to nobody but whoever looks; a lost connection is met again when the job is read.
+asio::awaitable<void> WorkerPool::tell_runner(Session& session) {
+  runner_told_at_ = database_.now();
+  auto heard = co_await session.tell_runner(pacer_.runner_told(database_.now()));
+  if (heard) {
+    pacer_.set_runners(std::move(*heard), database_.now());
+  } else {
+    tell(Severity::kDebug, "telling the other processes: " + heard.error().message);
   }
 }
 

@@ -90,6 +90,7 @@ class WorkerPool {
   asio::awaitable<void> pause_for(std::chrono::milliseconds duration);
   asio::awaitable<void> read_control(Session& session);
   asio::awaitable<void> name_blockers(Session& session);
+  asio::awaitable<void> tell_runner(Session& session);
 
   bool may_start(int worker) const;
   bool is_open() const;
@@ -109,6 +110,7 @@ class WorkerPool {
   void tell_progress();
   void count_worked_time();
   bool is_control_due(Session& session) const;
+  bool is_runner_due() const;
   void heed_settings(std::map<std::string, std::string> const& before);
   std::string outside_windows() const;
 
@@ -120,6 +122,7 @@ class WorkerPool {
   LimitsFound limits_;
   std::optional<std::chrono::steady_clock::time_point> control_asked_at_;
   std::optional<std::chrono::steady_clock::time_point> control_read_at_;
+  std::optional<std::chrono::steady_clock::time_point> runner_told_at_;
   std::chrono::steady_clock::time_point started_;
   std::chrono::steady_clock::time_point told_at_;
   std::chrono::steady_clock::duration worked_{0};

@@ -1,5 +1,7 @@
 #include "throttle/decision.h"
 
+#include "throttle/limits.h"
+
 namespace pgbackfill::throttle {
 
 char const* name_of(CauseKind kind) {
@@ -48,6 +50,30 @@ char const* name_of(CauseKind kind) {
       return "sharing";
     case CauseKind::kStarting:
       return "starting";
+  }
+  return "unknown";
+}
+
+char const* name_of(Grip grip) {
+  switch (grip) {
+    case Grip::kWarns:
+      return "warns";
+    case Grip::kSlows:
+      return "slows";
+    case Grip::kStops:
+      return "stops";
+  }
+  return "unknown";
+}
+
+char const* name_of(Mode mode) {
+  switch (mode) {
+    case Mode::kOn:
+      return "on";
+    case Mode::kObserve:
+      return "observe";
+    case Mode::kOff:
+      return "off";
   }
   return "unknown";
 }

@@ -47,6 +47,9 @@ enum class Grip {
   kStops,
 };
 
+// "warns", "slows", "stops".
+char const* name_of(Grip grip);
+
 struct Cause {
   CauseKind kind = CauseKind::kBlind;
   Grip grip = Grip::kWarns;

@@ -24,6 +24,9 @@ enum class MissingReplica {
   kAbort
 };
 
+// As the file says it: "on", "observe", "off".
+char const* name_of(Mode mode);
+
 struct Limits {
   Mode mode = Mode::kOn;
 

@@ -139,10 +139,10 @@ struct ProbeReading {
   double limit = 0;  // above it: stop
 };
 
-// Another job that runs on this server now, as it registered itself.
+// Another process that works on a job in this database now, as it told of itself.
 struct NeighbourReading {
-  std::string name;
-  double weight = 1;
+  std::string name;   // of its job
+  double weight = 1;  // its part of its job's
   double wal_per_second = 0;  // bytes that it writes
   double wal_wanted = 0;      // bytes per second that it would write if it were let; infinity: all it can get
   double workers = 0;         // batches in flight

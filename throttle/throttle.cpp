@@ -33,6 +33,7 @@ struct Throttle::State {
 
   void count(Reading const& reading, Work const& work, TimePoint now);
   void learn_cost(Reading const& reading, Work const& work);
+  double own_weight() const { return limits.weight / std::max(last_work.processes, 1); }
   double share_of_wal(Reading const& reading, double total, CauseBook& book) const;
   double share_of_workers(Reading const& reading, double total) const;
   void decide_wal(Reading const& reading, TimePoint now, Decision& decision);
@@ -58,6 +59,7 @@ struct Throttle::State {
   std::optional<TimePoint> decided_at;
   Decision last;
   double total_allowed = 0;
+  Work last_work;
 
   // Since the last reading of the WAL position.
   std::optional<WalReading> wal;
@@ -68,6 +70,7 @@ struct Throttle::State {
 void Throttle::State::count(Reading const& reading, Work const& work, TimePoint now) {
   double const seconds = decided_at ? std::max(seconds_between(*decided_at, now), 0.0) : 0;
   decided_at = now;
+  last_work = work;
   own.add(work.wal_bytes, now);
   double others = 0;
   if (reading.neighbours.is_seen()) {
@@ -103,7 +106,7 @@ void Throttle::State::learn_cost(Reading const& reading, Work const& work) {
 double Throttle::State::share_of_wal(Reading const& reading, double total, CauseBook& book) const {
   if (!reading.neighbours.is_seen() || reading.neighbours.value.empty() || std::isinf(total)) return total;
   double const used = own.rate(kBoundSeconds);
-  std::vector<Claim> claims{{"", limits.weight, wanted_of(used, last.wal_per_second)}};
+  std::vector<Claim> claims{{"", own_weight(), wanted_of(used, last.wal_per_second)}};
   for (auto const& each : reading.neighbours.value) claims.push_back({each.name, each.weight, each.wal_wanted});
   double const part = share_out(total, claims).front();
   if (part < total && used >= kBound * part) {
@@ -116,7 +119,7 @@ double Throttle::State::share_of_wal(Reading const& reading, double total, Cause
 
 double Throttle::State::share_of_workers(Reading const& reading, double total) const {
   if (!reading.neighbours.is_seen() || reading.neighbours.value.empty() || std::isinf(total)) return total;
-  std::vector<Claim> claims{{"", limits.weight, kUnlimited}};
+  std::vector<Claim> claims{{"", own_weight(), kUnlimited}};
   for (auto const& each : reading.neighbours.value) claims.push_back({each.name, each.weight, each.workers_wanted});
   return share_out(total, claims).front();
 }
@@ -276,6 +279,14 @@ Decision Throttle::decide(Reading const& reading, Work const& work, TimePoint no
 
 double Throttle::wal_bytes_per_row() const {
   return state_->cost.bytes_per_row();
+}
+
+double Throttle::wal_per_second() const {
+  return state_->own.rate(kBoundSeconds);
+}
+
+double Throttle::wal_wanted() const {
+  return state_->last_work.wanted == 0 ? 0 : wanted_of(wal_per_second(), state_->last.wal_per_second);
 }
 
 }  // namespace pgbackfill::throttle

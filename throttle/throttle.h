@@ -20,6 +20,7 @@ struct Work {
   double wal_bytes = 0;  // as estimated by WalCost when they were charged
   int in_flight = 0;     // batches running now
   int wanted = 0;        // workers that would run if nothing held them
+  int processes = 1;     // that work on this job and divide its weight, this one too
 };
 
 class Throttle {
@@ -37,6 +38,11 @@ class Throttle {
 
   // Best estimate of the WAL bytes that a row of this job costs; a guess until something was measured, never 0.
   double wal_bytes_per_row() const;
+
+  // What others have to know to divide by it: bytes per second that our batches write, and that they would write if
+  // they were let; infinity: all they can get.
+  double wal_per_second() const;
+  double wal_wanted() const;
 
  private:
   struct State;

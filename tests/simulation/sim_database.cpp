@@ -15,6 +15,8 @@ using engine::Advance;
 using engine::Control;
 using engine::Done;
 using engine::JobStatus;
+using engine::RunnersHeard;
+using engine::RunnerTold;
 using engine::Visit;
 using planner::BatchDone;
 using planner::BatchRequest;
@@ -88,6 +90,9 @@ class SimSession : public engine::Session {
   asio::awaitable<Result<Advance>> advance() override;
   asio::awaitable<Result<Control>> read_control() override;
   asio::awaitable<Result<std::vector<std::string>>> blockers() override;
+  // Nothing is throttled here, so that processes have nothing to tell each other.
+  asio::awaitable<Result<RunnersHeard>> tell_runner(RunnerTold) override { co_return RunnersHeard(); }
+  asio::awaitable<Result<Done>> forget_runner() override { co_return Done(); }
   asio::awaitable<Result<Done>> mark_failed(std::string reason) override {
     auto const service = [&server = server_, reason](auto tx) {
       return server.set_status(std::move(tx), JobStatus::kFailed, reason);
