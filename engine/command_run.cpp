@@ -502,7 +502,9 @@ std::string held_back_text(Pacer const& pacer, std::chrono::milliseconds elapsed
   std::sort(shares.rbegin(), shares.rend());
   std::string text;
   for (auto const& [share, name] : shares) {
-    text += fmt::format("{}{} {:.0f} %{}", text.empty() ? "held back by " : ", ", name, std::min(share, 1.0) * 100,
+    bool const is_observed = pacer.limits().mode == throttle::Mode::kObserve;
+    char const* const begin = is_observed ? "would have been held back by " : "held back by ";
+    text += fmt::format("{}{} {:.0f} %{}", text.empty() ? begin : ", ", name, std::min(share, 1.0) * 100,
                         text.empty() ? " of the time" : "");
   }
   return text;

@@ -183,7 +183,8 @@ std::string Pacer::held_back() const {
     }
   }
   if (others > 0) first += " (and " + std::to_string(others) + " more)";
-  return first;
+  bool const is_observed_only = decision_.withheld && decision_.may_start;
+  return is_observed_only && !first.empty() ? "observed only: " + first : first;
 }
 
 void Pacer::count_held_time(TimePoint now) {

@@ -63,7 +63,7 @@ class Pacer {
   // Nothing decided yet, or the last decision is this old: no batch starts.
   bool is_blind(TimePoint now) const;
 
-  // What binds, as a sentence; empty if nothing does.
+  // What binds, as a sentence; empty if nothing does. In mode observe what would bind, and that it does not.
   std::string held_back() const;
 
   // Of the time since the start, how long each kind of cause slowed or stopped this process. Causes overlap.
