@@ -9,6 +9,7 @@
 #include "engine/commands.h"
 #include "engine/progress_view.h"
 #include "planner/duration.h"
+#include "planner/lint/lint.h"
 #include "planner/suggestion.h"
 #include "planner/throttle_settings.h"
 
@@ -70,6 +71,7 @@ struct Cli {
   ControlOptions control;
   SetOptions set;
   DoctorOptions doctor;
+  LintCommandOptions lint;
   SandboxOptions sandbox;
   std::function<int(CommandContext&)> chosen;
 };
@@ -215,6 +217,32 @@ void add_control_commands(CLI::App& app, Cli& cli) {
   set->footer(keys_of_set());
 }
 
+void add_lint(CLI::App& app, Cli& cli) {
+  using planner::lint::Risk;
+  static std::map<std::string, LintFormat> const formats = {{"text", LintFormat::kText},
+                                                            {"json", LintFormat::kJson},
+                                                            {"sarif", LintFormat::kSarif},
+                                                            {"markdown", LintFormat::kMarkdown}};
+  static std::map<std::string, Risk> const risks = {
+      {"low", Risk::kLow}, {"medium", Risk::kMedium}, {"high", Risk::kHigh}, {"destructive", Risk::kDestructive}};
+  auto* lint = add_command(app, cli, "lint", "Find dangerous SQL in files; no server",
+                           [&cli](CommandContext& context) { return lint_command(context, cli.lint); });
+  lint->add_option("PATH", cli.lint.paths, "Migration files, .sql files, folders; in order")->required();
+  lint->add_option("--pg", cli.lint.pg_major, "Major version that the SQL will run on")
+      ->capture_default_str()
+      ->check(CLI::Range(planner::lint::kMinPgMajor, planner::lint::kMaxPgMajor).description(""))
+      ->type_name("13..18");
+  lint->add_option("--fail-on", cli.lint.fail_on, "Exit 3 when something is this bad or worse")
+      ->transform(CLI::CheckedTransformer(risks, CLI::ignore_case).description(""))
+      ->default_str("high")
+      ->type_name("low|medium|high|destructive");
+  lint->add_option("--format", cli.lint.format, "Report as text, json, sarif, markdown")
+      ->transform(CLI::CheckedTransformer(formats, CLI::ignore_case).description(""))
+      ->type_name("text|json|sarif|markdown");
+  lint->add_option("--schema", cli.lint.schemas, "What is there already, as pg_dump -s writes it")->type_name("FILE");
+  lint->add_flag("--in-transaction", cli.lint.is_in_transaction, "Each .sql file is run in one transaction");
+}
+
 void add_server_commands(CLI::App& app, Cli& cli) {
   auto* doctor = add_command(app, cli, "doctor", "Check server, role and table beforehand",
                              [&cli](CommandContext& context) { return doctor_command(context, cli.doctor); });
@@ -250,6 +278,7 @@ int run_cli(int argc, char** argv) {
   add_run_commands(app, cli);
   add_watching_commands(app, cli);
   add_control_commands(app, cli);
+  add_lint(app, cli);
   add_server_commands(app, cli);
   // Last, because commands take over the footer that is there when they are made.
   app.footer(kFooter);

@@ -11,6 +11,7 @@
 
 #include "engine/command_context.h"
 #include "engine/listen_address.h"
+#include "planner/lint/lint_terms.h"
 
 namespace pgbackfill::engine {
 
@@ -92,6 +93,17 @@ struct DoctorOptions {
   std::string file;  // empty: the server alone
 };
 int doctor_command(CommandContext& context, DoctorOptions const& options);
+
+enum class LintFormat { kText, kJson, kSarif, kMarkdown };
+struct LintCommandOptions {
+  std::vector<std::string> paths;
+  std::vector<std::string> schemas;  // pg_dump -s: what is there, not judged
+  std::optional<LintFormat> format;  // absent: as for all commands
+  int pg_major = 15;
+  planner::lint::Risk fail_on = planner::lint::Risk::kHigh;
+  bool is_in_transaction = false;
+};
+int lint_command(CommandContext& context, LintCommandOptions const& options);
 
 struct SandboxOptions {
   int replicas = 1;

@@ -1,0 +1,160 @@
+// lint: what migrations would do to a live database, from their text alone.
+
+#include <algorithm>
+#include <boost/json/serialize.hpp>
+#include <cctype>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+
+#include "engine/commands.h"
+#include "engine/console.h"
+#include "engine/lint_report.h"
+#include "planner/lint/sql_script.h"
+#include "planner/migration_file.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+namespace fs = std::filesystem;
+namespace lint = planner::lint;
+
+constexpr std::size_t kMaxFiles = 20'000;
+
+bool is_yaml(fs::path const& path) {
+  return path.extension() == ".yaml" || path.extension() == ".yml";
+}
+
+// The ways back that other tools keep beside their migrations are not run.
+bool is_migration(fs::path const& path) {
+  auto const name = path.filename().string();
+  bool const is_hidden = name.starts_with('.');
+  return !is_hidden && (is_yaml(path) || (path.extension() == ".sql" && !name.ends_with(".down.sql")));
+}
+
+// By the numbers in them: 9_a before 10_b.
+bool is_earlier(std::string const& a, std::string const& b) {
+  std::size_t at = 0;
+  std::size_t bt = 0;
+  auto const is_digit = [](char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; };
+  auto const number_end = [&](std::string const& text, std::size_t from) {
+    while (from < text.size() && is_digit(text[from])) ++from;
+    return from;
+  };
+  while (at < a.size() && bt < b.size()) {
+    if (is_digit(a[at]) && is_digit(b[bt])) {
+      while (at < a.size() && a[at] == '0') ++at;
+      while (bt < b.size() && b[bt] == '0') ++bt;
+      auto const a_end = number_end(a, at);
+      auto const b_end = number_end(b, bt);
+      if (a_end - at != b_end - bt) return a_end - at < b_end - bt;
+      auto const order = a.compare(at, a_end - at, b, bt, b_end - bt);
+      if (order != 0) return order < 0;
+      at = a_end;
+      bt = b_end;
+    } else {
+      if (a[at] != b[bt]) return a[at] < b[bt];
+      ++at;
+      ++bt;
+    }
+  }
+  return a.size() - at < b.size() - bt;
+}
+
+[[noreturn]] void refuse(std::string const& text) {
+  throw CommandError{kExitUsage, text};
+}
+
+std::vector<std::string> files_in(fs::path const& folder) {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (fs::recursive_directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (at->path().filename().string().starts_with('.') && at->is_directory()) {
+      at.disable_recursion_pending();
+      continue;
+    }
+    if (at->is_regular_file() && is_migration(at->path())) files.push_back(at->path().lexically_normal().string());
+    if (files.size() > kMaxFiles)
+      refuse(folder.string() + ": more than " + std::to_string(kMaxFiles) + " files; name its parts");
+  }
+  if (error) refuse(folder.string() + ": cannot be read (" + error.message() + ")");
+  if (files.empty()) refuse(folder.string() + ": there are no .sql and no .yaml files in it");
+  std::sort(files.begin(), files.end(), is_earlier);
+  return files;
+}
+
+std::vector<std::string> files_of(std::vector<std::string> const& paths) {
+  std::vector<std::string> files;
+  for (auto const& path : paths) {
+    std::error_code error;
+    if (fs::is_directory(path, error)) {
+      auto const found = files_in(path);
+      files.insert(files.end(), found.begin(), found.end());
+    } else if (fs::exists(path, error)) {
+      if (!is_yaml(path) && fs::path(path).extension() != ".sql") {
+        refuse(path + ": neither a migration file (.yaml) nor SQL (.sql)");
+      }
+      files.push_back(path);
+    } else {
+      refuse(path + ": there is no such file or folder");
+    }
+  }
+  return files;
+}
+
+std::string text_of(std::string const& file) {
+  std::ifstream stream(file, std::ios::binary);
+  std::string text(lint::kMaxScriptBytes + 1, '\0');
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (stream.bad() || (stream.gcount() == 0 && !stream.eof())) refuse(file + ": cannot be read");
+  text.resize(static_cast<std::size_t>(stream.gcount()));
+  text.shrink_to_fit();
+  return text;
+}
+
+void print(LintReport const& report, LintFormat format) {
+  switch (format) {
+    case LintFormat::kText:
+      std::cout << lint_text(report, standard_output().view);
+      break;
+    case LintFormat::kJson:
+      std::cout << boost::json::serialize(lint_json(report)) << '\n';
+      break;
+    case LintFormat::kSarif:
+      std::cout << boost::json::serialize(lint_sarif(report, PGBACKFILL_VERSION)) << '\n';
+      break;
+    case LintFormat::kMarkdown:
+      std::cout << lint_markdown(report);
+      break;
+  }
+  if (!std::cout.flush()) throw CommandError{kExitFailed, "the report cannot be written to standard output"};
+}
+
+}  // namespace
+
+int lint_command(CommandContext& context, LintCommandOptions const& options) {
+  auto const format = options.format.value_or(context.is_json() ? LintFormat::kJson : LintFormat::kText);
+  LintReport report;
+  report.fail_on = options.fail_on;
+  report.pg_major = options.pg_major;
+  lint::Linter linter({options.pg_major, options.is_in_transaction});
+  for (auto const& file : options.schemas) linter.learn(text_of(file));
+  std::vector<planner::Problem> problems;
+  for (auto const& file : files_of(options.paths)) {
+    LintedSource source{file, text_of(file), {}};
+    source.linted = is_yaml(file) ? linter.lint_migration(source.text, file) : linter.lint_sql(source.text, file);
+    problems.insert(problems.end(), source.linted.problems.begin(), source.linted.problems.end());
+    report.sources.push_back(std::move(source));
+  }
+  // What can be said is said, but a file that cannot be read is never passed over.
+  if (!problems.empty()) {
+    auto text = planner::to_lines(problems);
+    while (text.ends_with('\n')) text.pop_back();
+    throw CommandError{kExitUsage, text};
+  }
+  print(report, format);
+  return report.is_failed() ? kExitGateClosed : kExitDone;
+}
+
+}  // namespace pgbackfill::engine

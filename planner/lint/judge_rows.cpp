@@ -1,0 +1,145 @@
+// Statements that change rows: how many, as far as their text tells.
+#include <algorithm>
+#include <array>
+
+#include "planner/lint/verdict.h"
+
+namespace pgbackfill::planner::lint {
+namespace {
+
+using std::string;
+
+// How many rows a condition leaves.
+enum class Reach { kFew, kUnknown, kMany };
+
+bool has_column(SyntaxNode node) {
+  std::set<string> columns;
+  collect_columns(node, columns);
+  return !columns.empty();
+}
+
+string operator_of(SyntaxNode expression) {
+  return joined_name(expression.list("name"));
+}
+
+Reach reach_of(SyntaxNode condition);
+
+Reach reach_of_operator(SyntaxNode expression) {
+  auto const kind = expression.text("kind");
+  auto const left = expression.get("lexpr");
+  auto const right = expression.get("rexpr");
+  auto const name = operator_of(expression);
+  if (!has_column(left) && !has_column(right)) return Reach::kMany;
+  bool const is_equality = name == "=" || kind == "AEXPR_IN" || kind == "AEXPR_OP_ANY" || kind == "AEXPR_NOT_DISTINCT";
+  if (kind == "AEXPR_IN" && name == "<>") return Reach::kMany;
+  if (is_equality) {
+    // a = a, or a = another column of the row.
+    bool const is_to_value = left.is("ColumnRef") && !right.is("ColumnRef");
+    bool const is_from_value = right.is("ColumnRef") && !left.is("ColumnRef");
+    return is_to_value || is_from_value || kind != "AEXPR_OP" ? Reach::kFew : Reach::kUnknown;
+  }
+  if (name == "<>" || name == "!=" || kind == "AEXPR_DISTINCT") return Reach::kMany;
+  return Reach::kUnknown;
+}
+
+Reach reach_of_bool(SyntaxNode expression) {
+  auto const op = expression.text("boolop");
+  auto const args = expression.list("args");
+  if (op == "NOT_EXPR") return Reach::kMany;
+  auto reach = op == "AND_EXPR" ? Reach::kMany : Reach::kFew;
+  for (auto const& arg : args) {
+    reach = op == "AND_EXPR" ? std::min(reach, reach_of(arg)) : std::max(reach, reach_of(arg));
+  }
+  return reach;
+}
+
+Reach reach_of(SyntaxNode condition) {
+  if (!condition) return Reach::kMany;
+  if (condition.is("BoolExpr")) return reach_of_bool(condition);
+  if (condition.is("A_Expr")) return reach_of_operator(condition);
+  if (condition.is("SubLink") || condition.is("CurrentOfExpr")) {
+    return condition.is("CurrentOfExpr") ? Reach::kFew : Reach::kUnknown;
+  }
+  // IS NULL, IS TRUE, a bare boolean column, a constant: nothing that names a row.
+  return Reach::kMany;
+}
+
+void judge_update(Scene const& scene, Verdict& verdict) {
+  auto const statement = scene.statement;
+  auto const table = relation_name(statement.get("relation"));
+  bool const is_delete = statement.is("DeleteStmt");
+  auto const joined = statement.list(is_delete ? "usingClause" : "fromClause");
+  auto reach = reach_of(statement.get("whereClause"));
+  if (!joined.empty() && reach == Reach::kFew) reach = Reach::kUnknown;
+  verdict.touch(table, LockMode::kRowExclusive);
+  if (reach == Reach::kFew) return;
+  if (reach == Reach::kUnknown) {
+    return verdict.report({.rule = "bulk-write",
+                           .relation = table,
+                           .lock = LockMode::kRowExclusive,
+                           .why =
+                               "how many rows its condition holds for is not to be seen here; they are changed in one "
+                               "transaction, and stay locked until it ends"});
+  }
+  verdict.report(
+      {.rule = is_delete ? "delete-all-rows" : "update-all-rows",
+       .relation = table,
+       .lock = LockMode::kRowExclusive,
+       .work = Work::kAllRows,
+       .why = statement.get("whereClause")
+                  ? "its condition names no rows and may hold for all of them; each stays locked until the end, "
+                    "and vacuum cannot clean up meanwhile"
+                  : "every row is changed; each stays locked until the end, and vacuum cannot clean up meanwhile",
+       .risk = is_delete && statement.get("whereClause")
+                   ? Risk::kHigh
+                   : find_rule_of_lint(is_delete ? "delete-all-rows" : "update-all-rows")->risk});
+}
+
+void judge_insert(Scene const& scene, Verdict& verdict) {
+  auto const statement = scene.statement;
+  auto const table = relation_name(statement.get("relation"));
+  auto const source = statement.get("selectStmt");
+  verdict.touch(table, LockMode::kRowExclusive);
+  if (source.list("fromClause").empty()) return;
+  for (auto const& from : source.list("fromClause")) {
+    if (from.is("RangeVar") && scene.facts.is_new(relation_name(from))) return;
+    if (from.is("RangeFunction")) return;
+  }
+  if (reach_of(source.get("whereClause")) == Reach::kFew || source.get("limitCount")) return;
+  verdict.report({.rule = "bulk-write",
+                  .relation = table,
+                  .lock = LockMode::kRowExclusive,
+                  .why = "it copies rows in one transaction, and how many is not to be seen here",
+                  .instead = "a backfill with `copy_to:`"});
+}
+
+void judge_merge(Scene const& scene, Verdict& verdict) {
+  if (scene.pg_major < 15) {
+    verdict.report_always({.rule = "not-in-version", .why = "MERGE is there from PostgreSQL 15 on"});
+  }
+  verdict.report({.rule = "bulk-write",
+                  .relation = relation_name(scene.statement.get("relation")),
+                  .lock = LockMode::kRowExclusive,
+                  .why = "how many rows it changes is not to be seen here; it is one transaction"});
+}
+
+void judge_one(Scene const& scene, Verdict& verdict) {
+  auto const kind = scene.statement.kind();
+  if (kind == "UpdateStmt" || kind == "DeleteStmt") judge_update(scene, verdict);
+  if (kind == "InsertStmt") judge_insert(scene, verdict);
+  if (kind == "MergeStmt") judge_merge(scene, verdict);
+}
+
+}  // namespace
+
+void judge_rows(Scene const& scene, Verdict& verdict) {
+  static constexpr std::array<std::string_view, 5> kKinds{"SelectStmt", "UpdateStmt", "DeleteStmt", "InsertStmt",
+                                                          "MergeStmt"};
+  if (std::find(kKinds.begin(), kKinds.end(), scene.statement.kind()) == kKinds.end()) return;
+  for (auto const& cte : scene.statement.get("withClause").list("ctes")) {
+    judge_one({cte.get("ctequery"), scene.facts, scene.pg_major, scene.is_in_transaction}, verdict);
+  }
+  judge_one(scene, verdict);
+}
+
+}  // namespace pgbackfill::planner::lint

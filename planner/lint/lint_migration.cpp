@@ -1,0 +1,232 @@
+// Lint of a migration file: its SQL, each text in its place, in the order in which a run comes to it.
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <variant>
+
+#include "planner/lint/lint.h"
+#include "planner/lint/linter_state.h"
+#include "planner/lint/plain_step.h"
+#include "planner/lint/script_linter.h"
+#include "planner/lint/yaml_place.h"
+#include "planner/migration_file.h"
+#include "planner/step_detail.h"
+
+namespace pgbackfill::planner::lint {
+namespace {
+
+using std::string;
+
+// `# pgbackfill: allow RULE because REASON` on a line of its own.
+struct YamlOrder {
+  Order order;
+  int line = 0;
+  int column = 0;
+  bool is_given = false;
+};
+
+std::vector<YamlOrder> orders_of(std::string_view yaml) {
+  std::vector<YamlOrder> orders;
+  int line = 0;
+  for (std::size_t begin = 0; begin < yaml.size();) {
+    auto const end = std::min(yaml.find('\n', begin), yaml.size());
+    auto const text = yaml.substr(begin, end - begin);
+    ++line;
+    auto const hash = text.find_first_not_of(" \t");
+    if (hash != std::string_view::npos && text[hash] == '#') {
+      if (auto order = read_order(text.substr(hash), 0)) {
+        orders.push_back({std::move(*order), line, static_cast<int>(hash) + 1});
+      }
+    }
+    begin = end + 1;
+  }
+  return orders;
+}
+
+class MigrationLinter {
+ public:
+  MigrationLinter(SchemaFacts& facts, LintOptions const& options, std::string_view yaml, string file)
+      : facts_(facts), options_(options), yaml_(yaml), file_(std::move(file)), lines_(yaml), orders_(orders_of(yaml)) {}
+
+  LintedFile lint(Migration const& migration) {
+    facts_.begin_file();
+    for (auto const& step : migration.expand) lint_step(step, false);
+    if (migration.backfill) lint_backfill(*migration.backfill);
+    for (auto const& step : migration.contract) lint_step(step, true);
+    report_orders_left();
+    return std::move(linted_);
+  }
+
+ private:
+  void lint_step(SchemaStep const& step, bool is_contract) {
+    auto const before = linted_.findings.size();
+    if (auto const* sql = std::get_if<RunSql>(&step.detail->kind)) {
+      lint_text(sql->sql, step.position);
+    } else {
+      lint_typed(step);
+    }
+    if (!is_contract) return;
+    for (auto at = before; at < linted_.findings.size(); ++at) {
+      auto& finding = linted_.findings[at];
+      if (finding.risk != Risk::kDestructive) continue;
+      finding.risk = Risk::kMedium;
+      finding.why += " (in `contract`: only behind the gate, and with --yes)";
+    }
+  }
+
+  // How a typed step goes about it is safe; what it is about may not be.
+  void lint_typed(SchemaStep const& step) {
+    auto const sql = plain_sql(*step.detail);
+    ScriptLinter linter(facts_, {options_.pg_major, false, true});
+    auto orders = orders_before(step.position, sql.size());
+    auto const given = given_;
+    linter.run(
+        sql,
+        [&](std::size_t offset) {
+          return offset > sql.size() ? place_of_order(offset, sql.size(), given) : step.position;
+        },
+        std::move(orders));
+    auto findings = linter.take_findings();
+    std::erase_if(findings, [](Finding const& finding) {
+      static constexpr std::array<std::string_view, 7> kAbout{
+          "drop-column",   "drop-table",           "rename",      "drop-constraint",
+          "allow-unknown", "allow-without-reason", "unused-allow"};
+      return std::find(kAbout.begin(), kAbout.end(), finding.rule) == kAbout.end();
+    });
+    linted_.effects.emplace_back();
+    linted_.findings.insert(linted_.findings.end(), findings.begin(), findings.end());
+  }
+
+  void lint_backfill(Backfill const& backfill) {
+    for (auto const& assignment : backfill.assignments) {
+      lint_expression("SELECT ", assignment.expression, assignment.position);
+    }
+    if (!backfill.where.empty()) lint_expression("SELECT 1 WHERE ", backfill.where, backfill.where_position);
+    if (!backfill.sql.empty()) lint_batch_statement(backfill.sql, backfill.sql_position);
+  }
+
+  // A step's SQL is one transaction, unless it is a statement alone.
+  void lint_text(string const& sql, SourcePosition const& position) {
+    auto const script = split_script(sql);
+    ScriptLinter linter(facts_, {options_.pg_major, script.statements.size() > 1, true});
+    auto const places = places_of(sql, position);
+    auto orders = orders_before(position, sql.size());
+    auto const given = given_;
+    linter.run(
+        sql, [&](std::size_t offset) { return place_of(offset, sql.size(), places, given); }, std::move(orders));
+    take(linter);
+  }
+
+  // Only that it can be read; what it does is the backfill's affair.
+  void lint_expression(string const& before, string const& expression, SourcePosition const& position) {
+    lint_readable(before, expression, position);
+  }
+
+  void lint_batch_statement(string sql, SourcePosition const& position) {
+    auto const begin = sql.find("{batch");
+    if (begin != string::npos) {
+      auto const length = sql.find('}', begin) + 1 - begin;
+      sql.replace(begin, length, "true" + string(length - 4, ' '));
+    }
+    lint_readable("", sql, position);
+  }
+
+  void lint_readable(string const& before, string const& sql, SourcePosition const& position) {
+    SchemaFacts nothing;
+    ScriptLinter linter(nothing, {options_.pg_major, false, true});
+    auto const places = places_of(sql, position);
+    auto orders = orders_before(position, before.size() + sql.size());
+    auto const given = given_;
+    linter.run(
+        before + sql,
+        [&](std::size_t offset) {
+          auto const inside = offset < before.size() ? 0 : offset - before.size();
+          return place_of(inside, sql.size(), places, given);
+        },
+        std::move(orders));
+    auto findings = linter.take_findings();
+    std::erase_if(findings, [](Finding const& finding) {
+      auto const rule = finding.rule;
+      return rule != "unreadable" && rule != "too-complex" && rule != "not-in-version";
+    });
+    linted_.effects.emplace_back();
+    linted_.findings.insert(linted_.findings.end(), findings.begin(), findings.end());
+  }
+
+  void take(ScriptLinter& linter) {
+    auto findings = linter.take_findings();
+    auto effects = linter.take_effects();
+    linted_.findings.insert(linted_.findings.end(), findings.begin(), findings.end());
+    linted_.effects.insert(linted_.effects.end(), effects.begin(), effects.end());
+  }
+
+  std::vector<std::size_t> places_of(string const& text, SourcePosition const& position) const {
+    return places_in_yaml(yaml_, lines_.offset_of({position.line, position.column}), text);
+  }
+
+  // Offsets beyond the text are those of orders.
+  SourcePosition place_of(std::size_t offset, std::size_t size, std::vector<std::size_t> const& places,
+                          std::vector<std::size_t> const& given) const {
+    if (offset > size) return place_of_order(offset, size, given);
+    auto const place = lines_.place_of(places[std::min(offset, places.size() - 1)]);
+    return {file_, place.line, place.column};
+  }
+
+  SourcePosition place_of_order(std::size_t offset, std::size_t size, std::vector<std::size_t> const& given) const {
+    auto const& order = orders_[given.at(offset - size - 1)];
+    return {file_, order.line, order.column};
+  }
+
+  std::vector<Order> orders_before(SourcePosition const& position, std::size_t size) {
+    std::vector<Order> orders;
+    given_.clear();
+    for (std::size_t index = 0; index < orders_.size(); ++index) {
+      auto& each = orders_[index];
+      if (each.is_given || each.line > position.line) continue;
+      each.is_given = true;
+      each.order.scope_end = size;
+      each.order.offset = size + 1 + given_.size();
+      given_.push_back(index);
+      orders.push_back(each.order);
+    }
+    return orders;
+  }
+
+  void report_orders_left() {
+    for (auto const& each : orders_) {
+      if (each.is_given) continue;
+      auto const& rule = *find_rule_of_lint("unused-allow");
+      linted_.findings.push_back({{file_, each.line, each.column},
+                                  rule.id,
+                                  rule.risk,
+                                  LockMode::kNone,
+                                  {},
+                                  Work::kNone,
+                                  "no SQL follows '" + each.order.words + "'",
+                                  string(rule.instead)});
+    }
+  }
+
+  SchemaFacts& facts_;
+  LintOptions options_;
+  std::string_view yaml_;
+  string file_;
+  LineIndex lines_;
+  std::vector<YamlOrder> orders_;
+  std::vector<std::size_t> given_;  // of orders_, to the text that is looked at
+  LintedFile linted_;
+};
+
+}  // namespace
+
+LintedFile Linter::lint_migration(std::string_view yaml, std::string_view file) {
+  auto const parsed = parse_migration(yaml, file);
+  if (!parsed.migration) {
+    LintedFile refused;
+    refused.problems = parsed.problems;
+    return refused;
+  }
+  return MigrationLinter(state_->facts, state_->options, yaml, string(file)).lint(*parsed.migration);
+}
+
+}  // namespace pgbackfill::planner::lint

@@ -1,0 +1,481 @@
+// What lint finds in texts, rule by rule; that it is right about locks and work is held on a server (lint_pgtest.cpp).
+#include "planner/lint/lint.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "planner/lint/lint_rules.h"
+
+namespace pgbackfill::planner::lint {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::UnorderedElementsAre;
+
+constexpr char kSchema[] = R"(
+CREATE TABLE users (id bigint PRIMARY KEY, name varchar(20) NOT NULL, age int, price numeric(10,2), born timestamp,
+                    code char(4), note text CHECK (note <> ''), net cidr);
+CREATE INDEX users_age ON users (age);
+CREATE INDEX users_lower ON users (lower(name));
+CREATE UNIQUE INDEX users_age_key ON users (age);
+CREATE TABLE orders (id bigint PRIMARY KEY, user_id bigint REFERENCES users, total numeric);
+CREATE TABLE parts (id int, at date) PARTITION BY RANGE (at);
+CREATE TABLE parts_rest PARTITION OF parts DEFAULT;
+CREATE DOMAIN positive AS int CHECK (value > 0);
+CREATE DOMAIN plain AS int;
+CREATE FUNCTION steady() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
+CREATE FUNCTION shaky() RETURNS int LANGUAGE sql AS 'SELECT 1';
+)";
+
+// Under a lock_timeout, so that tests see the rule that they are about.
+std::vector<Finding> findings_in(std::string const& sql, LintOptions options = {}) {
+  Linter linter(options);
+  linter.learn(kSchema);
+  auto linted = linter.lint_sql("SET lock_timeout = '1s';" + sql, "a.sql");
+  EXPECT_THAT(linted.problems, IsEmpty());
+  return linted.findings;
+}
+
+std::vector<std::string> rules_in(std::string const& sql, LintOptions options = {}) {
+  std::vector<std::string> rules;
+  for (auto const& finding : findings_in(sql, options)) rules.emplace_back(finding.rule);
+  return rules;
+}
+
+Finding only_finding_in(std::string const& sql, LintOptions options = {}) {
+  auto const findings = findings_in(sql, options);
+  EXPECT_EQ(findings.size(), 1U) << sql;
+  return findings.empty() ? Finding{} : findings.front();
+}
+
+struct RuleCase {
+  std::string sql;
+  std::string rule;  // empty: nothing is found
+};
+
+class LintRules : public testing::TestWithParam<RuleCase> {};
+
+TEST_P(LintRules, FindsWhatTheFormDoes) {
+  auto const& [sql, rule] = GetParam();
+  if (rule.empty()) {
+    EXPECT_THAT(rules_in(sql), IsEmpty()) << sql;
+  } else {
+    EXPECT_THAT(rules_in(sql), ElementsAre(rule)) << sql;
+  }
+}
+
+RuleCase const kCases[] = {
+    {"ALTER TABLE users ADD COLUMN a text", ""},
+    {"ALTER TABLE users ADD COLUMN a text NOT NULL DEFAULT 'x'", ""},
+    {"ALTER TABLE users ADD COLUMN a timestamptz DEFAULT now()", ""},
+    {"ALTER TABLE users ADD COLUMN a int DEFAULT steady()", ""},
+    {"ALTER TABLE users ADD COLUMN a plain", ""},
+    {"ALTER TABLE users ADD COLUMN a int DEFAULT shaky()", "add-column-rewrite"},
+    {"ALTER TABLE users ADD COLUMN a int DEFAULT nobody_knows()", "add-column-rewrite"},
+    {"ALTER TABLE users ADD COLUMN a uuid DEFAULT gen_random_uuid()", "add-column-rewrite"},
+    {"ALTER TABLE users ADD COLUMN a bigserial", "add-column-rewrite"},
+    {"ALTER TABLE users ADD COLUMN a int GENERATED ALWAYS AS IDENTITY", "add-column-rewrite"},
+    {"ALTER TABLE users ADD COLUMN a int GENERATED ALWAYS AS (id + 1) STORED", "add-column-rewrite"},
+    {"ALTER TABLE users ADD COLUMN a positive", "add-column-rewrite"},
+    {"ALTER TABLE users ADD COLUMN a int NOT NULL", "add-column-not-null"},
+    {"ALTER TABLE users ADD COLUMN a int CHECK (a > 0)", "add-column-check"},
+    {"ALTER TABLE users ADD COLUMN a int UNIQUE", "add-column-unique"},
+    {"ALTER TABLE users ADD COLUMN a int REFERENCES orders", ""},
+    {"ALTER TABLE users ADD COLUMN a int DEFAULT 1 REFERENCES orders", "add-column-foreign-key"},
+    {"ALTER TABLE users DROP COLUMN age", "drop-column"},
+    {"ALTER TABLE users ALTER age SET NOT NULL", "set-not-null"},
+    {"ALTER TABLE users ALTER name SET NOT NULL", ""},
+    {"ALTER TABLE users ALTER age DROP NOT NULL", ""},
+    {"ALTER TABLE users ALTER age SET DEFAULT 0", ""},
+    {"ALTER TABLE users ALTER name TYPE varchar(30)", "change-type"},  // users_lower is built anew
+    {"ALTER TABLE users ALTER name TYPE varchar(10)", "change-type"},
+    {"ALTER TABLE users ALTER price TYPE numeric(12,2)", ""},
+    {"ALTER TABLE users ALTER price TYPE numeric", ""},
+    {"ALTER TABLE users ALTER price TYPE numeric(12,3)", "change-type"},
+    {"ALTER TABLE users ALTER net TYPE inet", ""},
+    {"ALTER TABLE users ALTER age TYPE bigint", "change-type"},
+    {"ALTER TABLE users ALTER age TYPE int USING age", ""},
+    {"ALTER TABLE users ALTER age TYPE int USING age + 1", "change-type"},
+    {"ALTER TABLE users ALTER born TYPE timestamptz", "change-type"},
+    {"ALTER TABLE users ALTER code TYPE text", "change-type"},
+    {"ALTER TABLE users ALTER note TYPE varchar", "change-type"},  // its CHECK is made for each row
+    {"ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0)", "add-check"},
+    {"ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID", ""},
+    {"ALTER TABLE users VALIDATE CONSTRAINT c", ""},
+    {"ALTER TABLE orders ADD FOREIGN KEY (user_id) REFERENCES users", "add-foreign-key"},
+    {"ALTER TABLE orders ADD FOREIGN KEY (user_id) REFERENCES users NOT VALID", ""},
+    {"ALTER TABLE users ADD UNIQUE (age)", "add-unique"},
+    {"ALTER TABLE users ADD CONSTRAINT u UNIQUE USING INDEX users_age_key", ""},
+    {"ALTER TABLE users ADD PRIMARY KEY (age)", "add-primary-key"},
+    {"ALTER TABLE users ADD CONSTRAINT p PRIMARY KEY USING INDEX users_age_key", "add-primary-key"},
+    {"ALTER TABLE users ADD EXCLUDE USING gist (age WITH =)", "add-exclusion"},
+    {"ALTER TABLE users DROP CONSTRAINT c", "drop-constraint"},
+    {"ALTER DOMAIN positive ADD CHECK (value < 9)", ""},  // no table has it
+    {"ALTER DOMAIN unknown ADD CHECK (value < 9)", "alter-domain"},
+    {"ALTER DOMAIN unknown ADD CHECK (value < 9) NOT VALID", ""},
+    {"CREATE INDEX ON users (age)", "create-index"},
+    {"CREATE INDEX CONCURRENTLY ON orders (total)", "concurrent-lock-timeout"},
+    {"SET lock_timeout = 0; CREATE INDEX CONCURRENTLY ON orders (total)", ""},
+    {"CREATE INDEX ON ONLY parts (id)", ""},
+    {"DROP INDEX users_age", "drop-index"},
+    {"DROP INDEX CONCURRENTLY users_age", ""},
+    {"REINDEX TABLE users", "reindex"},
+    {"REINDEX INDEX CONCURRENTLY users_age", "concurrent-lock-timeout"},
+    {"ALTER TABLE days ATTACH PARTITION orders FOR VALUES IN (1)", "attach-partition"},
+    {"ALTER TABLE parts DETACH PARTITION parts_rest", "detach-partition"},
+    {"ALTER TABLE parts DETACH PARTITION parts_rest CONCURRENTLY", ""},
+    {"CLUSTER users USING users_age", "cluster"},
+    {"VACUUM FULL users", "vacuum-full"},
+    {"VACUUM (FULL false) users", ""},
+    {"VACUUM users", ""},
+    {"LOCK TABLE users", "lock-table"},
+    {"LOCK TABLE users IN ACCESS SHARE MODE", ""},
+    {"TRUNCATE users", "truncate"},
+    {"DROP TABLE users", "drop-table"},
+    {"DROP VIEW v", "drop-object"},
+    {"DROP TRIGGER t ON users", "drop-object"},
+    {"DROP SCHEMA s", "drop-schema"},
+    {"DROP DATABASE d", "drop-schema"},
+    {"REFRESH MATERIALIZED VIEW v", "refresh-materialized-view"},
+    {"REFRESH MATERIALIZED VIEW CONCURRENTLY v", ""},
+    {"ALTER TABLE users RENAME TO people", "rename"},
+    {"ALTER TABLE users RENAME COLUMN age TO years", "rename"},
+    {"ALTER TABLE users RENAME CONSTRAINT c TO d", ""},
+    {"ALTER INDEX users_age RENAME TO i", ""},
+    {"ALTER TABLE users SET SCHEMA old", "rename"},
+    {"ALTER TABLE users REPLICA IDENTITY FULL", "replica-identity-full"},
+    {"ALTER TABLE users SET UNLOGGED", "rewrite-table"},
+    {"ALTER TABLE users SET TABLESPACE fast", "rewrite-table"},
+    {"ALTER INDEX users_age SET TABLESPACE fast", "rewrite-table"},
+    {"ALTER TABLE users ENABLE ROW LEVEL SECURITY", "row-security"},
+    {"ALTER TABLE users SET (fillfactor = 80)", ""},
+    {"CREATE TRIGGER t BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION f()", "create-trigger"},
+    {"CREATE POLICY p ON users", "create-trigger"},
+    {"ALTER TABLE users DISABLE TRIGGER ALL", "disable-trigger"},
+    {"ALTER TABLE users ENABLE TRIGGER ALL", ""},
+    {"SET session_replication_role = replica", "disable-trigger"},
+    {"ALTER TYPE mood ADD VALUE 'fine'", "enum-add-value"},
+    {"ALTER TYPE mood RENAME VALUE 'fine' TO 'good'", "rename"},
+    {"UPDATE users SET age = 1", "update-all-rows"},
+    {"UPDATE users SET age = 1 WHERE true", "update-all-rows"},
+    {"UPDATE users SET age = 1 WHERE age IS NULL", "update-all-rows"},
+    {"UPDATE users SET age = 1 WHERE id = 7", ""},
+    {"UPDATE users SET age = 1 WHERE id IN (1, 2) AND age IS NULL", ""},
+    {"UPDATE users SET age = 1 WHERE id < 1000", "bulk-write"},
+    {"UPDATE orders SET total = 0 FROM users WHERE users.id = user_id", "bulk-write"},
+    {"DELETE FROM users", "delete-all-rows"},
+    {"DELETE FROM users WHERE id = 7", ""},
+    {"WITH gone AS (DELETE FROM users RETURNING *) SELECT count(*) FROM gone", "delete-all-rows"},
+    {"INSERT INTO orders (id) SELECT id FROM users", "bulk-write"},
+    {"INSERT INTO orders (id) VALUES (1), (2)", ""},
+    {"MERGE INTO users u USING orders o ON u.id = o.user_id WHEN MATCHED THEN DELETE", "bulk-write"},
+    {"CREATE VIEW v AS SELECT 1", ""},
+    {"GRANT SELECT ON users TO PUBLIC", ""},
+    {"ANALYZE users", ""},
+    {"COMMENT ON TABLE users IS 'x'", ""},
+};
+
+INSTANTIATE_TEST_SUITE_P(Forms, LintRules, testing::ValuesIn(kCases));
+
+// ---- what statements before have said
+
+TEST(Lint, TellsNothingOfTablesThatTheFileMakesItself) {
+  EXPECT_THAT(rules_in("CREATE TABLE t (a int, b int); CREATE INDEX ON t (a); ALTER TABLE t ALTER b SET NOT NULL;"
+                       "ALTER TABLE t ADD UNIQUE (b); UPDATE t SET a = 1; TRUNCATE t; DROP TABLE t"),
+              IsEmpty());
+  EXPECT_THAT(rules_in("CREATE TABLE t (a int); ALTER TABLE t RENAME TO u; CREATE INDEX ON u (a)"), IsEmpty());
+}
+
+TEST(Lint, TakesTablesOfEarlierFilesForTablesInUse) {
+  Linter linter({});
+  EXPECT_THAT(linter.lint_sql("CREATE TABLE t (a int)", "1.sql").findings, IsEmpty());
+  auto const second = linter.lint_sql("CREATE TABLE IF NOT EXISTS t (a int); CREATE INDEX ON t (a)", "2.sql");
+  ASSERT_FALSE(second.findings.empty());
+  EXPECT_EQ(second.findings.front().rule, "create-index");
+}
+
+TEST(Lint, KnowsThatAValidCheckProvesNotNull) {
+  std::string const add = "ALTER TABLE users ADD CONSTRAINT c CHECK (age IS NOT NULL AND age > 0) NOT VALID;";
+  std::string const validate = "ALTER TABLE users VALIDATE CONSTRAINT c;";
+  std::string const set = "ALTER TABLE users ALTER age SET NOT NULL";
+  EXPECT_THAT(rules_in(add + validate + set), IsEmpty());
+  EXPECT_THAT(rules_in(add + set), ElementsAre("set-not-null"));
+  // The drop comes first within one ALTER, and the proof is gone.
+  EXPECT_THAT(rules_in(add + validate + set + ", DROP CONSTRAINT c"), Contains("set-not-null"));
+}
+
+TEST(Lint, KnowsThatAnIndexOnNotNullColumnsMakesAPrimaryKeyAtOnce) {
+  EXPECT_THAT(rules_in("SET lock_timeout = 0; CREATE UNIQUE INDEX CONCURRENTLY k ON users (name);"
+                       "SET lock_timeout = '1s'; ALTER TABLE users ADD PRIMARY KEY USING INDEX k"),
+              IsEmpty());
+}
+
+// ---- transactions
+
+TEST(Lint, FindsLongWorkUnderALockFromBefore) {
+  EXPECT_THAT(rules_in("BEGIN; ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID;"
+                       "ALTER TABLE users VALIDATE CONSTRAINT c; COMMIT"),
+              ElementsAre("work-under-lock"));
+  EXPECT_THAT(rules_in("ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID;"
+                       "ALTER TABLE users VALIDATE CONSTRAINT c"),
+              IsEmpty());
+}
+
+TEST(Lint, FindsConcurrentBuildsInATransaction) {
+  EXPECT_THAT(rules_in("SET lock_timeout = 0; BEGIN; CREATE INDEX CONCURRENTLY i ON users (age); COMMIT"),
+              Contains("concurrently-in-transaction"));
+  std::string const build = "SET lock_timeout = 0; CREATE INDEX CONCURRENTLY i ON users (age)";
+  EXPECT_THAT(rules_in(build), IsEmpty());
+  EXPECT_THAT(rules_in(build, {15, true}), ElementsAre("concurrently-in-transaction"));
+  EXPECT_THAT(rules_in("-- pgbackfill: one transaction\n" + build), ElementsAre("concurrently-in-transaction"));
+  EXPECT_THAT(rules_in("-- pgbackfill: no transaction\n" + build, {15, true}), IsEmpty());
+}
+
+TEST(Lint, FindsLocksOnSeveralTablesInOneTransaction) {
+  EXPECT_THAT(rules_in("BEGIN; ALTER TABLE users ADD a int; ALTER TABLE orders ADD a int; COMMIT"),
+              ElementsAre("many-locks"));
+}
+
+TEST(Lint, MissesALockTimeoutOnce) {
+  Linter linter({});
+  auto const found = linter.lint_sql("ALTER TABLE a ADD b int; ALTER TABLE a ADD c int", "a.sql").findings;
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found.front().rule, "missing-lock-timeout");
+  EXPECT_THAT(linter.lint_sql("SET LOCAL lock_timeout = '1s'; ALTER TABLE a ADD d int", "b.sql").findings,
+              Not(IsEmpty()))
+      << "SET LOCAL outside a transaction has no effect";
+  EXPECT_THAT(
+      linter.lint_sql("BEGIN; SET LOCAL lock_timeout = '1s'; ALTER TABLE a ADD d int; COMMIT", "c.sql").findings,
+      IsEmpty());
+}
+
+// ---- code inside
+
+TEST(Lint, LooksIntoDoBlocks) {
+  auto const found = only_finding_in("DO $$\nBEGIN\n  IF true THEN\n    DROP TABLE users;\n  END IF;\nEND $$");
+  EXPECT_EQ(found.rule, "drop-table");
+  EXPECT_EQ(found.position.line, 4);
+  EXPECT_EQ(found.position.column, 5);
+}
+
+TEST(Lint, ReadsTextsThatExecutePutsTogether) {
+  EXPECT_THAT(rules_in("DO $$ BEGIN EXECUTE format('DROP TABLE %I', x); END $$"), ElementsAre("drop-table"));
+  EXPECT_THAT(rules_in("DO $$ BEGIN EXECUTE 'TRUNCATE ' || quote_ident(x); END $$"), ElementsAre("truncate"));
+  EXPECT_THAT(rules_in("DO $$ BEGIN EXECUTE x; END $$"), ElementsAre("dynamic-sql"));
+  EXPECT_THAT(rules_in("DO $$ BEGIN EXECUTE 'DROP ' || what || ' x y'; END $$"), ElementsAre("dynamic-sql"));
+}
+
+TEST(Lint, SaysOfFunctionsWhatACallWouldDo) {
+  auto const found = only_finding_in(
+      "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$ BEGIN DELETE FROM users; EXECUTE x; END $$");
+  EXPECT_EQ(found.rule, "delete-all-rows");
+  EXPECT_EQ(found.risk, Risk::kMedium);
+  EXPECT_THAT(found.why, HasSubstr("when f() is called"));
+  EXPECT_THAT(rules_in("CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'TRUNCATE users'"), ElementsAre("truncate"));
+}
+
+TEST(Lint, DoesNotPassCodeThatItCannotRead) {
+  EXPECT_THAT(rules_in("DO LANGUAGE plpython3u $$ x $$"), ElementsAre("not-looked-into"));
+  EXPECT_THAT(rules_in("DO $$ BEGIN nonsense $$"), Contains("unreadable"));
+}
+
+// ---- what cannot be read
+
+TEST(Lint, DoesNotPassWhatItCannotReadAndGoesOnBehindIt) {
+  EXPECT_THAT(rules_in("ALTER TABLE users ADD COLUM a b c; DROP TABLE users"), ElementsAre("unreadable", "drop-table"));
+  auto const found = only_finding_in("\nALTER TABLE é users x");
+  EXPECT_EQ(found.position.line, 2);
+  EXPECT_EQ(found.risk, Risk::kHigh);
+}
+
+TEST(Lint, NamesTheVersionOfLaterSyntax) {
+  std::string const sql = "ALTER TABLE users ADD a int GENERATED ALWAYS AS (id) VIRTUAL";
+  EXPECT_EQ(only_finding_in(sql, {15, false}).rule, "not-in-version");
+  auto const later = only_finding_in(sql, {18, false});
+  EXPECT_EQ(later.rule, "unreadable");
+  EXPECT_THAT(later.why, HasSubstr("PostgreSQL 18"));
+}
+
+TEST(Lint, KnowsFormsThatEarlierVersionsDoNotHave) {
+  std::string const detach = "ALTER TABLE parts DETACH PARTITION parts_rest CONCURRENTLY";
+  EXPECT_THAT(rules_in(detach, {13, false}), ElementsAre("not-in-version"));
+  EXPECT_THAT(rules_in(detach, {14, false}), IsEmpty());
+  EXPECT_THAT(rules_in("MERGE INTO users u USING orders o ON u.id = o.id WHEN MATCHED THEN DELETE", {14, false}),
+              Contains("not-in-version"));
+}
+
+TEST(Lint, RefusesWhatIsTooDeepForTheParser) {
+  std::string sum = "SELECT 1";
+  for (int term = 0; term < 20'000; ++term) sum += "+1";
+  EXPECT_THAT(rules_in(sum), ElementsAre("too-complex"));
+  EXPECT_THAT(rules_in("SELECT " + std::string(20'000, '(') + "1" + std::string(20'000, ')')),
+              ElementsAre("too-complex"));
+  std::string unions = "SELECT 1, 2";
+  for (int term = 0; term < 20'000; ++term) unions += " UNION SELECT 1, 2";
+  EXPECT_THAT(rules_in(unions), ElementsAre("too-complex"));
+  // Much, but not deep.
+  std::string rows = "INSERT INTO users VALUES (0, 'x')";
+  for (int row = 0; row < 20'000; ++row) rows += ", (1, 'x' || 'y')";
+  EXPECT_THAT(rules_in(rows), IsEmpty());
+}
+
+TEST(Lint, SurvivesTheDeepestThatItReads) {
+  std::string sum = "SELECT 1";
+  for (int term = 0; term < 1'990; ++term) sum += "+1";
+  EXPECT_THAT(rules_in(sum), IsEmpty());
+  std::string nots = "SELECT ";
+  for (int word = 0; word < 3'900; ++word) nots += "NOT ";
+  EXPECT_THAT(rules_in(nots + "true"), IsEmpty());
+  EXPECT_THAT(rules_in("SELECT " + std::string(1'900, '(') + "1" + std::string(1'900, ')')), IsEmpty());
+}
+
+TEST(Lint, DoesNotPassPsqlCommandsThatBringInSql) {
+  EXPECT_THAT(rules_in("\n\\i other.sql\n"), ElementsAre("not-looked-into"));
+  EXPECT_THAT(rules_in("\n\\set ON_ERROR_STOP on\n"), IsEmpty());
+  EXPECT_THAT(rules_in("COPY users FROM stdin;\n1\tDROP TABLE users;\n\\.\nTRUNCATE users;"), ElementsAre("truncate"));
+}
+
+TEST(Lint, RefusesAFileWithNul) {
+  Linter linter({});
+  auto const linted = linter.lint_sql(std::string("SELECT 1;\n\0", 11), "a.sql");
+  ASSERT_EQ(linted.problems.size(), 1U);
+  EXPECT_EQ(linted.problems.front().position.line, 2);
+}
+
+// ---- comments
+
+TEST(Lint, IsSilentAboutOneRuleForTheNextStatementWhereAReasonIsGiven) {
+  std::string const allow = "-- pgbackfill: allow drop-table because it is empty\n";
+  EXPECT_THAT(rules_in(allow + "DROP TABLE users"), IsEmpty());
+  EXPECT_THAT(rules_in(allow + "DROP TABLE users; DROP TABLE orders"), ElementsAre("drop-table"));
+  EXPECT_THAT(rules_in(allow + "TRUNCATE users"), UnorderedElementsAre("unused-allow", "truncate"));
+  EXPECT_THAT(rules_in("/* pgbackfill: allow drop-table because x */ DROP TABLE users"), IsEmpty());
+}
+
+TEST(Lint, TakesNoSilenceWithoutAReason) {
+  EXPECT_THAT(rules_in("-- pgbackfill: allow drop-table\nDROP TABLE users"),
+              UnorderedElementsAre("allow-without-reason", "drop-table"));
+}
+
+TEST(Lint, TellsOrdersThatItDoesNotUnderstand) {
+  EXPECT_THAT(only_finding_in("-- pgbackfill: allow drop-tabel because x\nSELECT 1").why, HasSubstr("'drop-table'"));
+  EXPECT_THAT(rules_in("-- pgbackfill: ignore everything\nSELECT 1"), ElementsAre("allow-unknown"));
+}
+
+TEST(Lint, HearsCommentsInsideOfCode) {
+  EXPECT_THAT(rules_in("DO $$ BEGIN\n-- pgbackfill: allow truncate because x\nTRUNCATE users; TRUNCATE users; END $$"),
+              ElementsAre("truncate"));
+}
+
+// ---- migration files
+
+std::vector<Finding> findings_in_yaml(std::string const& yaml) {
+  Linter linter({});
+  linter.learn(kSchema);
+  auto linted = linter.lint_migration(yaml, "m.yaml");
+  EXPECT_THAT(linted.problems, IsEmpty());
+  return linted.findings;
+}
+
+TEST(LintOfMigrations, MapsPlacesBackToTheFile) {
+  auto const found = findings_in_yaml(
+      "name: m\n"
+      "expand:\n"
+      "  - sql: CREATE INDEX ON users (age)\n"
+      "  - sql: |\n"
+      "      SELECT 1;\n"
+      "      DROP TABLE users\n"
+      "  - sql: \"SELECT 'a''\\\"b';  TRUNCATE users\"\n"
+      "  - sql: >-\n"
+      "      SELECT\n"
+      "        1;\n"
+      "        REINDEX TABLE users\n");
+  std::vector<std::pair<int, int>> places;
+  for (auto const& finding : found) places.emplace_back(finding.position.line, finding.position.column);
+  EXPECT_THAT(places, ElementsAre(std::pair(3, 10), std::pair(6, 7), std::pair(7, 29), std::pair(11, 9)));
+}
+
+TEST(LintOfMigrations, NeedsNoLockTimeoutInSteps) {
+  EXPECT_THAT(findings_in_yaml("name: m\nexpand:\n  - sql: ALTER TABLE users ADD a int\n"), IsEmpty());
+}
+
+TEST(LintOfMigrations, TakesAStepOfSeveralStatementsForATransaction) {
+  auto const found = findings_in_yaml(
+      "name: m\nexpand:\n  - sql: CREATE INDEX CONCURRENTLY i ON users (age); SELECT 1\n"
+      "  - sql: CREATE INDEX CONCURRENTLY j ON users (age)\n");
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found.front().rule, "concurrently-in-transaction");
+}
+
+TEST(LintOfMigrations, CallsDestructionBehindTheGateMediumOnly) {
+  auto const found = findings_in_yaml(
+      "name: m\nexpand:\n  - sql: ALTER TABLE users DROP COLUMN age\n"
+      "contract:\n  - sql: ALTER TABLE users DROP COLUMN net\n");
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_EQ(found[0].risk, Risk::kDestructive);
+  EXPECT_EQ(found[1].risk, Risk::kMedium);
+}
+
+TEST(LintOfMigrations, TellsWhatTypedStepsLoseAndKnowsWhatTheyMake) {
+  auto const found = findings_in_yaml(
+      "name: m\ntable: users\nexpand:\n  - set_not_null: age\n  - create_index: {name: i, columns: [age]}\n"
+      "  - rename_column: {name: net, to: address}\n"
+      "  - sql: ALTER TABLE users ALTER age SET NOT NULL\ncontract:\n  - drop_column: age\n");
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_EQ(found[0].rule, "rename");
+  EXPECT_EQ(found[0].position.line, 6);
+  EXPECT_EQ(found[1].rule, "drop-column");
+  EXPECT_EQ(found[1].risk, Risk::kMedium);
+  EXPECT_EQ(found[1].position.line, 9);
+}
+
+TEST(LintOfMigrations, HearsYamlComments) {
+  std::string const step = "  - sql: TRUNCATE users\n";
+  std::string const allow = "  # pgbackfill: allow truncate because it is a cache\n";
+  EXPECT_THAT(findings_in_yaml("name: m\nexpand:\n" + allow + step), IsEmpty());
+  auto const twice = findings_in_yaml("name: m\nexpand:\n" + allow + step + step);
+  ASSERT_EQ(twice.size(), 1U);
+  EXPECT_EQ(twice.front().position.line, 5);
+  auto const late = findings_in_yaml("name: m\nexpand:\n" + step + allow);
+  ASSERT_EQ(late.size(), 2U);
+  EXPECT_EQ(late[1].rule, "unused-allow");
+  EXPECT_EQ(late[1].position.line, 4);
+}
+
+TEST(LintOfMigrations, ReadsTheExpressionsOfABackfill) {
+  auto const found =
+      findings_in_yaml("name: m\ntable: users\nbackfill:\n  set: {note: \"upper(name\"}\n  where: \"note IS NULL\"\n");
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found.front().rule, "unreadable");
+  EXPECT_EQ(found.front().position.line, 4);
+  EXPECT_THAT(
+      findings_in_yaml("name: m\ntable: orders\nbackfill:\n"
+                       "  sql: UPDATE orders o SET total = 0 FROM users u WHERE u.id = o.user_id AND {batch:o}\n"),
+      IsEmpty());
+}
+
+TEST(LintOfMigrations, GivesProblemsOfAFileThatIsNoMigration) {
+  Linter linter({});
+  EXPECT_THAT(linter.lint_migration("name: m\nworkers: 4\n", "m.yaml").problems, Not(IsEmpty()));
+}
+
+// ---- the rules themselves
+
+TEST(LintRulesTable, StandsInTheDocumentation) {
+  std::ifstream file(PGBACKFILL_SOURCE_DIR "/docs/lint.md");
+  std::stringstream text;
+  text << file.rdbuf();
+  EXPECT_THAT(text.str(), HasSubstr(lint_rules_markdown())) << "the table as it should be:\n" << lint_rules_markdown();
+}
+
+}  // namespace
+}  // namespace pgbackfill::planner::lint
