@@ -95,6 +95,17 @@ class AlterTable {
               .why = reason + ": every row gets its own value, and so the whole table is written",
               .location = at});
     }
+    auto const type = type_of(column.get("typeName"));
+    if (!is_known_type(type, facts_)) {
+      report({.rule = "add-column-rewrite",
+              .lock = kAx,
+              .work = Work::kRewrite,
+              .why = "type " + type.name +
+                     " is not known here; if it is a domain with a constraint, the whole table is "
+                     "written (lint the files before it too, or give --schema)",
+              .risk = Risk::kMedium,
+              .location = at});
+    }
     for (auto const& constraint : column.list("constraints")) add_column_constraint(column, constraint, name);
     if (is_not_null_without_value(column)) {
       report({.rule = "add-column-not-null",
@@ -117,7 +128,8 @@ class AlterTable {
       if (!function.empty()) return "the default calls " + function + "(), which is volatile or not known to be STABLE";
     }
     auto const domain = facts_.domains.find(type);
-    if (domain != facts_.domains.end() && domain->second) return "domain " + type + " has a constraint to be checked";
+    if (domain != facts_.domains.end() && domain->second.has_constraint)
+      return "domain " + type + " has a constraint to be checked";
     return {};
   }
 
@@ -257,7 +269,8 @@ class AlterTable {
   bool is_checked(string const& column) const {
     auto const* known = facts_.table(table_);
     return known != nullptr && std::any_of(known->constraints.begin(), known->constraints.end(), [&](auto const& each) {
-             return each.second.kind == ConstraintKind::kCheck && each.second.columns.contains(column);
+             return each.second.kind == ConstraintKind::kCheck && each.second.is_valid &&
+                    each.second.columns.contains(column);
            });
   }
 
@@ -389,6 +402,15 @@ class AlterTable {
                               "the same as the bounds (NOT NULL included)"});
     }
     auto const* parent = facts_.table(table_);
+    bool const is_default = command.get("bound").flag("is_default");
+    if (parent == nullptr && !is_default) {
+      verdict_.report({.rule = "attach-partition",
+                       .relation = "the default partition of " + table_,
+                       .lock = kAx,
+                       .work = Work::kScan,
+                       .why = "if there is one, every row of it is read to see that none belongs to the new one",
+                       .risk = Risk::kMedium});
+    }
     if (parent == nullptr || parent->default_partition.empty() || parent->default_partition == part) return;
     verdict_.report({.rule = "attach-partition",
                      .relation = parent->default_partition,

@@ -1,4 +1,5 @@
 // Triggers, policies, types, views, schemas, settings.
+#include <algorithm>
 #include <array>
 
 #include "planner/lint/verdict.h"
@@ -57,6 +58,17 @@ bool is_view(std::string_view type) {
   return type == "OBJECT_VIEW" || type == "OBJECT_MATVIEW" || type == "OBJECT_FOREIGN_TABLE";
 }
 
+// Tables in a schema, and tables with a column of a type.
+void touch_dependents(Scene const& scene, Verdict& verdict, std::string_view type, string const& name) {
+  for (auto const& [table, known] : scene.facts.tables) {
+    bool const is_in_schema = type == "OBJECT_SCHEMA" && table.starts_with(name + ".");
+    bool const has_type = (type == "OBJECT_TYPE" || type == "OBJECT_DOMAIN") &&
+                          std::any_of(known.columns.begin(), known.columns.end(),
+                                      [&](auto const& column) { return column.second.type.name == name; });
+    if (is_in_schema || has_type) verdict.touch(table, kAx);
+  }
+}
+
 void judge_drop(Scene const& scene, Verdict& verdict) {
   auto const type = scene.statement.text("removeType");
   bool const is_cascade = scene.statement.text("behavior") == "DROP_CASCADE";
@@ -75,6 +87,7 @@ void judge_drop(Scene const& scene, Verdict& verdict) {
                       .lock = lock,
                       .why = string(each.what) + " " + name + " is gone, and what still uses it fails"});
       if (!is_cascade) continue;
+      touch_dependents(scene, verdict, type, name);
       verdict.report({.rule = "cascade",
                       .relation = relation,
                       .lock = lock,
@@ -156,6 +169,14 @@ void touch_commented(Scene const& scene, Verdict& verdict) {
     verdict.touch(joined_name(names), LockMode::kShareUpdateExclusive);
 }
 
+void touch_listed(SyntaxNode statement, std::string_view field, Verdict& verdict) {
+  for (auto const& each : statement.list(field)) {
+    auto const published = each.get("pubtable").get("relation");
+    auto const name = relation_name(published ? published : each);
+    if (!name.empty()) verdict.touch(name, LockMode::kShareUpdateExclusive);
+  }
+}
+
 }  // namespace
 
 void judge_object(Scene const& scene, Verdict& verdict) {
@@ -171,6 +192,10 @@ void judge_object(Scene const& scene, Verdict& verdict) {
   if (kind == "AlterDomainStmt") return judge_domain(scene, verdict);
   if (kind == "VariableSetStmt") return judge_setting(scene, verdict);
   if (kind == "CommentStmt") return touch_commented(scene, verdict);
+  if (kind == "CreateStatsStmt") return touch_listed(statement, "relations", verdict);
+  if (kind == "CreatePublicationStmt" || kind == "AlterPublicationStmt") {
+    return touch_listed(statement, "pubobjects", verdict);
+  }
   if (kind == "DropStmt" && (removed == "OBJECT_TRIGGER" || removed == "OBJECT_RULE" || removed == "OBJECT_POLICY")) {
     return judge_drop_of_table(scene, verdict);
   }

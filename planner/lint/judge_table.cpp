@@ -15,6 +15,13 @@ constexpr LockMode kSue = LockMode::kShareUpdateExclusive;
 
 void lock_default_partition(Scene const& scene, Verdict& verdict, string const& parent) {
   auto const* known = scene.facts.table(parent);
+  if (known == nullptr) {
+    return verdict.report({.rule = "create-partition",
+                           .relation = "the default partition of " + parent,
+                           .lock = kAx,
+                           .work = Work::kScan,
+                           .why = "if there is one, every row of it is read to see that none belongs to the new one"});
+  }
   if (known == nullptr || known->default_partition.empty()) return;
   verdict.report({.rule = "create-partition",
                   .relation = known->default_partition,
@@ -64,6 +71,18 @@ void judge_lock(Scene const& scene, Verdict& verdict) {
   }
 }
 
+// Tables with a foreign key to it.
+std::vector<string> referring_to(SchemaFacts const& facts, string const& table) {
+  std::vector<string> found;
+  for (auto const& [name, known] : facts.tables) {
+    bool const refers = std::any_of(known.constraints.begin(), known.constraints.end(), [&](auto const& each) {
+      return each.second.kind == ConstraintKind::kForeignKey && each.second.references == table;
+    });
+    if (refers && name != table) found.push_back(name);
+  }
+  return found;
+}
+
 void judge_truncate(Scene const& scene, Verdict& verdict) {
   for (auto const& relation : scene.statement.list("relations")) {
     verdict.report({.rule = "truncate",
@@ -73,6 +92,11 @@ void judge_truncate(Scene const& scene, Verdict& verdict) {
                     .why = "all rows are gone at once, and no reader sees the old ones either"});
   }
   if (scene.statement.text("behavior") != "DROP_CASCADE") return;
+  for (auto const& relation : scene.statement.list("relations")) {
+    for (auto const& other : referring_to(scene.facts, relation_name(relation))) {
+      verdict.touch(other, kAx, Work::kRewrite);
+    }
+  }
   verdict.report({.rule = "cascade",
                   .relation = relation_name(scene.statement.list("relations").front()),
                   .lock = kAx,
@@ -136,6 +160,7 @@ void judge_drop_tables(Scene const& scene, Verdict& verdict) {
                     .lock = kAx,
                     .why = "the table and its rows are gone; it waits for every query of it first"});
     if (is_cascade) {
+      for (auto const& other : referring_to(scene.facts, name)) verdict.touch(other, kAx);
       verdict.report({.rule = "cascade",
                       .relation = name,
                       .lock = kAx,

@@ -7,6 +7,7 @@
 
 #include "planner/lint/schema_facts.h"
 #include "planner/lint/sql_script.h"
+#include "planner/sql_text.h"
 
 namespace pgbackfill::planner::lint {
 namespace {
@@ -19,23 +20,45 @@ struct Template {
   bool has_text = false;  // not placeholders alone
 };
 
+std::string constant_text(SyntaxNode expression) {
+  if (expression.is("TypeCast")) expression = expression.get("arg");
+  return std::string(expression.get("sval").text("sval"));
+}
+
+// A name or a piece of text where it is written out, else what stands for any.
+std::string filling(char kind, SyntaxNode argument) {
+  auto const text = constant_text(argument);
+  if (kind == 'L') return text.empty() ? "'(computed)'" : quote_literal(text);
+  if (kind == 'I') return text.empty() ? std::string(kAnyName) : quote_identifier(text);
+  return text.empty() ? std::string(kAnyName) : text;
+}
+
 // %I, %L, %s, %1$I; a width may stand between.
-std::string filled_format(std::string_view format) {
+std::string filled_format(std::string_view format, std::vector<SyntaxNode> const& args) {
   std::string text;
+  std::size_t next = 1;
   for (std::size_t at = 0; at < format.size(); ++at) {
     if (format[at] != '%') {
       text += format[at];
       continue;
     }
-    ++at;
-    while (at < format.size() && (std::isdigit(static_cast<unsigned char>(format[at])) != 0 || format[at] == '$' ||
-                                  format[at] == '-' || format[at] == '*')) {
-      ++at;
+    std::size_t number = 0;
+    std::size_t position = 0;
+    for (++at; at < format.size() && std::string_view("0123456789$-*").find(format[at]) != std::string_view::npos;
+         ++at) {
+      if (format[at] == '$') position = std::exchange(number, 0);
+      if (std::isdigit(static_cast<unsigned char>(format[at])) != 0) {
+        number = std::min<std::size_t>(number * 10 + static_cast<std::size_t>(format[at] - '0'), args.size());
+      }
     }
     if (at >= format.size()) break;
-    if (format[at] == '%') text += '%';
-    if (format[at] == 'L') text += "'(computed)'";
-    if (format[at] == 'I' || format[at] == 's') text += kAnyName;
+    if (format[at] == '%') {
+      text += '%';
+      continue;
+    }
+    if (position > 0) next = position;
+    text += filling(format[at], next < args.size() ? args[next] : SyntaxNode());
+    ++next;
   }
   return text;
 }
@@ -55,8 +78,9 @@ Template template_of(SyntaxNode expression) {
     auto const args = expression.list("args");
     if (name == "format" && !args.empty()) {
       auto const format = template_of(args.front());
-      return {filled_format(format.text), format.has_text};
+      return {filled_format(format.text, args), format.has_text};
     }
+    if (name == "quote_ident" && !args.empty()) return {filling('I', args.front()), false};
     if (name == "quote_literal" || name == "quote_nullable") return {"'(computed)'", false};
   }
   return {std::string(kAnyName), false};

@@ -147,12 +147,14 @@ void SchemaFacts::apply(SyntaxNode statement) {
   } else if (kind == "CreateDomainStmt") {
     create_domain(statement);
   } else if (kind == "AlterDomainStmt" && statement.text("subtype") == "C") {
-    domains[joined_name(statement.list("typeName"))] = true;
+    domains[joined_name(statement.list("typeName"))].has_constraint = true;
   } else if (kind == "CreateFunctionStmt") {
     create_function(statement);
   } else if (kind == "CreateEnumStmt" || kind == "CompositeTypeStmt") {
-    new_types.insert(kind == "CreateEnumStmt" ? joined_name(statement.list("typeName"))
-                                              : relation_name(statement.get("typevar")));
+    auto const name =
+        kind == "CreateEnumStmt" ? joined_name(statement.list("typeName")) : relation_name(statement.get("typevar"));
+    types.insert(name);
+    new_types.insert(name);
   } else if (kind == "DropStmt") {
     drop(statement);
   } else if (kind == "RenameStmt") {
@@ -295,10 +297,11 @@ void SchemaFacts::create_index(SyntaxNode statement) {
 
 void SchemaFacts::create_domain(SyntaxNode statement) {
   auto const constraints = statement.list("constraints");
-  domains[joined_name(statement.list("domainname"))] =
-      std::any_of(constraints.begin(), constraints.end(), [](SyntaxNode constraint) {
-        return constraint.text("contype") == "CONSTR_CHECK" || constraint.text("contype") == "CONSTR_NOTNULL";
-      });
+  auto& added = domains[joined_name(statement.list("domainname"))];
+  added.base = type_of(statement.get("typeName"));
+  added.has_constraint = std::any_of(constraints.begin(), constraints.end(), [](SyntaxNode constraint) {
+    return constraint.text("contype") == "CONSTR_CHECK" || constraint.text("contype") == "CONSTR_NOTNULL";
+  });
 }
 
 void SchemaFacts::create_function(SyntaxNode statement) {

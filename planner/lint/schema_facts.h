@@ -56,6 +56,11 @@ struct KnownTable {
   std::string default_partition;
 };
 
+struct KnownDomain {
+  bool has_constraint = false;
+  ColumnType base;
+};
+
 struct KnownFunction {
   char volatility = 'v';
   bool is_new = false;
@@ -76,7 +81,8 @@ class SchemaFacts {
 
   std::map<std::string, KnownTable> tables;
   std::map<std::string, KnownIndex> indexes;
-  std::map<std::string, bool> domains;  // name, whether it has a constraint
+  std::map<std::string, KnownDomain> domains;
+  std::set<std::string> types;  // enums and composites
   std::map<std::string, KnownFunction> functions;
   std::set<std::string> new_types;
 

@@ -156,6 +156,8 @@ void ScriptLinter::add(Remark const& remark, std::size_t offset) {
   finding.instead = remark.instead.empty() ? string(rule.instead) : remark.instead;
   if (!function_.empty()) {
     finding.risk = std::min(finding.risk, Risk::kMedium);
+    finding.lock = LockMode::kNone;
+    finding.work = Work::kNone;
     finding.why += " (not now, but when " + function_ + " is called)";
   }
   findings_.push_back(std::move(finding));

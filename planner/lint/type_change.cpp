@@ -69,10 +69,14 @@ bool is_built_in(std::string_view name) {
 
 }  // namespace
 
+bool is_known_type(ColumnType const& type, SchemaFacts const& facts) {
+  return is_built_in(type.name) || facts.types.contains(type.name) || facts.domains.contains(type.name);
+}
+
 TypeChange judge_type_change(ColumnType const& from, ColumnType const& to, SchemaFacts const& facts) {
   if (auto const domain = facts.domains.find(to.name); domain != facts.domains.end()) {
-    if (domain->second) return TypeChange::kRewrite;
-    return TypeChange::kUnknown;
+    if (domain->second.has_constraint) return TypeChange::kRewrite;
+    return judge_type_change(from, domain->second.base, facts);
   }
   if (from.name.empty()) return may_be_relabel(to) ? TypeChange::kUnknown : TypeChange::kRewrite;
   if (from.is_array != to.is_array) return TypeChange::kRewrite;

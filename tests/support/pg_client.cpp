@@ -5,11 +5,14 @@
 #include <poll.h>
 
 #include <array>
+#include <cstddef>
+#include <utility>
 
 namespace pgbackfill::tests {
 namespace {
 
 constexpr char const* kConnectionLost = "08006";
+constexpr std::size_t kMostNotices = 1000;
 
 struct Clear {
   void operator()(PGresult* result) const { PQclear(result); }
@@ -57,13 +60,23 @@ void PgClient::Finish::operator()(pg_conn* connection) const {
   PQfinish(connection);
 }
 
-PgClient::PgClient(std::string const& dsn) : connection_(PQconnectdb(dsn.c_str())) {
+PgClient::PgClient(std::string const& dsn)
+    : notices_(std::make_unique<std::vector<std::string>>()), connection_(PQconnectdb(dsn.c_str())) {
   if (PQstatus(connection_.get()) != CONNECTION_OK) {
     throw PgClientError(kConnectionLost, PQerrorMessage(connection_.get()));
   }
-  // Notices are not what tests read.
   PQsetNoticeProcessor(
-      connection_.get(), [](void*, char const*) {}, nullptr);
+      connection_.get(),
+      [](void* notices, char const* text) {
+        auto& all = *static_cast<std::vector<std::string>*>(notices);
+        // Most tests never ask.
+        if (all.size() < kMostNotices) all.emplace_back(text);
+      },
+      notices_.get());
+}
+
+std::vector<std::string> PgClient::take_notices() {
+  return std::exchange(*notices_, {});
 }
 
 Rows PgClient::exec(std::string const& sql) {

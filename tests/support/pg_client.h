@@ -48,6 +48,9 @@ class PgClient {
   bool has_answer(std::chrono::milliseconds timeout = {});
   Rows receive();
 
+  // What the server has said beside its answers (NOTICE, DEBUG), since the last call.
+  std::vector<std::string> take_notices();
+
   // The next notification's payload, for channels that the client listens to; none within the time.
   std::optional<std::string> notification(std::chrono::milliseconds timeout);
 
@@ -62,6 +65,8 @@ class PgClient {
   struct Finish {
     void operator()(pg_conn* connection) const;
   };
+  // Where libpq can find it after a move; it outlives the connection.
+  std::unique_ptr<std::vector<std::string>> notices_;
   std::unique_ptr<pg_conn, Finish> connection_;
 };
 
