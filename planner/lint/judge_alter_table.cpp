@@ -339,6 +339,9 @@ class AlterTable {
 
   void add_foreign_key(SyntaxNode constraint, bool is_not_valid) {
     auto const parent = relation_name(constraint.get("pktable"));
+    auto const* known = facts_.table(table_);
+    bool const is_partitioned = known != nullptr && known->kind == RelationKind::kPartitioned;
+    if (is_not_valid && is_partitioned) need(18, "a foreign key NOT VALID of a partitioned table");
     verdict_.touch(table_, kSre);
     verdict_.touch(parent, kSre, is_not_valid || facts_.is_new(table_) ? Work::kNone : Work::kScan);
     if (is_not_valid) return;

@@ -150,7 +150,18 @@ void read_sql_body(InnerCode& code) {
   }
 }
 
+// The parser reads each expression in the body by itself, as deep as it is.
+bool is_too_deep(std::string_view body) {
+  auto const statements = split_script(body).statements;
+  return std::any_of(statements.begin(), statements.end(),
+                     [](ScriptStatement const& each) { return each.nesting > kMaxNesting; });
+}
+
 void read_plpgsql_body(InnerCode& code, std::string const& text) {
+  if (is_too_deep(code.body)) {
+    code.error = "it may be nested too deep to be read safely";
+    return;
+  }
   auto const parsed = parse_plpgsql(text);
   code.error = parsed.error;
   Walk walk(code);

@@ -37,12 +37,19 @@ string setting_value(SyntaxNode statement) {
   return text.empty() ? std::to_string(args.front().get("ival").number("ival")) : string(text);
 }
 
+std::size_t nesting_of(string const& sql) {
+  std::size_t most = 0;
+  for (auto const& statement : split_script(sql).statements) most = std::max(most, statement.nesting);
+  return most;
+}
+
 Risk risk_of(Remark const& remark) {
   return remark.risk ? *remark.risk : find_rule_of_lint(remark.rule)->risk;
 }
 
 bool is_about_execution(Remark const& remark) {
-  return remark.work != Work::kNone || risk_of(remark) == Risk::kDestructive || remark.rule == "unreadable";
+  return remark.work != Work::kNone || risk_of(remark) == Risk::kDestructive || remark.rule == "unreadable" ||
+         remark.rule == "too-complex";
 }
 
 }  // namespace
@@ -76,7 +83,8 @@ void ScriptLinter::read_comments(SqlScript const& script) {
   for (auto const span : script.comments) {
     auto order = read_order(text_.substr(span.begin, span.end - span.begin), span.begin);
     if (!order) continue;
-    auto const unit = std::find_if(units.begin(), units.end(), [&](TextSpan each) { return each.end > span.begin; });
+    auto const unit =
+        std::partition_point(units.begin(), units.end(), [&](TextSpan each) { return each.end <= span.begin; });
     if (unit != units.end()) {
       order->scope_begin = unit->begin;
       order->scope_end = unit->end;
@@ -218,7 +226,27 @@ void ScriptLinter::lint_statement(SyntaxNode statement, Part const& part) {
   note_locks(verdict.effects());
   effects_.push_back(verdict.effects());
   if (statement.is("DoStmt") || statement.is("CreateFunctionStmt")) lint_code(statement, part);
+  note_switch(statement);
   if (function_.empty()) facts_.apply(statement);
+}
+
+// A table is put in the place of another one: in one transaction, nobody finds the name without a table.
+void ScriptLinter::note_switch(SyntaxNode statement) {
+  if (!statement.is("RenameStmt") || statement.text("renameType") != "OBJECT_TABLE" || !is_in_transaction()) return;
+  auto const from = relation_name(statement.get("relation"));
+  auto const dot = from.rfind('.');
+  auto const to = (dot == string::npos ? "" : from.substr(0, dot + 1)) + string(statement.text("newname"));
+  auto const leaver = std::find_if(findings_.begin(), findings_.end(), [&](Finding const& each) {
+    return each.rule == "rename" && each.relation == to && each.lock == LockMode::kAccessExclusive;
+  });
+  if (leaver == findings_.end()) return;
+  for (auto& finding : findings_) {
+    if (finding.rule != "rename" || (finding.relation != to && finding.relation != from)) continue;
+    finding.risk = std::min(finding.risk, Risk::kMedium);
+    finding.why = from + " takes the place of " + to +
+                  " in one transaction: programs that run go on if it suits them, with "
+                  "statements prepared anew";
+  }
 }
 
 // What a statement does to a transaction that holds strong locks already.
@@ -335,7 +363,7 @@ void ScriptLinter::lint_inner(InnerCode const& code, std::size_t body_offset) {
 }
 
 void ScriptLinter::lint_inner_statement(InnerStatement const& inner, std::size_t offset) {
-  if (!inner.is_dynamic) return lint_part({inner.sql, offset, 0});
+  if (!inner.is_dynamic) return lint_part({inner.sql, offset, nesting_of(inner.sql)});
   auto const before = findings_.size();
   auto const script = split_script(inner.sql);
   bool const is_readable =

@@ -55,6 +55,7 @@ class ScriptLinter {
   void lint_beside_held(std::vector<Effect> const& effects, Part const& part);
   void lint_waiting(SyntaxNode statement, std::vector<Effect> const& effects, Part const& part);
   void note_session(SyntaxNode statement);
+  void note_switch(SyntaxNode statement);
   void note_locks(std::vector<Effect> const& effects);
   void end_transaction();
   void refuse_unreadable(Part const& part, std::string const& error, std::size_t error_offset);

@@ -51,12 +51,15 @@ struct Document {
   json::value const* root = nullptr;
 };
 
+// None if it is deeper than anything that the parser should have been given.
 std::shared_ptr<Document> read_json(char const* text) {
   auto document = std::make_shared<Document>();
   json::parse_options options;
   options.max_depth = kMaxJsonDepth;
   options.allow_invalid_utf8 = true;
-  auto parsed = json::parse(text, &document->memory, options);
+  boost::system::error_code error;
+  auto parsed = json::parse(text, error, &document->memory, options);
+  if (error) return nullptr;
   void* const place = document->memory.allocate(sizeof(json::value), alignof(json::value));
   document->root = new (place) json::value(std::move(parsed));
   return document;
@@ -116,6 +119,10 @@ Syntax parse_sql(std::string const& sql) {
     return syntax;
   }
   auto const document = read_json(result.parse_tree);
+  if (document == nullptr) {
+    syntax.error = "its tree is too deep";
+    return syntax;
+  }
   for (auto const& statement : SyntaxNode(document->root).list("stmts")) {
     syntax.statements.push_back(statement.get("stmt"));
   }
@@ -132,6 +139,10 @@ Syntax parse_plpgsql(std::string const& sql) {
     return syntax;
   }
   auto const document = read_json(result.plpgsql_funcs);
+  if (document == nullptr) {
+    syntax.error = "its tree is too deep";
+    return syntax;
+  }
   if (document->root->is_array()) {
     for (auto const& function : document->root->get_array()) syntax.statements.emplace_back(&function);
   }

@@ -113,6 +113,12 @@ TEST_F(LintCommand, ReportsInFourForms) {
   EXPECT_THAT(lint({"a.sql", "--format", "text"}).out, HasSubstr("a.sql:1:1: destructive drop-table"));
 }
 
+// People copy them.
+TEST_F(LintCommand, PassesTheExamples) {
+  auto const result = lint({PGBACKFILL_SOURCE_DIR "/examples"});
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+}
+
 TEST_F(LintCommand, FitsTheTerminal) {
   write("a.sql", "CREATE INDEX ON t (a); ALTER TABLE t ALTER a SET NOT NULL;");
   auto const out = lint({"a.sql"}, 80).out;
