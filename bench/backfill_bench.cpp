@@ -34,7 +34,7 @@ using tests::PgClient;
 
 struct Settings {
   std::int64_t rows = 3'000'000;
-  std::int64_t loop_rows = 1'000'000;  // of the loop whose time grows with the square of it
+  std::int64_t loop_rows = 3'000'000;  // of the loop whose time grows with the square of it
   std::int64_t narrow_rows = 0;        // 0: without the figures over a very large table
   int pairs = 5;
   std::string figure;  // empty: all

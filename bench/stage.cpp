@@ -24,7 +24,9 @@ engine::LocalClusterOptions cluster_options() {
   engine::LocalClusterOptions options;
   options.name = "bench";
   options.replicas = 1;
-  options.primary_settings = {"shared_buffers = '512MB'", "max_wal_size = '4GB'", "wal_keep_size = '1GB'"};
+  options.primary_settings = {"shared_buffers = '512MB'", "max_wal_size = '4GB'",
+                              // WAL files are used again and not made anew, whoever runs when.
+                              "min_wal_size = '4GB'", "wal_keep_size = '1GB'"};
   return options;
 }
 

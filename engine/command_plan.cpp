@@ -224,6 +224,8 @@ asio::awaitable<PlanReport> make_report(PgConnection& connection, planner::Migra
     report.warnings.push_back("cannot be checked until the expand steps ran: " + text);
     co_return report;
   }
+  auto const probes = value_or_throw(co_await check_probes(connection, report.migration.probes), "checking the probes");
+  if (!probes.empty()) throw CommandError{kExitUsage, planner::to_lines(probes)};
   report.ranges = value_or_throw(co_await plan_ranges(connection, report.preflight), "cutting the table into ranges");
   for (auto const& leaf : report.preflight.table.leaves) {
     report.rows += leaf.rows_estimated;

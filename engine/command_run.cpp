@@ -358,6 +358,11 @@ asio::awaitable<void> Run::check(bool before_expand) {
   tell_phase(RunPhase::kPlanning);
   auto preflight =
       value_or_throw(co_await check_backfill(*connection_, *loaded_.migration.backfill), "checking the file");
+  bool const is_settled = !before_expand || loaded_.migration.expand.empty();
+  if (is_settled) {
+    auto probes = value_or_throw(co_await check_probes(*connection_, loaded_.migration.probes), "checking the probes");
+    for (auto& problem : probes) preflight.problems.push_back(std::move(problem));
+  }
   bool const may_come = before_expand && preflight.only_missing_names && !loaded_.migration.expand.empty();
   if (!preflight.problems.empty() && !may_come) throw CommandError{kExitUsage, planner::to_lines(preflight.problems)};
   if (preflight.problems.empty()) preflight_ = std::move(preflight);

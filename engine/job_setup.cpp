@@ -214,6 +214,21 @@ asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Ba
 
 }  // namespace
 
+asio::awaitable<Result<std::vector<planner::Problem>>> check_probes(PgConnection& connection,
+                                                                    std::vector<planner::ProbeOptions> probes) {
+  std::vector<planner::Problem> problems;
+  for (auto const& probe : probes) {
+    if (probe.sql.empty()) continue;
+    auto planned = co_await query_read_only(connection, "EXPLAIN " + probe.sql);
+    if (planned) continue;
+    if (planned.error().trouble == planner::Trouble::kConnection) co_return planned.error();
+    problems.push_back({probe.sql_position, fmt::format("the server refuses the query of probe '{}': {} ({})",
+                                                        probe.name, planned.error().message,
+                                                        planned.error().sqlstate)});
+  }
+  co_return problems;
+}
+
 asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, planner::Backfill backfill) {
   Preflight preflight;
   auto facts = co_await read_table_facts(connection, backfill.table);

@@ -31,6 +31,10 @@ struct Preflight {
 
 asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, planner::Backfill backfill);
 
+// What the server says against the queries of `probes:`; it plans them and does not run them.
+asio::awaitable<Result<std::vector<planner::Problem>>> check_probes(PgConnection& connection,
+                                                                    std::vector<planner::ProbeOptions> probes);
+
 struct LeafRanges {
   planner::Bound upper;
   std::vector<planner::PlannedRange> ranges;

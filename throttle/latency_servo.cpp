@@ -49,11 +49,19 @@ constexpr double kRecoveryError = 0.10;
 constexpr double kRecoveryBelow = 0.8;  // of good workers
 constexpr double kGood = 0.08;
 constexpr double kWeightOfGood = 0.05;
-constexpr double kStartGrowth = 0.45;  // per second, about 1.6
+constexpr double kStartGrowth = 0.3;  // per second, about 1.35: what comes meanwhile is seen after two to three seconds
 constexpr double kStartEnds = 0.08;
 constexpr double kAfterStart = 0.8;
-constexpr double kShed = 2;  // times the allowed ratio
+constexpr double kCoresOfWorker = 1.25;  // its session, and what writes and sends its WAL
+constexpr double kShed = 2;              // times the allowed ratio
 constexpr seconds kHold{2};
+// So many commits in a row that are so much too slow are no noise: the server is full, and what waits there grows with
+// every moment. Half would not empty it.
+constexpr std::size_t kAlarmCommits = 3;
+constexpr double kAlarm = 4;      // times the allowed ratio, of their mean
+constexpr double kMostAlarm = 6;  // times the quiet latency, whatever is allowed
+constexpr double kShedAtAlarm = 0.25;
+constexpr seconds kAlarmHold{1};  // until the commits that alarmed are over
 constexpr double kUsedAtStart = 0.5;
 constexpr double kUsed = 0.7;  // of the workers that may run
 
@@ -189,13 +197,8 @@ void LatencyServo::move(PoolState const& pool, Limits const& limits, TimePoint n
     good_workers_ = good_workers_ > 0 ? good_workers_ + kWeightOfGood * (workers_ - good_workers_) : workers_;
   }
   is_held_by_latency_ = left < kGood && workers_ < pool.wanted;
-  if (fresh_ratio_ > kShed * allowed && now >= hold_until_) {
-    // Where fewer run than may, half of those that run.
-    workers_ = std::max(0.5 * std::min(workers_, busy_workers_ + 1), kLeastWorkers);
-    hold_until_ = now + kHold;
-    is_starting_ = false;
-    return;
-  }
+  if (is_alarmed(allowed) && now >= alarm_holds_until_) return shed(kShedAtAlarm, now);
+  if (fresh_ratio_ > kShed * allowed && now >= hold_until_) return shed(0.5, now);
   if (is_starting_ && (is_cutting_ || left < kStartEnds - 2 * doubt(kRecentCommits))) {
     is_starting_ = false;
     workers_ *= kAfterStart;
@@ -206,6 +209,23 @@ void LatencyServo::move(PoolState const& pool, Limits const& limits, TimePoint n
                                                             std::min(workers_, static_cast<double>(pool.wanted));
   if (left > 0 && (now < hold_until_ || !is_used)) return;
   workers_ = std::max(workers_ * std::exp(grown(left, room(slow_ratio_, limits), passed)), kLeastWorkers);
+}
+
+// Where fewer run than may, a share of those that run.
+void LatencyServo::shed(double share, TimePoint now) {
+  workers_ = std::max(share * std::min(workers_, busy_workers_ + 1), kLeastWorkers);
+  hold_until_ = now + kHold;
+  alarm_holds_until_ = now + kAlarmHold;
+  is_starting_ = false;
+}
+
+bool LatencyServo::is_alarmed(double allowed) const {
+  if (commits_.size() < kAlarmCommits) return false;
+  auto const first = commits_.end() - kAlarmCommits;
+  if (first->at <= listened_at_) return false;
+  double sum = 0;
+  for (auto commit = first; commit != commits_.end(); ++commit) sum += std::min(commit->seconds, kMostOutlier * quiet_);
+  return sum > kAlarmCommits * std::min(kAlarm * allowed, kMostAlarm) * quiet_;
 }
 
 double LatencyServo::grown(double left, double room_in_the_long_run, double passed) const {
@@ -221,7 +241,7 @@ double LatencyServo::grown(double left, double room_in_the_long_run, double pass
 void LatencyServo::cap(PoolState const& pool, std::optional<double> cores_busy, Limits const& limits) {
   is_held_by_cores_ = false;
   if (limits.cores > 0) {
-    double const most = limits.utilization * limits.cores - cores_busy.value_or(0);
+    double const most = (limits.utilization * limits.cores - cores_busy.value_or(0)) / kCoresOfWorker;
     double const least_cap = std::max(most, kLeastWorkers);
     double const half = std::max(0.5 * limits.cores, 1.0);
     is_held_by_cores_ = workers_ >= std::min(least_cap, half) && std::min(least_cap, half) < pool.wanted;

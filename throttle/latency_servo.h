@@ -61,6 +61,8 @@ class LatencyServo {
   void judge_excess(Limits const& limits, TimePoint now);
   void judge(TimePoint now, double seconds);
   void move(PoolState const& pool, Limits const& limits, TimePoint now, double seconds);
+  bool is_alarmed(double allowed) const;
+  void shed(double share, TimePoint now);
   double grown(double left, double room_in_the_long_run, double seconds) const;
   void cap(PoolState const& pool, std::optional<double> cores_busy, Limits const& limits);
 
@@ -71,6 +73,7 @@ class LatencyServo {
   TimePoint listened_at_{};
   TimePoint listening_since_{};
   TimePoint hold_until_{};
+  TimePoint alarm_holds_until_{};
   bool is_listening_ = true;
   bool is_starting_ = true;
   bool is_held_by_latency_ = false;
@@ -86,7 +89,7 @@ class LatencyServo {
   double slow_ratio_ = 1;
   bool is_cutting_ = false;
   std::optional<TimePoint> cut_at_;
-  double workers_ = 0.5;
+  double workers_ = 0.35;
   double workers_at_listening_ = 1;
   double good_workers_ = 0;
   double busy_workers_ = 0;  // in flight, smoothed

@@ -279,6 +279,8 @@ constexpr Mistake kMistakes[] = {
      "bad.yaml:3:17: {batch} does not bound the statement"},
     {"name: x\ntable: t\nbackfill:\n  copy_to: u\n  columns: {id: id}\n",
      "bad.yaml:3:1: table \"u\" (copy_to) does not exist"},
+    {"name: x\ntable: t\nbackfill:\n  set: {n: n}\nprobes:\n  - {name: queue, sql: SELECT cont(*) FROM t, max: 5}\n",
+     "bad.yaml:6:24: the server refuses the query of probe 'queue': function cont() does not exist"},
 };
 
 TEST_F(CommandTest, SaysWhereAFileIsWrongAndTouchesNothing) {
