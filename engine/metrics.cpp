@@ -97,7 +97,7 @@ constexpr std::array kDefinitions{
     MetricDefinition{"pgbackfill_throttle_workers_limit", kGauge, "",
                      "Batches that may be in flight now, a fraction being a share of the time; +Inf is unlimited."},
     MetricDefinition{"pgbackfill_throttle_batch_scale_ratio", kGauge, "",
-                     "Share of its usual rows that a batch may have now, 0 to 1."},
+                     "Share of its target time that a batch may take now, 0 to 1."},
     MetricDefinition{"pgbackfill_throttle_withheld_may_start", kGauge, "",
                      "In mode observe: what pgbackfill_throttle_may_start would be in mode on."},
     MetricDefinition{"pgbackfill_throttle_withheld_wal_limit_bytes_per_second", kGauge, "",
@@ -105,7 +105,7 @@ constexpr std::array kDefinitions{
     MetricDefinition{"pgbackfill_throttle_withheld_workers_limit", kGauge, "",
                      "In mode observe: batches in flight that would be allowed in mode on."},
     MetricDefinition{"pgbackfill_throttle_withheld_batch_scale_ratio", kGauge, "",
-                     "In mode observe: share of its usual rows that a batch would be allowed in mode on."},
+                     "In mode observe: share of its target time that a batch would be allowed in mode on."},
     MetricDefinition{"pgbackfill_throttle_causes", kGauge, "cause, grip",
                      "Causes of this kind that the latest decision names; grip says whether it only warns, slows or "
                      "stops."},

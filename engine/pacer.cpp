@@ -140,10 +140,14 @@ std::optional<nanoseconds> Pacer::wait_before_batch(int worker, TimePoint now) c
   return std::max({*rest, rows_.wait_before(now), wal_.wait_before(now)});
 }
 
+std::chrono::milliseconds Pacer::batch_target(std::chrono::milliseconds target) const {
+  auto const scaled = std::chrono::duration<double, std::milli>(target) * decision_.batch_scale;
+  return std::max(std::chrono::round<std::chrono::milliseconds>(scaled), std::chrono::milliseconds(1));
+}
+
 std::int64_t Pacer::most_rows(std::int64_t rows) const {
-  auto const scaled = static_cast<std::int64_t>(static_cast<double>(rows) * decision_.batch_scale);
   double const by_wal = decision_.wal_per_second * kSecondsOfWalInBatch / throttle_.wal_bytes_per_row();
-  auto const most = std::min(scaled, rows_.most_rows());
+  auto const most = std::min(rows, rows_.most_rows());
   if (by_wal >= static_cast<double>(most)) return std::max<std::int64_t>(1, most);
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(by_wal));
 }

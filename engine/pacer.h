@@ -54,6 +54,9 @@ class Pacer {
   // Zero: the worker may start a batch. Nullopt: not as things are. To be asked again after the wait.
   std::optional<std::chrono::nanoseconds> wait_before_batch(int worker, TimePoint now) const;
 
+  // How long a batch should last, of what was asked for. (Not its rows: a sizer that is shown smaller batches than it
+  // asked for learns that rows are dear, and asks for fewer and fewer.)
+  std::chrono::milliseconds batch_target(std::chrono::milliseconds target) const;
   // Of the rows that the batch sizer asks for.
   std::int64_t most_rows(std::int64_t rows) const;
 

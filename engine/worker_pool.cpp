@@ -149,7 +149,6 @@ asio::awaitable<void> WorkerPool::read_control(Session& session) {
   control_read_at_ = asked_at;
   rows_since_control_ = 0;
   if (first || control_.throttle_settings != settings_before) heed_settings(settings_before);
-  for (auto& [leaf, sizer] : sizers_) sizer.set_target(control_.batch_target);
   switch (control_.status) {
     case JobStatus::kRunning:
     case JobStatus::kPaused:
@@ -427,7 +426,9 @@ asio::awaitable<void> WorkerPool::work_range(Worker& worker, planner::Lease leas
     }
     walk.set_target(control_.batch_target);
     walk.set_lock_timeout(limits_.limits.lock_wait);
-    auto step = walk.next(pacer_.most_rows(sizer_of(walk.lease().leaf).rows()));
+    auto& sizer = sizer_of(walk.lease().leaf);
+    sizer.set_target(pacer_.batch_target(control_.batch_target));
+    auto step = walk.next(pacer_.most_rows(sizer.rows()));
     bool const over = step.kind == planner::Step::Kind::kFinished || step.kind == planner::Step::Kind::kLost ||
                       step.kind == planner::Step::Kind::kFatal;
     if (step.kind == planner::Step::Kind::kLost) {
@@ -634,7 +635,8 @@ void WorkerPool::tell(Severity severity, std::string text) {
 
 // Once a leaf: no batch can be smaller, so each one takes longer than it should.
 void WorkerPool::tell_if_pinned(int leaf) {
-  if (!sizer_of(leaf).is_pinned_at_minimum() || !pinned_told_.insert(leaf).second) return;
+  bool const is_pinned = pacer_.decision().batch_scale == 1 && sizer_of(leaf).is_pinned_at_minimum();
+  if (!is_pinned || !pinned_told_.insert(leaf).second) return;
   tell(Severity::kWarning,
        fmt::format("batch size is at its minimum, {} rows of {}, and a batch still takes longer than {}: the work on a "
                    "row is slow; lower batch.min_rows in the file or raise the target (pgbackfill set {} "

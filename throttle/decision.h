@@ -73,7 +73,7 @@ struct Decision {
   bool must_stop = false;              // the run should end, resumable; causes.front() says why
   double wal_per_second = kUnlimited;  // bytes that batches may write, this job's share
   double workers = kUnlimited;         // batches in flight; a fraction is a duty cycle of the last worker
-  double batch_scale = 1;              // of the sizer's rows, at most 1
+  double batch_scale = 1;              // of the time that a batch takes, at most 1
   std::vector<int> cancel;             // pids of our sessions that a waiter has waited too long for
   std::vector<Cause> causes;           // what binds first, then the others, then warnings
   std::optional<Pace> withheld;        // in mode observe: what it would have been

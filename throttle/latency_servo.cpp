@@ -13,7 +13,7 @@ using std::chrono::seconds;
 constexpr seconds kRecent{2};
 constexpr std::size_t kMostCommits = 200;
 // Less would starve the run on a small server, where even a quiet run doubles the latency of a commit.
-constexpr double kLeastWorkers = 0.1;
+constexpr double kLeastWorkers = 0.17;
 // One commit of a second says nothing that one of eight times the quiet latency does not say.
 constexpr double kMostOutlier = 8;
 

@@ -266,7 +266,10 @@ bool holds(Measure const& measure, Outcome const& outcome) {
 namespace {
 
 std::string cell(Outcome const& outcome) {
-  auto const text = [](double value) { return value >= kNever ? std::string("never") : fmt::format("{:.2f}", value); };
+  // Also of a mean of which one run in a thousand is never.
+  auto const text = [](double value) {
+    return value >= kNever / 1000 ? std::string("never") : fmt::format("{:.2f}", value);
+  };
   return fmt::format("{:>7} {:>7}", text(outcome.mean), text(outcome.worst));
 }
 
