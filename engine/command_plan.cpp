@@ -17,6 +17,8 @@
 #include "planner/migration_file.h"
 #include "planner/sql_text.h"
 #include "planner/step_detail.h"
+#include "planner/step_order.h"
+#include "planner/sync_sql.h"
 #include "throttle/vacuum_debt.h"
 
 namespace pgbackfill::engine {
@@ -51,6 +53,7 @@ struct PlanReport {
   Preflight preflight;
   std::vector<LeafRanges> ranges;
   std::vector<PlannedStep> expand;
+  std::vector<PlannedStep> sync;
   std::vector<PlannedStep> contract;
   std::string batch_sql;
   std::vector<std::string> explain;
@@ -116,7 +119,8 @@ void warn(PlanReport& report) {
   auto const& backfill = *report.migration.backfill;
   auto const& table = report.preflight.table;
   for (auto const& trigger : table.triggers) {
-    if (!fires(trigger, backfill.kind)) continue;
+    bool const is_of_sync = report.migration.sync && trigger.name == planner::sync_trigger_name(report.migration.name);
+    if (is_of_sync || !fires(trigger, backfill.kind)) continue;
     bool const skipped = backfill.triggers == planner::TriggerMode::kSkip && trigger.enabled == 'O';
     report.warnings.push_back(fmt::format("trigger {} {} for each row: {}", planner::quote_identifier(trigger.name),
                                           skipped ? "is skipped (triggers: skip)" : "fires", trigger.definition));
@@ -174,14 +178,12 @@ asio::awaitable<Sample> take_sample(PgConnection& connection, PlanReport const& 
   co_return sample;
 }
 
-asio::awaitable<std::vector<PlannedStep>> plan_steps(PgConnection& connection, planner::Migration const& migration,
-                                                     std::string phase, bool has_state) {
-  bool const is_expand = phase == "expand";
-  auto const& steps = is_expand ? migration.expand : migration.contract;
+asio::awaitable<std::vector<PlannedStep>> plan_steps(PgConnection& connection, std::string migration,
+                                                     std::vector<planner::PlacedStep> steps, bool has_state) {
   std::vector<PlannedStep> planned;
-  for (std::size_t position = 0; position < steps.size(); ++position) {
+  for (auto const& placed : steps) {
     PlannedStep one;
-    one.step = steps[position];
+    one.step = placed.step;
     planner::StepFacts facts;
     bool const is_typed = planner::is_typed(one.step);
     if (is_typed) {
@@ -190,7 +192,7 @@ asio::awaitable<std::vector<PlannedStep>> plan_steps(PgConnection& connection, p
     one.recipe = planner::recipe_for(one.step, facts);
     if (has_state) {
       auto const done = value_or_throw(
-          co_await query_read_only(connection, state::step_done(migration.name, phase, static_cast<int>(position))),
+          co_await query_read_only(connection, state::step_done(migration, placed.phase, placed.position)),
           "reading the steps");
       one.is_recorded = !done.rows.empty();
     }
@@ -212,11 +214,16 @@ asio::awaitable<PlanReport> make_report(PgConnection& connection, planner::Migra
     report.job = value_or_throw(co_await find_job(connection, report.migration.name), "looking for the job");
   }
   bool const has_state = there.at(0, 0) == "t";
-  report.expand = co_await plan_steps(connection, report.migration, "expand", has_state);
-  report.contract = co_await plan_steps(connection, report.migration, "contract", has_state);
+  auto expand = planner::expand_steps(report.migration);
+  auto sync = planner::sync_steps(report.migration);
+  auto contract = planner::contract_steps(report.migration);
+  report.expand = co_await plan_steps(connection, report.migration.name, std::move(expand), has_state);
+  report.sync = co_await plan_steps(connection, report.migration.name, std::move(sync), has_state);
+  report.contract = co_await plan_steps(connection, report.migration.name, std::move(contract), has_state);
   if (!report.migration.backfill) co_return report;
   report.preflight =
       value_or_throw(co_await check_backfill(connection, *report.migration.backfill), "checking the file");
+  if (planner::sync_guards_backfill(report.migration)) report.preflight.sweeps = false;
   bool const may_come = report.preflight.only_missing_names && !report.migration.expand.empty();
   if (!report.preflight.problems.empty()) {
     std::string const text = planner::to_lines(report.preflight.problems);
@@ -385,6 +392,7 @@ std::string text_of(PlanReport const& report) {
     for (std::size_t index = 0; index < list.size(); ++index) add_step_text(text, title, index + 1, list[index]);
   };
   steps("expand", report.expand);
+  steps("sync", report.sync);
   if (report.migration.backfill && !report.ranges.empty()) {
     auto const& backfill = *report.migration.backfill;
     auto const& table = report.preflight.table;
@@ -480,6 +488,7 @@ boost::json::object json_of(PlanReport const& report) {
     return array;
   };
   document["expand"] = steps(report.expand);
+  document["sync"] = steps(report.sync);
   document["contract"] = steps(report.contract);
   boost::json::array warnings;
   for (auto const& warning : report.warnings) warnings.emplace_back(warning);

@@ -20,6 +20,7 @@
 #include "engine/progress_view.h"
 #include "engine/reading_recorder.h"
 #include "engine/step_runner.h"
+#include "engine/sync_guard.h"
 #include "engine/vacuum_keeper.h"
 #include "engine/worker_pool.h"
 #include "planner/migration_file.h"
@@ -120,6 +121,9 @@ class Run {
   asio::awaitable<StoredJob> find_or_create_job();
   asio::awaitable<void> check(bool before_expand);
   asio::awaitable<bool> expand();
+  asio::awaitable<bool> install_sync();
+  asio::awaitable<void> check_sync_before(bool has_state);
+  asio::awaitable<bool> run_phase(std::vector<planner::PlacedStep> steps, std::string phase);
   asio::awaitable<void> record(std::string kind, std::string detail);
   int summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed,
                 std::string const& growth);
@@ -338,6 +342,7 @@ asio::awaitable<std::optional<int>> Run::start() {
   }
   // Everything in the file meets the server before anything is touched.
   if (migration.backfill && !known) co_await check(true);
+  if (migration.sync) co_await check_sync_before(there.at(0, 0) == "t");
   bool const made = co_await context_.ensure_state(*connection_);
   if (made) tell(Severity::kInfo, "schema pgbackfill is ready");
   value_or_throw(co_await connection_->query(state::remember_migration(migration.name, migration.file, loaded_.source),
@@ -345,6 +350,9 @@ asio::awaitable<std::optional<int>> Run::start() {
                  "recording the migration");
   bool const expanded = co_await expand();
   if (!expanded) co_return kExitResumable;
+  // Before the backfill reads where the table ends: what comes later goes through the trigger.
+  bool const is_synced = co_await install_sync();
+  if (!is_synced) co_return kExitResumable;
   if (migration.backfill) {
     auto const code = co_await prepare_backfill();
     co_return code;
@@ -369,11 +377,40 @@ asio::awaitable<void> Run::check(bool before_expand) {
 }
 
 asio::awaitable<bool> Run::expand() {
+  auto steps = planner::expand_steps(loaded_.migration);
+  co_return co_await run_phase(std::move(steps), "expand");
+}
+
+asio::awaitable<bool> Run::install_sync() {
   auto const& migration = loaded_.migration;
-  if (migration.expand.empty()) co_return true;
+  auto const guard = value_or_throw(co_await read_sync_guard(*connection_, migration), "looking for the sync trigger");
+  if (guard == SyncGuard::kChanged) {
+    throw CommandError{kExitFailed, fmt::format("{}; `pgbackfill rollback {} --yes`, then run again, to go over all "
+                                                "rows once more",
+                                                kSyncChanged, migration.name)};
+  }
+  if (guard == SyncGuard::kEnded) co_return true;
+  auto steps = planner::sync_steps(migration);
+  co_return co_await run_phase(std::move(steps), planner::kSyncPhase);
+}
+
+asio::awaitable<void> Run::check_sync_before(bool has_state) {
+  auto const& migration = loaded_.migration;
+  if (has_state) {
+    auto const guard =
+        value_or_throw(co_await read_sync_guard(*connection_, migration), "looking for the sync trigger");
+    if (guard != SyncGuard::kMissing) co_return;
+  }
+  auto const problem = value_or_throw(co_await check_sync(*connection_, migration), "checking the file");
+  if (!problem.empty()) throw CommandError{kExitUsage, problem};
+}
+
+asio::awaitable<bool> Run::run_phase(std::vector<planner::PlacedStep> steps, std::string phase) {
+  auto const& migration = loaded_.migration;
+  if (steps.empty()) co_return true;
   tell_phase(RunPhase::kExpanding);
-  auto const terms = step_terms(context_, migration, "expand", options_.locks, interrupts_);
-  auto const outcome = co_await run_steps(migration.expand, terms, sink());
+  auto const terms = step_terms(context_, migration, std::move(phase), options_.locks, interrupts_);
+  auto const outcome = co_await run_steps(steps, terms, sink());
   // The catalog says what a lost connection has left, so that it is safe to begin with the first step again.
   if (outcome.end == StepsEnd::kFailed) {
     throw CommandError{kExitFailed, outcome.reason, outcome.is_lost || !connection_->is_usable()};
@@ -391,6 +428,7 @@ asio::awaitable<StoredJob> Run::find_or_create_job() {
   if (!known) {
     if (options_.workers) migration.backfill->workers = *options_.workers;
     if (!preflight_) co_await check(false);
+    if (planner::sync_guards_backfill(migration)) preflight_->sweeps = false;
     auto ranges = value_or_throw(co_await plan_ranges(*connection_, *preflight_), "cutting the table into ranges");
     auto created = co_await create_job(*connection_, migration, *preflight_, std::move(ranges), context_.owner());
     // 23505: another process made it in this moment.
@@ -586,7 +624,7 @@ class Finish {
 
  private:
   asio::awaitable<void> load();
-  void confirm(std::vector<planner::SchemaStep> const& steps, std::string const& command,
+  void confirm(std::vector<planner::PlacedStep> const& steps, std::string const& command,
                std::string const& what) const;
   asio::awaitable<void> refuse_past_complete();
   int conclude(StepsOutcome const& outcome, std::string const& command, std::string const& done);
@@ -605,7 +643,7 @@ asio::awaitable<void> Finish::load() {
   loaded_ = co_await find_migration(*connection_, options_.file_or_name);
 }
 
-void Finish::confirm(std::vector<planner::SchemaStep> const& steps, std::string const& command,
+void Finish::confirm(std::vector<planner::PlacedStep> const& steps, std::string const& command,
                      std::string const& what) const {
   if (steps.empty() || options_.yes) return;
   throw CommandError{kExitGateClosed, fmt::format("{} would run the {} steps of {}; say --yes to do it", command, what,
@@ -627,15 +665,17 @@ asio::awaitable<int> Finish::complete() {
   co_await load();
   auto const gate = co_await measure_gate(*connection_, migration());
   if (!gate.is_open()) throw CommandError{kExitGateClosed, gate_text(migration().name, gate)};
-  confirm(migration().contract, "complete", "contract");
+  confirm(planner::contract_steps(migration()), "complete", "contract");
   auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
-  auto const outcome = co_await run_steps(migration().contract, terms, teller_);
+  auto const steps = planner::contract_steps(migration());
+  auto const outcome = co_await run_steps(steps, terms, teller_);
   co_return conclude(outcome, "complete", "done");
 }
 
 asio::awaitable<void> Finish::refuse_past_complete() {
   auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
-  auto const settled = co_await settle_steps(migration().contract, terms, teller_);
+  auto const steps = planner::contract_steps(migration());
+  auto const settled = co_await settle_steps(steps, terms, teller_);
   if (settled.end != StepsEnd::kDone) throw CommandError{kExitFailed, settled.reason};
   if (settled.ran == 0) co_return;
   throw CommandError{kExitFailed, migration().name +
@@ -645,22 +685,26 @@ asio::awaitable<void> Finish::refuse_past_complete() {
 
 asio::awaitable<int> Finish::roll_back() {
   co_await load();
-  confirm(migration().expand, "rollback", "expand (down)");
+  confirm(planner::expand_steps(migration()), "rollback", "expand (down)");
   co_await refuse_past_complete();
   auto const job = value_or_throw(co_await find_job(*connection_, migration().name), "looking for the job");
   if (job && job->status == JobStatus::kRunning) {
     std::string const statement = state::set_status(job->id, JobStatus::kCancelled, "rolled back", context_.owner());
     value_or_throw(co_await connection_->query(statement, Deadlines()), "cancelling the job");
   }
-  // A contract step that was cut short has left something.
-  auto const contract = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
-  auto outcome = co_await undo_steps(migration().contract, contract, teller_);
-  if (outcome.end == StepsEnd::kDone) {
-    auto const expand = step_terms(context_, migration(), "expand", options_.locks, interrupts_);
-    auto const undone = co_await undo_steps(migration().expand, expand, teller_);
-    outcome.end = undone.end;
-    outcome.reason = undone.reason;
-    outcome.ran += undone.ran;
+  // Last first. A contract step that was cut short has left something.
+  auto const terms = step_terms(context_, migration(), "rollback", options_.locks, interrupts_);
+  auto steps = planner::expand_steps(migration());
+  for (auto& step : planner::sync_steps(migration())) steps.push_back(std::move(step));
+  for (auto& step : planner::contract_steps(migration())) {
+    if (step.phase != planner::kSyncPhase) steps.push_back(std::move(step));
+  }
+  auto outcome = co_await undo_steps(steps, terms, teller_);
+  if (outcome.end == StepsEnd::kDone && migration().sync) {
+    // Its end may have begun. There is nothing left that could end.
+    std::string const forgotten =
+        state::forget_step(migration().name, planner::kSyncPhase, planner::kSyncRemove, context_.owner());
+    value_or_throw(co_await connection_->query(forgotten, Deadlines()), "forgetting the end of sync");
   }
   int const code = conclude(outcome, "rollback", "undone");
   // What the rows were written into may be gone with the steps: the next run must not take them for done.

@@ -49,8 +49,13 @@ asio::awaitable<std::int64_t> count_remaining(PgConnection& connection, planner:
 
 std::vector<std::string> GateReading::reasons() const {
   std::vector<std::string> reasons;
+  if (sync == SyncGuard::kMissing) reasons.emplace_back("the sync trigger is not installed");
+  if (sync == SyncGuard::kChanged) reasons.emplace_back(kSyncChanged);
   if (!has_backfill) return reasons;
-  if (!job_exists) return {"the backfill has not started"};
+  if (!job_exists) {
+    reasons.emplace_back("the backfill has not started");
+    return reasons;
+  }
   if (status != "complete")
     reasons.push_back(fmt::format("the backfill is {}, {} range(s) are open", status, open_ranges));
   if (deferred > 0) reasons.push_back(fmt::format("{} row(s) are deferred: somebody held them", deferred));
@@ -61,6 +66,7 @@ std::vector<std::string> GateReading::reasons() const {
 
 asio::awaitable<GateReading> measure_gate(PgConnection& connection, planner::Migration const& migration) {
   GateReading gate;
+  gate.sync = value_or_throw(co_await read_sync_guard(connection, migration), "looking for the sync trigger");
   gate.has_backfill = migration.backfill.has_value();
   if (!gate.has_backfill) co_return gate;
   auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");

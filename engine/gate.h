@@ -7,11 +7,13 @@
 #include <vector>
 
 #include "engine/pg_connection.h"
+#include "engine/sync_guard.h"
 #include "planner/migration.h"
 
 namespace pgbackfill::engine {
 
 struct GateReading {
+  SyncGuard sync = SyncGuard::kNone;
   bool has_backfill = false;
   bool job_exists = false;
   std::string status;

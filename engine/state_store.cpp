@@ -294,6 +294,18 @@ COMMENT ON COLUMN pgbackfill.runners.wal_wanted IS 'bytes a second; NULL, as in 
 INSERT INTO pgbackfill.meta (version) VALUES (4);
 )sql";
 
+// Version 5. The trigger of `sync:` is a step too, and has to be the same one for as long as the backfill relies on it.
+constexpr char kVersion5[] = R"sql(
+ALTER TABLE pgbackfill.steps DROP CONSTRAINT steps_phase_check;
+ALTER TABLE pgbackfill.steps ADD CONSTRAINT steps_phase_check CHECK (phase IN ('expand', 'sync', 'contract'));
+ALTER TABLE pgbackfill.claims DROP CONSTRAINT claims_phase_check;
+ALTER TABLE pgbackfill.claims ADD CONSTRAINT claims_phase_check CHECK (phase IN ('expand', 'sync', 'contract'));
+ALTER TABLE pgbackfill.steps ADD COLUMN proof text NOT NULL DEFAULT '';
+COMMENT ON COLUMN pgbackfill.steps.proof IS 'which object holds the step, where it must not be another one later';
+
+INSERT INTO pgbackfill.meta (version) VALUES (5);
+)sql";
+
 // A process that was silent for so long has no part in what is shared, and is not shown.
 constexpr char kRunnerSilence[] = "interval '10 seconds'";
 
@@ -416,7 +428,7 @@ std::string read_version() {
 }
 
 std::vector<std::string> upgrades(int version) {
-  static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4};
+  static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
   if (version < 0 || version > kStateVersion) return {};
   return {scripts.begin() + version, scripts.end()};
 }
@@ -894,16 +906,17 @@ std::string find_migration(std::string const& name) {
 }
 
 std::string step_done(std::string const& migration, std::string const& phase, int position) {
-  return fmt::format("SELECT sql FROM pgbackfill.steps WHERE migration = {} AND phase = {} AND position = {}",
+  return fmt::format("SELECT sql, proof FROM pgbackfill.steps WHERE migration = {} AND phase = {} AND position = {}",
                      quote_literal(migration), quote_literal(phase), position);
 }
 
 std::string record_step(std::string const& migration, std::string const& phase, int position, std::string const& sql,
-                        Owner const& owner) {
+                        Owner const& owner, std::string const& proof) {
   return fmt::format(
-      "WITH step AS (INSERT INTO pgbackfill.steps (migration, phase, position, sql) VALUES ({}, {}, {}, {}) RETURNING "
-      "migration) INSERT INTO pgbackfill.events {} SELECT {} FROM step",
-      quote_literal(migration), quote_literal(phase), position, quote_literal(sql), kEventColumns,
+      "WITH step AS (INSERT INTO pgbackfill.steps (migration, phase, position, sql, proof) VALUES ({}, {}, {}, {}, "
+      "coalesce(({})::text, '')) RETURNING migration) INSERT INTO pgbackfill.events {} SELECT {} FROM step",
+      quote_literal(migration), quote_literal(phase), position, quote_literal(sql),
+      proof.empty() ? std::string("NULL") : proof, kEventColumns,
       event_values("NULL", "migration", "step", quote_literal(fmt::format("{} step {}: {}", phase, position + 1, sql)),
                    owner));
 }

@@ -19,7 +19,7 @@
 
 namespace pgbackfill::engine {
 
-inline constexpr int kStateVersion = 4;
+inline constexpr int kStateVersion = 5;
 
 // Whoever changes a job says so here, with its id; who works on it listens.
 inline constexpr char kControlChannel[] = "pgbackfill_control";
@@ -174,9 +174,11 @@ std::string remember_migration(std::string const& name, std::string const& file,
 std::string find_migration(std::string const& name);
 
 // Steps of expand and contract, by position within their phase.
+// sql, proof
 std::string step_done(std::string const& migration, std::string const& phase, int position);
+// `proof` is an SQL query for one text.
 std::string record_step(std::string const& migration, std::string const& phase, int position, std::string const& sql,
-                        Owner const& owner);
+                        Owner const& owner, std::string const& proof = {});
 // Forgets its claim as well.
 std::string forget_step(std::string const& migration, std::string const& phase, int position, Owner const& owner);
 // Says that what the step makes from now on is its own. `before` is an SQL query for one text. Keeps an older claim.

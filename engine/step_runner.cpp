@@ -21,6 +21,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using planner::Action;
+using planner::PlacedStep;
 using planner::Recipe;
 using planner::RunSql;
 using planner::SchemaStep;
@@ -76,12 +77,13 @@ StepFacts facts_of(Rows const& rows, int server_version) {
 // One step on its way there or back.
 class StepRun {
  public:
-  StepRun(StepSession& session, SchemaStep const& step, std::size_t position, StepTerms const& terms)
+  StepRun(StepSession& session, PlacedStep const& placed, StepTerms const& terms)
       : session_(session),
-        step_(step),
-        position_(static_cast<int>(position)),
+        step_(placed.step),
+        phase_(placed.phase),
+        position_(placed.position),
         terms_(terms),
-        name_(step_name(terms.phase, step, position)) {}
+        name_(step_name(placed)) {}
 
   asio::awaitable<StepsOutcome> run();
   asio::awaitable<StepsOutcome> undo();
@@ -107,7 +109,7 @@ class StepRun {
   asio::awaitable<std::optional<StepsOutcome>> wait_while_busy(Action const& action);
   asio::awaitable<StatementOutcome> perform(Action action, std::string before);
   asio::awaitable<StepsOutcome> give_up(StatementOutcome const& outcome);
-  asio::awaitable<StepsOutcome> record();
+  asio::awaitable<StepsOutcome> record(std::string proof);
   asio::awaitable<std::optional<StepsOutcome>> recorded_text(std::string& text);
 
   StepsOutcome failed(std::string const& text) const { return {StepsEnd::kFailed, 0, name_ + ": " + text, false}; }
@@ -119,16 +121,17 @@ class StepRun {
   }
   StepsOutcome stopped(std::string const& text) const { return {StepsEnd::kStopped, 0, name_ + ": " + text, false}; }
   StepsOutcome outcome_of(StatementOutcome const& outcome) const;
-  std::string record_sql() const {
-    return state::record_step(terms_.migration, terms_.phase, position_, step_.text, terms_.owner);
+  std::string record_sql(std::string const& proof = {}) const {
+    return state::record_step(terms_.migration, phase_, position_, step_.text, terms_.owner, proof);
   }
-  std::string forget_sql() const { return state::forget_step(terms_.migration, terms_.phase, position_, terms_.owner); }
+  std::string forget_sql() const { return state::forget_step(terms_.migration, phase_, position_, terms_.owner); }
   std::string claim_sql(std::string const& before) const {
-    return state::claim_step(terms_.migration, terms_.phase, position_, step_.text, before);
+    return state::claim_step(terms_.migration, phase_, position_, step_.text, before);
   }
 
   StepSession& session_;
   SchemaStep const& step_;
+  std::string const& phase_;
   int position_;
   StepTerms const& terms_;
   std::string name_;
@@ -151,7 +154,7 @@ asio::awaitable<std::optional<Failure>> StepRun::read_facts(bool with_spelling) 
 }
 
 asio::awaitable<std::optional<Failure>> StepRun::read_claim() {
-  auto const rows = co_await session_.ask(state::find_claim(terms_.migration, terms_.phase, position_));
+  auto const rows = co_await session_.ask(state::find_claim(terms_.migration, phase_, position_));
   if (!rows) co_return rows.error();
   facts_.is_claimed = !rows->rows.empty();
   claimed_text_ = facts_.is_claimed ? rows->at(0, 0) : "";
@@ -204,7 +207,7 @@ asio::awaitable<Result<StepRun::View>> StepRun::view_as_claimed() {
 }
 
 asio::awaitable<std::optional<StepsOutcome>> StepRun::recorded_text(std::string& text) {
-  auto const rows = co_await session_.ask(state::step_done(terms_.migration, terms_.phase, position_));
+  auto const rows = co_await session_.ask(state::step_done(terms_.migration, phase_, position_));
   if (!rows) co_return failed(rows.error());
   text = rows->rows.empty() ? "" : rows->at(0, 0);
   co_return std::nullopt;
@@ -270,11 +273,11 @@ asio::awaitable<StepsOutcome> StepRun::run_sql() {
   }
   auto const outcome = co_await session_.perform(std::move(statement));
   if (outcome.end != StatementEnd::kDone || !is_alone) co_return outcome_of(outcome);
-  co_return co_await record();
+  co_return co_await record("");
 }
 
-asio::awaitable<StepsOutcome> StepRun::record() {
-  auto const noted = co_await session_.ask(record_sql());
+asio::awaitable<StepsOutcome> StepRun::record(std::string proof) {
+  auto const noted = co_await session_.ask(record_sql(proof));
   // 23505: another process found it done in this moment.
   if (!noted && noted.error().sqlstate != "23505") co_return failed(noted.error());
   co_return StepsOutcome();
@@ -360,7 +363,7 @@ asio::awaitable<StepsOutcome> StepRun::run_recipe() {
       if (!facts_.is_claimed) {
         session_.tell(Severity::kInfo, name_ + ": it was so already; rollback will leave it");
       }
-      co_return co_await record();
+      co_return co_await record(seen->recipe.proof);
     }
     if (failed_at && seen->next == failed_at) co_return co_await give_up(failure);
     failed_at.reset();
@@ -508,18 +511,20 @@ asio::awaitable<StepsOutcome> StepRun::settle() {
   auto const seen = co_await view();
   if (!seen) co_return failed(seen.error());
   if (!seen->is_done) co_return outcome;
-  outcome = co_await record();
+  outcome = co_await record(seen->recipe.proof);
   outcome.ran = outcome.end == StepsEnd::kDone ? 1 : 0;
   co_return outcome;
 }
 
 }  // namespace
 
-std::string step_name(std::string const& phase, SchemaStep const& step, std::size_t position) {
+std::string step_name(PlacedStep const& placed) {
+  auto const& step = placed.step;
   std::string const place =
       step.position.line > 0 ? fmt::format("{}:{}:{}: ", step.position.file, step.position.line, step.position.column)
                              : "";
-  return fmt::format("{}{} step {}", place, phase, position + 1);
+  if (placed.phase == planner::kSyncPhase) return place + "sync";
+  return fmt::format("{}{} step {}", place, placed.phase, placed.position + 1);
 }
 
 asio::awaitable<Result<StepFacts>> read_step_facts(PgConnection& connection, SchemaStep const& step) {
@@ -528,11 +533,11 @@ asio::awaitable<Result<StepFacts>> read_step_facts(PgConnection& connection, Sch
   co_return facts_of(*rows, connection.server_version());
 }
 
-asio::awaitable<StepsOutcome> run_steps(std::vector<SchemaStep> const& steps, StepTerms const& terms, EventSink& sink) {
+asio::awaitable<StepsOutcome> run_steps(std::vector<PlacedStep> const& steps, StepTerms const& terms, EventSink& sink) {
   StepsOutcome all;
   StepSession session(terms, sink);
   for (std::size_t position = 0; position < steps.size(); ++position) {
-    StepRun run(session, steps[position], position, terms);
+    StepRun run(session, steps[position], terms);
     auto const one = co_await run.run();
     all.ran += one.ran;
     if (one.end == StepsEnd::kDone) continue;
@@ -544,12 +549,12 @@ asio::awaitable<StepsOutcome> run_steps(std::vector<SchemaStep> const& steps, St
   co_return all;
 }
 
-asio::awaitable<StepsOutcome> undo_steps(std::vector<SchemaStep> const& steps, StepTerms const& terms,
+asio::awaitable<StepsOutcome> undo_steps(std::vector<PlacedStep> const& steps, StepTerms const& terms,
                                          EventSink& sink) {
   StepsOutcome all;
   StepSession session(terms, sink);
   for (std::size_t position = steps.size(); position-- > 0;) {
-    StepRun run(session, steps[position], position, terms);
+    StepRun run(session, steps[position], terms);
     auto const one = co_await run.undo();
     all.ran += one.ran;
     if (one.end == StepsEnd::kDone) continue;
@@ -561,12 +566,12 @@ asio::awaitable<StepsOutcome> undo_steps(std::vector<SchemaStep> const& steps, S
   co_return all;
 }
 
-asio::awaitable<StepsOutcome> settle_steps(std::vector<SchemaStep> const& steps, StepTerms const& terms,
+asio::awaitable<StepsOutcome> settle_steps(std::vector<PlacedStep> const& steps, StepTerms const& terms,
                                            EventSink& sink) {
   StepsOutcome all;
   StepSession session(terms, sink);
   for (std::size_t position = 0; position < steps.size(); ++position) {
-    StepRun run(session, steps[position], position, terms);
+    StepRun run(session, steps[position], terms);
     auto const one = co_await run.settle();
     all.ran += one.ran;
     if (one.end == StepsEnd::kDone) continue;

@@ -12,7 +12,7 @@
 
 #include "engine/events.h"
 #include "engine/step_session.h"
-#include "planner/migration.h"
+#include "planner/step_order.h"
 
 namespace pgbackfill::engine {
 
@@ -25,22 +25,22 @@ struct StepsOutcome {
   bool is_lost = false;  // kFailed because the server went away: the same may succeed a little later
 };
 
-asio::awaitable<StepsOutcome> run_steps(std::vector<planner::SchemaStep> const& steps, StepTerms const& terms,
+asio::awaitable<StepsOutcome> run_steps(std::vector<planner::PlacedStep> const& steps, StepTerms const& terms,
                                         EventSink& sink);
 
 // Takes back the steps that are done or claimed. What has no way back is named and left as it is.
-asio::awaitable<StepsOutcome> undo_steps(std::vector<planner::SchemaStep> const& steps, StepTerms const& terms,
+asio::awaitable<StepsOutcome> undo_steps(std::vector<planner::PlacedStep> const& steps, StepTerms const& terms,
                                          EventSink& sink);
 
 // Looks at steps that are claimed and not recorded as done: records those that hold. `ran` counts the steps that are
 // done then. For telling whether a phase has done anything that stays.
-asio::awaitable<StepsOutcome> settle_steps(std::vector<planner::SchemaStep> const& steps, StepTerms const& terms,
+asio::awaitable<StepsOutcome> settle_steps(std::vector<planner::PlacedStep> const& steps, StepTerms const& terms,
                                            EventSink& sink);
 
 // Facts of a step, from a connection that only reads. `claim` is the answer to state::find_claim().
 asio::awaitable<Result<planner::StepFacts>> read_step_facts(PgConnection& connection, planner::SchemaStep const& step);
 
 // "file.yaml:3:5: expand step 1", for messages.
-std::string step_name(std::string const& phase, planner::SchemaStep const& step, std::size_t position);
+std::string step_name(planner::PlacedStep const& step);
 
 }  // namespace pgbackfill::engine

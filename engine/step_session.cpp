@@ -187,7 +187,7 @@ void StepSession::tell(Severity severity, std::string text) {
 void StepSession::tell_progress(std::string step) {
   Progress progress;
   progress.migration = terms_.migration;
-  progress.phase = terms_.phase == "expand" ? RunPhase::kExpanding : RunPhase::kContracting;
+  progress.phase = terms_.phase == "contract" ? RunPhase::kContracting : RunPhase::kExpanding;
   progress.step = std::move(step);
   sink_.emit(std::move(progress));
 }

@@ -86,6 +86,7 @@ struct Migration {
   std::string name;
   std::optional<TableName> table;
   std::vector<SchemaStep> expand;
+  std::optional<Sync> sync;
   std::optional<Backfill> backfill;
   std::vector<SchemaStep> contract;
   ThrottleOptions throttle;

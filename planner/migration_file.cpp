@@ -13,6 +13,7 @@
 #include "planner/batch_place.h"
 #include "planner/duration.h"
 #include "planner/migration_schema.h"
+#include "planner/step_detail.h"
 #include "planner/step_file.h"
 #include "planner/suggestion.h"
 #include "planner/table_name.h"
@@ -186,6 +187,10 @@ class MigrationReader {
   std::optional<std::string> read_list_of_names(Field const& field);
   std::vector<ProbeOptions> read_probes(Fields const& fields);
   ProbeOptions read_probe(YamlNode const& item, Section const& section);
+  void check_sync_beside_backfill(Fields const& fields, Migration const& migration);
+  std::optional<Sync> read_sync(Fields const& fields, std::string const& migration,
+                                std::optional<TableName> const& default_table);
+  std::vector<ColumnExpression> read_column_expressions(Fields const& fields, std::string_view key);
   std::vector<WindowText> read_windows(Fields const& fields, std::string_view key);
   std::vector<SchemaStep> read_steps(Fields const& fields, std::string_view key,
                                      std::optional<TableName> const& default_table);
@@ -246,9 +251,11 @@ Migration MigrationReader::read() {
   bool const has_table = fields.is_given_or_meant("table");
   auto const steps_table = migration.table || !has_table ? migration.table : TableName{};
   migration.expand = read_steps(fields, "expand", steps_table);
+  migration.sync = read_sync(fields, migration.name, steps_table);
   if (auto const* backfill = fields.find("backfill")) {
     migration.backfill = read_backfill(*backfill, migration.table, has_table);
   }
+  check_sync_beside_backfill(fields, migration);
   migration.contract = read_steps(fields, "contract", steps_table);
   if (auto const* throttle = fields.find("throttle")) migration.throttle = read_throttle(*throttle);
   migration.probes = read_probes(fields);
@@ -633,6 +640,46 @@ StepValue MigrationReader::read_step_value(Field const& field) {
       value.text = read_expression(field);
   }
   return value;
+}
+
+std::vector<ColumnExpression> MigrationReader::read_column_expressions(Fields const& fields, std::string_view key) {
+  std::vector<ColumnExpression> columns;
+  auto const* field = fields.find(key);
+  if (field == nullptr) return columns;
+  for (auto& one : read_assignments(*field)) columns.push_back({one.column, std::move(one.expression), one.position});
+  return columns;
+}
+
+void MigrationReader::check_sync_beside_backfill(Fields const& fields, Migration const& migration) {
+  if (!migration.sync || !migration.backfill) return;
+  bool const has_reverse = !std::get<InstallSync>(migration.sync->install.detail->kind).reverse.empty();
+  bool const takes_all = migration.backfill->kind == WorkKind::kUpdate && migration.backfill->where.empty();
+  if (!has_reverse || !takes_all) return;
+  refuse(*fields.find("backfill")->key,
+         "beside 'reverse' a backfill needs a 'where' that spares the rows that the new version of the application "
+         "wrote, for example where: display_name IS NULL");
+}
+
+std::optional<Sync> MigrationReader::read_sync(Fields const& fields, std::string const& migration,
+                                               std::optional<TableName> const& default_table) {
+  auto const* field = fields.find("sync");
+  if (field == nullptr) return std::nullopt;
+  auto const of_sync = read_map(*field);
+  if (!of_sync) return std::nullopt;
+  InstallSync install;
+  install.migration = migration;
+  install.set = read_column_expressions(*of_sync, "set");
+  install.reverse = read_column_expressions(*of_sync, "reverse");
+  if (auto const* table = of_sync->find("table")) {
+    install.table = read_table(*table).value_or(TableName{});
+  } else if (default_table) {
+    install.table = *default_table;
+  } else if (!of_sync->is_given_or_meant("table")) {
+    refuse(*field->key,
+           "'sync' has no table; write 'table:' in it or at the top of the file, for example table: "
+           "public.users");
+  }
+  return make_sync(install, position_of(*field->key));
 }
 
 std::vector<WindowText> MigrationReader::read_windows(Fields const& fields, std::string_view key) {

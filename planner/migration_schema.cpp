@@ -121,6 +121,24 @@ constexpr std::array<KeyRule, 12> kBackfillKeys{{
 }};
 constexpr Section kBackfillSection{"backfill", kBackfillKeys, kWorkKeys};
 
+constexpr std::array<KeyRule, 3> kSyncKeys{{
+    {.key = "table",
+     .kind = ValueKind::kTable,
+     .doc = "The table that gets the trigger, if it is not the one at the top of the file.",
+     .example = "public.users",
+     .section = &kTableSection},
+    {.key = "set",
+     .kind = ValueKind::kExpressions,
+     .doc = "Old to new: each new column (taken literally) and its SQL expression over the old ones.",
+     .example = R"json({"display_name": "upper(name)"})json",
+     .is_required = true},
+    {.key = "reverse",
+     .kind = ValueKind::kExpressions,
+     .doc = "New to old, so that the old version of the application sees what the new one writes.",
+     .example = R"json({"name": "lower(display_name)"})json"},
+}};
+constexpr Section kSyncSection{"sync", kSyncKeys};
+
 std::vector<KeyRule> throttle_keys() {
   std::vector<KeyRule> keys;
   for (auto const& setting : throttle_settings()) {
@@ -190,6 +208,12 @@ constexpr std::array<KeyRule, 11> kMigrationKeys{{
      .doc = "Additive schema steps, run before the backfill.",
      .example = R"json([{"add_column": {"name": "display_name", "type": "text"}}])json",
      .section = &kStepSection},
+    {.key = "sync",
+     .kind = ValueKind::kSection,
+     .doc =
+         "A trigger that keeps columns in step while versions of an application write either; it goes with 'complete'.",
+     .example = R"json({"set": {"display_name": "upper(name)"}})json",
+     .section = &kSyncSection},
     {.key = "backfill",
      .kind = ValueKind::kSection,
      .doc = "The work over every row, in batches.",
@@ -218,10 +242,6 @@ constexpr std::array<KeyRule, 11> kMigrationKeys{{
      .kind = ValueKind::kTexts,
      .doc = "When the backfill may not run, whatever windows says; written as windows are.",
      .example = R"(["Mon 23:00-24:00 Europe/Berlin"])"},
-    {.key = "sync",
-     .kind = ValueKind::kUnsupported,
-     .doc = "keep new rows right by a trigger that an 'sql:' step of 'expand' creates",
-     .example = ""},
     {.key = "verify",
      .kind = ValueKind::kUnsupported,
      .doc = "run the check yourself before 'complete'",

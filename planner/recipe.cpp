@@ -5,6 +5,7 @@
 #include "planner/recipes.h"
 #include "planner/sql_text.h"
 #include "planner/step_detail.h"
+#include "planner/sync_sql.h"
 
 namespace pgbackfill::planner {
 namespace {
@@ -77,6 +78,25 @@ std::string facts_sql(SchemaStep const& step) {
 
 std::vector<std::string> spelling_statements(SchemaStep const& step, StepFacts const& facts) {
   return std::visit([&](auto const& detail) { return recipes::spelling(detail, facts); }, step.detail->kind);
+}
+
+std::vector<std::string> spelling_statements_after(std::vector<SchemaStep> const& steps, SchemaStep const& sync,
+                                                   StepFacts const& facts) {
+  std::vector<std::string> additions;
+  for (auto const& step : steps) {
+    auto const* add = std::get_if<AddColumn>(&step.detail->kind);
+    // The line break keeps a comment in the type from hiding what follows.
+    if (add != nullptr) {
+      additions.push_back("ALTER TABLE " + std::string{recipes::kProbe} + " ADD COLUMN IF NOT EXISTS " +
+                          quote_identifier(add->column) + " " + add->type + "\n");
+    }
+  }
+  return recipes::spelling_of_sync(std::get<InstallSync>(sync.detail->kind), facts, additions);
+}
+
+std::string spelled_problem(SchemaStep const& sync, std::string const& spelling) {
+  auto const spelled = read_sync_spelling(std::get<InstallSync>(sync.detail->kind), spelling);
+  return spelled ? sync_problem(*spelled) : "the server does not spell its expressions";
 }
 
 Recipe recipe_for(SchemaStep const& step, StepFacts const& facts) {

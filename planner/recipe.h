@@ -71,6 +71,7 @@ struct Recipe {
   std::vector<Action> actions;
   std::vector<Action> undo;  // and the clearing away after a failure
   std::string way_back;      // what undo will do, where its statements are known only once the step has begun
+  std::string proof;         // SQL query for one text: which object holds it; other text or none: not the same any more
   std::string no_way_back;   // why undo cannot bring back what was; empty: it does
   Risk risk = Risk::kLow;
   std::string reason;  // of the risk
@@ -94,6 +95,12 @@ std::string facts_sql(SchemaStep const& step);
 // Statements for one transaction that is rolled back: the definition is tried on an empty table of the same columns.
 // The last one gives a row: the spelling, and a reason to refuse the step or NULL. Empty when there is nothing to try.
 std::vector<std::string> spelling_statements(SchemaStep const& step, StepFacts const& facts);
+
+// The same for a sync, as it would be after these steps, as far as they add columns.
+std::vector<std::string> spelling_statements_after(std::vector<SchemaStep> const& steps, SchemaStep const& sync,
+                                                   StepFacts const& facts);
+// What is wrong with a sync whose spelling this is; empty: nothing.
+std::string spelled_problem(SchemaStep const& sync, std::string const& spelling);
 
 // RunSql has no recipe: is_typed() tells.
 Recipe recipe_for(SchemaStep const& step, StepFacts const& facts);

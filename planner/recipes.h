@@ -152,4 +152,15 @@ std::string facts_sql(DetachPartition const& step);
 std::vector<std::string> spelling(DetachPartition const& step, StepFacts const& facts);
 Recipe recipe(DetachPartition const& step, StepFacts const& facts);
 
+std::string facts_sql(InstallSync const& step);
+// `additions` are statements for the probe.
+std::vector<std::string> spelling_of_sync(InstallSync const& step, StepFacts const& facts,
+                                          std::vector<std::string> const& additions);
+std::vector<std::string> spelling(InstallSync const& step, StepFacts const& facts);
+Recipe recipe(InstallSync const& step, StepFacts const& facts);
+
+std::string facts_sql(RemoveSync const& step);
+std::vector<std::string> spelling(RemoveSync const& step, StepFacts const& facts);
+Recipe recipe(RemoveSync const& step, StepFacts const& facts);
+
 }  // namespace pgbackfill::planner::recipes

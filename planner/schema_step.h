@@ -19,4 +19,11 @@ struct SchemaStep {
   std::string text;
 };
 
+// The trigger that keeps columns in step, from before the backfill until contract.
+struct Sync {
+  SourcePosition position;
+  SchemaStep install;
+  SchemaStep remove;
+};
+
 }  // namespace pgbackfill::planner

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "planner/source_position.h"
 #include "planner/table_name.h"
 
 namespace pgbackfill::planner {
@@ -138,10 +139,29 @@ struct DetachPartition {
   TableName partition;
 };
 
+struct ColumnExpression {
+  std::string column;
+  std::string expression;  // SQL
+  SourcePosition position;
+};
+
+// Of `sync:`, not of a list of steps: the trigger that keeps columns in step, and its end.
+struct InstallSync {
+  TableName table;
+  std::string migration;
+  std::vector<ColumnExpression> set;      // from what the old version of the application writes
+  std::vector<ColumnExpression> reverse;  // and back
+};
+
+struct RemoveSync {
+  TableName table;
+  std::string migration;
+};
+
 struct StepDetail {
   std::variant<RunSql, AddColumn, DropColumn, SetNotNull, CreateIndex, DropNotNull, SetDefault, ChangeType,
                RenameColumn, AddCheck, AddForeignKey, AddKey, DropConstraint, DropIndex, Reindex, CreateTable,
-               DropTable, RenameTable, AddEnumValue, DetachPartition>
+               DropTable, RenameTable, AddEnumValue, DetachPartition, InstallSync, RemoveSync>
       kind;
 };
 

@@ -184,6 +184,25 @@ SchemaStep StepMaker::make() {
 
 }  // namespace
 
+Sync make_sync(InstallSync const& install, SourcePosition position) {
+  std::string text = "table: " + as_text(install.table);
+  for (auto const* side : {&install.set, &install.reverse}) {
+    std::vector<std::string> parts;
+    for (auto const& one : *side) parts.push_back(as_text(one.column) + ": " + as_text(one.expression));
+    if (parts.empty()) continue;
+    text += std::string(side == &install.set ? ", set" : ", reverse") + ": {" + join(parts, ", ") + "}";
+  }
+  Sync sync;
+  sync.position = position;
+  sync.install.position = position;
+  sync.install.detail = std::make_shared<StepDetail const>(StepDetail{install});
+  sync.install.text = "sync: {" + text + "}";
+  sync.remove.position = position;
+  sync.remove.detail = std::make_shared<StepDetail const>(StepDetail{RemoveSync{install.table, install.migration}});
+  sync.remove.text = "end of sync: {table: " + as_text(install.table) + "}";
+  return sync;
+}
+
 SchemaStep make_step(StepValues const& values, std::vector<Problem>& problems) {
   return StepMaker{values, problems}.make();
 }

@@ -11,6 +11,7 @@
 
 #include "planner/schema_step.h"
 #include "planner/source_position.h"
+#include "planner/step_detail.h"
 #include "planner/table_name.h"
 
 namespace pgbackfill::planner {
@@ -29,6 +30,9 @@ struct StepValues {
   std::vector<StepValue> values;
   std::optional<TableName> default_table;
 };
+
+// `sync:` as two steps: the trigger, and its end.
+Sync make_sync(InstallSync const& install, SourcePosition position);
 
 // What is wrong is added to `problems`; the step is then of no use.
 SchemaStep make_step(StepValues const& values, std::vector<Problem>& problems);

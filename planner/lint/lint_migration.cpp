@@ -51,6 +51,7 @@ class MigrationLinter {
   LintedFile lint(Migration const& migration) {
     facts_.begin_file();
     for (auto const& step : migration.expand) lint_step(step, false);
+    if (migration.sync) lint_sync(std::get<InstallSync>(migration.sync->install.detail->kind));
     if (migration.backfill) lint_backfill(*migration.backfill);
     for (auto const& step : migration.contract) lint_step(step, true);
     report_orders_left();
@@ -95,6 +96,12 @@ class MigrationLinter {
     });
     linted_.effects.emplace_back();
     linted_.findings.insert(linted_.findings.end(), findings.begin(), findings.end());
+  }
+
+  void lint_sync(InstallSync const& sync) {
+    for (auto const* side : {&sync.set, &sync.reverse}) {
+      for (auto const& one : *side) lint_expression("SELECT ", one.expression, one.position);
+    }
   }
 
   void lint_backfill(Backfill const& backfill) {

@@ -113,6 +113,15 @@ string sql_of(DetachPartition const& step) {
   return altered(step.table, "DETACH PARTITION " + named(step.partition));
 }
 
+// `sync:` changes no table.
+string sql_of(InstallSync const&) {
+  return {};
+}
+
+string sql_of(RemoveSync const&) {
+  return {};
+}
+
 }  // namespace
 
 string plain_sql(StepDetail const& detail) {

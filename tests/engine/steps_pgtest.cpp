@@ -42,6 +42,10 @@ SELECT string_agg(line, E'\n' ORDER BY line) FROM (
   UNION ALL SELECT format('part %s of %s', inhrelid::regclass, inhparent::regclass) FROM pg_inherits JOIN pg_class c
   ON c.oid = inhrelid WHERE c.relkind IN ('r', 'p')
   UNION ALL SELECT format('value %s %s', enumtypid::regtype, enumlabel) FROM pg_enum
+  UNION ALL SELECT format('trigger %s %s %s', pg_get_triggerdef(g.oid), tgenabled, md5(prosrc)) FROM pg_trigger g
+  JOIN pg_proc f ON f.oid = tgfoid JOIN pg_class c ON c.oid = tgrelid
+  WHERE NOT tgisinternal AND c.relnamespace = 'public'::regnamespace
+  UNION ALL SELECT format('function %s', proname) FROM pg_proc WHERE proname LIKE 'sync\\_%'
 ) lines)sql";
 
 // Stops pgbackfill's n-th DDL statement before it does anything, until the test lets it go. A sequence counts, because
@@ -127,6 +131,9 @@ std::vector<StepCase> const& step_cases() {
       {"AddEnumValue", "CREATE TYPE mood AS ENUM ('sad', 'happy')",
        "add_enum_value: {type: mood, value: so-so, before: happy}",
        "(SELECT string_agg(enumlabel, ',' ORDER BY enumsortorder) = 'sad,so-so,happy' FROM pg_enum)", false},
+      {"Sync", "",
+       "add_column: {name: extra, type: text}\nsync:\n  set: {extra: upper(name)}\n  reverse: {name: lower(extra)}",
+       "(SELECT tgenabled = 'A' FROM pg_trigger WHERE tgname = '~pgbackfill_m')"},
       {"DetachPartition",
        "CREATE TABLE p (a int, b int) PARTITION BY RANGE (a); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (1) TO "
        "(9)",
@@ -625,6 +632,34 @@ TEST_F(StepsTest, RollbackUndoesAContractThatWasCutShort) {
   auto const back = run({"rollback", "m", "--yes"});
   EXPECT_EQ(back.exit_code, kDone) << back.err;
   EXPECT_EQ(catalog(), before);
+}
+
+TEST_F(StepsTest, EndOfSyncGoesOnWhereItWasKilled) {
+  std::string const text =
+      "expand:\n  - add_column: {name: extra, type: text}\nsync:\n  set: {extra: upper(name)}\ncontract:\n"
+      "  - set_not_null: id\n  - drop_column: name\n";
+  write(text);
+  ASSERT_EQ(run().exit_code, kDone);
+  ASSERT_EQ(run({"complete", "m", "--yes"}).exit_code, kDone);
+  auto const after = catalog();
+  for (bool const server_goes_on : {true, false}) {
+    bool was_killed = true;
+    for (int statement = 1; was_killed; ++statement) {
+      SCOPED_TRACE(fmt::format("killed at statement {}, which the server {}", statement,
+                               server_goes_on ? "finished" : "gave up"));
+      ASSERT_LT(statement, 20);
+      begin(database_);
+      write(text);
+      ASSERT_EQ(run().exit_code, kDone);
+      client_->exec(kBrake);
+      was_killed = kills_at(statement, server_goes_on, {"complete", "m", "--yes"});
+      auto const repeat = run({"complete", "m", "--yes"});
+      ASSERT_EQ(repeat.exit_code, kDone) << repeat.err;
+      ASSERT_EQ(catalog(), after);
+      EXPECT_EQ(run().exit_code, kDone) << "which leaves it as it is";
+      ASSERT_EQ(catalog(), after);
+    }
+  }
 }
 
 TEST_F(StepsTest, RollbackRefusesOnceAContractStepIsDone) {

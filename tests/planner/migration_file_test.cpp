@@ -380,10 +380,35 @@ TEST(MigrationFile, RefusesKeysThatAreNotWords) {
 }
 
 TEST(MigrationFile, NamesWhatThisVersionDoesNotRunYet) {
-  EXPECT_THAT(problems_of("name: x\nsync:\n  set: {a: 1}\n"),
-              ElementsAre(StartsWith("m.yaml:2:1: `sync:` is not supported by this version; ")));
   EXPECT_THAT(problems_of("name: x\nverify:\n  - zero: q\n"),
               ElementsAre(StartsWith("m.yaml:2:1: `verify:` is not supported by this version; ")));
+}
+
+TEST(MigrationFile, ReadsSync) {
+  auto const migration =
+      migration_of("name: x\ntable: t\nsync:\n  set: {b: upper(a), c: 1}\n  reverse: {a: lower(b)}\n");
+  ASSERT_TRUE(migration.sync);
+  auto const& sync = std::get<InstallSync>(migration.sync->install.detail->kind);
+  EXPECT_EQ(sync.table.name, "t");
+  EXPECT_EQ(sync.migration, "x");
+  ASSERT_EQ(sync.set.size(), 2U);
+  EXPECT_EQ(sync.set[0].column, "b");
+  EXPECT_EQ(sync.set[0].expression, "upper(a)");
+  ASSERT_EQ(sync.reverse.size(), 1U);
+  EXPECT_EQ(migration.sync->install.text,
+            R"yaml(sync: {table: t, set: {b: "upper(a)", c: 1}, reverse: {a: "lower(b)"}})yaml");
+  EXPECT_EQ(migration.sync->install.position.line, 3);
+}
+
+TEST(MigrationFile, SaysWhatIsWrongWithSync) {
+  EXPECT_THAT(problems_of("name: x\nsync:\n  set: {b: a}\n"),
+              ElementsAre(StartsWith("m.yaml:2:1: 'sync' has no table; ")));
+  EXPECT_THAT(problems_of("name: x\ntable: t\nsync:\n  reverse: {b: a}\n"),
+              ElementsAre(StartsWith("m.yaml:3:1: 'set' is missing in 'sync'; ")));
+  EXPECT_THAT(problems_of("name: x\ntable: t\nsync: {set: {b: a}, revers: {a: b}}\n"),
+              ElementsAre(HasSubstr("did you mean 'reverse'?")));
+  EXPECT_THAT(problems_of("name: x\ntable: t\nsync:\n  set: {b: a}\n  reverse: {a: b}\nbackfill:\n  set: {b: a}\n"),
+              ElementsAre(StartsWith("m.yaml:6:1: beside 'reverse' a backfill needs a 'where'")));
 }
 
 TEST(MigrationFile, CollectsAllProblemsInTheirOrder) {
@@ -824,7 +849,7 @@ class SchemaFile {
     if (section == "step") return "{name: x, table: t, expand: [" + body + "]}";
     if (is_step(section)) return "{name: x, table: t, expand: [{" + std::string{section} + ": " + body + "}]}";
     if (section == "probes") return "{name: x, probes: [" + body + "]}";
-    if (section == "backfill" || section == "throttle")
+    if (section == "backfill" || section == "throttle" || section == "sync")
       return "{name: x, table: t, " + std::string{section} + ": " + body + "}";
     return "{name: x, table: t, backfill: {set: {a: 1}, " + std::string{section} + ": " + body + "}}";
   }

@@ -1,0 +1,31 @@
+// Whether the trigger of `sync:` can be what the file says, and is still the one that was installed.
+//
+// A trigger that was dropped and made again, or disabled for a while, looks the same and has let rows pass: so its
+// identity was recorded when it was installed, and is compared before anything relies on it.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+
+#include "engine/pg_connection.h"
+#include "planner/migration.h"
+
+namespace pgbackfill::engine {
+
+enum class SyncGuard {
+  kNone,     // the file has no `sync:`
+  kMissing,  // not installed yet
+  kHolds,
+  kChanged,
+  kEnded  // switched off by `complete`, or on its way there
+};
+
+asio::awaitable<Result<SyncGuard>> read_sync_guard(PgConnection& connection, planner::Migration const& migration);
+
+// Tries the expressions on an empty copy of the table, in a transaction that is rolled back, with the columns that
+// expand will add. What is wrong, as "file.yaml:5:1: sync: text"; empty: nothing, or it cannot be known yet.
+asio::awaitable<Result<std::string>> check_sync(PgConnection& connection, planner::Migration const& migration);
+
+inline constexpr char kSyncChanged[] =
+    "the sync trigger was dropped, disabled or replaced since it was installed: rows written since may be out of step";
+
+}  // namespace pgbackfill::engine

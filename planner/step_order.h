@@ -1,0 +1,31 @@
+// The steps of a migration in the order in which they run, each with its place in the record of steps.
+//
+// The end of sync stands in no list of the file: it comes before the first step of contract that takes away or renames
+// what the trigger may need, and after all that only tighten. Pure functions, safe from any thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "planner/migration.h"
+
+namespace pgbackfill::planner {
+
+struct PlacedStep {
+  SchemaStep step;
+  std::string phase;
+  int position = 0;  // within its phase
+};
+
+inline constexpr char kSyncPhase[] = "sync";
+inline constexpr int kSyncInstall = 0;
+inline constexpr int kSyncRemove = 1;
+
+std::vector<PlacedStep> expand_steps(Migration const& migration);
+std::vector<PlacedStep> sync_steps(Migration const& migration);
+std::vector<PlacedStep> contract_steps(Migration const& migration);
+
+// Whether rows that come while the backfill runs get its columns from the trigger.
+bool sync_guards_backfill(Migration const& migration);
+
+}  // namespace pgbackfill::planner
