@@ -364,6 +364,17 @@ TEST_F(SyncTest, OwnBatchesPassItBy) {
   EXPECT_EQ(pair_of(1), "x/X");
 }
 
+TEST_F(SyncTest, OwnBatchesPassItByInReplicaRoleToo) {
+  make_users(1000);
+  client_->exec("ALTER DATABASE " + database_ + " SET track_functions = 'pl'");
+  std::string text = std::string(kOneWay) + kBackfill;
+  text.insert(text.find("  workers:"), "  triggers: skip\n");
+  run_file(text);
+  EXPECT_EQ(client_->value("SELECT count(*) FROM users WHERE display = upper(name)"), "1000");
+  EXPECT_EQ(client_->value("SELECT coalesce(sum(calls), 0) FROM pg_stat_user_functions WHERE funcname = 'sync_m'"),
+            "0");
+}
+
 TEST_F(SyncTest, HostileNamesWork) {
   client_->exec(
       R"sql(CREATE SCHEMA "S.x"; CREATE TABLE "S.x"."new" (id int PRIMARY KEY, "found" text, "a\""'" text))sql");
@@ -422,6 +433,27 @@ TEST_F(SyncTest, RollbackTakesItAway) {
   EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.claims"), "0");
   run_file(std::string(kBothWays) + kBackfill);
   EXPECT_EQ(client_->value("SELECT count(*) FROM users WHERE display = upper(name)"), "10");
+}
+
+TEST_F(SyncTest, TwoProcessesInstallItOnce) {
+  make_users(2000);
+  write("m.yaml", std::string(kBothWays) + kBackfill);
+  ASSERT_EQ(run({"init"}).exit_code, kDone);
+  ProgramOptions options;
+  options.working_dir = dir();
+  std::vector<std::string> const words = {PGBACKFILL_PROGRAM, "run", "m.yaml", "--dsn", dsn()};
+  for (int round = 0; round < 3; ++round) {
+    Program one(words, options);
+    Program two(words, options);
+    auto const first = one.wait(60s);
+    auto const second = two.wait(60s);
+    EXPECT_EQ(first.exit_code, kDone) << first.err;
+    EXPECT_EQ(second.exit_code, kDone) << second.err;
+    EXPECT_EQ(triggers() + functions(), "11");
+    EXPECT_EQ(client_->value("SELECT count(*) FROM users WHERE display = upper(name)"), "2000");
+    EXPECT_EQ(run({"gate", "m"}).exit_code, kDone);
+    ASSERT_EQ(run({"rollback", "m", "--yes"}).exit_code, kDone);
+  }
 }
 
 TEST_F(SyncTest, ARepeatWantsTheSameTrigger) {
