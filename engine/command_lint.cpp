@@ -147,13 +147,13 @@ int lint_command(CommandContext& context, LintCommandOptions const& options) {
     problems.insert(problems.end(), source.linted.problems.begin(), source.linted.problems.end());
     report.sources.push_back(std::move(source));
   }
+  print(report, format);
   // What can be said is said, but a file that cannot be read is never passed over.
   if (!problems.empty()) {
     auto text = planner::to_lines(problems);
     while (text.ends_with('\n')) text.pop_back();
     throw CommandError{kExitUsage, text};
   }
-  print(report, format);
   return report.is_failed() ? kExitGateClosed : kExitDone;
 }
 

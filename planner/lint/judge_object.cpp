@@ -25,12 +25,11 @@ void judge_create_trigger(Scene const& scene, Verdict& verdict) {
        .why = "it waits for every open transaction that wrote to the table, and later writers wait behind it"});
 }
 
-void judge_create_rule(Scene const& scene, Verdict& verdict, string const& table, string const& what) {
+void judge_create_rule(Verdict& verdict, string const& table, string const& what) {
   verdict.report({.rule = "create-trigger",
                   .relation = table,
                   .lock = kAx,
                   .why = what + " waits for every query of the table, and all that come later wait behind it"});
-  (void)scene;
 }
 
 struct Dropped {
@@ -184,9 +183,9 @@ void judge_object(Scene const& scene, Verdict& verdict) {
   auto const kind = statement.kind();
   auto const removed = statement.text("removeType");
   if (kind == "CreateTrigStmt") return judge_create_trigger(scene, verdict);
-  if (kind == "RuleStmt") return judge_create_rule(scene, verdict, relation_name(statement.get("relation")), "a rule");
+  if (kind == "RuleStmt") return judge_create_rule(verdict, relation_name(statement.get("relation")), "a rule");
   if (kind == "CreatePolicyStmt" || kind == "AlterPolicyStmt") {
-    return judge_create_rule(scene, verdict, relation_name(statement.get("table")), "a policy");
+    return judge_create_rule(verdict, relation_name(statement.get("table")), "a policy");
   }
   if (kind == "AlterEnumStmt") return judge_enum(scene, verdict);
   if (kind == "AlterDomainStmt") return judge_domain(scene, verdict);

@@ -30,6 +30,15 @@ bool is_zero(string const& value) {
          value == "default";
 }
 
+// SELECT set_config('lock_timeout', '1s', false)
+SyntaxNode set_config_in(SyntaxNode statement) {
+  auto const targets = statement.is("SelectStmt") ? statement.list("targetList") : std::vector<SyntaxNode>();
+  if (targets.size() != 1) return {};
+  auto const call = targets.front().get("val");
+  bool const is_meant = call.is("FuncCall") && joined_name(call.list("funcname")) == "set_config";
+  return is_meant && call.list("args").size() == 3 ? call : SyntaxNode();
+}
+
 string setting_value(SyntaxNode statement) {
   auto const args = statement.list("args");
   if (args.empty() || statement.text("kind") != "VAR_SET_VALUE") return "0";
@@ -311,7 +320,12 @@ void ScriptLinter::note_session(SyntaxNode statement) {
   if (statement.is("VariableSetStmt") && statement.text("name") == "lock_timeout") {
     bool const is_lost = statement.flag("is_local") && !is_in_transaction();
     lock_timeout_ = !is_lost && !is_zero(setting_value(statement));
-    if (!*lock_timeout_ && !is_lost) is_timeout_missed_ = false;
+  }
+  if (auto const call = set_config_in(statement)) {
+    auto const args = call.list("args");
+    if (args[0].get("sval").text("sval") == "lock_timeout") {
+      lock_timeout_ = !is_zero(string(args[1].get("sval").text("sval")));
+    }
   }
 }
 

@@ -77,6 +77,10 @@ TEST_F(LintCommand, RefusesWhatItCannotUse) {
     EXPECT_THAT(result.err, Not(IsEmpty())) << testing::PrintToString(words);
   }
   EXPECT_THAT(lint({"broken.yaml"}).err, HasSubstr("broken.yaml:2:1: unknown key 'workers'"));
+  write("bad.sql", "DROP TABLE t;");
+  auto const both = lint({"bad.sql", "broken.yaml"});
+  EXPECT_EQ(both.exit_code, 2);
+  EXPECT_THAT(both.out, HasSubstr("drop-table")) << "what can be said is said";
 }
 
 TEST_F(LintCommand, GoesThroughFoldersInTheOrderOfTheirNumbers) {

@@ -256,6 +256,24 @@ TEST(Lint, FindsLocksOnSeveralTablesInOneTransaction) {
               ElementsAre("many-locks"));
 }
 
+TEST(Lint, HearsOfALockTimeoutInWhateverForm) {
+  for (char const* set :
+       {"SET lock_timeout = 1000", "SET lock_timeout TO '1s'", "SELECT set_config('lock_timeout', '1s', false)",
+        "SELECT pg_catalog.set_config('lock_timeout', '1s', false)"}) {
+    EXPECT_THAT(Linter({}).lint_sql(std::string(set) + "; ALTER TABLE a ADD b int", "a.sql").findings, IsEmpty())
+        << set;
+  }
+  for (char const* set :
+       {"SET lock_timeout = 0", "RESET lock_timeout", "SET lock_timeout TO DEFAULT", "SET lock_timeout = '0s'",
+        "SELECT set_config('lock_timeout', '0', false)", "SET statement_timeout = '1s'"}) {
+    EXPECT_THAT(Linter({})
+                    .lint_sql("SET lock_timeout = 5; " + std::string(set) + "; ALTER TABLE a ADD b int", "a.sql")
+                    .findings,
+                testing::SizeIs(std::string(set).starts_with("SET statement") ? 0 : 1))
+        << set;
+  }
+}
+
 TEST(Lint, MissesALockTimeoutOnce) {
   Linter linter({});
   auto const found = linter.lint_sql("ALTER TABLE a ADD b int; ALTER TABLE a ADD c int", "a.sql").findings;
