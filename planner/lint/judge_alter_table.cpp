@@ -243,7 +243,8 @@ class AlterTable {
       report_as(Work::kRewrite, "what " + what +
                                     " costs depends on a type that is not known here; it may write every "
                                     "row anew (lint the files before it too, or give --schema)");
-    } else if (is_computed_on(column) || change == TypeChange::kIndexes || def.get("collClause")) {
+    } else if (is_computed_on(column) ||
+               ((change == TypeChange::kIndexes || def.get("collClause")) && is_indexed(column))) {
       report_as(Work::kIndexBuild, "changing " + what + " keeps the rows but builds indexes anew");
     } else if (is_checked(column)) {
       report_as(Work::kScan,
@@ -264,6 +265,15 @@ class AlterTable {
     return std::any_of(facts_.indexes.begin(), facts_.indexes.end(), [&](auto const& each) {
       return each.second.table == table_ && each.second.computed_columns.contains(column);
     });
+  }
+
+  // Also where too little is known to say no.
+  bool is_indexed(string const& column) const {
+    return facts_.column(table_, column) == nullptr ||
+           std::any_of(facts_.indexes.begin(), facts_.indexes.end(), [&](auto const& each) {
+             auto const& columns = each.second.columns;
+             return each.second.table == table_ && std::find(columns.begin(), columns.end(), column) != columns.end();
+           });
   }
 
   bool is_checked(string const& column) const {

@@ -22,6 +22,15 @@ string operator_of(SyntaxNode expression) {
   return joined_name(expression.list("name"));
 }
 
+constexpr std::int64_t kFewRows = 10'000;
+
+// BETWEEN two numbers that are not far apart.
+bool is_short_range(SyntaxNode bounds) {
+  auto const items = bounds.list("items");
+  if (items.size() != 2 || !items[0].get("ival") || !items[1].get("ival")) return false;
+  return items[1].get("ival").number("ival") - items[0].get("ival").number("ival") <= kFewRows;
+}
+
 Reach reach_of(SyntaxNode condition);
 
 Reach reach_of_operator(SyntaxNode expression) {
@@ -34,10 +43,11 @@ Reach reach_of_operator(SyntaxNode expression) {
   if (kind == "AEXPR_IN" && name == "<>") return Reach::kMany;
   if (is_equality) {
     // a = a, or a = another column of the row.
-    bool const is_to_value = left.is("ColumnRef") && !right.is("ColumnRef");
-    bool const is_from_value = right.is("ColumnRef") && !left.is("ColumnRef");
+    bool const is_to_value = !has_column(right) || (left.is("ColumnRef") && !right.is("ColumnRef"));
+    bool const is_from_value = !has_column(left) || (right.is("ColumnRef") && !left.is("ColumnRef"));
     return is_to_value || is_from_value || kind != "AEXPR_OP" ? Reach::kFew : Reach::kUnknown;
   }
+  if (kind == "AEXPR_BETWEEN" && is_short_range(right)) return Reach::kFew;
   if (name == "<>" || name == "!=" || kind == "AEXPR_DISTINCT") return Reach::kMany;
   return Reach::kUnknown;
 }
@@ -77,6 +87,7 @@ void judge_update(Scene const& scene, Verdict& verdict) {
     return verdict.report({.rule = "bulk-write",
                            .relation = table,
                            .lock = LockMode::kRowExclusive,
+                           .work = Work::kAllRows,
                            .why =
                                "how many rows its condition holds for is not to be seen here; they are changed in one "
                                "transaction, and stay locked until it ends"});

@@ -80,6 +80,15 @@ Template template_of(SyntaxNode expression) {
       auto const format = template_of(args.front());
       return {filled_format(format.text, args), format.has_text};
     }
+    if (name == "concat") {
+      Template joined;
+      for (auto const& arg : args) {
+        auto const part = template_of(arg);
+        joined.text += part.text;
+        joined.has_text = joined.has_text || part.has_text;
+      }
+      return joined;
+    }
     if (name == "quote_ident" && !args.empty()) return {filling('I', args.front()), false};
     if (name == "quote_literal" || name == "quote_nullable") return {"'(computed)'", false};
   }

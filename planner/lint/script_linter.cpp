@@ -235,6 +235,7 @@ void ScriptLinter::lint_statement(SyntaxNode statement, Part const& part) {
   note_locks(verdict.effects());
   effects_.push_back(verdict.effects());
   if (statement.is("DoStmt") || statement.is("CreateFunctionStmt")) lint_code(statement, part);
+  lint_calls(statement, part);
   note_switch(statement);
   if (function_.empty()) facts_.apply(statement);
 }
@@ -356,6 +357,7 @@ void ScriptLinter::lint_code(SyntaxNode statement, Part const& part) {
                part.offset);
   }
   if (!is_read || !function_.empty()) return;
+  if (!is_do) bodies_[joined_name(statement.list("funcname"))] = {*code, body_offset};
   if (!is_do) function_ = joined_name(statement.list("funcname")) + "()";
   if (!code->error.empty()) {
     add({.rule = "unreadable", .why = "the PL/pgSQL of it cannot be read (" + code->error + ")"}, part.offset);
@@ -369,6 +371,22 @@ void ScriptLinter::lint_code(SyntaxNode statement, Part const& part) {
   if (!is_in_transaction()) held_.clear();
   if (!is_do) held_ = held;
   function_.clear();
+}
+
+// CALL f(), SELECT f(): what the text has defined before is run now. Calls inside of that are not followed.
+void ScriptLinter::lint_calls(SyntaxNode statement, Part const& part) {
+  if (is_in_call_ || !function_.empty() || bodies_.empty()) return;
+  auto call = statement.is("CallStmt") ? statement.get("funccall") : SyntaxNode();
+  auto const targets = statement.is("SelectStmt") ? statement.list("targetList") : std::vector<SyntaxNode>();
+  if (targets.size() == 1) call = targets.front().get("val");
+  auto const body = bodies_.find(joined_name(call.list("funcname")));
+  if (body == bodies_.end()) return;
+  is_in_call_ = true;
+  auto const before = findings_.size();
+  for (auto const& inner : body->second.code.statements)
+    lint_inner_statement(inner, body->second.offset + inner.offset);
+  for (auto at = before; at < findings_.size(); ++at) findings_[at].position = place_of_(part.offset);
+  is_in_call_ = false;
 }
 
 void ScriptLinter::lint_inner(InnerCode const& code, std::size_t body_offset) {

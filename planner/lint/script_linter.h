@@ -50,6 +50,7 @@ class ScriptLinter {
   void lint_part(Part const& part);
   void lint_statement(SyntaxNode statement, Part const& part);
   void lint_code(SyntaxNode statement, Part const& part);
+  void lint_calls(SyntaxNode statement, Part const& part);
   void lint_inner(InnerCode const& code, std::size_t body_offset);
   void lint_inner_statement(InnerStatement const& inner, std::size_t offset);
   void lint_beside_held(std::vector<Effect> const& effects, Part const& part);
@@ -77,6 +78,12 @@ class ScriptLinter {
   std::optional<bool> lock_timeout_;  // set to something, set to none
   bool is_timeout_missed_ = false;    // said already
   std::map<std::string, LockMode> held_;
+  struct Body {
+    InnerCode code;
+    std::size_t offset = 0;
+  };
+  std::map<std::string, Body> bodies_;  // of functions that the text makes
+  bool is_in_call_ = false;
   std::string function_;  // whose body is looked at
 };
 

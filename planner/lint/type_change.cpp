@@ -41,12 +41,11 @@ TypeChange judge_same_type(ColumnType const& from, ColumnType const& to) {
 
 // Without a look at the rows.
 bool is_relabel(ColumnType const& from, ColumnType const& to) {
-  static constexpr std::array<Pair, 7> kPairs{{{"varchar", "text"},
+  static constexpr std::array<Pair, 6> kPairs{{{"varchar", "text"},
                                                {"text", "varchar"},
                                                {"cidr", "inet"},
                                                {"xml", "text"},
                                                {"xml", "varchar"},
-                                               {"oid", "int4"},
                                                {"regclass", "oid"}}};
   bool const is_listed = std::find(kPairs.begin(), kPairs.end(), Pair(from.name, to.name)) != kPairs.end();
   return is_listed && to.modifiers.empty();
@@ -58,13 +57,86 @@ bool may_be_relabel(ColumnType const& to) {
   return std::find(kNames.begin(), kNames.end(), to.name) != kNames.end() || is_temporal(to.name);
 }
 
+// Sorted.
+constexpr std::array<std::string_view, 68> kBuiltIn{"bigserial",
+                                                    "bit",
+                                                    "bool",
+                                                    "box",
+                                                    "bpchar",
+                                                    "bytea",
+                                                    "char",
+                                                    "cid",
+                                                    "cidr",
+                                                    "circle",
+                                                    "date",
+                                                    "datemultirange",
+                                                    "daterange",
+                                                    "float4",
+                                                    "float8",
+                                                    "inet",
+                                                    "int2",
+                                                    "int4",
+                                                    "int4multirange",
+                                                    "int4range",
+                                                    "int8",
+                                                    "int8multirange",
+                                                    "int8range",
+                                                    "interval",
+                                                    "json",
+                                                    "jsonb",
+                                                    "jsonpath",
+                                                    "line",
+                                                    "lseg",
+                                                    "macaddr",
+                                                    "macaddr8",
+                                                    "money",
+                                                    "name",
+                                                    "numeric",
+                                                    "nummultirange",
+                                                    "numrange",
+                                                    "oid",
+                                                    "path",
+                                                    "pg_lsn",
+                                                    "point",
+                                                    "polygon",
+                                                    "regclass",
+                                                    "regproc",
+                                                    "regrole",
+                                                    "regtype",
+                                                    "serial",
+                                                    "serial2",
+                                                    "serial4",
+                                                    "serial8",
+                                                    "smallserial",
+                                                    "text",
+                                                    "tid",
+                                                    "time",
+                                                    "timestamp",
+                                                    "timestamptz",
+                                                    "timetz",
+                                                    "tsmultirange",
+                                                    "tsquery",
+                                                    "tsrange",
+                                                    "tstzmultirange",
+                                                    "tstzrange",
+                                                    "tsvector",
+                                                    "uuid",
+                                                    "varbit",
+                                                    "varchar",
+                                                    "xid",
+                                                    "xid8",
+                                                    "xml"};
+
 bool is_built_in(std::string_view name) {
-  static constexpr std::array<std::string_view, 37> kNames{
-      "bit",         "bool",   "box",      "bpchar", "bytea",  "char",     "cidr",    "circle", "date", "float4",
-      "float8",      "inet",   "int2",     "int4",   "int8",   "interval", "json",    "jsonb",  "line", "macaddr",
-      "money",       "name",   "numeric",  "oid",    "path",   "point",    "polygon", "text",   "time", "timestamp",
-      "timestamptz", "timetz", "tsvector", "uuid",   "varbit", "varchar",  "xml"};
-  return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+  return std::binary_search(kBuiltIn.begin(), kBuiltIn.end(), name);
+}
+
+// 6 is all the precision that there is.
+ColumnType without_full_precision(ColumnType type) {
+  // Those of an interval begin with its fields.
+  bool const is_full = !type.modifiers.empty() && type.modifiers.back() == 6;
+  if (is_temporal(type.name) && is_full) type.modifiers.clear();
+  return type;
 }
 
 }  // namespace
@@ -73,16 +145,21 @@ bool is_known_type(ColumnType const& type, SchemaFacts const& facts) {
   return is_built_in(type.name) || facts.types.contains(type.name) || facts.domains.contains(type.name);
 }
 
-TypeChange judge_type_change(ColumnType const& from, ColumnType const& to, SchemaFacts const& facts) {
-  if (auto const domain = facts.domains.find(to.name); domain != facts.domains.end()) {
+TypeChange judge_type_change(ColumnType const& old_type, ColumnType const& new_type, SchemaFacts const& facts) {
+  if (auto const domain = facts.domains.find(new_type.name); domain != facts.domains.end()) {
     if (domain->second.has_constraint) return TypeChange::kRewrite;
-    return judge_type_change(from, domain->second.base, facts);
+    return judge_type_change(old_type, domain->second.base, facts);
   }
+  auto const domain = facts.domains.find(old_type.name);
+  if (domain != facts.domains.end()) return judge_type_change(domain->second.base, new_type, facts);
+  auto const from = without_full_precision(old_type);
+  auto const to = without_full_precision(new_type);
   if (from.name.empty()) return may_be_relabel(to) ? TypeChange::kUnknown : TypeChange::kRewrite;
   if (from.is_array != to.is_array) return TypeChange::kRewrite;
   if (from.name == to.name) return judge_same_type(from, to);
   if (is_relabel(from, to)) return TypeChange::kCatalogOnly;
-  if (from.name == "int4" && to.name == "oid") return TypeChange::kIndexes;
+  bool const is_oid = (from.name == "int4" && to.name == "oid") || (from.name == "oid" && to.name == "int4");
+  if (is_oid) return TypeChange::kIndexes;
   if (!is_built_in(from.name) && may_be_relabel(to)) return TypeChange::kUnknown;
   return TypeChange::kRewrite;
 }

@@ -15,7 +15,7 @@ enum class TypeChange {
 };
 
 // An old type without a name is unknown; the answer is then the worst that can be, or kUnknown where it may be nothing.
-TypeChange judge_type_change(ColumnType const& from, ColumnType const& to, SchemaFacts const& facts);
+TypeChange judge_type_change(ColumnType const& old_type, ColumnType const& new_type, SchemaFacts const& facts);
 
 // Whether it is known to be, or not to be, a domain with a constraint.
 bool is_known_type(ColumnType const& type, SchemaFacts const& facts);

@@ -181,6 +181,10 @@ RuleCase const kCases[] = {
     {"UPDATE users SET age = 1 WHERE age IS NULL", "update-all-rows"},
     {"UPDATE users SET age = 1 WHERE id = 7", ""},
     {"UPDATE users SET age = 1 WHERE id IN (1, 2) AND age IS NULL", ""},
+    {"UPDATE users SET age = 1 WHERE (id, age) = (7, 8)", ""},
+    {"UPDATE users SET age = 1 WHERE id BETWEEN 1 AND 500", ""},
+    {"UPDATE users SET age = 1 WHERE id BETWEEN 1 AND 500000", "bulk-write"},
+    {"UPDATE users SET age = 1 WHERE id = age", "bulk-write"},
     {"UPDATE users SET age = 1 WHERE id < 1000", "bulk-write"},
     {"UPDATE orders SET total = 0 FROM users WHERE users.id = user_id", "bulk-write"},
     {"DELETE FROM users", "delete-all-rows"},
@@ -310,6 +314,15 @@ TEST(Lint, SaysOfFunctionsWhatACallWouldDo) {
   EXPECT_EQ(found.risk, Risk::kMedium);
   EXPECT_THAT(found.why, HasSubstr("when f() is called"));
   EXPECT_THAT(rules_in("CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'TRUNCATE users'"), ElementsAre("truncate"));
+}
+
+TEST(Lint, FollowsCallsOfFunctionsThatTheFileMakes) {
+  std::string const procedure = "CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN TRUNCATE users; CALL p(); END $$;\n";
+  auto const found = findings_in(procedure + "CALL p()");
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_EQ(found[0].risk, Risk::kMedium);
+  EXPECT_EQ(found[1].risk, Risk::kDestructive);
+  EXPECT_EQ(found[1].position.line, 2);
 }
 
 TEST(Lint, DoesNotPassCodeThatItCannotRead) {
