@@ -556,6 +556,13 @@ TEST(LintOfMigrations, ReadsTheExpressionsOfABackfill) {
       IsEmpty());
 }
 
+TEST(LintOfMigrations, ReadsTheExpressionsOfSync) {
+  auto const found = findings_in_yaml("name: m\ntable: users\nsync:\n  set: {note: \"upper(name\"}\n");
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found.front().rule, "unreadable");
+  EXPECT_EQ(found.front().position.line, 4);
+}
+
 TEST(LintOfMigrations, GivesProblemsOfAFileThatIsNoMigration) {
   Linter linter({});
   EXPECT_THAT(linter.lint_migration("name: m\nworkers: 4\n", "m.yaml").problems, Not(IsEmpty()));
