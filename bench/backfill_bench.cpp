@@ -159,8 +159,7 @@ Run Bench::run(std::string const& contestant, TableShape const& shape, Work cons
 
 Run Bench::program(std::string const& contestant, TableShape const& shape, ProgramSettings settings) {
   settings.migration_folder = stage_.cluster().dir();
-  // Flat out, as its contestants are; what the throttle costs has figures of its own.
-  settings.is_throttled = false;
+  settings.throttle = kFlatOut;
   return run(contestant, shape, [&](std::string const& dsn) { return run_pgbackfill(dsn, settings); });
 }
 
@@ -179,10 +178,12 @@ std::pair<Run, Run> Bench::update_pair() {
 }
 
 std::pair<Run, Run> Bench::bloat_pair() {
-  ProgramSettings const settings{0, 0, stage_.cluster().dir(), true};
-  auto const small = run("pgbackfill, 2 workers, default throttle", wide_,
-                         [&](std::string const& dsn) { return run_pgbackfill(dsn, settings); });
-  return {small, program("pgbackfill, 2 workers", wide_, {})};
+  auto const throttled = [&](std::string const& contestant, std::string const& throttle) {
+    ProgramSettings const settings{0, 0, stage_.cluster().dir(), throttle};
+    return run(contestant, wide_, [&](std::string const& dsn) { return run_pgbackfill(dsn, settings); });
+  };
+  auto const small = throttled("pgbackfill, 2 workers, default throttle", "");
+  return {small, throttled("pgbackfill, 2 workers, default throttle without vacuums", kMayGrow)};
 }
 
 std::pair<Run, Run> Bench::checkpoint_pair() {
@@ -226,7 +227,7 @@ Sample Bench::flatness(TableShape const& shape) {
 Run Bench::program_through_proxy() {
   tests::FaultProxy proxy(stage_.cluster().port());
   proxy.set_delay(kProxyDelay);
-  ProgramSettings const settings{4, 0, stage_.cluster().dir(), false};
+  ProgramSettings const settings{4, 0, stage_.cluster().dir(), kFlatOut};
   return run("pgbackfill, 4 workers, 10 ms away", wide_,
              [&](std::string const&) { return run_pgbackfill(stage_.dsn_through(proxy.port()), settings); });
 }

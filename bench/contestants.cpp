@@ -32,7 +32,7 @@ std::string write_migration(ProgramSettings const& settings) {
     // The target is far away, so that nothing but the limits says how large a batch is.
     file << fmt::format("  batch: {{target: 10s, min_rows: {0}, max_rows: {0}}}\n", settings.batch_rows);
   }
-  if (!settings.is_throttled) file << "throttle: {mode: off}\n";
+  if (!settings.throttle.empty()) file << "throttle: " << settings.throttle << '\n';
   return path;
 }
 

@@ -13,11 +13,16 @@
 
 namespace pgbackfill::bench {
 
+// Flat out, as its contestants are; what the throttle costs has figures of its own.
+inline constexpr char kFlatOut[] = "{mode: off}";
+// As by default, but a table that may grow as it likes is not vacuumed.
+inline constexpr char kMayGrow[] = "{bloat: 1000%}";
+
 struct ProgramSettings {
   int workers = 0;               // 0: the default
   std::int64_t batch_rows = 0;   // 0: the default sizes; else each batch takes so many
   std::string migration_folder;  // where the migration file goes
-  bool is_throttled = true;      // false: `throttle: {mode: off}`
+  std::string throttle;          // the section `throttle:`, on one line; empty: none
 };
 
 // What the program took of the machine.
