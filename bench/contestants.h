@@ -19,10 +19,10 @@ inline constexpr char kFlatOut[] = "{mode: off}";
 inline constexpr char kMayGrow[] = "{bloat: 1000%}";
 
 struct ProgramSettings {
-  int workers = 0;               // 0: the default
-  std::int64_t batch_rows = 0;   // 0: the default sizes; else each batch takes so many
-  std::string migration_folder;  // where the migration file goes
-  std::string throttle;          // the section `throttle:`, on one line; empty: none
+  int workers = 0;                    // 0: the default
+  std::int64_t batch_rows = 0;        // 0: the default sizes; else each batch takes so many
+  std::string migration_folder = {};  // where the migration file goes
+  std::string throttle = {};          // the section `throttle:`, on one line; empty: none
 };
 
 // What the program took of the machine.
