@@ -1,8 +1,6 @@
 #include "engine/monitor.h"
 
 #include <concurrentqueue/concurrentqueue.h>
-#include <pthread.h>
-#include <signal.h>
 
 #include <array>
 #include <atomic>
@@ -14,6 +12,7 @@
 
 #include "engine/http_server.h"
 #include "engine/metrics.h"
+#include "engine/thread_signals.h"
 #include "engine/vital_signs.h"
 
 namespace pgbackfill::engine {
@@ -30,13 +29,6 @@ struct Told {
   Event event;
   Clock::time_point at;
 };
-
-// Signals belong to the engine's thread.
-void block_all_signals() {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, nullptr);
-}
 
 HttpAnswer answer_of(Verdict const& verdict) {
   constexpr int kOk = 200;

@@ -1,8 +1,6 @@
 #include "engine/reading_recorder.h"
 
 #include <concurrentqueue/blockingconcurrentqueue.h>
-#include <pthread.h>
-#include <signal.h>
 
 #include <atomic>
 #include <cerrno>
@@ -13,6 +11,7 @@
 #include <utility>
 
 #include "engine/reading_json.h"
+#include "engine/thread_signals.h"
 
 namespace pgbackfill::engine {
 
@@ -23,13 +22,6 @@ using Told = std::shared_ptr<HealthTold const>;
 struct CloseFile {
   void operator()(std::FILE* file) const { std::fclose(file); }
 };
-
-// Signals belong to the engine's thread.
-void block_all_signals() {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, nullptr);
-}
 
 }  // namespace
 

@@ -516,6 +516,16 @@ asio::awaitable<StepsOutcome> StepRun::settle() {
   co_return outcome;
 }
 
+// Whether the next step's turn has come.
+bool add_outcome(StepsOutcome& all, StepsOutcome const& one) {
+  all.ran += one.ran;
+  if (one.end == StepsEnd::kDone) return true;
+  all.end = one.end;
+  all.reason = one.reason;
+  all.is_lost = one.is_lost;
+  return false;
+}
+
 }  // namespace
 
 std::string step_name(PlacedStep const& placed) {
@@ -539,12 +549,8 @@ asio::awaitable<StepsOutcome> run_steps(std::vector<PlacedStep> const& steps, St
   for (std::size_t position = 0; position < steps.size(); ++position) {
     StepRun run(session, steps[position], terms);
     auto const one = co_await run.run();
-    all.ran += one.ran;
-    if (one.end == StepsEnd::kDone) continue;
-    all.end = one.end;
-    all.reason = one.reason;
-    all.is_lost = one.is_lost;
-    co_return all;
+    bool const goes_on = add_outcome(all, one);
+    if (!goes_on) co_return all;
   }
   co_return all;
 }
@@ -556,12 +562,8 @@ asio::awaitable<StepsOutcome> undo_steps(std::vector<PlacedStep> const& steps, S
   for (std::size_t position = steps.size(); position-- > 0;) {
     StepRun run(session, steps[position], terms);
     auto const one = co_await run.undo();
-    all.ran += one.ran;
-    if (one.end == StepsEnd::kDone) continue;
-    all.end = one.end;
-    all.reason = one.reason;
-    all.is_lost = one.is_lost;
-    co_return all;
+    bool const goes_on = add_outcome(all, one);
+    if (!goes_on) co_return all;
   }
   co_return all;
 }
@@ -573,12 +575,8 @@ asio::awaitable<StepsOutcome> settle_steps(std::vector<PlacedStep> const& steps,
   for (std::size_t position = 0; position < steps.size(); ++position) {
     StepRun run(session, steps[position], terms);
     auto const one = co_await run.settle();
-    all.ran += one.ran;
-    if (one.end == StepsEnd::kDone) continue;
-    all.end = one.end;
-    all.reason = one.reason;
-    all.is_lost = one.is_lost;
-    co_return all;
+    bool const goes_on = add_outcome(all, one);
+    if (!goes_on) co_return all;
   }
   co_return all;
 }

@@ -5,8 +5,6 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -26,6 +24,7 @@
 
 #include "engine/eta.h"
 #include "engine/progress_view.h"
+#include "engine/thread_signals.h"
 
 namespace pgbackfill::engine {
 
@@ -471,13 +470,6 @@ class LiveVoice final : public Voice {
 std::unique_ptr<Voice> voice_for(TellerOptions const& options) {
   if (options.live && options.format == LogFormat::kText) return std::make_unique<LiveVoice>(options);
   return std::make_unique<LineVoice>(options);
-}
-
-// Signals belong to the engine's thread, and a closed pipe must be an error here, not a signal.
-void block_all_signals() {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, nullptr);
 }
 
 std::string_view environment(char const* name) {
