@@ -6,7 +6,7 @@
 namespace pgbackfill::throttle {
 namespace {
 
-constexpr double kStartRate = 2e6;
+constexpr double kStartRate = 8e6;
 constexpr double kLeastRate = 128e3;    // a soft limit slows, and never starves
 constexpr double kLeastShare = 0.01;    // of the capacity, for the same end
 constexpr double kGrowthAtStart = 1.6;  // per second
