@@ -65,6 +65,7 @@ struct Cli {
   PlanOptions plan;
   RunOptions run;
   FinishOptions finish;
+  ApproveOptions approve;
   GateOptions gate;
   StatusOptions status;
   LogOptions log;
@@ -157,9 +158,14 @@ void add_run_commands(CLI::App& app, Cli& cli) {
                                [&cli](CommandContext& context) { return rollback_command(context, cli.finish); });
   for (auto* command : {complete, rollback}) {
     command->add_option("NAME", cli.finish.file_or_name, "Name or file of the migration")->required();
-    command->add_flag("--yes", cli.finish.yes, "Really do it; else nothing is run, exit 3");
     add_lock_options(command, cli.finish.locks);
   }
+  complete->add_flag("--yes", cli.finish.yes, "Agree to destructive steps, without an approval");
+  rollback->add_flag("--yes", cli.finish.yes, "Really do it; else nothing is run, exit 3");
+  auto* approve = add_command(app, cli, "approve", "Agree to what complete will destroy",
+                              [&cli](CommandContext& context) { return approve_command(context, cli.approve); });
+  approve->add_option("NAME", cli.approve.file_or_name, "Name or file of the migration")->required();
+  approve->add_option("--reason", cli.approve.reason, "Kept with it and shown by status");
   auto* gate = add_command(app, cli, "gate", "Exit 0 only if measured complete, else 3",
                            [&cli](CommandContext& context) { return gate_command(context, cli.gate); });
   gate->add_option("NAME", cli.gate.file_or_name, "Name or file of the migration")->required();

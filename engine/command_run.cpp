@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <random>
 
+#include "engine/approval.h"
 #include "engine/commands.h"
 #include "engine/gate.h"
 #include "engine/growth_text.h"
@@ -624,8 +625,7 @@ class Finish {
 
  private:
   asio::awaitable<void> load();
-  void confirm(std::vector<planner::PlacedStep> const& steps, std::string const& command,
-               std::string const& what) const;
+  void confirm_rollback() const;
   asio::awaitable<void> refuse_past_complete();
   int conclude(StepsOutcome const& outcome, std::string const& command, std::string const& done);
   planner::Migration const& migration() const { return loaded_.migration; }
@@ -643,11 +643,13 @@ asio::awaitable<void> Finish::load() {
   loaded_ = co_await find_migration(*connection_, options_.file_or_name);
 }
 
-void Finish::confirm(std::vector<planner::PlacedStep> const& steps, std::string const& command,
-                     std::string const& what) const {
-  if (steps.empty() || options_.yes) return;
-  throw CommandError{kExitGateClosed, fmt::format("{} would run the {} steps of {}; say --yes to do it", command, what,
-                                                  migration().name)};
+// Whatever expand made goes, with all that is in it. `complete` asks about its destructive steps alone.
+void Finish::confirm_rollback() const {
+  if (options_.yes || planner::expand_steps(migration()).empty()) return;
+  throw CommandError{kExitGateClosed,
+                     fmt::format("rollback would take back the expand steps of {}, with all that was written into what "
+                                 "they made; say --yes to do it",
+                                 migration().name)};
 }
 
 int Finish::conclude(StepsOutcome const& outcome, std::string const& command, std::string const& done) {
@@ -665,9 +667,9 @@ asio::awaitable<int> Finish::complete() {
   co_await load();
   auto const gate = co_await measure_gate(*connection_, migration());
   if (!gate.is_open()) throw CommandError{kExitGateClosed, gate_text(migration().name, gate)};
-  confirm(planner::contract_steps(migration()), "complete", "contract");
-  auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
   auto const steps = planner::contract_steps(migration());
+  co_await require_agreement(*connection_, migration().name, steps, options_.yes, context_.owner());
+  auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
   auto const outcome = co_await run_steps(steps, terms, teller_);
   co_return conclude(outcome, "complete", "done");
 }
@@ -685,7 +687,7 @@ asio::awaitable<void> Finish::refuse_past_complete() {
 
 asio::awaitable<int> Finish::roll_back() {
   co_await load();
-  confirm(planner::expand_steps(migration()), "rollback", "expand (down)");
+  confirm_rollback();
   co_await refuse_past_complete();
   auto const job = value_or_throw(co_await find_job(*connection_, migration().name), "looking for the job");
   if (job && job->status == JobStatus::kRunning) {

@@ -17,6 +17,7 @@
 #include <iostream>
 #include <map>
 
+#include "engine/approval.h"
 #include "engine/catalog.h"
 #include "engine/commands.h"
 #include "engine/console.h"
@@ -26,6 +27,7 @@
 #include "engine/limits.h"
 #include "engine/pg_database.h"
 #include "engine/runners_view.h"
+#include "planner/contract_plan.h"
 #include "planner/sql_text.h"
 #include "planner/suggestion.h"
 #include "planner/throttle_settings.h"
@@ -198,6 +200,7 @@ struct Page {
   std::vector<RunnerSeen> runners;      // processes that told of themselves lately
   std::string growth;                   // of the table since the job began
   std::vector<std::string> in_the_way;  // who holds deferred rows, or locks that a batch waits for
+  std::optional<Approval> approval;     // the latest one, of the contract steps
 };
 
 struct Pace {
@@ -329,6 +332,11 @@ asio::awaitable<Page> read_page(PgConnection& connection, std::string name, Owne
   }
   page.migration = migration_of(all[5]);
   page.runners = runners_of(all[6].rows);
+  if (page.migration) {
+    std::string plan = planner::contract_plan(planner::contract_steps(*page.migration));
+    page.approval =
+        value_or_throw(co_await read_approval(connection, name, std::move(plan)), "looking for an approval");
+  }
   co_return page;
 }
 
@@ -678,6 +686,10 @@ class PageView {
       if (!migration.expand.empty()) add("  expand", steps_text(migration.expand, page_.overview.expand_done));
       if (!migration.contract.empty()) add("  contract", steps_text(migration.contract, page_.overview.contract_done));
     }
+    if (page_.approval) {
+      add("  approved", neutralised(approval_text(*page_.approval)) +
+                            (page_.approval->holds ? "" : "; holds no more: the contract steps were changed since"));
+    }
     add("  next", next_text(page_));
   }
 
@@ -791,6 +803,15 @@ boost::json::array json_of(std::vector<BadRow> const& bad_rows) {
   return array;
 }
 
+boost::json::value json_of(std::optional<Approval> const& approval) {
+  if (!approval) return nullptr;
+  return {{"holds", approval->holds},
+          {"plan_hash", approval->plan_hash},
+          {"by", valid_utf8(approval->who)},
+          {"at", approval->at},
+          {"reason", text_or_null(approval->reason)}};
+}
+
 boost::json::object json_of(Page const& page, Pace const& pace) {
   auto object = json_of(page.overview, &pace);
   object["definition"] = valid_utf8(page.overview.definition);
@@ -818,6 +839,7 @@ boost::json::object json_of(Page const& page, Pace const& pace) {
   bool const knows = page.migration.has_value();
   object["expand_steps"] = knows ? boost::json::value(page.migration->expand.size()) : nullptr;
   object["contract_steps"] = knows ? boost::json::value(page.migration->contract.size()) : nullptr;
+  object["approval"] = json_of(page.approval);
   object["next"] = valid_utf8(next_text(page));
   return object;
 }

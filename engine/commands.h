@@ -53,6 +53,12 @@ struct FinishOptions {
 int complete_command(CommandContext& context, FinishOptions const& options);
 int rollback_command(CommandContext& context, FinishOptions const& options);
 
+struct ApproveOptions {
+  std::string file_or_name;
+  std::string reason;
+};
+int approve_command(CommandContext& context, ApproveOptions const& options);
+
 struct GateOptions {
   std::string file_or_name;
 };

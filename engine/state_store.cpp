@@ -306,6 +306,27 @@ COMMENT ON COLUMN pgbackfill.steps.proof IS 'which object holds the step, where 
 INSERT INTO pgbackfill.meta (version) VALUES (5);
 )sql";
 
+// Version 6. The plan itself is kept beside its hash, so that whoever is refused can be told what has changed since.
+constexpr char kVersion6[] = R"sql(
+CREATE TABLE pgbackfill.approvals (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  migration text NOT NULL,
+  plan_hash text NOT NULL,
+  plan text NOT NULL,
+  reason text NOT NULL DEFAULT '',
+  approved_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  db_user text NOT NULL DEFAULT session_user,
+  os_user text NOT NULL,
+  host text NOT NULL
+);
+CREATE INDEX approvals_migration_idx ON pgbackfill.approvals (migration, id);
+COMMENT ON TABLE pgbackfill.approvals IS 'Who agreed to the contract steps of a migration; the latest one counts';
+COMMENT ON COLUMN pgbackfill.approvals.plan IS 'the steps that were agreed to, one a line';
+COMMENT ON COLUMN pgbackfill.approvals.plan_hash IS 'SHA-256 of plan';
+
+INSERT INTO pgbackfill.meta (version) VALUES (6);
+)sql";
+
 // A process that was silent for so long has no part in what is shared, and is not shown.
 constexpr char kRunnerSilence[] = "interval '10 seconds'";
 
@@ -328,6 +349,10 @@ std::string utc_text(std::string const& time) {
 
 std::string milliseconds_of(std::string const& interval) {
   return "(extract(epoch FROM " + interval + ") * 1000)::bigint";
+}
+
+std::string hash_of(std::string const& text) {
+  return "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(" + quote_literal(text) + ", 'UTF8')), 'hex')";
 }
 
 std::string bound_text(Bound const& bound) {
@@ -428,7 +453,7 @@ std::string read_version() {
 }
 
 std::vector<std::string> upgrades(int version) {
-  static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
+  static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5, kVersion6};
   if (version < 0 || version > kStateVersion) return {};
   return {scripts.begin() + version, scripts.end()};
 }
@@ -1072,6 +1097,25 @@ std::string list_history() {
       "j.name = n.name ORDER BY coalesce(j.created_at, m.first_run_at), n.name",
       utc_text("coalesce(j.created_at, m.first_run_at)"), utc_text("j.completed_at"),
       milliseconds_of("j.completed_at - j.created_at"));
+}
+
+std::string approve(std::string const& migration, std::string const& plan, std::string const& reason,
+                    Owner const& owner) {
+  std::string const detail = "'plan ' || left(plan_hash, 12) || CASE WHEN reason = '' THEN '' ELSE ': ' || reason END";
+  return fmt::format(
+      "WITH approval AS (INSERT INTO pgbackfill.approvals (migration, plan_hash, plan, reason, os_user, host) VALUES "
+      "({}, {}, {}, {}, {}, {}) RETURNING *), event AS (INSERT INTO pgbackfill.events {} SELECT {} FROM approval) "
+      "SELECT plan_hash, db_user, os_user, host, {} FROM approval",
+      quote_literal(migration), hash_of(plan), quote_literal(plan), quote_literal(reason), quote_literal(owner.user),
+      quote_literal(owner.host), kEventColumns, event_values("NULL", "migration", "approved", detail, owner),
+      utc_text("approved_at"));
+}
+
+std::string find_approval(std::string const& migration, std::string const& plan) {
+  return fmt::format(
+      "SELECT plan_hash = {}, plan_hash, plan, reason, db_user, os_user, host, {} FROM pgbackfill.approvals WHERE "
+      "migration = {} ORDER BY id DESC LIMIT 1",
+      hash_of(plan), utc_text("approved_at"), quote_literal(migration));
 }
 
 std::string list_events(std::string const& name, std::int64_t limit) {

@@ -19,7 +19,7 @@
 
 namespace pgbackfill::engine {
 
-inline constexpr int kStateVersion = 5;
+inline constexpr int kStateVersion = 6;
 
 // Whoever changes a job says so here, with its id; who works on it listens.
 inline constexpr char kControlChannel[] = "pgbackfill_control";
@@ -186,6 +186,14 @@ std::string claim_step(std::string const& migration, std::string const& phase, i
                        std::string const& before);
 // step, before
 std::string find_claim(std::string const& migration, std::string const& phase, int position);
+
+// `plan` is the text of planner::contract_plan(). One row: its hash, who approved it (role, user of the operating
+// system, host), when.
+std::string approve(std::string const& migration, std::string const& plan, std::string const& reason,
+                    Owner const& owner);
+// The latest approval: whether it is of this plan, its hash, its plan, reason, role, user of the operating system,
+// host, when.
+std::string find_approval(std::string const& migration, std::string const& plan);
 
 // For people: status, history, log, doctor. Migrations without a job have NULL where it would say something.
 std::string list_jobs();

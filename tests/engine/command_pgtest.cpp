@@ -70,6 +70,7 @@ TEST_F(CommandTest, SaysItsVersionAndExplainsEveryCommand) {
        {"FILE", "--workers", "--exit-outside-window", "--lease", "--wait-for-rows", "--wait-for-server", "--poll"}},
       {"complete", {"NAME", "--yes"}},
       {"rollback", {"NAME", "--yes"}},
+      {"approve", {"NAME", "--reason"}},
       {"gate", {"NAME"}},
       {"status", {"NAME", "--watch", "--interval"}},
       {"history", {}},

@@ -93,10 +93,8 @@ TEST_F(ExamplesTest, AddNotNullColumnEndsWithTheConstraint) {
   client_->exec("INSERT INTO users VALUES (1, 'late'); UPDATE users SET name = 'renamed' WHERE id = 11");
   EXPECT_EQ(client_->value("SELECT string_agg(display_name, ' ' ORDER BY id) FROM users WHERE id < 12"),
             "LATE RENAMED");
-  auto const unasked = run({"complete", "users_display_name"});
-  EXPECT_EQ(unasked.exit_code, kGateClosed);
-  EXPECT_THAT(unasked.err, HasSubstr("--yes"));
-  expect_exit(kDone, {"complete", "users_display_name", "--yes"});
+  // It only tightens: nobody has to agree first.
+  expect_exit(kDone, {"complete", "users_display_name"});
   EXPECT_EQ(client_->value("SELECT attnotnull FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = "
                            "'display_name'"),
             "t");
@@ -135,7 +133,8 @@ TEST_F(ExamplesTest, ExpandContractEndsWithTheNewColumnAlone) {
   plan_run_and_pass_the_gate("expand-contract.yaml", "accounts_email_lower");
   client_->exec("INSERT INTO accounts VALUES (1, 'Late@Example.org', 1)");
   expect_count("3001", "accounts WHERE email_lower = lower(email)");
-  expect_exit(kDone, {"complete", "accounts_email_lower", "--yes"});
+  expect_exit(kDone, {"approve", "accounts_email_lower"});
+  expect_exit(kDone, {"complete", "accounts_email_lower"});
   EXPECT_EQ(columns_of("accounts"), "id cents email_lower");
   expect_count("1", "pg_constraint WHERE conname = 'accounts_email_lower_key' AND contype = 'u'");
   expect_count("0", "pg_trigger WHERE tgrelid = 'accounts'::regclass");

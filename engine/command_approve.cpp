@@ -1,0 +1,55 @@
+// approve: records who agrees to the contract steps of a migration, and to which.
+
+#include <fmt/format.h>
+
+#include <boost/json/array.hpp>
+
+#include "engine/approval.h"
+#include "engine/commands.h"
+#include "planner/contract_plan.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+asio::awaitable<int> approve(CommandContext& context, ApproveOptions options) {
+  auto connection = co_await context.connect_to_state();
+  auto const loaded = co_await find_migration(*connection, options.file_or_name);
+  auto const& name = loaded.migration.name;
+  auto const steps = planner::contract_steps(loaded.migration);
+  if (steps.empty()) throw CommandError{kExitUsage, name + " has no contract steps: there is nothing to approve"};
+  std::string const plan = planner::contract_plan(steps);
+  auto const destructive = co_await destructive_steps(*connection, name, steps);
+  std::string statement = state::approve(name, plan, options.reason, context.owner());
+  auto const made =
+      value_or_throw(co_await connection->query(std::move(statement), Deadlines()), "recording the approval");
+  std::string const who = fmt::format("{} ({}@{})", made.at(0, 1), made.at(0, 2), made.at(0, 3));
+  if (context.is_json()) {
+    boost::json::array reasons;
+    for (auto const& reason : destructive) reasons.emplace_back(reason);
+    boost::json::object document;
+    document["migration"] = name;
+    document["plan"] = plan;
+    document["plan_hash"] = made.at(0, 0);
+    document["destructive"] = std::move(reasons);
+    document["approved_by"] = who;
+    document["approved_at"] = made.at(0, 4);
+    document["reason"] = options.reason;
+    context.print(document);
+    co_return kExitDone;
+  }
+  std::string text = plan;
+  for (auto const& reason : destructive) text += "! " + reason + "\n";
+  text +=
+      fmt::format("approved for {} by {} at {}; SHA-256 of these steps: {}\n", name, who, made.at(0, 4), made.at(0, 0));
+  context.print(text);
+  co_return kExitDone;
+}
+
+}  // namespace
+
+int approve_command(CommandContext& context, ApproveOptions const& options) {
+  return context.run(approve(context, options));
+}
+
+}  // namespace pgbackfill::engine
