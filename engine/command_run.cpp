@@ -626,6 +626,8 @@ class Finish {
  private:
   asio::awaitable<void> load();
   void confirm_rollback() const;
+  asio::awaitable<void> require_open_gate();
+  asio::awaitable<bool> has_contract_begun();
   asio::awaitable<void> refuse_past_complete();
   int conclude(StepsOutcome const& outcome, std::string const& command, std::string const& done);
   planner::Migration const& migration() const { return loaded_.migration; }
@@ -665,21 +667,43 @@ int Finish::conclude(StepsOutcome const& outcome, std::string const& command, st
 
 asio::awaitable<int> Finish::complete() {
   co_await load();
-  auto const gate = co_await measure_gate(*connection_, migration());
-  if (!gate.is_open()) throw CommandError{kExitGateClosed, gate_text(migration().name, gate)};
   auto const steps = planner::contract_steps(migration());
+  co_await require_open_gate();
   co_await require_agreement(*connection_, migration().name, steps, options_.yes, context_.owner());
   auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
   auto const outcome = co_await run_steps(steps, terms, teller_);
   co_return conclude(outcome, "complete", "done");
 }
 
-asio::awaitable<void> Finish::refuse_past_complete() {
+// A contract that was cut short may have dropped what the gate would read: then it goes on, as the gate was open when
+// it began. A gate that can be measured counts every time.
+asio::awaitable<void> Finish::require_open_gate() {
+  GateReading gate;
+  std::optional<CommandError> unmeasured;
+  try {
+    gate = co_await measure_gate(*connection_, migration());
+  } catch (CommandError const& error) {
+    unmeasured = error;
+  }
+  if (unmeasured) {
+    bool const has_begun = co_await has_contract_begun();
+    if (!has_begun) throw *unmeasured;
+    co_return;
+  }
+  if (!gate.is_open()) throw CommandError{kExitGateClosed, gate_text(migration().name, gate)};
+}
+
+asio::awaitable<bool> Finish::has_contract_begun() {
   auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
   auto const steps = planner::contract_steps(migration());
   auto const settled = co_await settle_steps(steps, terms, teller_);
   if (settled.end != StepsEnd::kDone) throw CommandError{kExitFailed, settled.reason};
-  if (settled.ran == 0) co_return;
+  co_return settled.ran > 0;
+}
+
+asio::awaitable<void> Finish::refuse_past_complete() {
+  bool const has_begun = co_await has_contract_begun();
+  if (!has_begun) co_return;
   throw CommandError{kExitFailed, migration().name +
                                       " is past `complete`: its contract steps ran and cannot be taken back by "
                                       "rollback"};

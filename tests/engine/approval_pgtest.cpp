@@ -102,6 +102,23 @@ TEST_F(ApprovalTest, YesAgreesOnceAndIsRecorded) {
   EXPECT_EQ(run({"complete", "m"}).exit_code, kDone) << "there is nothing left to agree to";
 }
 
+TEST_F(ApprovalTest, AContractThatDroppedWhatTheGateReadsGoesOnFromThere) {
+  std::string two_drops = kFile;
+  two_drops += "  - drop_column: note\n";
+  write("m.yaml", two_drops);
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  ASSERT_EQ(run({"complete", "m", "--yes"}).exit_code, kDone);
+  EXPECT_EQ(columns(), "id display");
+  // As if it had ended before its last step.
+  client_->exec(
+      "DELETE FROM pgbackfill.steps WHERE phase = 'contract' AND position = (SELECT max(position) FROM "
+      "pgbackfill.steps WHERE phase = 'contract'); ALTER TABLE users ADD COLUMN note text");
+  auto const again = run({"complete", "m", "--yes"});
+  EXPECT_EQ(again.exit_code, kDone) << again.err;
+  EXPECT_EQ(columns(), "id display");
+  EXPECT_EQ(run({"complete", "m", "--yes"}).exit_code, kDone);
+}
+
 TEST_F(ApprovalTest, AnApprovalOfOtherStepsIsRefusedAndSaysWhatChanged) {
   ASSERT_EQ(run({"approve", "m"}).exit_code, kDone);
   write("m.yaml", kOtherContract);
