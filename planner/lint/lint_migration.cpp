@@ -71,7 +71,7 @@ class MigrationLinter {
       auto& finding = linted_.findings[at];
       if (finding.risk != Risk::kDestructive) continue;
       finding.risk = Risk::kMedium;
-      finding.why += " (in `contract`: only behind the gate, and with --yes)";
+      finding.why += " (in `contract`: only behind the gate, and once approved)";
     }
   }
 
