@@ -1,0 +1,95 @@
+// What a run would do, as one value: plan_reader.h collects it, plan_view.h shows it as text or JSON.
+//
+// Pure values, complete: whoever shows them asks nobody. Sizes are bytes; rows are estimates of the server's
+// statistics.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "planner/migration.h"
+#include "planner/recipe.h"
+
+namespace pgbackfill::engine {
+
+struct PlannedStatement {
+  std::string sql;
+  std::vector<planner::TableLock> locks;
+  planner::Effort effort = planner::Effort::kCatalog;
+  bool is_alone = false;  // runs outside a transaction
+};
+
+// A step as it would be run, by what the catalog says now.
+struct PlannedStep {
+  std::string phase;
+  std::size_t number = 0;  // from 1, within its phase
+  std::string text;        // in one line
+  std::string title;
+  bool is_sql = false;  // of the file's own words: nothing is known of it but `sql` and `down`
+  std::string sql;      // then
+  std::optional<std::string> down;
+  bool is_recorded = false;  // ran already
+  std::int64_t table_bytes = 0;
+  planner::Risk risk = planner::Risk::kLow;
+  std::string reason;                        // of the risk
+  std::vector<PlannedStatement> statements;  // those that are still to be run
+  std::vector<PlannedStatement> undo;
+  std::string way_back;     // what undo will do, where its statements are not known yet
+  std::string no_way_back;  // why there is none
+};
+
+struct PlannedLeaf {
+  std::string relation;  // quoted
+  std::string key;
+  std::int64_t rows = 0;
+  std::size_t ranges = 0;
+};
+
+struct PlannedSample {
+  std::int64_t rows = 0;
+  double milliseconds = 0;
+  std::int64_t wal_bytes = 0;
+  std::int64_t full_page_images = 0;
+};
+
+struct PlannedGrowth {
+  double bytes_without_vacuum = 0;
+  double bytes_with_budget = 0;
+  double budget = 0;  // throttle.bloat
+};
+
+struct PlannedBackfill {
+  std::string table;  // quoted
+  planner::WorkKind kind = planner::WorkKind::kUpdate;
+  std::int64_t rows = 0;
+  bool rows_guessed = false;  // of some leaf at least
+  std::int64_t heap_bytes = 0;
+  bool is_partitioned = false;
+  std::vector<PlannedLeaf> leaves;
+  std::size_t ranges = 0;
+  int workers = 1;
+  planner::BatchOptions batch;
+  planner::CommitMode commit = planner::CommitMode::kAsync;
+  std::string batch_sql;  // empty: there are no rows
+  std::vector<std::string> explain;
+  std::optional<PlannedSample> sample;
+  double seconds = 0;                   // by the sample, else by rule of thumb
+  std::optional<double> wal_bytes;      // by the sample
+  std::optional<PlannedGrowth> growth;  // of work that replaces rows
+};
+
+struct PlanReport {
+  std::string migration;
+  std::string file;
+  std::string job_status;  // empty: no backfill has begun
+  std::vector<PlannedStep> expand;
+  std::vector<PlannedStep> sync;
+  std::optional<PlannedBackfill> backfill;  // none, or not to be looked at before the expand steps ran: a note says so
+  std::vector<PlannedStep> contract;
+  std::vector<std::string> notes;
+};
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,147 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "engine/plan_view.h"
+#include "engine/progress_view.h"
+#include "planner/duration.h"
+#include "planner/sql_text.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+std::string bytes_text(double bytes) {
+  char const* const units[] = {"B", "kB", "MB", "GB", "TB"};
+  std::size_t unit = 0;
+  while (bytes >= 1024 && unit + 1 < std::size(units)) {
+    bytes /= 1024;
+    ++unit;
+  }
+  return fmt::format("{:.{}f} {}", bytes, unit == 0 ? 0 : 1, units[unit]);
+}
+
+std::string growth_text(PlannedBackfill const& backfill) {
+  auto const& growth = *backfill.growth;
+  std::string const before = bytes_text(static_cast<double>(backfill.heap_bytes));
+  std::string const without = bytes_text(growth.bytes_without_vacuum);
+  if (growth.bytes_with_budget < growth.bytes_without_vacuum) {
+    return fmt::format(
+        "heap {} -> {} with VACUUM between the parts (throttle.bloat {:.0f} %), {} without; more if rows get "
+        "wider",
+        before, bytes_text(growth.bytes_with_budget), growth.budget * 100, without);
+  }
+  return fmt::format("heap {} -> up to {} before vacuum makes room again (an updated row leaves its old version)",
+                     before, without);
+}
+
+std::string effort_text(PlannedStatement const& statement, std::int64_t table_bytes) {
+  std::string const size = table_bytes > 0 ? " (" + bytes_text(static_cast<double>(table_bytes)) + ")" : "";
+  switch (statement.effort) {
+    case planner::Effort::kCatalog:
+      return "changes the catalog only";
+    case planner::Effort::kScan:
+      return "reads the table" + size;
+    case planner::Effort::kBuild:
+      return "builds an index over the table" + size;
+  }
+  return "";
+}
+
+std::string lock_text(PlannedStatement const& statement) {
+  std::vector<std::string> locks;
+  for (auto const& lock : statement.locks) {
+    locks.push_back(fmt::format("{} on {}, which stops {}", planner::lock_words(lock.mode), lock.relation,
+                                planner::lock_stops(lock.mode)));
+  }
+  return locks.empty() ? std::string("no lock on a table") : planner::join(locks, "; ");
+}
+
+// Line breaks end the user's comments; without any they only stand in the way.
+std::string shown_sql(std::string sql) {
+  if (sql.find("--") != std::string::npos) return sql;
+  std::replace(sql.begin(), sql.end(), '\n', ' ');
+  while (sql.ends_with(' ')) sql.pop_back();
+  return sql;
+}
+
+void add_step_text(std::string& text, char const* title, PlannedStep const& step) {
+  std::string const indent(13, ' ');
+  if (step.is_sql) {
+    text += fmt::format("  {:<11}{}\n", title, step.sql);
+    if (step.down) text += indent + "down: " + *step.down + "\n";
+    return;
+  }
+  text += fmt::format("  {:<11}{}. {}{}\n", title, step.number, step.title, step.is_recorded ? " (done)" : "");
+  text += fmt::format("{}risk {}: {}\n", indent, planner::risk_word(step.risk), step.reason);
+  for (auto const& statement : step.statements) {
+    text += fmt::format("{}- {}\n{}  {}; {}{}\n", indent, shown_sql(statement.sql), indent, lock_text(statement),
+                        effort_text(statement, step.table_bytes), statement.is_alone ? "; outside a transaction" : "");
+  }
+  for (auto const& statement : step.undo) text += fmt::format("{}down: {}\n", indent, shown_sql(statement.sql));
+  if (step.undo.empty() && !step.way_back.empty()) text += fmt::format("{}down: {}\n", indent, step.way_back);
+  if (!step.no_way_back.empty()) text += fmt::format("{}no way back: {}\n", indent, step.no_way_back);
+}
+
+void add_line(std::string& text, char const* title, std::string const& value) {
+  text += fmt::format("  {:<11}{}\n", title, value);
+}
+
+void add_estimate(std::string& text, PlannedBackfill const& backfill) {
+  if (backfill.sample) {
+    add_line(
+        text, "sample",
+        fmt::format("{} rows in {:.1f} ms, {} of WAL ({} full-page images), rolled back",
+                    human_count(backfill.sample->rows), backfill.sample->milliseconds,
+                    bytes_text(static_cast<double>(backfill.sample->wal_bytes)), backfill.sample->full_page_images));
+  }
+  auto const time = human_duration(std::chrono::milliseconds(static_cast<std::int64_t>(backfill.seconds * 1000)));
+  add_line(text, "time",
+           backfill.wal_bytes ? "about " + time + " at the sample's pace, if nothing holds it back"
+                              : "about " + time + " by rule of thumb; --sample measures a batch");
+  if (backfill.wal_bytes) add_line(text, "WAL", "about " + bytes_text(*backfill.wal_bytes));
+  if (backfill.growth) add_line(text, "growth", growth_text(backfill));
+}
+
+void add_backfill(std::string& text, PlannedBackfill const& backfill) {
+  char const* const guess_note = backfill.rows_guessed ? " (a guess from its size: never analyzed)" : "";
+  add_line(text, "table",
+           fmt::format("{}, about {} rows{}, {} of heap{}", backfill.table, human_count(backfill.rows), guess_note,
+                       bytes_text(static_cast<double>(backfill.heap_bytes)),
+                       backfill.is_partitioned ? fmt::format(", {} partitions", backfill.leaves.size()) : ""));
+  for (std::size_t leaf = 0; leaf < backfill.leaves.size(); ++leaf) {
+    auto const& key = backfill.leaves[leaf].key;
+    if (leaf > 0 && key == backfill.leaves[leaf - 1].key) continue;
+    add_line(text, "key", key + (backfill.is_partitioned ? " on " + backfill.leaves[leaf].relation : ""));
+  }
+  add_line(text, "ranges", fmt::format("{}, {} workers", backfill.ranges, backfill.workers));
+  add_line(text, "batch",
+           fmt::format("{} to {} rows, sized to take {}; {} commit; statement_timeout {}",
+                       human_count(backfill.batch.min_rows), human_count(backfill.batch.max_rows),
+                       planner::format_duration(backfill.batch.target),
+                       backfill.commit == planner::CommitMode::kAsync ? "asynchronous" : "synchronous",
+                       planner::format_duration(backfill.batch.target * 4)));
+  if (!backfill.batch_sql.empty()) {
+    text += "\nthe batch, here the first:\n" + backfill.batch_sql + "\n\nits plan:\n";
+    for (auto const& line : backfill.explain) text += "  " + line + "\n";
+  }
+  text += "\n";
+  add_estimate(text, backfill);
+}
+
+}  // namespace
+
+std::string plan_text(PlanReport const& report) {
+  std::string text = fmt::format("migration {} ({})\n", report.migration, report.file);
+  if (!report.job_status.empty()) add_line(text, "state", "a job of this name exists and is " + report.job_status);
+  for (auto const& step : report.expand) add_step_text(text, "expand", step);
+  for (auto const& step : report.sync) add_step_text(text, "sync", step);
+  if (report.backfill) add_backfill(text, *report.backfill);
+  for (auto const& step : report.contract) add_step_text(text, "contract", step);
+  if (!report.notes.empty()) text += "\n";
+  for (auto const& note : report.notes) text += "note: " + note + "\n";
+  return text;
+}
+
+}  // namespace pgbackfill::engine
