@@ -67,6 +67,7 @@ struct Cli {
   FinishOptions finish;
   ApproveOptions approve;
   GateOptions gate;
+  VerifyOptions verify;
   StatusOptions status;
   LogOptions log;
   ControlOptions control;
@@ -169,6 +170,9 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   auto* gate = add_command(app, cli, "gate", "Exit 0 only if measured complete, else 3",
                            [&cli](CommandContext& context) { return gate_command(context, cli.gate); });
   gate->add_option("NAME", cli.gate.file_or_name, "Name or file of the migration")->required();
+  auto* verify = add_command(app, cli, "verify", "Run the checks of a migration; exit 0 or 3",
+                             [&cli](CommandContext& context) { return verify_command(context, cli.verify); });
+  verify->add_option("NAME", cli.verify.file_or_name, "Name or file of the migration")->required();
 }
 
 void add_watching_commands(CLI::App& app, Cli& cli) {

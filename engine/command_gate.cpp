@@ -26,6 +26,7 @@ asio::awaitable<int> gate(CommandContext& context, GateOptions options) {
     document["quarantined"] = reading.quarantined;
     document["where_tells_nothing"] = reading.where_tells_nothing;
     if (reading.remaining >= 0) document["remaining"] = reading.remaining;
+    document["checks"] = json_of(reading.checks);
     context.print(document);
   } else {
     context.print(gate_text(loaded.migration.name, reading) + "\n");

@@ -64,6 +64,11 @@ struct GateOptions {
 };
 int gate_command(CommandContext& context, GateOptions const& options);
 
+struct VerifyOptions {
+  std::string file_or_name;
+};
+int verify_command(CommandContext& context, VerifyOptions const& options);
+
 struct StatusOptions {
   std::string file_or_name;  // empty: all migrations
   bool watch = false;

@@ -14,7 +14,56 @@ namespace {
 // Keys that one counting statement goes over: short snapshots, as in batches.
 constexpr std::int64_t kKeysAtOnce = 50'000;
 
-// Counts piece by piece, so that no snapshot lasts and no statement is long.
+// All but the checks.
+asio::awaitable<GateReading> measure_work(PgConnection& connection, planner::Migration const& migration) {
+  GateReading gate;
+  gate.sync = value_or_throw(co_await read_sync_guard(connection, migration), "looking for the sync trigger");
+  gate.has_backfill = migration.backfill.has_value();
+  if (!gate.has_backfill) co_return gate;
+  auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
+  gate.job_exists = job.has_value();
+  if (!job) co_return gate;
+  auto const control =
+      value_or_throw(co_await connection.query(state::control(job->id, ""), Deadlines()), "reading the job");
+  gate.status = control.at(0, 0);
+  gate.open_ranges = std::stoll(control.at(0, 10));
+  gate.deferred = std::stoll(control.at(0, 13));
+  gate.quarantined = std::stoll(control.at(0, 14));
+  gate.where_tells_nothing = control.at(0, 15) != "0";
+  if (gate.where_tells_nothing || migration.backfill->where.empty() || gate.status != "complete") co_return gate;
+  auto const preflight = value_or_throw(co_await check_backfill(connection, *migration.backfill), "reading the table");
+  if (!preflight.problems.empty()) {
+    throw CommandError{kExitFailed, planner::to_string(preflight.problems.front())};
+  }
+  bool const means_undone = migration.backfill->kind != planner::WorkKind::kCopy;
+  if (!means_undone) co_return gate;
+  gate.remaining = 0;
+  for (auto const& target : preflight.targets) gate.remaining += co_await count_remaining(connection, target);
+  co_return gate;
+}
+
+}  // namespace
+
+std::vector<std::string> GateReading::reasons() const {
+  std::vector<std::string> reasons;
+  if (sync == SyncGuard::kMissing) reasons.emplace_back("the sync trigger is not installed");
+  if (sync == SyncGuard::kChanged) reasons.emplace_back(kSyncChanged);
+  for (auto const& one : checks) {
+    if (!one.holds) reasons.push_back("the check " + one.check + " does not hold: " + one.text);
+  }
+  if (!has_backfill) return reasons;
+  if (!job_exists) {
+    reasons.emplace_back("the backfill has not started");
+    return reasons;
+  }
+  if (status != "complete")
+    reasons.push_back(fmt::format("the backfill is {}, {} range(s) are open", status, open_ranges));
+  if (deferred > 0) reasons.push_back(fmt::format("{} row(s) are deferred: somebody held them", deferred));
+  if (quarantined > 0) reasons.push_back(fmt::format("{} row(s) are quarantined", quarantined));
+  if (remaining > 0) reasons.push_back(fmt::format("{} row(s) still satisfy `where`", remaining));
+  return reasons;
+}
+
 asio::awaitable<std::int64_t> count_remaining(PgConnection& connection, planner::WorkTarget const& target) {
   auto const upper = value_or_throw(co_await read_last_key(connection, target), "reading the last key");
   if (!upper) co_return 0;
@@ -45,49 +94,9 @@ asio::awaitable<std::int64_t> count_remaining(PgConnection& connection, planner:
   }
 }
 
-}  // namespace
-
-std::vector<std::string> GateReading::reasons() const {
-  std::vector<std::string> reasons;
-  if (sync == SyncGuard::kMissing) reasons.emplace_back("the sync trigger is not installed");
-  if (sync == SyncGuard::kChanged) reasons.emplace_back(kSyncChanged);
-  if (!has_backfill) return reasons;
-  if (!job_exists) {
-    reasons.emplace_back("the backfill has not started");
-    return reasons;
-  }
-  if (status != "complete")
-    reasons.push_back(fmt::format("the backfill is {}, {} range(s) are open", status, open_ranges));
-  if (deferred > 0) reasons.push_back(fmt::format("{} row(s) are deferred: somebody held them", deferred));
-  if (quarantined > 0) reasons.push_back(fmt::format("{} row(s) are quarantined", quarantined));
-  if (remaining > 0) reasons.push_back(fmt::format("{} row(s) still satisfy `where`", remaining));
-  return reasons;
-}
-
 asio::awaitable<GateReading> measure_gate(PgConnection& connection, planner::Migration const& migration) {
-  GateReading gate;
-  gate.sync = value_or_throw(co_await read_sync_guard(connection, migration), "looking for the sync trigger");
-  gate.has_backfill = migration.backfill.has_value();
-  if (!gate.has_backfill) co_return gate;
-  auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
-  gate.job_exists = job.has_value();
-  if (!job) co_return gate;
-  auto const control =
-      value_or_throw(co_await connection.query(state::control(job->id, ""), Deadlines()), "reading the job");
-  gate.status = control.at(0, 0);
-  gate.open_ranges = std::stoll(control.at(0, 10));
-  gate.deferred = std::stoll(control.at(0, 13));
-  gate.quarantined = std::stoll(control.at(0, 14));
-  gate.where_tells_nothing = control.at(0, 15) != "0";
-  if (gate.where_tells_nothing || migration.backfill->where.empty() || gate.status != "complete") co_return gate;
-  auto const preflight = value_or_throw(co_await check_backfill(connection, *migration.backfill), "reading the table");
-  if (!preflight.problems.empty()) {
-    throw CommandError{kExitFailed, planner::to_string(preflight.problems.front())};
-  }
-  bool const means_undone = migration.backfill->kind != planner::WorkKind::kCopy;
-  if (!means_undone) co_return gate;
-  gate.remaining = 0;
-  for (auto const& target : preflight.targets) gate.remaining += co_await count_remaining(connection, target);
+  auto gate = co_await measure_work(connection, migration);
+  if (gate.is_open()) gate.checks = co_await run_checks(connection, migration);
   co_return gate;
 }
 

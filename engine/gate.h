@@ -8,7 +8,9 @@
 
 #include "engine/pg_connection.h"
 #include "engine/sync_guard.h"
+#include "engine/verify.h"
 #include "planner/migration.h"
+#include "planner/work_sql.h"
 
 namespace pgbackfill::engine {
 
@@ -24,6 +26,8 @@ struct GateReading {
   bool where_tells_nothing = false;
   // Rows that satisfy `where` now, counted range by range; unknown (-1) without a `where`.
   std::int64_t remaining = -1;
+  // Of `verify:`; asked only when nothing else closes the gate, for they may take long.
+  std::vector<CheckResult> checks;
 
   std::vector<std::string> reasons() const;  // why it is closed
   bool is_open() const { return reasons().empty(); }
@@ -31,6 +35,9 @@ struct GateReading {
 
 // Throws CommandError when the server cannot answer.
 asio::awaitable<GateReading> measure_gate(PgConnection& connection, planner::Migration const& migration);
+
+// Rows that satisfy the `where` of the target, counted piece by piece: no snapshot lasts and no statement is long.
+asio::awaitable<std::int64_t> count_remaining(PgConnection& connection, planner::WorkTarget const& target);
 
 std::string gate_text(std::string const& name, GateReading const& gate);
 

@@ -107,6 +107,7 @@ json::object plan_json(PlanReport const& report) {
   document["file"] = report.file;
   document["expand"] = json_of(report.expand);
   document["sync"] = json_of(report.sync);
+  document["verify"] = json_of(report.verify);
   document["contract"] = json_of(report.contract);
   document["notes"] = json_of(report.notes);
   if (!report.job_status.empty()) document["job_status"] = report.job_status;

@@ -317,6 +317,7 @@ asio::awaitable<PlanReport> read_plan(PgConnection& connection, LoadedMigration 
   auto contract = planner::contract_steps(migration);
   report.expand = co_await plan_steps(connection, migration.name, std::move(expand), has_state);
   report.sync = co_await plan_steps(connection, migration.name, std::move(sync), has_state);
+  for (auto const& check : migration.verify) report.verify.push_back(planner::check_text(check));
   report.contract = co_await plan_steps(connection, migration.name, std::move(contract), has_state);
   if (migration.backfill) co_await plan_backfill(connection, migration, with_sample, report);
   co_return report;

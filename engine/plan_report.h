@@ -88,6 +88,7 @@ struct PlanReport {
   std::vector<PlannedStep> expand;
   std::vector<PlannedStep> sync;
   std::optional<PlannedBackfill> backfill;  // none, or not to be looked at before the expand steps ran: a note says so
+  std::vector<std::string> verify;          // checks, in one line each
   std::vector<PlannedStep> contract;
   std::vector<std::string> notes;
 };

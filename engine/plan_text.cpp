@@ -138,6 +138,7 @@ std::string plan_text(PlanReport const& report) {
   for (auto const& step : report.expand) add_step_text(text, "expand", step);
   for (auto const& step : report.sync) add_step_text(text, "sync", step);
   if (report.backfill) add_backfill(text, *report.backfill);
+  for (auto const& check : report.verify) add_line(text, "verify", check);
   for (auto const& step : report.contract) add_step_text(text, "contract", step);
   if (!report.notes.empty()) text += "\n";
   for (auto const& note : report.notes) text += "note: " + note + "\n";

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "planner/check.h"
 #include "planner/schema_step.h"
 #include "planner/source_position.h"
 #include "planner/table_name.h"
@@ -88,6 +89,7 @@ struct Migration {
   std::vector<SchemaStep> expand;
   std::optional<Sync> sync;
   std::optional<Backfill> backfill;
+  std::vector<Check> verify;
   std::vector<SchemaStep> contract;
   ThrottleOptions throttle;
   std::vector<ProbeOptions> probes;

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "planner/batch_place.h"
+#include "planner/check_file.h"
 #include "planner/duration.h"
 #include "planner/migration_schema.h"
 #include "planner/step_detail.h"
@@ -191,6 +192,10 @@ class MigrationReader {
   std::optional<Sync> read_sync(Fields const& fields, std::string const& migration,
                                 std::optional<TableName> const& default_table);
   std::vector<ColumnExpression> read_column_expressions(Fields const& fields, std::string_view key);
+  std::vector<Check> read_checks(Fields const& fields, std::optional<TableName> const& default_table);
+  std::optional<Check> read_check(YamlNode const& item, Section const& section,
+                                  std::optional<TableName> const& default_table);
+  AgreesCheck read_agrees(Field const& field, std::optional<TableName> const& default_table);
   std::vector<WindowText> read_windows(Fields const& fields, std::string_view key);
   std::vector<SchemaStep> read_steps(Fields const& fields, std::string_view key,
                                      std::optional<TableName> const& default_table);
@@ -256,6 +261,7 @@ Migration MigrationReader::read() {
     migration.backfill = read_backfill(*backfill, migration.table, has_table);
   }
   check_sync_beside_backfill(fields, migration);
+  migration.verify = read_checks(fields, steps_table);
   migration.contract = read_steps(fields, "contract", steps_table);
   if (auto const* throttle = fields.find("throttle")) migration.throttle = read_throttle(*throttle);
   migration.probes = read_probes(fields);
@@ -680,6 +686,75 @@ std::optional<Sync> MigrationReader::read_sync(Fields const& fields, std::string
            "public.users");
   }
   return make_sync(install, position_of(*field->key));
+}
+
+std::vector<Check> MigrationReader::read_checks(Fields const& fields, std::optional<TableName> const& default_table) {
+  std::vector<Check> checks;
+  auto const* field = fields.find("verify");
+  if (field == nullptr) return checks;
+  if (field->value->kind != YamlKind::kList) {
+    refuse(place_of(*field),
+           "'verify' must be a list of checks, not " + kind_name(*field->value) + "; " + for_example(*field->rule));
+    return checks;
+  }
+  for (auto const item : field->value->children) {
+    if (auto check = read_check(node(item), *field->rule->section, default_table)) checks.push_back(std::move(*check));
+  }
+  if (checks.size() > kMaxChecks) {
+    refuse(*field->value, "there are more than " + std::to_string(kMaxChecks) + " checks");
+  }
+  return checks;
+}
+
+std::optional<Check> MigrationReader::read_check(YamlNode const& item, Section const& section,
+                                                 std::optional<TableName> const& default_table) {
+  if (item.kind != YamlKind::kMap) {
+    refuse(item, "a check must be a map, not " + kind_name(item) +
+                     "; for example - zero: " + std::string{find_rule(section, "zero")->example});
+    return std::nullopt;
+  }
+  auto const fields = read_section(item, section, item);
+  for (auto const word : section.one_of) {
+    auto const* field = fields.find(word);
+    if (field == nullptr) continue;
+    StepValues values{word, position_of(*field->key), {}, default_table};
+    Check check;
+    if (word == "agrees") {
+      check.position = values.position;
+      check.kind = read_agrees(*field, default_table);
+    } else {
+      if (word == "zero") {
+        values.values.push_back(read_step_value(*field));
+        if (!values.values.front().text.empty()) refuse_semicolon(*field->value, "the query");
+      } else {
+        read_step_values(*field, values);
+      }
+      check = make_check(values, problems_);
+    }
+    if (auto const timeout = read_duration(fields, "timeout")) check.timeout = *timeout;
+    return check;
+  }
+  return std::nullopt;
+}
+
+AgreesCheck MigrationReader::read_agrees(Field const& field, std::optional<TableName> const& default_table) {
+  AgreesCheck check;
+  auto const fields = read_map(field);
+  if (!fields) return check;
+  if (auto const* table = fields->find("table")) {
+    check.table = read_table(*table).value_or(TableName{});
+  } else if (default_table) {
+    check.table = *default_table;
+  } else {
+    refuse(*field.key,
+           "'agrees' has no table; write 'table:' in it or at the top of the file, for example table: "
+           "public.users");
+  }
+  for (auto& one : read_column_expressions(*fields, "set")) {
+    check.set.push_back({one.position, one.column, std::move(one.expression)});
+  }
+  if (auto const* where = fields->find("where")) check.where = read_expression(*where);
+  return check;
 }
 
 std::vector<WindowText> MigrationReader::read_windows(Fields const& fields, std::string_view key) {

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "planner/check_schema.h"
 #include "planner/duration.h"
 #include "planner/migration.h"
 #include "planner/step_schema.h"
@@ -219,6 +220,11 @@ constexpr std::array<KeyRule, 11> kMigrationKeys{{
      .doc = "The work over every row, in batches.",
      .example = R"json({"set": {"display_name": "upper(name)"}, "where": "display_name IS NULL"})json",
      .section = &kBackfillSection},
+    {.key = "verify",
+     .kind = ValueKind::kSections,
+     .doc = "What has to hold before 'contract'; the gate and 'verify' ask for it, read-only.",
+     .example = R"json([{"zero": "SELECT count(*) FROM users WHERE display_name IS NULL"}])json",
+     .section = &kCheckSection},
     {.key = "contract",
      .kind = ValueKind::kSteps,
      .doc = "Tightening or destructive schema steps, run by 'complete' and only when the backfill is proven done.",
@@ -242,10 +248,6 @@ constexpr std::array<KeyRule, 11> kMigrationKeys{{
      .kind = ValueKind::kTexts,
      .doc = "When the backfill may not run, whatever windows says; written as windows are.",
      .example = R"(["Mon 23:00-24:00 Europe/Berlin"])"},
-    {.key = "verify",
-     .kind = ValueKind::kUnsupported,
-     .doc = "run the check yourself before 'complete'",
-     .example = ""},
 }};
 constexpr Section kMigrationSection{"", kMigrationKeys};
 

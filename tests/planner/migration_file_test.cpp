@@ -12,6 +12,7 @@
 #include <set>
 #include <string>
 
+#include "planner/check_schema.h"
 #include "planner/migration_schema.h"
 #include "planner/step_detail.h"
 #include "planner/step_schema.h"
@@ -380,8 +381,8 @@ TEST(MigrationFile, RefusesKeysThatAreNotWords) {
 }
 
 TEST(MigrationFile, NamesWhatThisVersionDoesNotRunYet) {
-  EXPECT_THAT(problems_of("name: x\nverify:\n  - zero: q\n"),
-              ElementsAre(StartsWith("m.yaml:2:1: `verify:` is not supported by this version; ")));
+  EXPECT_THAT(problems_of("name: x\ntable: t\nexpand:\n  - attach_partition: q\n"),
+              ElementsAre(StartsWith("m.yaml:4:5: `attach_partition:` is not supported by this version; ")));
 }
 
 TEST(MigrationFile, ReadsSync) {
@@ -848,6 +849,8 @@ class SchemaFile {
     if (section == "table") return "{name: x, table: " + body + "}";
     if (section == "step") return "{name: x, table: t, expand: [" + body + "]}";
     if (is_step(section)) return "{name: x, table: t, expand: [{" + std::string{section} + ": " + body + "}]}";
+    if (section == "verify") return "{name: x, table: t, verify: [" + body + "]}";
+    if (is_check(section)) return "{name: x, table: t, verify: [{" + std::string{section} + ": " + body + "}]}";
     if (section == "probes") return "{name: x, probes: [" + body + "]}";
     if (section == "backfill" || section == "throttle" || section == "sync")
       return "{name: x, table: t, " + std::string{section} + ": " + body + "}";
@@ -857,6 +860,11 @@ class SchemaFile {
  private:
   static bool is_step(std::string_view section) {
     auto const& words = kStepSection.one_of;
+    return std::find(words.begin(), words.end(), section) != words.end();
+  }
+
+  static bool is_check(std::string_view section) {
+    auto const& words = kCheckSection.one_of;
     return std::find(words.begin(), words.end(), section) != words.end();
   }
 
@@ -912,9 +920,13 @@ TEST(MigrationSchema, NamesExactlyTheKeysThatTheParserAccepts) {
 }
 
 TEST(MigrationSchema, LeavesOutNoKeyThatTheParserAccepts) {
-  std::vector<std::string_view> sections{"", "table", "step", "backfill", "batch", "on_bad_row", "throttle", "probes"};
+  std::vector<std::string_view> sections{"",           "table",    "step",   "backfill", "batch",
+                                         "on_bad_row", "throttle", "probes", "verify"};
   for (auto const word : kStepSection.one_of) {
     if (word != "sql") sections.push_back(word);
+  }
+  for (auto const word : kCheckSection.one_of) {
+    if (word != "zero") sections.push_back(word);
   }
   for (auto const section : sections) {
     auto const problems = problems_of(SchemaFile::around(section, "{xyzzy: 1}"));
