@@ -125,6 +125,10 @@ void add_listen(CLI::App* run, RunOptions& options) {
       ->type_name("FILE");
 }
 
+void add_skip_hooks(CLI::App* command, bool& skip_hooks) {
+  command->add_flag("--skip-hooks", skip_hooks, "Leave out the hooks and the backup of the file");
+}
+
 void add_lock_options(CLI::App* command, LockOptions& locks) {
   add_duration(command, "--lock-patience", locks.patience, "How long a step tries to get its locks");
   command->add_option("--terminate-blocker", locks.terminate_pids, "End this session if it blocks a step; repeatable")
@@ -153,6 +157,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
                milliseconds{60'000});
   add_listen(run, cli.run);
   add_lock_options(run, cli.run.locks);
+  add_skip_hooks(run, cli.run.skip_hooks);
   auto* complete = add_command(app, cli, "complete", "Run the contract steps, behind the gate",
                                [&cli](CommandContext& context) { return complete_command(context, cli.finish); });
   auto* rollback = add_command(app, cli, "rollback", "Undo the expand steps, until complete",
@@ -160,6 +165,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   for (auto* command : {complete, rollback}) {
     command->add_option("NAME", cli.finish.file_or_name, "Name or file of the migration")->required();
     add_lock_options(command, cli.finish.locks);
+    add_skip_hooks(command, cli.finish.skip_hooks);
   }
   complete->add_flag("--yes", cli.finish.yes, "Agree to destructive steps, without an approval");
   rollback->add_flag("--yes", cli.finish.yes, "Really do it; else nothing is run, exit 3");

@@ -227,7 +227,9 @@ asio::awaitable<LoadedMigration> find_migration(PgConnection& connection, std::s
     throw CommandError{kExitUsage,
                        fmt::format("'{}' is neither a file nor a migration that ran in this database", file_or_name)};
   }
-  co_return parse_loaded(found.at(0, 0), found.at(0, 1));
+  auto loaded = parse_loaded(found.at(0, 0), found.at(0, 1));
+  loaded.is_from_file = false;
+  co_return loaded;
 }
 
 std::string name_of(std::string const& file_or_name) {

@@ -93,6 +93,7 @@ struct LoadedMigration {
   planner::Migration migration;
   std::string source;
   throttle::Schedule schedule{{}};
+  bool is_from_file = true;  // else the source is the database's
 };
 LoadedMigration load_migration(std::string const& file);
 LoadedMigration parse_loaded(std::string const& file, std::string source);

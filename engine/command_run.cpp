@@ -12,6 +12,7 @@
 #include "engine/commands.h"
 #include "engine/gate.h"
 #include "engine/growth_text.h"
+#include "engine/hook_runner.h"
 #include "engine/http_probe.h"
 #include "engine/job_setup.h"
 #include "engine/limits.h"
@@ -125,9 +126,11 @@ class Run {
   asio::awaitable<bool> install_sync();
   asio::awaitable<void> check_sync_before(bool has_state);
   asio::awaitable<bool> run_phase(std::vector<planner::PlacedStep> steps, std::string phase);
+  // Throws CommandError when one is not content: to be run again.
+  asio::awaitable<void> run_hooks_at(planner::Boundary boundary);
   asio::awaitable<void> record(std::string kind, std::string detail);
   int summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed,
-                std::string const& growth);
+                std::string const& growth, std::string const& hook_trouble);
   // How the table's size changed since the job began; empty where that says nothing.
   asio::awaitable<std::string> growth_since_start(Job const& job, throttle::Limits limits);
   void tell(Severity severity, std::string text);
@@ -171,6 +174,19 @@ StepTerms step_terms(CommandContext& context, planner::Migration const& migratio
   terms.random = [random] { return std::uniform_real_distribution<double>(0, 1)(*random); };
   terms.connect = [&context] { return open_connection(context); };
   return terms;
+}
+
+asio::awaitable<HooksOutcome> hooks_of(CommandContext& context, planner::Migration const& migration,
+                                       planner::Boundary boundary, bool skip, Interrupts const& interrupts,
+                                       EventSink& sink) {
+  if (skip) co_return HooksOutcome{};
+  HookTerms const terms{migration,
+                        context.target(),
+                        context.blocking(),
+                        context.owner(),
+                        [&interrupts] { return interrupts.is_asked(); },
+                        [&interrupts] { return interrupts.is_urgent(); }};
+  co_return co_await run_hooks(boundary, terms, sink);
 }
 
 void Run::tell(Severity severity, std::string text) {
@@ -349,11 +365,17 @@ asio::awaitable<std::optional<int>> Run::start() {
   value_or_throw(co_await connection_->query(state::remember_migration(migration.name, migration.file, loaded_.source),
                                              Deadlines()),
                  "recording the migration");
+  bool const is_over = known && known->status == JobStatus::kComplete;
+  if (!is_over) {
+    co_await run_hooks_at(planner::Boundary::kBackup);
+    co_await run_hooks_at(planner::Boundary::kBeforeExpand);
+  }
   bool const expanded = co_await expand();
   if (!expanded) co_return kExitResumable;
   // Before the backfill reads where the table ends: what comes later goes through the trigger.
   bool const is_synced = co_await install_sync();
   if (!is_synced) co_return kExitResumable;
+  if (!is_over) co_await run_hooks_at(planner::Boundary::kAfterExpand);
   if (migration.backfill) {
     auto const code = co_await prepare_backfill();
     co_return code;
@@ -361,6 +383,13 @@ asio::awaitable<std::optional<int>> Run::start() {
   conclude(kExitDone,
            fmt::format("{} is done: {} expand step(s), no backfill", migration.name, migration.expand.size()), {});
   co_return kExitDone;
+}
+
+asio::awaitable<void> Run::run_hooks_at(planner::Boundary boundary) {
+  auto outcome = co_await hooks_of(context_, loaded_.migration, boundary, options_.skip_hooks, interrupts_, sink());
+  if (outcome.is_content()) co_return;
+  throw CommandError{kExitResumable, outcome.trouble + "\nnothing is lost: run the same command to go on",
+                     outcome.is_server_away};
 }
 
 asio::awaitable<void> Run::check(bool before_expand) {
@@ -452,6 +481,7 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
   auto job = co_await find_or_create_job();
   job_id_ = job.id;
   if (job.status == JobStatus::kComplete) {
+    co_await run_hooks_at(planner::Boundary::kAfterBackfill);
     co_await conclude_job(kExitDone, migration.name + " is complete already", "");
     co_return kExitDone;
   }
@@ -468,6 +498,7 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
     std::string const statement = state::set_status(job.id, JobStatus::kRunning, "run again", context_.owner());
     value_or_throw(co_await connection_->query(statement, Deadlines()), "taking the job up again");
   }
+  co_await run_hooks_at(planner::Boundary::kBeforeBackfill);
   if (!preflight_) co_await check(false);
   bool const overrides_identity = !preflight_->targets.empty() && preflight_->targets.front().copy_overrides_identity;
   pg_job_ = value_or_throw(co_await load_pg_job(*connection_, job.id, migration.name, *migration.backfill,
@@ -515,7 +546,13 @@ asio::awaitable<int> Run::backfill() {
   interrupts_.attach(nullptr);
   auto const elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
   auto const growth = co_await growth_since_start(database.job().job, pool.pacer().limits());
-  int const code = summarise(outcome, pool, elapsed, growth);
+  std::string hook_trouble;
+  if (outcome.end == PoolEnd::kComplete) {
+    auto const hooks = co_await hooks_of(context_, migration, planner::Boundary::kAfterBackfill, options_.skip_hooks,
+                                         interrupts_, sink());
+    hook_trouble = hooks.trouble;
+  }
+  int const code = summarise(outcome, pool, elapsed, growth, hook_trouble);
   if (connection_->is_usable()) co_await record("stopped", fmt::format("exit {}: {}", code, outcome.reason));
   co_return code;
 }
@@ -561,7 +598,7 @@ asio::awaitable<std::string> Run::growth_since_start(Job const& job, throttle::L
 }
 
 int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed,
-                   std::string const& growth) {
+                   std::string const& growth, std::string const& hook_trouble) {
   auto const& name = loaded_.migration.name;
   Summary summary;
   summary.last = pool.progress();
@@ -604,6 +641,10 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
                     "{} --retry-quarantine` and run again",
                     summary.last.quarantined, name));
   }
+  if (!hook_trouble.empty()) {
+    summary.exit_code = kExitResumable;
+    summary.notes.push_back(hook_trouble + "; all rows are done, and the same command runs the hook again");
+  }
   int const code = summary.exit_code;
   tell_summary(std::move(summary));
   return code;
@@ -629,6 +670,7 @@ class Finish {
   asio::awaitable<void> require_open_gate();
   asio::awaitable<bool> has_contract_begun();
   asio::awaitable<void> refuse_past_complete();
+  asio::awaitable<void> run_hooks_at(planner::Boundary boundary, std::string command);
   int conclude(StepsOutcome const& outcome, std::string const& command, std::string const& done);
   planner::Migration const& migration() const { return loaded_.migration; }
 
@@ -643,6 +685,22 @@ class Finish {
 asio::awaitable<void> Finish::load() {
   connection_ = co_await context_.connect_to_state();
   loaded_ = co_await find_migration(*connection_, options_.file_or_name);
+}
+
+// Whoever may write to the state schema could have changed the text that it keeps: no command on this host comes from
+// there.
+asio::awaitable<void> Finish::run_hooks_at(planner::Boundary boundary, std::string command) {
+  if (options_.skip_hooks || planner::hooks_at(migration().hooks, boundary).empty()) co_return;
+  if (!loaded_.is_from_file) {
+    throw CommandError{kExitUsage,
+                       fmt::format("{} has hooks {}, which are run from its file alone and not from what the "
+                                   "database keeps of it: `pgbackfill {} FILE`, or --skip-hooks",
+                                   migration().name, planner::name_of(boundary), command)};
+  }
+  auto const outcome = co_await hooks_of(context_, migration(), boundary, false, interrupts_, teller_);
+  if (outcome.is_content()) co_return;
+  throw CommandError{kExitResumable, fmt::format("{}\nnothing is lost: run `pgbackfill {} {}` again to go on",
+                                                 outcome.trouble, command, options_.file_or_name)};
 }
 
 // Whatever expand made goes, with all that is in it. `complete` asks about its destructive steps alone.
@@ -670,8 +728,10 @@ asio::awaitable<int> Finish::complete() {
   auto const steps = planner::contract_steps(migration());
   co_await require_open_gate();
   co_await require_agreement(*connection_, migration().name, steps, options_.yes, context_.owner());
+  co_await run_hooks_at(planner::Boundary::kBeforeContract, "complete");
   auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
   auto const outcome = co_await run_steps(steps, terms, teller_);
+  if (outcome.end == StepsEnd::kDone) co_await run_hooks_at(planner::Boundary::kAfterContract, "complete");
   co_return conclude(outcome, "complete", "done");
 }
 
@@ -713,6 +773,7 @@ asio::awaitable<int> Finish::roll_back() {
   co_await load();
   confirm_rollback();
   co_await refuse_past_complete();
+  co_await run_hooks_at(planner::Boundary::kBeforeRollback, "rollback");
   auto const job = value_or_throw(co_await find_job(*connection_, migration().name), "looking for the job");
   if (job && job->status == JobStatus::kRunning) {
     std::string const statement = state::set_status(job->id, JobStatus::kCancelled, "rolled back", context_.owner());
@@ -731,6 +792,11 @@ asio::awaitable<int> Finish::roll_back() {
     std::string const forgotten =
         state::forget_step(migration().name, planner::kSyncPhase, planner::kSyncRemove, context_.owner());
     value_or_throw(co_await connection_->query(forgotten, Deadlines()), "forgetting the end of sync");
+  }
+  if (outcome.end == StepsEnd::kDone) {
+    co_await run_hooks_at(planner::Boundary::kAfterRollback, "rollback");
+    value_or_throw(co_await connection_->query(state::forget_hooks(migration().name), Deadlines()),
+                   "forgetting the hooks");
   }
   int const code = conclude(outcome, "rollback", "undone");
   // What the rows were written into may be gone with the steps: the next run must not take them for done.

@@ -20,6 +20,7 @@
 
 #include "engine/commands.h"
 #include "engine/console.h"
+#include "engine/exec_pointers.h"
 #include "engine/local_cluster.h"
 
 namespace pgbackfill::engine {
@@ -228,13 +229,6 @@ std::vector<std::string> environment_with(LocalCluster const& cluster) {
   }
   for (auto const& [name, value] : added) environment.push_back(name + "=" + value);
   return environment;
-}
-
-std::vector<char*> pointers_to(std::vector<std::string>& texts) {
-  std::vector<char*> pointers;
-  for (auto& text : texts) pointers.push_back(text.data());
-  pointers.push_back(nullptr);
-  return pointers;
 }
 
 [[noreturn]] void become(char** arguments, char** environment, sigset_t const& mask) {

@@ -33,6 +33,7 @@ struct LockOptions {
 struct RunOptions {
   std::string file;
   LockOptions locks;
+  bool skip_hooks = false;
   std::optional<int> workers;  // overrides the file for a new job
   bool exit_outside_window = false;
   std::chrono::milliseconds lease_time{30'000};
@@ -48,6 +49,7 @@ int run_command(CommandContext& context, RunOptions const& options);
 struct FinishOptions {
   std::string file_or_name;
   LockOptions locks;
+  bool skip_hooks = false;
   bool yes = false;
 };
 int complete_command(CommandContext& context, FinishOptions const& options);

@@ -36,6 +36,8 @@
 #include <thread>
 #include <utility>
 
+#include "engine/exec_pointers.h"
+
 namespace pgbackfill::engine {
 namespace {
 
@@ -135,13 +137,6 @@ std::vector<std::string> server_environment() {
   }
   environment.emplace_back("LC_ALL=C");
   return environment;
-}
-
-std::vector<char*> pointers_to(std::vector<std::string> const& texts) {
-  std::vector<char*> pointers;
-  for (auto const& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
-  pointers.push_back(nullptr);
-  return pointers;
 }
 
 struct Spawn {

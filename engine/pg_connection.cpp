@@ -193,6 +193,15 @@ std::string describe_target(std::string const& conninfo) {
   return text.empty() ? "the local server" : text;
 }
 
+std::map<std::string, std::string> libpq_environment(std::string const& conninfo) {
+  ConninfoPtr const options(PQconninfoParse(conninfo.c_str(), nullptr));
+  std::map<std::string, std::string> variables;
+  for (auto const* option = options.get(); option != nullptr && option->keyword != nullptr; ++option) {
+    if (option->envvar != nullptr && option->val != nullptr) variables[option->envvar] = option->val;
+  }
+  return variables;
+}
+
 asio::awaitable<bool> refuses_for_good(ConnectTarget target, asio::thread_pool& blocking) {
   bool result = false;
   std::function<void()> job = [&] { result = refuses_for_good_blocking(target); };

@@ -12,6 +12,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -58,6 +59,10 @@ std::optional<std::string> check_conninfo(std::string const& conninfo);
 
 // host, port, database and user for people; without password.
 std::string describe_target(std::string const& conninfo);
+
+// What a conninfo says, as variables of libpq's environment (PGHOST, PGPASSWORD and so on), for programs that connect
+// to the same server. The password is among them.
+std::map<std::string, std::string> libpq_environment(std::string const& conninfo);
 
 // After a failure to connect: whether to try again is of no use, because a server is there and does not want us
 // (password, database, role), or because there is no such host. Asks by connecting again.

@@ -327,6 +327,23 @@ COMMENT ON COLUMN pgbackfill.approvals.plan_hash IS 'SHA-256 of plan';
 INSERT INTO pgbackfill.meta (version) VALUES (6);
 )sql";
 
+// Version 7. Hooks run once a migration, unless they ask for more.
+constexpr char kVersion7[] = R"sql(
+CREATE TABLE pgbackfill.hooks (
+  migration text NOT NULL,
+  boundary text NOT NULL,
+  position int NOT NULL,
+  hook text NOT NULL,
+  result text NOT NULL,
+  ran_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (migration, boundary, position)
+);
+COMMENT ON TABLE pgbackfill.hooks IS 'Hooks that ran and were content; rollback takes them out again';
+COMMENT ON COLUMN pgbackfill.hooks.result IS 'of a backup its id';
+
+INSERT INTO pgbackfill.meta (version) VALUES (7);
+)sql";
+
 // A process that was silent for so long has no part in what is shared, and is not shown.
 constexpr char kRunnerSilence[] = "interval '10 seconds'";
 
@@ -453,7 +470,8 @@ std::string read_version() {
 }
 
 std::vector<std::string> upgrades(int version) {
-  static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5, kVersion6};
+  static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4,
+                                                   kVersion5, kVersion6, kVersion7};
   if (version < 0 || version > kStateVersion) return {};
   return {scripts.begin() + version, scripts.end()};
 }
@@ -1097,6 +1115,34 @@ std::string list_history() {
       "j.name = n.name ORDER BY coalesce(j.created_at, m.first_run_at), n.name",
       utc_text("coalesce(j.created_at, m.first_run_at)"), utc_text("j.completed_at"),
       milliseconds_of("j.completed_at - j.created_at"));
+}
+
+std::string hook_done(std::string const& migration, std::string const& boundary, int position,
+                      std::string const& hook) {
+  return fmt::format(
+      "SELECT result FROM pgbackfill.hooks WHERE migration = {} AND boundary = {} AND position = {} AND hook = {}",
+      quote_literal(migration), quote_literal(boundary), position, quote_literal(hook));
+}
+
+std::string record_hook(std::string const& migration, std::string const& boundary, int position,
+                        std::string const& hook, std::string const& result, std::string const& detail,
+                        Owner const& owner) {
+  return fmt::format(
+      "WITH done AS (INSERT INTO pgbackfill.hooks (migration, boundary, position, hook, result) VALUES ({}, {}, {}, "
+      "{}, {}) ON CONFLICT (migration, boundary, position) DO UPDATE SET hook = excluded.hook, result = "
+      "excluded.result, ran_at = clock_timestamp() RETURNING migration) INSERT INTO pgbackfill.events {} SELECT {} "
+      "FROM done",
+      quote_literal(migration), quote_literal(boundary), position, quote_literal(hook), quote_literal(result),
+      kEventColumns, event_values("NULL", "migration", "hook", quote_literal(detail), owner));
+}
+
+std::string forget_hooks(std::string const& migration) {
+  return "DELETE FROM pgbackfill.hooks WHERE migration = " + quote_literal(migration);
+}
+
+std::string find_backup(std::string const& migration) {
+  return "SELECT max(result) FROM pgbackfill.hooks WHERE boundary = 'backup' AND migration = " +
+         quote_literal(migration);
 }
 
 std::string approve(std::string const& migration, std::string const& plan, std::string const& reason,

@@ -19,7 +19,7 @@
 
 namespace pgbackfill::engine {
 
-inline constexpr int kStateVersion = 6;
+inline constexpr int kStateVersion = 7;
 
 // Whoever changes a job says so here, with its id; who works on it listens.
 inline constexpr char kControlChannel[] = "pgbackfill_control";
@@ -191,6 +191,16 @@ std::string find_claim(std::string const& migration, std::string const& phase, i
 // system, host), when.
 std::string approve(std::string const& migration, std::string const& plan, std::string const& reason,
                     Owner const& owner);
+// One row if this very hook ran: what it said.
+std::string hook_done(std::string const& migration, std::string const& boundary, int position, std::string const& hook);
+// `detail` goes into the log, `result` is kept: the id of a backup.
+std::string record_hook(std::string const& migration, std::string const& boundary, int position,
+                        std::string const& hook, std::string const& result, std::string const& detail,
+                        Owner const& owner);
+std::string forget_hooks(std::string const& migration);
+// One text, NULL without a backup.
+std::string find_backup(std::string const& migration);
+
 // The latest approval: whether it is of this plan, its hash, its plan, reason, role, user of the operating system,
 // host, when.
 std::string find_approval(std::string const& migration, std::string const& plan);

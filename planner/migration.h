@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "planner/check.h"
+#include "planner/hook.h"
 #include "planner/schema_step.h"
 #include "planner/source_position.h"
 #include "planner/table_name.h"
@@ -91,6 +92,7 @@ struct Migration {
   std::optional<Backfill> backfill;
   std::vector<Check> verify;
   std::vector<SchemaStep> contract;
+  std::vector<Hook> hooks;  // in the order of the file
   ThrottleOptions throttle;
   std::vector<ProbeOptions> probes;
   std::vector<WindowText> windows;

@@ -189,6 +189,10 @@ class MigrationReader {
   std::vector<ProbeOptions> read_probes(Fields const& fields);
   ProbeOptions read_probe(YamlNode const& item, Section const& section);
   void check_sync_beside_backfill(Fields const& fields, Migration const& migration);
+  std::vector<Hook> read_hooks(Fields const& fields);
+  void read_hooks_at(Field const& field, Boundary boundary, std::vector<Hook>& hooks);
+  Hook read_hook(YamlNode const& item, Section const& section, Boundary boundary);
+  Hook read_backup(Fields const& fields, SourcePosition position);
   std::optional<Sync> read_sync(Fields const& fields, std::string const& migration,
                                 std::optional<TableName> const& default_table);
   std::vector<ColumnExpression> read_column_expressions(Fields const& fields, std::string_view key);
@@ -263,6 +267,7 @@ Migration MigrationReader::read() {
   check_sync_beside_backfill(fields, migration);
   migration.verify = read_checks(fields, steps_table);
   migration.contract = read_steps(fields, "contract", steps_table);
+  migration.hooks = read_hooks(fields);
   if (auto const* throttle = fields.find("throttle")) migration.throttle = read_throttle(*throttle);
   migration.probes = read_probes(fields);
   migration.windows = read_windows(fields, "windows");
@@ -755,6 +760,99 @@ AgreesCheck MigrationReader::read_agrees(Field const& field, std::optional<Table
   }
   if (auto const* where = fields->find("where")) check.where = read_expression(*where);
   return check;
+}
+
+std::vector<Hook> MigrationReader::read_hooks(Fields const& fields) {
+  std::vector<Hook> hooks;
+  for (std::string_view const side : {"before", "after"}) {
+    auto const* field = fields.find(side);
+    if (field == nullptr) continue;
+    auto const phases = read_map(*field);
+    if (!phases) continue;
+    for (auto const& place : kHookPlaces) {
+      auto const* listed = place.side == side ? phases->find(place.phase) : nullptr;
+      if (listed == nullptr) continue;
+      bool const has_phase = place.boundary == Boundary::kBackup || place.boundary == Boundary::kBeforeRollback ||
+                             place.boundary == Boundary::kAfterRollback || fields.is_given_or_meant(place.phase);
+      if (!has_phase) {
+        refuse(*listed->key, "there is no '" + std::string{place.phase} + "' in this file for hooks " +
+                                 std::string{place.side} + " it; write them beside another phase, or leave them out");
+      }
+      read_hooks_at(*listed, place.boundary, hooks);
+    }
+  }
+  if (hooks.size() > kMaxHooks) {
+    refuse(nodes_.front(), "there are more than " + std::to_string(kMaxHooks) + " hooks");
+  }
+  return hooks;
+}
+
+void MigrationReader::read_hooks_at(Field const& field, Boundary boundary, std::vector<Hook>& hooks) {
+  if (boundary == Boundary::kBackup) {
+    auto const fields = read_map(field);
+    if (fields) hooks.push_back(read_backup(*fields, position_of(*field.key)));
+    return;
+  }
+  if (field.value->kind != YamlKind::kList) {
+    return refuse(place_of(field), "'" + std::string{field.rule->key} + "' must be a list of hooks, not " +
+                                       kind_name(*field.value) + "; " + for_example(*field.rule));
+  }
+  for (auto const index : field.value->children) {
+    auto const& item = node(index);
+    if (item.kind == YamlKind::kMap) {
+      hooks.push_back(read_hook(item, *field.rule->section, boundary));
+    } else {
+      refuse(item, "a hook must be a map, not " + kind_name(item) + "; " + for_example(*field.rule));
+    }
+  }
+}
+
+Hook MigrationReader::read_hook(YamlNode const& item, Section const& section, Boundary boundary) {
+  Hook hook;
+  hook.position = position_of(item);
+  hook.boundary = boundary;
+  auto const fields = read_section(item, section, item);
+  if (auto const* command = fields.find("command"); command != nullptr && is_scalar(*command)) {
+    hook.what = command->value->text;
+  }
+  if (auto const* url = fields.find("http")) {
+    hook.kind = HookKind::kHttp;
+    hook.what = read_url(*url);
+  }
+  if (auto const timeout = read_duration(fields, "timeout")) hook.timeout = *timeout;
+  if (auto const* expect = fields.find("expect"); expect != nullptr && is_scalar(*expect)) {
+    hook.expect = expect->value->text;
+  }
+  if (auto const status = read_count(fields, "status")) hook.status = static_cast<int>(*status);
+  if (auto const* repeat = fields.find("repeat")) hook.repeats = read_flag(*repeat) == "true";
+  return hook;
+}
+
+Hook MigrationReader::read_backup(Fields const& fields, SourcePosition position) {
+  Hook hook;
+  hook.position = std::move(position);
+  hook.boundary = Boundary::kBackup;
+  hook.timeout = read_duration(fields, "timeout").value_or(kBackupTimeout);
+  if (auto const* command = fields.find("command"); command != nullptr && is_scalar(*command)) {
+    hook.what = command->value->text;
+  }
+  if (auto const* dump = fields.find("pg_dump"); dump != nullptr && is_scalar(*dump)) {
+    hook.kind = HookKind::kPgDump;
+    hook.what = dump->value->text;
+  }
+  auto const* tables = fields.find("tables");
+  if (tables == nullptr) return hook;
+  if (tables->value->kind != YamlKind::kList || tables->value->children.empty()) {
+    refuse(place_of(*tables),
+           "'tables' must be a list of tables, not " + kind_name(*tables->value) + "; " + for_example(*tables->rule));
+    return hook;
+  }
+  for (auto const index : tables->value->children) {
+    auto parsed = parse_table_name(node(index).text);
+    if (!parsed.problem.empty()) refuse(node(index), quoted(node(index).text) + ": " + parsed.problem);
+    hook.tables.push_back(std::move(parsed.table));
+  }
+  return hook;
 }
 
 std::vector<WindowText> MigrationReader::read_windows(Fields const& fields, std::string_view key) {

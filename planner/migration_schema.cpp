@@ -8,6 +8,7 @@
 
 #include "planner/check_schema.h"
 #include "planner/duration.h"
+#include "planner/hook_schema.h"
 #include "planner/migration.h"
 #include "planner/step_schema.h"
 #include "planner/throttle_settings.h"
@@ -192,7 +193,7 @@ constexpr std::array<KeyRule, 7> kProbeKeys{{
 constexpr std::array<std::string_view, 2> kProbeKinds{"sql", "url"};
 constexpr Section kProbeSection{"probes", kProbeKeys, kProbeKinds};
 
-constexpr std::array<KeyRule, 11> kMigrationKeys{{
+constexpr std::array<KeyRule, 13> kMigrationKeys{{
     {.key = "name",
      .kind = ValueKind::kName,
      .doc = "The name of the migration, unique in its database.",
@@ -230,6 +231,17 @@ constexpr std::array<KeyRule, 11> kMigrationKeys{{
      .doc = "Tightening or destructive schema steps, run by 'complete' and only when the backfill is proven done.",
      .example = R"([{"set_not_null": "display_name"}, {"drop_column": "name"}])",
      .section = &kStepSection},
+    {.key = "before",
+     .kind = ValueKind::kSection,
+     .doc = "A backup, and commands and HTTP checks, before phases; one that fails stops the command, resumable.",
+     .example =
+         R"json({"backup": {"pg_dump": "/var/backups/users.dump"}, "rollback": [{"command": "./notify.sh"}]})json",
+     .section = &kBeforeSection},
+    {.key = "after",
+     .kind = ValueKind::kSection,
+     .doc = "Commands and HTTP checks after phases; one that fails stops the command, resumable.",
+     .example = R"json({"rollback": [{"http": "http://127.0.0.1:8080/healthz", "expect": "ok"}]})json",
+     .section = &kAfterSection},
     {.key = "throttle",
      .kind = ValueKind::kSection,
      .doc = "Limits that the backfill keeps to; sensible ones apply without this section.",

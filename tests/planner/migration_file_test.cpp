@@ -385,6 +385,42 @@ TEST(MigrationFile, NamesWhatThisVersionDoesNotRunYet) {
               ElementsAre(StartsWith("m.yaml:4:5: `attach_partition:` is not supported by this version; ")));
 }
 
+TEST(MigrationFile, ReadsHooks) {
+  auto const migration = migration_of(
+      "name: x\ntable: t\nbackfill: {set: {a: 1}}\nbefore:\n  backup: {pg_dump: /b.dump, tables: [S.T, '\"U\"']}\n"
+      "  backfill:\n    - {command: begin, timeout: 5s}\n    - {http: 'http://h/ok', expect: fine, status: 204, "
+      "repeat: "
+      "true}\nafter:\n  rollback:\n    - command: undone\n");
+  ASSERT_EQ(migration.hooks.size(), 4U);
+  EXPECT_EQ(to_text(migration.hooks[0]), "pg_dump to /b.dump of s.t, U (timeout 6h)");
+  EXPECT_EQ(to_text(migration.hooks[1]), "command: begin (timeout 5s)");
+  EXPECT_EQ(to_text(migration.hooks[2]), "http: http://h/ok -> 204, expects 'fine' (timeout 1m)");
+  EXPECT_FALSE(migration.hooks[1].repeats);
+  EXPECT_TRUE(migration.hooks[2].repeats);
+  EXPECT_EQ(name_of(migration.hooks[2].boundary), "before backfill");
+  EXPECT_EQ(name_of(migration.hooks[3].boundary), "after rollback");
+  EXPECT_EQ(migration.hooks[3].position.line, 11);
+}
+
+TEST(MigrationFile, RefusesHooksThatCouldNotRun) {
+  EXPECT_THAT(problems_of("name: x\nbefore: {expand: [{command: a}]}\n"),
+              ElementsAre(StartsWith("m.yaml:2:10: there is no 'expand' in this file for hooks before it")));
+  EXPECT_THAT(problems_of("name: x\nafter: {rollback: {command: a}}\n"),
+              ElementsAre(StartsWith("m.yaml:2:19: 'rollback' must be a list of hooks, not a map")));
+  EXPECT_THAT(problems_of("name: x\nafter: {rollback: [a]}\n"),
+              ElementsAre(StartsWith("m.yaml:2:20: a hook must be a map")));
+  EXPECT_THAT(problems_of("name: x\nafter: {rollback: [{command: a, http: 'http://h/'}]}\n"),
+              ElementsAre(HasSubstr("exactly one of 'command', 'http' must be in 'hook'")));
+  EXPECT_THAT(problems_of("name: x\nafter: {rollback: [{command: a, status: 200}]}\n"),
+              ElementsAre(HasSubstr("'status' needs 'http' beside it")));
+  EXPECT_THAT(problems_of("name: x\nafter: {backup: {command: a}}\n"),
+              ElementsAre(HasSubstr("unknown key 'backup' (it belongs under 'before')")));
+  EXPECT_THAT(problems_of("name: x\nbefore: {backup: {pg_dump: f, tables: [a.b.c.d]}}\n"),
+              ElementsAre(StartsWith("m.yaml:2:40: 'a.b.c.d': ")));
+  EXPECT_THAT(problems_of("name: x\nbefore: {backup: {command: f, timeout: 30d}}\n"),
+              ElementsAre(HasSubstr("'timeout: 30d'")));
+}
+
 TEST(MigrationFile, ReadsSync) {
   auto const migration =
       migration_of("name: x\ntable: t\nsync:\n  set: {b: upper(a), c: 1}\n  reverse: {a: lower(b)}\n");
@@ -851,6 +887,12 @@ class SchemaFile {
     if (is_step(section)) return "{name: x, table: t, expand: [{" + std::string{section} + ": " + body + "}]}";
     if (section == "verify") return "{name: x, table: t, verify: [" + body + "]}";
     if (is_check(section)) return "{name: x, table: t, verify: [{" + std::string{section} + ": " + body + "}]}";
+    if (section == "backup") return "{name: x, before: {backup: " + body + "}}";
+    if (section == "hook") return "{name: x, before: {rollback: [" + body + "]}}";
+    if (section == "before" || section == "after") {
+      return "{name: x, table: t, expand: [{sql: a}], backfill: {set: {a: 1}}, contract: [{sql: a}], " +
+             std::string{section} + ": " + body + "}";
+    }
     if (section == "probes") return "{name: x, probes: [" + body + "]}";
     if (section == "backfill" || section == "throttle" || section == "sync")
       return "{name: x, table: t, " + std::string{section} + ": " + body + "}";
