@@ -51,6 +51,19 @@ asio::awaitable<Result<std::string>> check_sync(PgConnection& connection, planne
   co_return problem.empty() ? problem : where + problem;
 }
 
+// A swap of columns that has begun has switched the trigger off.
+asio::awaitable<Result<bool>> has_swapped(PgConnection& connection, planner::Migration const& migration) {
+  for (auto const& placed : planner::contract_steps(migration)) {
+    auto const* swap = std::get_if<planner::SwapColumn>(&placed.step.detail->kind);
+    if (swap == nullptr || swap->sync_of.empty()) continue;
+    auto const claim =
+        co_await connection.query(state::find_claim(migration.name, placed.phase, placed.position), Deadlines());
+    if (!claim) co_return claim.error();
+    if (!claim->rows.empty()) co_return true;
+  }
+  co_return false;
+}
+
 asio::awaitable<Result<SyncGuard>> read_sync_guard(PgConnection& connection, planner::Migration const& migration) {
   if (!migration.sync) co_return SyncGuard::kNone;
   auto const ending = co_await connection.query(
@@ -60,6 +73,9 @@ asio::awaitable<Result<SyncGuard>> read_sync_guard(PgConnection& connection, pla
       state::step_done(migration.name, planner::kSyncPhase, planner::kSyncRemove), Deadlines());
   if (!ended) co_return ended.error();
   if (!ending->rows.empty() || !ended->rows.empty()) co_return SyncGuard::kEnded;
+  auto const swapped = co_await has_swapped(connection, migration);
+  if (!swapped) co_return swapped.error();
+  if (*swapped) co_return SyncGuard::kEnded;
   auto const recorded = co_await connection.query(
       state::step_done(migration.name, planner::kSyncPhase, planner::kSyncInstall), Deadlines());
   if (!recorded) co_return recorded.error();

@@ -16,6 +16,7 @@
 #include "planner/migration_schema.h"
 #include "planner/step_detail.h"
 #include "planner/step_file.h"
+#include "planner/step_order.h"
 #include "planner/suggestion.h"
 #include "planner/table_name.h"
 #include "planner/throttle_settings.h"
@@ -267,6 +268,7 @@ Migration MigrationReader::read() {
   check_sync_beside_backfill(fields, migration);
   migration.verify = read_checks(fields, steps_table);
   migration.contract = read_steps(fields, "contract", steps_table);
+  if (auto const problem = swap_problem(migration)) problems_.push_back(*problem);
   migration.hooks = read_hooks(fields);
   if (auto const* throttle = fields.find("throttle")) migration.throttle = read_throttle(*throttle);
   migration.probes = read_probes(fields);

@@ -108,6 +108,10 @@ std::string facts_sql(RenameColumn const& step);
 std::vector<std::string> spelling(RenameColumn const& step, StepFacts const& facts);
 Recipe recipe(RenameColumn const& step, StepFacts const& facts);
 
+std::string facts_sql(SwapColumn const& step);
+std::vector<std::string> spelling(SwapColumn const& step, StepFacts const& facts);
+Recipe recipe(SwapColumn const& step, StepFacts const& facts);
+
 std::string facts_sql(AddCheck const& step);
 std::vector<std::string> spelling(AddCheck const& step, StepFacts const& facts);
 Recipe recipe(AddCheck const& step, StepFacts const& facts);

@@ -73,6 +73,15 @@ struct RenameColumn {
   std::string to;
 };
 
+// The column `with` takes the place of `column`, which is kept under another name.
+struct SwapColumn {
+  TableName table;
+  std::string column;
+  std::string with;
+  std::string keep_as;
+  std::string sync_of;  // the migration whose trigger of `sync:` ends in the same moment; empty: none
+};
+
 struct AddCheck {
   TableName table;
   std::string name;
@@ -160,8 +169,8 @@ struct RemoveSync {
 
 struct StepDetail {
   std::variant<RunSql, AddColumn, DropColumn, SetNotNull, CreateIndex, DropNotNull, SetDefault, ChangeType,
-               RenameColumn, AddCheck, AddForeignKey, AddKey, DropConstraint, DropIndex, Reindex, CreateTable,
-               DropTable, RenameTable, AddEnumValue, DetachPartition, InstallSync, RemoveSync>
+               RenameColumn, SwapColumn, AddCheck, AddForeignKey, AddKey, DropConstraint, DropIndex, Reindex,
+               CreateTable, DropTable, RenameTable, AddEnumValue, DetachPartition, InstallSync, RemoveSync>
       kind;
 };
 

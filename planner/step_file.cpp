@@ -46,6 +46,7 @@ class StepMaker {
   Kind kind_of_table();
   AddForeignKey add_foreign_key();
   AddColumn add_column();
+  SwapColumn swap_column();
   CreateIndex create_index();
 
   StepValue const* find(std::string_view key) const {
@@ -86,6 +87,12 @@ AddColumn StepMaker::add_column() {
   return {table(), text("name"), text("type"), text("default"), flag("not_null")};
 }
 
+SwapColumn StepMaker::swap_column() {
+  std::string const column = text("column");
+  std::string const keep_as = text("keep_as");
+  return {table(), column, text("with"), keep_as.empty() ? column + "_old" : keep_as, ""};
+}
+
 CreateIndex StepMaker::create_index() {
   CreateIndex index;
   index.table = table();
@@ -121,6 +128,7 @@ Kind StepMaker::kind() {
   if (word == "add_column") return add_column();
   if (word == "drop_column") return DropColumn{table(), text("name")};
   if (word == "rename_column") return RenameColumn{table(), text("name"), text("to")};
+  if (word == "swap_column") return swap_column();
   if (word == "change_type") return ChangeType{table(), text("column"), text("type")};
   if (word == "set_not_null") return SetNotNull{table(), text("column")};
   if (word == "drop_not_null") return DropNotNull{table(), text("column")};

@@ -1,6 +1,8 @@
 #include "planner/step_order.h"
 
 #include <algorithm>
+#include <memory>
+#include <utility>
 #include <variant>
 
 #include "planner/step_detail.h"
@@ -22,6 +24,16 @@ bool may_break_trigger(PlacedStep const& placed) {
          std::holds_alternative<DropTable>(kind) || std::holds_alternative<RenameTable>(kind);
 }
 
+bool is_same(TableName const& one, TableName const& other) {
+  return one.schema == other.schema && one.name == other.name;
+}
+
+bool is_swap_of_sync(Migration const& migration, SchemaStep const& step) {
+  auto const* swap = std::get_if<SwapColumn>(&step.detail->kind);
+  if (swap == nullptr || !migration.sync) return false;
+  return is_same(swap->table, std::get<InstallSync>(migration.sync->install.detail->kind).table);
+}
+
 }  // namespace
 
 std::vector<PlacedStep> expand_steps(Migration const& migration) {
@@ -36,17 +48,47 @@ std::vector<PlacedStep> sync_steps(Migration const& migration) {
 std::vector<PlacedStep> contract_steps(Migration const& migration) {
   auto steps = placed(migration.contract, "contract");
   if (!migration.sync) return steps;
-  auto const place = std::find_if(steps.begin(), steps.end(), may_break_trigger);
+  auto begin = steps.begin();
+  for (auto step = steps.begin(); step != steps.end(); ++step) {
+    if (!is_swap_of_sync(migration, step->step)) continue;
+    auto swap = std::get<SwapColumn>(step->step.detail->kind);
+    swap.sync_of = migration.name;
+    step->step.detail = std::make_shared<StepDetail>(StepDetail{std::move(swap)});
+    begin = step + 1;
+  }
+  auto const place = std::find_if(begin, steps.end(), may_break_trigger);
   steps.insert(place, {migration.sync->remove, kSyncPhase, kSyncRemove});
   return steps;
+}
+
+std::optional<Problem> swap_problem(Migration const& migration) {
+  bool has_ended = false;
+  bool has_swapped = false;
+  for (auto const& step : migration.contract) {
+    bool const is_swap = is_swap_of_sync(migration, step);
+    if (is_swap && has_swapped) {
+      return Problem{
+          step.position,
+          "'sync' ends with the first 'swap_column', and the second one's column would be filled no more; give "
+          "each a migration of its own"};
+    }
+    if (is_swap && has_ended) {
+      return Problem{step.position,
+                     "'sync' ends before the step above it, and from then on nothing fills the new column; put "
+                     "'swap_column' in front of steps that drop or rename something"};
+    }
+    has_swapped = has_swapped || is_swap;
+    bool const is_sql = std::holds_alternative<RunSql>(step.detail->kind);
+    has_ended = has_ended || (!is_sql && may_break_trigger({step, "", 0}));
+  }
+  return std::nullopt;
 }
 
 bool sync_guards_backfill(Migration const& migration) {
   if (!migration.sync || !migration.backfill || migration.backfill->kind != WorkKind::kUpdate) return false;
   auto const& sync = std::get<InstallSync>(migration.sync->install.detail->kind);
   auto const& backfill = *migration.backfill;
-  bool const is_same_table = sync.table.schema == backfill.table.schema && sync.table.name == backfill.table.name;
-  return is_same_table &&
+  return is_same(sync.table, backfill.table) &&
          std::all_of(backfill.assignments.begin(), backfill.assignments.end(), [&](Assignment const& assignment) {
            return std::any_of(sync.set.begin(), sync.set.end(),
                               [&](ColumnExpression const& one) { return one.column == assignment.column; });

@@ -1,9 +1,11 @@
 // The steps of a migration in the order in which they run, each with its place in the record of steps.
 //
 // The end of sync stands in no list of the file: it comes before the first step of contract that takes away or renames
-// what the trigger may need, and after all that only tighten. Pure functions, safe from any thread.
+// what the trigger may need, and after all that only tighten. A `swap_column` of the same table switches it off in its
+// own transaction, so that no row comes in between. Pure functions, safe from any thread.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,9 @@ inline constexpr int kSyncRemove = 1;
 std::vector<PlacedStep> expand_steps(Migration const& migration);
 std::vector<PlacedStep> sync_steps(Migration const& migration);
 std::vector<PlacedStep> contract_steps(Migration const& migration);
+
+// Why a `swap_column` cannot take over from `sync:` at its place; nothing: it can, or there is none.
+std::optional<Problem> swap_problem(Migration const& migration);
 
 // Whether rows that come while the backfill runs get its columns from the trigger.
 bool sync_guards_backfill(Migration const& migration);

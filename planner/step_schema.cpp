@@ -146,6 +146,21 @@ constexpr std::array<KeyRule, 3> kRenameColumnKeys{{
 }};
 constexpr Section kRenameColumnSection{"rename_column", kRenameColumnKeys};
 
+constexpr std::array<KeyRule, 4> kSwapColumnKeys{{
+    kTableRule,
+    column_rule("column", "The column that clients use, taken literally."),
+    {.key = "with",
+     .kind = ValueKind::kIdentifier,
+     .doc = "The column that takes its place, taken literally.",
+     .example = "id_big",
+     .is_required = true},
+    {.key = "keep_as",
+     .kind = ValueKind::kIdentifier,
+     .doc = "The name of the old column from then on; its own with _old behind it, if this is left out.",
+     .example = "id_int"},
+}};
+constexpr Section kSwapColumnSection{"swap_column", kSwapColumnKeys};
+
 constexpr std::array<KeyRule, 3> kAddCheckKeys{{
     kTableRule,
     name_rule("The constraint, taken literally.", "users_age_check"),
@@ -269,30 +284,13 @@ constexpr KeyRule step_rule(std::string_view key, std::string_view doc, std::str
           .shorthand = shorthand};
 }
 
-constexpr std::array<std::string_view, 22> kStepWords{"sql",
-                                                      "add_column",
-                                                      "drop_column",
-                                                      "rename_column",
-                                                      "change_type",
-                                                      "set_not_null",
-                                                      "drop_not_null",
-                                                      "set_default",
-                                                      "drop_default",
-                                                      "add_check",
-                                                      "add_foreign_key",
-                                                      "add_unique",
-                                                      "add_primary_key",
-                                                      "drop_constraint",
-                                                      "create_index",
-                                                      "drop_index",
-                                                      "reindex",
-                                                      "create_table",
-                                                      "drop_table",
-                                                      "rename_table",
-                                                      "add_enum_value",
-                                                      "detach_partition"};
+constexpr std::array<std::string_view, 23> kStepWords{
+    "sql",          "add_column",      "drop_column",     "rename_column",  "swap_column",     "change_type",
+    "set_not_null", "drop_not_null",   "set_default",     "drop_default",   "add_check",       "add_foreign_key",
+    "add_unique",   "add_primary_key", "drop_constraint", "create_index",   "drop_index",      "reindex",
+    "create_table", "drop_table",      "rename_table",    "add_enum_value", "detach_partition"};
 
-constexpr std::array<KeyRule, 26> kStepKeys{{
+constexpr std::array<KeyRule, 27> kStepKeys{{
     {.key = "sql",
      .kind = ValueKind::kStatement,
      .doc = "Any SQL, run as it is: in one transaction under a short lock_timeout, or alone where it has to be.",
@@ -308,6 +306,8 @@ constexpr std::array<KeyRule, 26> kStepKeys{{
               kDropColumnSection, "name"),
     step_rule("rename_column", "Renames a column at once, for clients that can take that.",
               R"json({"name": "name", "to": "full_name"})json", kRenameColumnSection),
+    step_rule("swap_column", "Puts a column in the place of another one: name, default, sequence and primary key.",
+              R"json({"column": "id", "with": "id_big"})json", kSwapColumnSection),
     step_rule("change_type", "Changes the type of a column where that writes no row; refused where it would.",
               R"json({"column": "name", "type": "text"})json", kChangeTypeSection),
     step_rule("set_not_null",

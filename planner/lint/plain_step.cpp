@@ -65,6 +65,11 @@ string sql_of(RenameColumn const& step) {
   return altered(step.table, "RENAME " + quote_identifier(step.column) + " TO " + quote_identifier(step.to));
 }
 
+string sql_of(SwapColumn const& step) {
+  return altered(step.table, "RENAME " + quote_identifier(step.column) + " TO " + quote_identifier(step.keep_as)) +
+         ";\n" + altered(step.table, "RENAME " + quote_identifier(step.with) + " TO " + quote_identifier(step.column));
+}
+
 string sql_of(AddCheck const& step) {
   return altered(step.table,
                  "ADD CONSTRAINT " + quote_identifier(step.name) + " CHECK " + parenthesised(step.condition));

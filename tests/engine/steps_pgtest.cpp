@@ -98,6 +98,34 @@ std::vector<StepCase> const& step_cases() {
        "EXISTS (SELECT FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'v' AND atttypid = 25)", false},
       {"RenameColumn", "", "rename_column: {name: name, to: \"full Name\"}",
        "EXISTS (SELECT FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'full Name')"},
+      {"SwapColumn",
+       "ALTER TABLE t ADD COLUMN \"id Big\" bigint; UPDATE t SET \"id Big\" = id; ALTER TABLE t ALTER COLUMN \"id "
+       "Big\" SET "
+       "NOT NULL; CREATE SEQUENCE t_ids OWNED BY t.id; ALTER TABLE t ALTER COLUMN id SET DEFAULT nextval('t_ids'); "
+       "CREATE "
+       "UNIQUE INDEX t_big ON t (\"id Big\")",
+       "swap_column: {column: id, with: \"id Big\", keep_as: \"id 'int\"}",
+       "(SELECT atttypid = 20 AND attnotnull AND atthasdef FROM pg_attribute WHERE attrelid = 't'::regclass AND "
+       "attname = "
+       "'id') AND (SELECT NOT attnotnull AND NOT atthasdef FROM pg_attribute WHERE attrelid = 't'::regclass AND "
+       "attname = "
+       "'id ''int') AND (SELECT conkey = ARRAY(SELECT attnum FROM pg_attribute WHERE attrelid = 't'::regclass AND "
+       "attname = "
+       "'id') FROM pg_constraint WHERE conname = 't_pkey') AND pg_get_serial_sequence('t', 'id') IS NOT NULL",
+       false},
+      {"SwapColumnOfIdentity",
+       "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (START "
+       "WITH "
+       "500 INCREMENT BY 7); INSERT INTO t (name, n) VALUES ('a', 1), ('b', 2); ALTER TABLE t ADD COLUMN big bigint; "
+       "UPDATE t "
+       "SET big = id; ALTER TABLE t ALTER COLUMN big SET NOT NULL",
+       "swap_column: {column: id, with: big}",
+       "(SELECT attidentity = 'a' AND atttypid = 20 FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = "
+       "'id') AND "
+       "(SELECT last_value = 507 AND is_called FROM t_id_seq) AND (SELECT seqtypid = 20 AND seqincrement = 7 FROM "
+       "pg_sequence "
+       "WHERE seqrelid = pg_get_serial_sequence('t', 'id')::regclass)",
+       false},
       {"AddCheck", "", "add_check: {name: t_n, check: \"n >= 0\"}",
        "(SELECT convalidated FROM pg_constraint WHERE conname = 't_n')"},
       {"AddForeignKey", "", "add_foreign_key: {name: t_o, columns: [n], references: other, on_delete: cascade}",
@@ -406,6 +434,44 @@ TEST_F(StepsTest, RefusesWhatSomebodyElseMadeOtherwise) {
     EXPECT_THAT(result.err, HasSubstr("m.yaml:4:5: expand step 1: ")) << step;
     EXPECT_EQ(catalog(), before) << step;
   }
+}
+
+TEST_F(StepsTest, RefusesToSwapAColumnThatLacksSomething) {
+  client_->exec(
+      "ALTER TABLE t ADD COLUMN big bigint; CREATE TABLE child (t_id int REFERENCES t); CREATE INDEX t_n_name ON t (n "
+      "DESC, "
+      "name); ALTER TABLE t ALTER COLUMN n SET NOT NULL, ADD COLUMN m int, ADD CHECK (n > -1); CREATE VIEW v AS SELECT "
+      "name "
+      "FROM t; ALTER TABLE t ADD COLUMN title text; CREATE TABLE parted (a int, b int) PARTITION BY RANGE (a)");
+  auto const refused = [&](std::string const& step, std::string const& message) {
+    auto const before = catalog();
+    write_step("swap_column: " + step);
+    auto const result = run();
+    EXPECT_EQ(result.exit_code, kFailed) << step << result.err;
+    EXPECT_THAT(result.err, HasSubstr(message)) << step;
+    EXPECT_EQ(catalog(), before) << step;
+  };
+  refused("{column: id, with: big}", "column id is NOT NULL and big is not; set_not_null: big first");
+  client_->exec(
+      "ALTER TABLE t ALTER COLUMN big SET DEFAULT 0; UPDATE t SET big = id; ALTER TABLE t ALTER COLUMN big SET NOT "
+      "NULL");
+  refused("{column: id, with: big}", "column id is in the primary key, and there is no index");
+  client_->exec("CREATE UNIQUE INDEX t_big ON t (big)");
+  refused("{column: id, with: big}", "constraint child_t_id_fkey on table child would stay with the old column");
+  refused("{column: id, with: big, keep_as: n}", "column n is there already");
+  refused("{column: name, with: title}", "rule _RETURN on view v would stay with the old column");
+  client_->exec("DROP VIEW v");
+  refused("{column: name, with: title}",
+          "this index would stay with the old column: CREATE INDEX t_n_name ON public.t");
+  client_->exec("CREATE INDEX other_options ON t (n, title)");
+  refused("{column: name, with: title}", "this index would stay with the old column");
+  client_->exec("CREATE INDEX the_same ON t (n DESC, title); GRANT UPDATE (name) ON t TO PUBLIC");
+  refused("{column: name, with: title}", "the columns have not the same privileges; GRANT on title what name has");
+  refused("{column: n, with: m}", "column n is NOT NULL and m is not");
+  client_->exec("ALTER TABLE t ALTER COLUMN n DROP NOT NULL");
+  refused("{column: n, with: m}", "constraint t_n_check on table t would stay with the old column");
+  refused("{column: nothing, with: m}", "there is no column nothing in public.t");
+  refused("{table: parted, column: a, with: b}", "has partitions, is one, or inherits");
 }
 
 TEST_F(StepsTest, RefusesWhatWouldRewriteTheTable) {

@@ -203,6 +203,7 @@ TEST(Recipe, EveryTypedStepSaysRiskAndWhatGoesBack) {
   for (char const* step : {"add_column: {name: c, type: int}",
                            "drop_column: c",
                            "rename_column: {name: c, to: d}",
+                           "swap_column: {column: c, with: d}",
                            "change_type: {column: c, type: text}",
                            "set_not_null: c",
                            "drop_not_null: c",
