@@ -96,8 +96,9 @@ std::vector<std::pair<std::string, std::string>> refusals_of(SwapColumn const& s
   refuse(has_column(table, step.keep_as), quote_literal("column " + step.keep_as +
                                                         " is there already; name another one "
                                                         "in keep_as, or drop it first"));
-  refuse(is(old_column, "a.attgenerated <> ''") + " OR " + is(step.with, "(a.attgenerated <> '' OR a.attidentity <> '')"),
-         quote_literal("a generated column cannot be swapped"));
+  refuse(
+      is(old_column, "a.attgenerated <> ''") + " OR " + is(step.with, "(a.attgenerated <> '' OR a.attidentity <> '')"),
+      quote_literal("a generated column cannot be swapped"));
   refuse(is(old_column, "a.attnotnull") + " AND " + is(step.with, "NOT a.attnotnull"),
          quote_literal("column " + old_column + " is NOT NULL and " + step.with +
                        " is not; set_not_null: " + step.with + " first"));

@@ -8,9 +8,9 @@
 #include <memory>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "engine/local_cluster.h"
+#include "tests/support/app_traffic.h"
 #include "tests/support/migration_run.h"
 #include "tests/support/poll_until.h"
 
@@ -54,37 +54,6 @@ std::string change(std::mt19937_64& random, std::string const& table) {
           table, key, name, display, pause);
   }
 }
-
-class Traffic {
- public:
-  Traffic(std::string const& dsn, std::string const& table) {
-    for (int writer = 0; writer < kWriters; ++writer) {
-      threads_.emplace_back([this, dsn, table, writer] {
-        std::mt19937_64 random(seed_of_tests() + static_cast<std::uint64_t>(writer));
-        PgClient client(dsn);
-        while (!is_over_) {
-          // One string is one transaction; a key that is taken undoes both halves.
-          if (client.try_exec(change(random, table)) == "00000") ++changes_;
-          std::this_thread::sleep_for(1ms);
-        }
-      });
-    }
-  }
-  ~Traffic() { stop(); }
-
-  int stop() {
-    is_over_ = true;
-    for (auto& thread : threads_) {
-      if (thread.joinable()) thread.join();
-    }
-    return changes_;
-  }
-
- private:
-  std::atomic<bool> is_over_{false};
-  std::atomic<int> changes_{0};
-  std::vector<std::thread> threads_;
-};
 
 class TwinTable : public testing::Test {
  protected:
@@ -143,7 +112,8 @@ std::unique_ptr<LocalCluster> TwinTable::cluster_;
 
 TEST_F(TwinTable, AgreesWhereEveryRowWithoutAValueGetsOne) {
   auto run = migration("set: {display_name: \"upper(name)\"}\n  where: \"display_name IS NULL\"");
-  Traffic traffic(cluster_->dsn(), table_);
+  AppTraffic traffic(
+      cluster_->dsn(), [this](std::mt19937_64& random) { return change(random, table_); }, 0, kWriters);
   auto& process = run->start();
   EXPECT_TRUE(run->ends(process, kDone, 60s));
   EXPECT_GT(traffic.stop(), 300);
@@ -157,7 +127,8 @@ TEST_F(TwinTable, AgreesWhereEveryRowWithoutAValueGetsOne) {
 
 TEST_F(TwinTable, AgreesAfterTwoRunsOnceTheWritersAreDone) {
   auto run = migration("set: {display_name: \"upper(name)\"}\n  where: \"display_name IS NULL\"");
-  Traffic traffic(cluster_->dsn(), table_);
+  AppTraffic traffic(
+      cluster_->dsn(), [this](std::mt19937_64& random) { return change(random, table_); }, 0, kWriters);
   auto& process = run->start();
   ASSERT_TRUE(run->waits_for_rows(kRows / 2)) << run->story();
   run->kill_process(process);
@@ -173,7 +144,8 @@ TEST_F(TwinTable, AgreesAfterTwoRunsOnceTheWritersAreDone) {
 
 TEST_F(TwinTable, AgreesWhereEveryRowIsCountedOnce) {
   auto run = migration("set: {n: \"n + 1\"}");
-  Traffic traffic(cluster_->dsn(), table_);
+  AppTraffic traffic(
+      cluster_->dsn(), [this](std::mt19937_64& random) { return change(random, table_); }, 0, kWriters);
   auto& process = run->start();
   EXPECT_TRUE(run->ends(process, kDone, 60s));
   EXPECT_GT(traffic.stop(), 300);
