@@ -137,7 +137,7 @@ constexpr std::array<SettingRule, 23> kSettings{{
      .max = 30 * kDay},
     {.name = "dead_rows",
      .kind = SettingKind::kPercent,
-     .help = "Slow down when so many rows are dead, of the live ones, and they grow more.",
+     .help = "Slow down when so many rows more are dead than when it began, of the live ones.",
      .standard = "20%",
      .example = "10%",
      .min = 1,

@@ -181,20 +181,24 @@ void Guards::judge_wraparound(HealthReading const& health, Limits const& limits)
 void Guards::judge_dead_rows(HealthReading const& health, Limits const& limits) {
   if (!can_see(health.vacuum, "dead rows")) return;
   VacuumReading const& vacuum = health.vacuum.value;
+  double const share = static_cast<double>(vacuum.rows_dead) / std::max(static_cast<double>(vacuum.rows_live), 1'000.0);
+  // What was dead before is nobody's of those who write now: waiting for it would not make it less.
+  dead_rows_least_ = std::min(dead_rows_least_.value_or(share), share);
   if (vacuum.table_bytes < kSmallTable) {
     dead_rows_soft_ = {};
     return;
   }
-  double const share = static_cast<double>(vacuum.rows_dead) / std::max(static_cast<double>(vacuum.rows_live), 1'000.0);
-  if (!dead_rows_.update(share, limits.dead_rows, kLetGo * limits.dead_rows) || !(limits.dead_rows > 0)) {
+  double const since = share - *dead_rows_least_;
+  if (!dead_rows_.update(since, limits.dead_rows, kLetGo * limits.dead_rows) || !(limits.dead_rows > 0)) {
     dead_rows_soft_ = {};
     return;
   }
   // Gently at the limit, fully at three times it.
-  double const excess = std::clamp((share / limits.dead_rows - 1) / 2, 0.0, 1.0);
+  double const excess = std::clamp((since / limits.dead_rows - 1) / 2, 0.0, 1.0);
   slow(dead_rows_soft_, 1 - (1 - kShareOfSoft) * excess, CauseKind::kDeadRows, "",
-       "dead rows are " + say_percent(share) + " of the live ones (slower above " + say_percent(limits.dead_rows) +
-           "); autovacuum " + (vacuum.autovacuum_runs ? "is at work" : "is not at work"));
+       "dead rows are " + say_percent(share) + " of the live ones, " + say_percent(since) +
+           " more than there were (slower above " + say_percent(limits.dead_rows) + " more); autovacuum " +
+           (vacuum.autovacuum_runs ? "is at work" : "is not at work"));
 }
 
 void Guards::judge_activity(Reading const& reading, Limits const& limits, TimePoint now) {

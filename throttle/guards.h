@@ -93,6 +93,7 @@ class Guards {
   Soft archive_soft_;
   Latch wraparound_;
   Latch dead_rows_;
+  std::optional<double> dead_rows_least_;  // since the run began
   Soft dead_rows_soft_;
   Latch xmin_;
   Soft xmin_soft_;

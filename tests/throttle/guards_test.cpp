@@ -185,6 +185,8 @@ TEST_F(GuardsTest, LeaveAServerThatTakesNoWrites) {
 }
 
 TEST_F(GuardsTest, SlowDownForDeadRowsByDegreesAndNeverToNothing) {
+  vacuum_.rows_dead = 0;
+  pass(1s);
   vacuum_.rows_dead = 210'000;
   vacuum_.table_bytes = 10'000'000;
   EXPECT_EQ(pass(1s).wal_per_second, kUnlimited) << "a small table is soon cleaned";
@@ -196,6 +198,20 @@ TEST_F(GuardsTest, SlowDownForDeadRowsByDegreesAndNeverToNothing) {
   EXPECT_NEAR(pass(1s).wal_per_second, 0.3 * kOwn, 1);
   vacuum_.rows_dead = 150'000;
   EXPECT_EQ(pass(1s).wal_per_second, kUnlimited);
+}
+
+TEST_F(GuardsTest, DoNotWaitForDeadRowsThatWereThereBefore) {
+  vacuum_.rows_dead = 1'000'000;
+  vacuum_.table_bytes = 1'000'000'000;
+  EXPECT_EQ(pass(1s).wal_per_second, kUnlimited);
+  vacuum_.rows_dead = 1'300'000;
+  EXPECT_LT(pass(1s).wal_per_second, kOwn);
+  EXPECT_THAT(text_of(CauseKind::kDeadRows), HasSubstr("130 % of the live ones, 30 % more than there were"));
+  // A vacuum ends, and from there it is counted anew.
+  vacuum_.rows_dead = 50'000;
+  EXPECT_EQ(pass(1s).wal_per_second, kUnlimited);
+  vacuum_.rows_dead = 300'000;
+  EXPECT_LT(pass(1s).wal_per_second, kOwn);
 }
 
 TEST_F(GuardsTest, NameTheHolderOfTheXminHorizon) {
