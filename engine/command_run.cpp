@@ -10,6 +10,7 @@
 
 #include "engine/approval.h"
 #include "engine/commands.h"
+#include "engine/effect_reader.h"
 #include "engine/gate.h"
 #include "engine/growth_text.h"
 #include "engine/hook_runner.h"
@@ -359,6 +360,8 @@ asio::awaitable<std::optional<int>> Run::start() {
   }
   // Everything in the file meets the server before anything is touched.
   if (migration.backfill && !known) co_await check(true);
+  auto const unreadable = value_or_throw(co_await check_step_syntax(*connection_, migration), "checking the steps");
+  if (!unreadable.empty()) throw CommandError{kExitUsage, planner::to_lines(unreadable)};
   if (migration.sync) co_await check_sync_before(there.at(0, 0) == "t");
   bool const made = co_await context_.ensure_state(*connection_);
   if (made) tell(Severity::kInfo, "schema pgbackfill is ready");

@@ -294,6 +294,9 @@ void PgConnection::see_notice(pg_result const* notice) {
   if (is_warning && warnings_.size() < kMostWarnings) {
     warnings_.push_back(failure_of(notice, std::chrono::milliseconds(0), Deadlines()));
   }
+  bool const is_debug = severity != nullptr && std::strcmp(severity, "DEBUG") == 0;
+  char const* const text = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
+  if (is_debug && text != nullptr && debug_lines_.size() < kMostDebugLines) debug_lines_.emplace_back(text);
 }
 
 Failure PgConnection::link_lost() const {
@@ -327,6 +330,15 @@ asio::awaitable<Result<Rows>> PgConnection::query(std::string statement, Deadlin
   co_return std::move(results->front());
 }
 
+asio::awaitable<Result<Done>> PgConnection::read_statement(std::string statement, Deadlines deadlines) {
+  if (!is_usable()) co_return link_lost();
+  bool const sent = PQsendPrepare(connection_, "", statement.c_str(), 0, nullptr) == 1;
+  if (!sent || PQpipelineSync(connection_) != 1) co_return link_lost();
+  auto const results = co_await exchange(1, true, deadlines);
+  if (!results) co_return results.error();
+  co_return Done();
+}
+
 asio::awaitable<Result<Done>> PgConnection::script(std::string text, Deadlines deadlines) {
   if (!is_usable()) co_return link_lost();
   if (!preamble_.empty() && text.starts_with("BEGIN")) text.insert(0, preamble_ + "; ");
@@ -344,6 +356,7 @@ asio::awaitable<Result<std::vector<Rows>>> PgConnection::exchange(std::size_t st
   auto const started = std::chrono::steady_clock::now();
   cancel_sent_ = false;
   warnings_.clear();
+  debug_lines_.clear();
   arm(deadlines.client, ++exchange_);
   std::vector<Rows> results;
   results.reserve(statements);

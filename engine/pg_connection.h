@@ -32,6 +32,7 @@ namespace asio = boost::asio;
 inline constexpr int kBlockingThreads = 4;
 
 inline constexpr std::size_t kMostWarnings = 16;
+inline constexpr std::size_t kMostDebugLines = 256;
 
 struct Rows {
   std::vector<std::vector<std::optional<std::string>>> rows;
@@ -83,6 +84,12 @@ class PgConnection : public std::enable_shared_from_this<PgConnection> {
   // A script of any number of statements by the simple protocol, in one transaction unless it says otherwise.
   asio::awaitable<Result<Done>> script(std::string text, Deadlines deadlines);
 
+  // Has the server read one statement without running it. Of statements that are not SELECT, INSERT, UPDATE, DELETE or
+  // MERGE it reads the grammar alone.
+  asio::awaitable<Result<Done>> read_statement(std::string statement, Deadlines deadlines);
+
+  // What the server said with DEBUG during the last call, which it does where client_min_messages asks for it.
+  std::vector<std::string> const& debug_lines() const { return debug_lines_; }
   // Warnings of the server during the last call, up to kMostWarnings; VACUUM says with one that it did nothing.
   std::vector<Failure> const& warnings() const { return warnings_; }
 
@@ -127,6 +134,7 @@ class PgConnection : public std::enable_shared_from_this<PgConnection> {
   std::string preamble_;
   int cancels_in_flight_ = 0;
   std::vector<Failure> warnings_;
+  std::vector<std::string> debug_lines_;
 };
 
 }  // namespace pgbackfill::engine

@@ -1,0 +1,87 @@
+#include "engine/effect_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <variant>
+
+#include "planner/lint/sql_script.h"
+#include "planner/sql_text.h"
+#include "planner/step_detail.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+constexpr char kSyntaxError[] = "42601";
+
+// The files of the copy and of its indexes. A change of the catalog alone keeps them.
+std::string files_of_copy() {
+  return fmt::format("pg_catalog.pg_relation_filenode('pg_temp.{}'::pg_catalog.regclass)::text",
+                     planner::lint::kEffectCopy);
+}
+
+std::vector<std::string> statements_of(planner::lint::EffectProbe const& probe) {
+  std::string const table = probe.table.schema.empty() ? planner::quote_identifier(probe.table.name)
+                                                       : planner::quote_qualified(probe.table.schema, probe.table.name);
+  return {"BEGIN",
+          "SELECT pg_catalog.set_config('lock_timeout', '2000', true), pg_catalog.set_config('statement_timeout', "
+          "'30000', true)",
+          fmt::format("CREATE TEMP TABLE {} (LIKE {} INCLUDING ALL)", planner::lint::kEffectCopy, table),
+          fmt::format("SELECT pg_catalog.set_config('pgbackfill.copy', {}, true), "
+                      "pg_catalog.set_config('client_min_messages', 'debug1', true)",
+                      files_of_copy()),
+          probe.statement,
+          "SELECT pg_catalog.set_config('client_min_messages', 'warning', true)",
+          fmt::format("SELECT pg_catalog.current_setting('pgbackfill.copy') <> {}", files_of_copy()),
+          "ROLLBACK"};
+}
+
+bool says(std::vector<std::string> const& lines, std::string_view words) {
+  return std::any_of(lines.begin(), lines.end(), [&](std::string const& line) { return line.starts_with(words); });
+}
+
+}  // namespace
+
+asio::awaitable<Result<std::optional<MeasuredEffect>>> measure_effect(PgConnection& connection,
+                                                                      planner::lint::EffectProbe probe) {
+  auto statements = statements_of(probe);
+  auto const results = co_await connection.pipeline(std::move(statements), Deadlines());
+  auto const said = connection.debug_lines();
+  if (!results) {
+    if (!connection.is_usable()) co_return results.error();
+    auto const ended = co_await connection.query("ROLLBACK", Deadlines());
+    if (!ended) co_return ended.error();
+    co_return std::optional<MeasuredEffect>();
+  }
+  MeasuredEffect effect;
+  effect.rewrites = results->at(6).at(0, 0) == "t" || says(said, "rewriting table");
+  effect.scans = effect.rewrites || says(said, "verifying table");
+  effect.builds = says(said, "building index");
+  co_return std::optional(effect);
+}
+
+asio::awaitable<Result<std::vector<planner::Problem>>> check_step_syntax(PgConnection& connection,
+                                                                         planner::Migration const& migration) {
+  std::vector<planner::Problem> problems;
+  for (auto const* steps : {&migration.expand, &migration.contract}) {
+    for (auto const& step : *steps) {
+      auto const* run = std::get_if<planner::RunSql>(&step.detail->kind);
+      if (run == nullptr) continue;
+      for (std::string const& text : {run->sql, run->down.value_or("")}) {
+        for (auto const& statement : planner::lint::split_script(text).statements) {
+          auto sql = text.substr(statement.span.begin, statement.span.end - statement.span.begin);
+          auto const read = co_await connection.read_statement(std::move(sql), Deadlines());
+          if (read) continue;
+          if (!connection.is_usable()) co_return read.error();
+          if (read.error().sqlstate != kSyntaxError) continue;
+          problems.push_back({step.position, fmt::format("the server cannot read this SQL: {} ({})",
+                                                         read.error().message, read.error().sqlstate)});
+        }
+      }
+    }
+  }
+  co_return problems;
+}
+
+}  // namespace pgbackfill::engine
