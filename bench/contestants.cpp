@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <stdexcept>
 #include <thread>
@@ -64,6 +66,14 @@ std::vector<std::string> pgbackfill_command(std::string const& dsn, ProgramSetti
     arguments.insert(arguments.end(), {"--workers", std::to_string(settings.workers)});
   }
   return arguments;
+}
+
+void run_file(std::string const& dsn, std::string const& text) {
+  auto const path = std::filesystem::temp_directory_path() / fmt::format("bench-{}.yaml", getpid());
+  std::ofstream(path) << text;
+  auto const result = tests::run_program({PGBACKFILL_PROGRAM, "run", path.string(), "--dsn", dsn});
+  std::filesystem::remove(path);
+  if (result.exit_code != 0) throw std::runtime_error(result.err);
 }
 
 ProgramCost run_pgbackfill(std::string const& dsn, ProgramSettings const& settings) {

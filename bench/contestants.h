@@ -41,6 +41,9 @@ struct KeyBatch {
 std::vector<std::string> pgbackfill_command(std::string const& dsn, ProgramSettings const& settings);
 ProgramCost run_pgbackfill(std::string const& dsn, ProgramSettings const& settings);
 
+// Runs a migration file of this text, and throws unless it is done.
+void run_file(std::string const& dsn, std::string const& text);
+
 void run_one_update(std::string const& dsn);
 
 // The loop that people write by hand: the first rows that are still to be done, 10 000 at a time.
