@@ -68,10 +68,14 @@ std::vector<std::string> pgbackfill_command(std::string const& dsn, ProgramSetti
   return arguments;
 }
 
+std::vector<std::string> program_command(std::string const& command, std::string const& file, std::string const& dsn) {
+  return {PGBACKFILL_PROGRAM, command, file, "--dsn", dsn};
+}
+
 void run_file(std::string const& dsn, std::string const& text) {
   auto const path = std::filesystem::temp_directory_path() / fmt::format("bench-{}.yaml", getpid());
   std::ofstream(path) << text;
-  auto const result = tests::run_program({PGBACKFILL_PROGRAM, "run", path.string(), "--dsn", dsn});
+  auto const result = tests::run_program(program_command("run", path.string(), dsn));
   std::filesystem::remove(path);
   if (result.exit_code != 0) throw std::runtime_error(result.err);
 }

@@ -41,6 +41,9 @@ struct KeyBatch {
 std::vector<std::string> pgbackfill_command(std::string const& dsn, ProgramSettings const& settings);
 ProgramCost run_pgbackfill(std::string const& dsn, ProgramSettings const& settings);
 
+// The program with a command and a file.
+std::vector<std::string> program_command(std::string const& command, std::string const& file, std::string const& dsn);
+
 // Runs a migration file of this text, and throws unless it is done.
 void run_file(std::string const& dsn, std::string const& text);
 
