@@ -156,6 +156,10 @@ std::string facts_sql(DetachPartition const& step);
 std::vector<std::string> spelling(DetachPartition const& step, StepFacts const& facts);
 Recipe recipe(DetachPartition const& step, StepFacts const& facts);
 
+std::string facts_sql(AttachPartition const& step);
+std::vector<std::string> spelling(AttachPartition const& step, StepFacts const& facts);
+Recipe recipe(AttachPartition const& step, StepFacts const& facts);
+
 std::string facts_sql(InstallSync const& step);
 // `additions` are statements for the probe.
 std::vector<std::string> spelling_of_sync(InstallSync const& step, StepFacts const& facts,

@@ -148,6 +148,12 @@ struct DetachPartition {
   TableName partition;
 };
 
+struct AttachPartition {
+  TableName table;
+  TableName partition;
+  std::string for_values;  // SQL: what stands behind FOR VALUES
+};
+
 struct ColumnExpression {
   std::string column;
   std::string expression;  // SQL
@@ -170,7 +176,8 @@ struct RemoveSync {
 struct StepDetail {
   std::variant<RunSql, AddColumn, DropColumn, SetNotNull, CreateIndex, DropNotNull, SetDefault, ChangeType,
                RenameColumn, SwapColumn, AddCheck, AddForeignKey, AddKey, DropConstraint, DropIndex, Reindex,
-               CreateTable, DropTable, RenameTable, AddEnumValue, DetachPartition, InstallSync, RemoveSync>
+               CreateTable, DropTable, RenameTable, AddEnumValue, DetachPartition, AttachPartition, InstallSync,
+               RemoveSync>
       kind;
 };
 

@@ -152,6 +152,7 @@ Kind StepMaker::kind_of_table() {
   if (word == "rename_table") return RenameTable{table(), text("to")};
   if (word == "add_enum_value") return AddEnumValue{other("type"), text("value"), text("before"), text("after")};
   if (word == "detach_partition") return DetachPartition{table(), other("partition")};
+  if (word == "attach_partition") return AttachPartition{table(), other("partition"), text("for_values")};
   RunSql run;
   run.sql = text("sql");
   if (auto const* down = find("down")) run.down = down->text;

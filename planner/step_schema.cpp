@@ -274,6 +274,17 @@ constexpr std::array<KeyRule, 2> kDetachPartitionKeys{
     {kTableRule, table_rule("partition", "The partition, which becomes a table of its own.", "public.events_2023")}};
 constexpr Section kDetachPartitionSection{"detach_partition", kDetachPartitionKeys};
 
+constexpr std::array<KeyRule, 3> kAttachPartitionKeys{{
+    kTableRule,
+    table_rule("partition", "The table that becomes a partition, with its rows.", "public.events_2024"),
+    {.key = "for_values",
+     .kind = ValueKind::kExpression,
+     .doc = "SQL: what stands behind FOR VALUES.",
+     .example = "FROM ('2024-01-01') TO ('2025-01-01')",
+     .is_required = true},
+}};
+constexpr Section kAttachPartitionSection{"attach_partition", kAttachPartitionKeys};
+
 constexpr KeyRule step_rule(std::string_view key, std::string_view doc, std::string_view example,
                             Section const& section, std::string_view shorthand = {}) {
   return {.key = key,
@@ -284,11 +295,11 @@ constexpr KeyRule step_rule(std::string_view key, std::string_view doc, std::str
           .shorthand = shorthand};
 }
 
-constexpr std::array<std::string_view, 23> kStepWords{
-    "sql",          "add_column",      "drop_column",     "rename_column",  "swap_column",     "change_type",
-    "set_not_null", "drop_not_null",   "set_default",     "drop_default",   "add_check",       "add_foreign_key",
-    "add_unique",   "add_primary_key", "drop_constraint", "create_index",   "drop_index",      "reindex",
-    "create_table", "drop_table",      "rename_table",    "add_enum_value", "detach_partition"};
+constexpr std::array<std::string_view, 24> kStepWords{
+    "sql",          "add_column",      "drop_column",     "rename_column",  "swap_column",      "change_type",
+    "set_not_null", "drop_not_null",   "set_default",     "drop_default",   "add_check",        "add_foreign_key",
+    "add_unique",   "add_primary_key", "drop_constraint", "create_index",   "drop_index",       "reindex",
+    "create_table", "drop_table",      "rename_table",    "add_enum_value", "detach_partition", "attach_partition"};
 
 constexpr std::array<KeyRule, 27> kStepKeys{{
     {.key = "sql",
@@ -346,11 +357,11 @@ constexpr std::array<KeyRule, 27> kStepKeys{{
               R"json({"type": "public.status", "value": "archived"})json", kAddEnumValueSection),
     step_rule("detach_partition", "Makes a partition a table of its own, CONCURRENTLY from PostgreSQL 14 on.",
               R"json({"table": "public.events", "partition": "public.events_2023"})json", kDetachPartitionSection),
+    step_rule("attach_partition", "Makes a table a partition; a check of the bounds spares it the scan under a lock.",
+              R"json({"partition": "public.events_2024", "for_values": "FROM ('2024-01-01') TO ('2025-01-01')"})json",
+              kAttachPartitionSection),
     unsupported_step("add_constraint", "ALTER TABLE users ADD CONSTRAINT age_check CHECK (age >= 0) NOT VALID"),
     unsupported_step("validate_constraint", "ALTER TABLE users VALIDATE CONSTRAINT age_check"),
-    unsupported_step(
-        "attach_partition",
-        "ALTER TABLE events ATTACH PARTITION events_2024 FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')"),
 }};
 
 }  // namespace

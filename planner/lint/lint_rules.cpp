@@ -56,8 +56,7 @@ constexpr Rule kRules[] = {
     {"reindex", Risk::kHigh, "`REINDEX` without `CONCURRENTLY`", "step `reindex`, or `REINDEX ... CONCURRENTLY`"},
     // Tables.
     {"attach-partition", Risk::kHigh,
-     "`ATTACH PARTITION` of a table with rows, without a check that implies its bounds",
-     "`ADD CONSTRAINT ... CHECK (bounds) NOT VALID`, `VALIDATE CONSTRAINT`, attach, drop the check"},
+     "`ATTACH PARTITION` of a table with rows, without a check that implies its bounds", "step `attach_partition`"},
     {"cluster", Risk::kHigh, "`CLUSTER`", "pg_repack, or a copy in order by `copy_to`"},
     {"create-partition", Risk::kMedium,
      "`CREATE TABLE ... PARTITION OF` a table in use: stops it for a moment, longer if "

@@ -118,6 +118,10 @@ string sql_of(DetachPartition const& step) {
   return altered(step.table, "DETACH PARTITION " + named(step.partition));
 }
 
+string sql_of(AttachPartition const& step) {
+  return altered(step.table, "ATTACH PARTITION " + named(step.partition) + " FOR VALUES " + step.for_values);
+}
+
 // `sync:` changes no table.
 string sql_of(InstallSync const&) {
   return {};

@@ -173,6 +173,21 @@ std::vector<StepCase> const& step_cases() {
        "CREATE TABLE pd PARTITION OF p DEFAULT",
        "detach_partition: {table: p, partition: p1}",
        "(SELECT NOT relispartition FROM pg_class WHERE oid = 'p1'::regclass)"},
+      {"AttachPartition",
+       "CREATE TABLE p (id int PRIMARY KEY, n int REFERENCES other, name text) PARTITION BY RANGE (id); CREATE INDEX "
+       "ON p (lower(name)) WHERE n > 3; CREATE INDEX t_x ON t (lower(name)) WHERE n > 3; ALTER TABLE t ADD FOREIGN KEY "
+       "(n) REFERENCES other",
+       "attach_partition: {table: p, partition: t, for_values: FROM (1) TO (50 + 51)}",
+       "(SELECT relispartition FROM pg_class WHERE oid = 't'::regclass) AND (SELECT count(*) FROM p) = 100"},
+      {"AttachPartitionBesideADefault",
+       "CREATE TABLE p (id int, n int, name text) PARTITION BY LIST (n); CREATE TABLE \"p D\" PARTITION OF p DEFAULT; "
+       "INSERT INTO p SELECT g, g FROM generate_series(200, 300) g; UPDATE t SET n = id % 2; UPDATE t SET n = NULL "
+       "WHERE id = 7",
+       "attach_partition: {table: p, partition: t, for_values: \"IN (0, 1, NULL)\"}",
+       "(SELECT count(*) FROM p) = 201 AND (SELECT relispartition FROM pg_class WHERE oid = 't'::regclass)"},
+      {"AttachPartitionByHash", "CREATE TABLE p (id int, n int, name text) PARTITION BY HASH (id)",
+       "attach_partition: {table: p, partition: t, for_values: \"WITH (MODULUS 1, REMAINDER 0)\"}",
+       "(SELECT count(*) FROM p) = 100"},
   };
   return cases;
 }
@@ -472,6 +487,65 @@ TEST_F(StepsTest, RefusesToSwapAColumnThatLacksSomething) {
   refused("{column: n, with: m}", "constraint t_n_check on table t would stay with the old column");
   refused("{column: nothing, with: m}", "there is no column nothing in public.t");
   refused("{table: parted, column: a, with: b}", "has partitions, is one, or inherits");
+}
+
+TEST_F(StepsTest, AttachesWithoutReadingRowsUnderALock) {
+  // What the server reads under a lock that stops all others counts.
+  client_->exec(
+      "CREATE SEQUENCE read_locked; CREATE FUNCTION part_of(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN "
+      "IF EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND mode = 'AccessExclusiveLock' AND relation IN "
+      "('t'::regclass, 'rest'::regclass)) THEN PERFORM nextval('read_locked'); END IF; RETURN a; END $$;"
+      "CREATE TABLE p (id int, n int, name text) PARTITION BY RANGE (part_of(id)); CREATE TABLE rest PARTITION OF p "
+      "DEFAULT; INSERT INTO p SELECT g FROM generate_series(500, 700) g; SELECT setval('read_locked', 1, false)");
+  write_step("attach_partition: {table: p, partition: t, for_values: FROM (1) TO (101)}");
+  auto const done = run();
+  ASSERT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_EQ(client_->value("SELECT is_called FROM read_locked"), "f");
+  EXPECT_EQ(client_->value("SELECT count(*) FROM p"), "301");
+  // The probe tells: attached without a check, the rows are read.
+  client_->exec("ALTER TABLE p DETACH PARTITION t; ALTER TABLE p ATTACH PARTITION t FOR VALUES FROM (1) TO (101)");
+  EXPECT_EQ(client_->value("SELECT is_called FROM read_locked"), "t");
+}
+
+TEST_F(StepsTest, RefusesToAttachWhatTheServerWouldWorkOnUnderALock) {
+  client_->exec(
+      "CREATE TABLE p (id int PRIMARY KEY, n int, name text) PARTITION BY RANGE (id); CREATE UNIQUE INDEX ON p (id, "
+      "n); "
+      "CREATE TABLE rest PARTITION OF p DEFAULT; INSERT INTO p VALUES (60); CREATE TABLE q (LIKE p) PARTITION BY RANGE "
+      "(id); ALTER TABLE q ADD CONSTRAINT q_o FOREIGN KEY (n) REFERENCES other; CREATE TABLE two (LIKE t) PARTITION BY "
+      "RANGE (id, n); CREATE TABLE wide (id int, more int) PARTITION BY RANGE (id); ALTER TABLE other ADD n int, ADD "
+      "name text; CREATE TABLE late (LIKE t INCLUDING ALL, UNIQUE (id, n))");
+  auto const before = catalog();
+  std::string const bounds = ", for_values: FROM (1) TO (101)}";
+  std::pair<std::string, std::string> const cases[] = {
+      {"{table: p, partition: t" + bounds, "public.p, which would be built under a lock"},
+      {"{table: q, partition: t" + bounds, "q_o FOREIGN KEY (n) REFERENCES other(id)"},
+      {"{table: other, partition: t" + bounds, "public.other is not partitioned"},
+      {"{table: p, partition: rest" + bounds, "rest is a partition already, for other values"},
+      {"{table: p, partition: nothing" + bounds, "does not exist"},
+      {"{table: two, partition: t" + bounds, "FROM must specify exactly one value per partitioning column"},
+      {"{table: wide, partition: t" + bounds, "contains column \"n\" not found in parent"},
+      // The default partition has a row for it.
+      {"{table: p, partition: late" + bounds, "is violated by some row"}};
+  for (auto const& [step, message] : cases) {
+    write_step("attach_partition: " + step);
+    auto const result = run();
+    EXPECT_EQ(result.exit_code, kFailed) << step << result.err;
+    EXPECT_THAT(result.err, HasSubstr(message)) << step;
+    EXPECT_EQ(catalog(), before) << step;
+  }
+}
+
+TEST_F(StepsTest, LeavesNoCheckBehindWhenARowIsOutOfTheBounds) {
+  client_->exec("CREATE TABLE p (id int, n int, name text) PARTITION BY RANGE (id)");
+  auto const before = catalog();
+  write_step("attach_partition: {table: p, partition: t, for_values: FROM (1) TO (100)}");
+  auto const failed = run();
+  EXPECT_EQ(failed.exit_code, kFailed);
+  EXPECT_THAT(failed.err, HasSubstr("(23514)"));
+  EXPECT_EQ(catalog(), before);
+  client_->exec("DELETE FROM t WHERE id = 100");
+  EXPECT_EQ(run().exit_code, kDone);
 }
 
 TEST_F(StepsTest, RefusesWhatWouldRewriteTheTable) {

@@ -221,7 +221,8 @@ TEST(Recipe, EveryTypedStepSaysRiskAndWhatGoesBack) {
                            "drop_table: t",
                            "rename_table: {to: n}",
                            "add_enum_value: {type: e, value: v}",
-                           "detach_partition: {partition: p}"}) {
+                           "detach_partition: {partition: p}",
+                           "attach_partition: {partition: p, for_values: IN (1)}"}) {
     for (int const major : {13, 14, 15, 16, 17, 18}) {
       auto const recipe = recipe_of(step, major);
       EXPECT_FALSE(recipe.title.empty()) << step;
