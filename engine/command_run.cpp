@@ -741,6 +741,9 @@ asio::awaitable<int> Finish::complete() {
 // A contract that was cut short may have dropped what the gate would read: then it goes on, as the gate was open when
 // it began. A gate that can be measured counts every time.
 asio::awaitable<void> Finish::require_open_gate() {
+  // After a swap the names that the gate would read mean other tables.
+  bool const swapped = value_or_throw(co_await has_swapped_tables(*connection_, migration()), "looking for the swap");
+  if (swapped) co_return;
   GateReading gate;
   std::optional<CommandError> unmeasured;
   try {
@@ -757,6 +760,8 @@ asio::awaitable<void> Finish::require_open_gate() {
 }
 
 asio::awaitable<bool> Finish::has_contract_begun() {
+  bool const swapped = value_or_throw(co_await has_swapped_tables(*connection_, migration()), "looking for the swap");
+  if (swapped) co_return true;
   auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
   auto const steps = planner::contract_steps(migration());
   auto const settled = co_await settle_steps(steps, terms, teller_);

@@ -31,12 +31,12 @@ asio::awaitable<GateReading> measure_work(PgConnection& connection, planner::Mig
   gate.quarantined = std::stoll(control.at(0, 14));
   gate.where_tells_nothing = control.at(0, 15) != "0";
   if (gate.where_tells_nothing || migration.backfill->where.empty() || gate.status != "complete") co_return gate;
+  bool const means_undone = migration.backfill->kind != planner::WorkKind::kCopy;
+  if (!means_undone) co_return gate;
   auto const preflight = value_or_throw(co_await check_backfill(connection, *migration.backfill), "reading the table");
   if (!preflight.problems.empty()) {
     throw CommandError{kExitFailed, planner::to_string(preflight.problems.front())};
   }
-  bool const means_undone = migration.backfill->kind != planner::WorkKind::kCopy;
-  if (!means_undone) co_return gate;
   gate.remaining = 0;
   for (auto const& target : preflight.targets) gate.remaining += co_await count_remaining(connection, target);
   co_return gate;

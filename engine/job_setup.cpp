@@ -48,8 +48,10 @@ bool is_missing_name(std::string const& sqlstate) {
          sqlstate == "42704";
 }
 
-char const* privilege_of(WorkKind kind) {
-  switch (kind) {
+char const* privilege_of(planner::Backfill const& backfill) {
+  // SELECT ... FOR SHARE asks for it.
+  if (!backfill.mirror_key.empty()) return "UPDATE";
+  switch (backfill.kind) {
     case WorkKind::kUpdate:
       return "UPDATE";
     case WorkKind::kDelete:
@@ -185,7 +187,7 @@ asio::awaitable<Result<Done>> check_texts(PgConnection& connection, Preflight& p
 }
 
 asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Backfill backfill, Preflight& preflight) {
-  char const* privilege = privilege_of(backfill.kind);
+  char const* privilege = privilege_of(backfill);
   std::string statement = fmt::format(
       "SELECT has_table_privilege({0}::oid, '{1}') OR has_any_column_privilege({0}::oid, '{2}'), "
       "has_table_privilege({0}::oid, 'SELECT') OR has_any_column_privilege({0}::oid, 'SELECT'), current_user",
@@ -222,9 +224,9 @@ asio::awaitable<Result<std::vector<planner::Problem>>> check_probes(PgConnection
     auto planned = co_await query_read_only(connection, "EXPLAIN " + probe.sql);
     if (planned) continue;
     if (planned.error().trouble == planner::Trouble::kConnection) co_return planned.error();
-    problems.push_back({probe.sql_position, fmt::format("the server refuses the query of probe '{}': {} ({})",
-                                                        probe.name, planned.error().message,
-                                                        planned.error().sqlstate)});
+    problems.push_back(
+        {probe.sql_position, fmt::format("the server refuses the query of probe '{}': {} ({})", probe.name,
+                                         planned.error().message, planned.error().sqlstate)});
   }
   co_return problems;
 }
@@ -323,6 +325,7 @@ std::string definition_of(planner::Backfill const& backfill) {
   for (auto const& assignment : backfill.assignments) {
     text += planner::quote_identifier(assignment.column) + " = " + assignment.expression + "\n";
   }
+  if (!backfill.mirror_key.empty()) text += "mirrored by " + planner::join(backfill.mirror_key, ", ") + "\n";
   if (!backfill.where.empty()) text += "where " + backfill.where + "\n";
   return text;
 }

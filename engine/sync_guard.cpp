@@ -64,8 +64,23 @@ asio::awaitable<Result<bool>> has_swapped(PgConnection& connection, planner::Mig
   co_return false;
 }
 
+// The claim is made in the transaction of the swap.
+asio::awaitable<Result<bool>> has_swapped_tables(PgConnection& connection, planner::Migration const& migration) {
+  for (auto const& placed : planner::contract_steps(migration)) {
+    if (!planner::is_table_swap(placed.step)) continue;
+    auto const claim =
+        co_await connection.query(state::find_claim(migration.name, placed.phase, placed.position), Deadlines());
+    if (!claim) co_return claim.error();
+    co_return !claim->rows.empty();
+  }
+  co_return false;
+}
+
 asio::awaitable<Result<SyncGuard>> read_sync_guard(PgConnection& connection, planner::Migration const& migration) {
   if (!migration.sync) co_return SyncGuard::kNone;
+  auto const tables = co_await has_swapped_tables(connection, migration);
+  if (!tables) co_return tables.error();
+  if (*tables) co_return SyncGuard::kEnded;
   auto const ending = co_await connection.query(
       state::find_claim(migration.name, planner::kSyncPhase, planner::kSyncRemove), Deadlines());
   if (!ending) co_return ending.error();

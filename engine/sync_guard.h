@@ -16,10 +16,14 @@ enum class SyncGuard {
   kMissing,  // not installed yet
   kHolds,
   kChanged,
-  kEnded  // switched off by `complete`, or on its way there
+  kEnded  // switched off by `complete` or a swap, or on its way there
 };
 
 asio::awaitable<Result<SyncGuard>> read_sync_guard(PgConnection& connection, planner::Migration const& migration);
+
+// Whether the mirror's copy has taken the place of the table: then the trigger went with it, and neither name means
+// what it meant to the backfill.
+asio::awaitable<Result<bool>> has_swapped_tables(PgConnection& connection, planner::Migration const& migration);
 
 // Tries the expressions on an empty copy of the table, in a transaction that is rolled back, with the columns that
 // expand will add. What is wrong, as "file.yaml:5:1: sync: text"; empty: nothing, or it cannot be known yet.

@@ -615,7 +615,8 @@ planner::WalkOptions WorkerPool::walk_options(int leaf) const {
   planner::WalkOptions options;
   options.by_block = plan.key.is_by_block();
   options.rows_per_block = plan.rows_per_block;
-  options.can_skip_locked = job_.backfill.kind != planner::WorkKind::kCopy;
+  bool const locks_rows = job_.backfill.kind != planner::WorkKind::kCopy || !job_.backfill.mirror_key.empty();
+  options.can_skip_locked = locks_rows;
   options.can_quarantine = job_.backfill.quarantine_budget > 0;
   options.batch_target = control_.batch_target;
   options.lock_timeout = limits_.limits.lock_wait;

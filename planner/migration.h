@@ -42,8 +42,9 @@ struct Backfill {
   std::vector<Assignment> assignments;  // kUpdate: column = expression; kCopy: column of the target = expression
   std::string sql;                      // kSql: contains {batch} or {batch:alias}
   SourcePosition sql_position;
-  TableName copy_to;  // kCopy
-  std::string where;  // SQL condition, empty if none; required for kDelete
+  TableName copy_to;                    // kCopy
+  std::vector<std::string> mirror_key;  // kCopy under `sync: {mirror: ...}`: columns of the target; else empty
+  std::string where;                    // SQL condition, empty if none; required for kDelete
   SourcePosition where_position;
   int workers = 2;
   BatchOptions batch;

@@ -196,6 +196,9 @@ class MigrationReader {
   Hook read_backup(Fields const& fields, SourcePosition position);
   std::optional<Sync> read_sync(Fields const& fields, std::string const& migration,
                                 std::optional<TableName> const& default_table);
+  bool is_mirror(Field const& sync) const;
+  void check_swaps(Fields const& fields, Migration const& migration);
+  void read_mirror(Fields const& fields, Migration& migration);
   std::vector<ColumnExpression> read_column_expressions(Fields const& fields, std::string_view key);
   std::vector<Check> read_checks(Fields const& fields, std::optional<TableName> const& default_table);
   std::optional<Check> read_check(YamlNode const& item, Section const& section,
@@ -238,8 +241,18 @@ class MigrationReader {
 
   std::vector<YamlNode> const& nodes_;
   std::string file_;
+  std::string name_;  // of the migration
   std::vector<Problem> problems_;
 };
+
+bool MigrationReader::is_mirror(Field const& sync) const {
+  auto const& map = *sync.value;
+  if (map.kind != YamlKind::kMap) return false;
+  for (std::size_t index = 0; index + 1 < map.children.size(); index += 2) {
+    if (node(map.children[index]).text == "mirror") return true;
+  }
+  return false;
+}
 
 void MigrationReader::refuse(YamlNode const& place, std::string text) {
   if (problems_.size() < kMaxProblems) problems_.push_back({position_of(place), std::move(text)});
@@ -255,6 +268,7 @@ Migration MigrationReader::read() {
   }
   auto const fields = read_section(root, migration_section(), root);
   if (auto const* name = fields.find("name")) migration.name = read_name(*name, "a migration");
+  name_ = migration.name;
   auto const* table = fields.find("table");
   if (table != nullptr) migration.table = read_table(*table);
   // A table that is there but wrong is one problem, not one more a step.
@@ -266,9 +280,11 @@ Migration MigrationReader::read() {
     migration.backfill = read_backfill(*backfill, migration.table, has_table);
   }
   check_sync_beside_backfill(fields, migration);
+  read_mirror(fields, migration);
   migration.verify = read_checks(fields, steps_table);
   migration.contract = read_steps(fields, "contract", steps_table);
   if (auto const problem = swap_problem(migration)) problems_.push_back(*problem);
+  check_swaps(fields, migration);
   migration.hooks = read_hooks(fields);
   if (auto const* throttle = fields.find("throttle")) migration.throttle = read_throttle(*throttle);
   migration.probes = read_probes(fields);
@@ -596,7 +612,7 @@ std::optional<SchemaStep> MigrationReader::read_step(YamlNode const& item, KeyRu
   for (auto const word : rule.section->one_of) {
     auto const* field = fields.find(word);
     if (field == nullptr) continue;
-    StepValues step{word, position_of(*field->key), {}, default_table};
+    StepValues step{word, position_of(*field->key), {}, default_table, name_};
     if (word == "sql") {
       step.position = position_of(*field->value);
       step.values.push_back(read_step_value(*field));
@@ -677,6 +693,7 @@ std::optional<Sync> MigrationReader::read_sync(Fields const& fields, std::string
                                                std::optional<TableName> const& default_table) {
   auto const* field = fields.find("sync");
   if (field == nullptr) return std::nullopt;
+  if (is_mirror(*field)) return std::nullopt;
   auto const of_sync = read_map(*field);
   if (!of_sync) return std::nullopt;
   InstallSync install;
@@ -855,6 +872,59 @@ Hook MigrationReader::read_backup(Fields const& fields, SourcePosition position)
     hook.tables.push_back(std::move(parsed.table));
   }
   return hook;
+}
+
+void MigrationReader::check_swaps(Fields const& fields, Migration const& migration) {
+  if (std::any_of(migration.expand.begin(), migration.expand.end(), is_table_swap)) {
+    refuse(*fields.find("expand")->key, "'swap' belongs to 'contract', behind the gate");
+  }
+  auto const count = std::count_if(migration.contract.begin(), migration.contract.end(), is_table_swap);
+  if (count > 1) refuse(*fields.find("contract")->key, "there is more than one 'swap'");
+  auto const found = std::find_if(migration.contract.begin(), migration.contract.end(), is_table_swap);
+  if (found == migration.contract.end()) return;
+  auto const& swap = std::get<Swap>(found->detail->kind);
+  auto const is_same = [](TableName const& one, TableName const& other) {
+    return one.schema == other.schema && one.name == other.name;
+  };
+  bool const is_mirrored = migration.backfill && !migration.backfill->mirror_key.empty() &&
+                           is_same(swap.table, migration.backfill->table) &&
+                           is_same(swap.with, migration.backfill->copy_to);
+  if (is_mirrored || problems_.size() >= kMaxProblems) return;
+  problems_.push_back({found->position,
+                       "'swap' needs 'sync: {mirror: [...]}' and a backfill with 'copy_to' of just these two tables: "
+                       "else what is written meanwhile would be lost"});
+}
+
+// What it carries is what the backfill copies.
+void MigrationReader::read_mirror(Fields const& fields, Migration& migration) {
+  auto const* field = fields.find("sync");
+  if (field == nullptr || !is_mirror(*field)) return;
+  auto const of_sync = read_map(*field);
+  auto const* mirror = of_sync->find("mirror");
+  if (mirror == nullptr) return;
+  auto key = read_columns(*mirror);
+  auto const* table = of_sync->find("table");
+  auto const named = table == nullptr ? std::nullopt : read_table(*table);
+  bool const is_copy = migration.backfill && migration.backfill->kind == WorkKind::kCopy;
+  if (!is_copy)
+    return refuse(*mirror->key, "'mirror' carries on what a backfill copies; it needs 'copy_to' in 'backfill'");
+  auto& backfill = *migration.backfill;
+  bool const is_other = named && (named->schema != backfill.table.schema || named->name != backfill.table.name);
+  if (is_other) return refuse(*table->value, "'mirror' is for the table of the backfill; leave 'table' out");
+  InstallMirror install;
+  install.table = backfill.table;
+  install.migration = migration.name;
+  install.to = backfill.copy_to;
+  install.where = backfill.where;
+  install.key = std::move(key);
+  for (auto const& one : backfill.assignments) install.columns.push_back({one.column, one.expression, one.position});
+  for (auto const& column : install.key) {
+    bool const is_copied = std::any_of(install.columns.begin(), install.columns.end(),
+                                       [&](ColumnExpression const& one) { return one.column == column; });
+    if (!is_copied) refuse(*mirror->value, "column '" + column + "' is not in 'columns' of the backfill");
+  }
+  backfill.mirror_key = install.key;
+  migration.sync = make_mirror(install, position_of(*field->key));
 }
 
 std::vector<WindowText> MigrationReader::read_windows(Fields const& fields, std::string_view key) {

@@ -123,7 +123,8 @@ constexpr std::array<KeyRule, 12> kBackfillKeys{{
 }};
 constexpr Section kBackfillSection{"backfill", kBackfillKeys, kWorkKeys};
 
-constexpr std::array<KeyRule, 3> kSyncKeys{{
+constexpr std::array<std::string_view, 2> kSyncForms{"set", "mirror"};
+constexpr std::array<KeyRule, 4> kSyncKeys{{
     {.key = "table",
      .kind = ValueKind::kTable,
      .doc = "The table that gets the trigger, if it is not the one at the top of the file.",
@@ -132,14 +133,19 @@ constexpr std::array<KeyRule, 3> kSyncKeys{{
     {.key = "set",
      .kind = ValueKind::kExpressions,
      .doc = "Old to new: each new column (taken literally) and its SQL expression over the old ones.",
-     .example = R"json({"display_name": "upper(name)"})json",
-     .is_required = true},
+     .example = R"json({"display_name": "upper(name)"})json"},
     {.key = "reverse",
      .kind = ValueKind::kExpressions,
      .doc = "New to old, so that the old version of the application sees what the new one writes.",
-     .example = R"json({"name": "lower(display_name)"})json"},
+     .example = R"json({"name": "lower(display_name)"})json",
+     .needs = "set"},
+    {.key = "mirror",
+     .kind = ValueKind::kColumns,
+     .doc = "Beside 'copy_to': carries inserts, updates and deletes on to the new table; its columns that say which "
+            "row is which.",
+     .example = R"json(["id"])json"},
 }};
-constexpr Section kSyncSection{"sync", kSyncKeys};
+constexpr Section kSyncSection{"sync", kSyncKeys, kSyncForms};
 
 std::vector<KeyRule> throttle_keys() {
   std::vector<KeyRule> keys;

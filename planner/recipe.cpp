@@ -2,6 +2,7 @@
 
 #include <variant>
 
+#include "planner/mirror_sql.h"
 #include "planner/recipes.h"
 #include "planner/sql_text.h"
 #include "planner/step_detail.h"
@@ -91,12 +92,19 @@ std::vector<std::string> spelling_statements_after(std::vector<SchemaStep> const
                           quote_identifier(add->column) + " " + add->type + "\n");
     }
   }
+  if (auto const* mirror = std::get_if<InstallMirror>(&sync.detail->kind)) {
+    return recipes::spelling_of_mirror(*mirror, facts, additions);
+  }
   return recipes::spelling_of_sync(std::get<InstallSync>(sync.detail->kind), facts, additions);
 }
 
 std::string spelled_problem(SchemaStep const& sync, std::string const& spelling) {
+  char const* const unspelled = "the server does not spell its expressions";
+  if (auto const* mirror = std::get_if<InstallMirror>(&sync.detail->kind)) {
+    return read_mirror_spelling(*mirror, spelling) ? "" : unspelled;
+  }
   auto const spelled = read_sync_spelling(std::get<InstallSync>(sync.detail->kind), spelling);
-  return spelled ? sync_problem(*spelled) : "the server does not spell its expressions";
+  return spelled ? sync_problem(*spelled) : unspelled;
 }
 
 Recipe recipe_for(SchemaStep const& step, StepFacts const& facts) {

@@ -160,12 +160,22 @@ std::string facts_sql(AttachPartition const& step);
 std::vector<std::string> spelling(AttachPartition const& step, StepFacts const& facts);
 Recipe recipe(AttachPartition const& step, StepFacts const& facts);
 
+std::string facts_sql(Swap const& step);
+std::vector<std::string> spelling(Swap const& step, StepFacts const& facts);
+Recipe recipe(Swap const& step, StepFacts const& facts);
+
 std::string facts_sql(InstallSync const& step);
 // `additions` are statements for the probe.
 std::vector<std::string> spelling_of_sync(InstallSync const& step, StepFacts const& facts,
                                           std::vector<std::string> const& additions);
 std::vector<std::string> spelling(InstallSync const& step, StepFacts const& facts);
 Recipe recipe(InstallSync const& step, StepFacts const& facts);
+
+std::string facts_sql(InstallMirror const& step);
+std::vector<std::string> spelling_of_mirror(InstallMirror const& step, StepFacts const& facts,
+                                            std::vector<std::string> const& additions);
+std::vector<std::string> spelling(InstallMirror const& step, StepFacts const& facts);
+Recipe recipe(InstallMirror const& step, StepFacts const& facts);
 
 std::string facts_sql(RemoveSync const& step);
 std::vector<std::string> spelling(RemoveSync const& step, StepFacts const& facts);

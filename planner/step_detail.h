@@ -154,6 +154,14 @@ struct AttachPartition {
   std::string for_values;  // SQL: what stands behind FOR VALUES
 };
 
+// The copy that a mirror has kept equal takes the name of its table, which stays under another one.
+struct Swap {
+  TableName table;
+  TableName with;
+  std::string keep_as;
+  std::string migration;
+};
+
 struct ColumnExpression {
   std::string column;
   std::string expression;  // SQL
@@ -168,16 +176,27 @@ struct InstallSync {
   std::vector<ColumnExpression> reverse;  // and back
 };
 
+// Of `sync: {mirror: ...}`: the trigger that carries writes on to the table of a `copy_to` backfill.
+struct InstallMirror {
+  TableName table;
+  std::string migration;
+  TableName to;
+  std::vector<ColumnExpression> columns;  // of the copy
+  std::string where;                      // SQL, empty: all rows
+  std::vector<std::string> key;           // columns of the copy that say which row is which
+};
+
 struct RemoveSync {
   TableName table;
   std::string migration;
+  bool is_mirror = false;
 };
 
 struct StepDetail {
   std::variant<RunSql, AddColumn, DropColumn, SetNotNull, CreateIndex, DropNotNull, SetDefault, ChangeType,
                RenameColumn, SwapColumn, AddCheck, AddForeignKey, AddKey, DropConstraint, DropIndex, Reindex,
-               CreateTable, DropTable, RenameTable, AddEnumValue, DetachPartition, AttachPartition, InstallSync,
-               RemoveSync>
+               CreateTable, DropTable, RenameTable, AddEnumValue, DetachPartition, AttachPartition, Swap, InstallSync,
+               InstallMirror, RemoveSync>
       kind;
 };
 

@@ -153,6 +153,7 @@ Kind StepMaker::kind_of_table() {
   if (word == "add_enum_value") return AddEnumValue{other("type"), text("value"), text("before"), text("after")};
   if (word == "detach_partition") return DetachPartition{table(), other("partition")};
   if (word == "attach_partition") return AttachPartition{table(), other("partition"), text("for_values")};
+  if (word == "swap") return Swap{table(), other("with"), text("keep_as"), values_.migration};
   RunSql run;
   run.sql = text("sql");
   if (auto const* down = find("down")) run.down = down->text;
@@ -193,23 +194,44 @@ SchemaStep StepMaker::make() {
 
 }  // namespace
 
-Sync make_sync(InstallSync const& install, SourcePosition position) {
-  std::string text = "table: " + as_text(install.table);
-  for (auto const* side : {&install.set, &install.reverse}) {
-    std::vector<std::string> parts;
-    for (auto const& one : *side) parts.push_back(as_text(one.column) + ": " + as_text(one.expression));
-    if (parts.empty()) continue;
-    text += std::string(side == &install.set ? ", set" : ", reverse") + ": {" + join(parts, ", ") + "}";
-  }
+namespace {
+
+std::string as_text(std::vector<ColumnExpression> const& columns) {
+  std::vector<std::string> parts;
+  for (auto const& one : columns) parts.push_back(as_text(one.column) + ": " + as_text(one.expression));
+  return "{" + join(parts, ", ") + "}";
+}
+
+template <typename Install>
+Sync sync_of(Install const& install, std::string text, bool is_mirror, SourcePosition position) {
   Sync sync;
   sync.position = position;
   sync.install.position = position;
   sync.install.detail = std::make_shared<StepDetail const>(StepDetail{install});
-  sync.install.text = "sync: {" + text + "}";
+  sync.install.text = "sync: {" + std::move(text) + "}";
   sync.remove.position = position;
-  sync.remove.detail = std::make_shared<StepDetail const>(StepDetail{RemoveSync{install.table, install.migration}});
+  sync.remove.detail =
+      std::make_shared<StepDetail const>(StepDetail{RemoveSync{install.table, install.migration, is_mirror}});
   sync.remove.text = "end of sync: {table: " + as_text(install.table) + "}";
   return sync;
+}
+
+}  // namespace
+
+Sync make_sync(InstallSync const& install, SourcePosition position) {
+  std::string text = "table: " + as_text(install.table);
+  if (!install.set.empty()) text += ", set: " + as_text(install.set);
+  if (!install.reverse.empty()) text += ", reverse: " + as_text(install.reverse);
+  return sync_of(install, std::move(text), false, std::move(position));
+}
+
+Sync make_mirror(InstallMirror const& install, SourcePosition position) {
+  std::vector<std::string> key;
+  for (auto const& column : install.key) key.push_back(as_text(column));
+  std::string text = "table: " + as_text(install.table) + ", mirror: [" + join(key, ", ") +
+                     "], to: " + as_text(install.to) + ", columns: " + as_text(install.columns);
+  if (!install.where.empty()) text += ", where: " + as_text(install.where);
+  return sync_of(install, std::move(text), true, std::move(position));
 }
 
 SchemaStep make_step(StepValues const& values, std::vector<Problem>& problems) {

@@ -29,10 +29,12 @@ struct StepValues {
   SourcePosition position;  // of the word
   std::vector<StepValue> values;
   std::optional<TableName> default_table;
+  std::string migration = {};
 };
 
 // `sync:` as two steps: the trigger, and its end.
 Sync make_sync(InstallSync const& install, SourcePosition position);
+Sync make_mirror(InstallMirror const& install, SourcePosition position);
 
 // What is wrong is added to `problems`; the step is then of no use.
 SchemaStep make_step(StepValues const& values, std::vector<Problem>& problems);

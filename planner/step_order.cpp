@@ -31,10 +31,15 @@ bool is_same(TableName const& one, TableName const& other) {
 bool is_swap_of_sync(Migration const& migration, SchemaStep const& step) {
   auto const* swap = std::get_if<SwapColumn>(&step.detail->kind);
   if (swap == nullptr || !migration.sync) return false;
-  return is_same(swap->table, std::get<InstallSync>(migration.sync->install.detail->kind).table);
+  auto const* sync = std::get_if<InstallSync>(&migration.sync->install.detail->kind);
+  return sync != nullptr && is_same(swap->table, sync->table);
 }
 
 }  // namespace
+
+bool is_table_swap(SchemaStep const& step) {
+  return std::holds_alternative<Swap>(step.detail->kind);
+}
 
 std::vector<PlacedStep> expand_steps(Migration const& migration) {
   return placed(migration.expand, "expand");
@@ -56,7 +61,10 @@ std::vector<PlacedStep> contract_steps(Migration const& migration) {
     step->step.detail = std::make_shared<StepDetail>(StepDetail{std::move(swap)});
     begin = step + 1;
   }
-  auto const place = std::find_if(begin, steps.end(), may_break_trigger);
+  auto const tables =
+      std::find_if(steps.begin(), steps.end(), [](PlacedStep const& each) { return is_table_swap(each.step); });
+  // A swap ends the mirror itself, in its own transaction: before it nothing may be written past the copy.
+  auto const place = tables == steps.end() ? std::find_if(begin, steps.end(), may_break_trigger) : tables + 1;
   steps.insert(place, {migration.sync->remove, kSyncPhase, kSyncRemove});
   return steps;
 }
@@ -85,7 +93,9 @@ std::optional<Problem> swap_problem(Migration const& migration) {
 }
 
 bool sync_guards_backfill(Migration const& migration) {
-  if (!migration.sync || !migration.backfill || migration.backfill->kind != WorkKind::kUpdate) return false;
+  if (!migration.sync || !migration.backfill) return false;
+  if (!migration.backfill->mirror_key.empty()) return true;
+  if (migration.backfill->kind != WorkKind::kUpdate) return false;
   auto const& sync = std::get<InstallSync>(migration.sync->install.detail->kind);
   auto const& backfill = *migration.backfill;
   return is_same(sync.table, backfill.table) &&

@@ -2,7 +2,8 @@
 //
 // The end of sync stands in no list of the file: it comes before the first step of contract that takes away or renames
 // what the trigger may need, and after all that only tighten. A `swap_column` of the same table switches it off in its
-// own transaction, so that no row comes in between. Pure functions, safe from any thread.
+// own transaction, so that no row comes in between, and so does a
+// `swap` of tables with its mirror. Pure functions, safe from any thread.
 #pragma once
 
 #include <optional>
@@ -29,6 +30,8 @@ std::vector<PlacedStep> contract_steps(Migration const& migration);
 
 // Why a `swap_column` cannot take over from `sync:` at its place; nothing: it can, or there is none.
 std::optional<Problem> swap_problem(Migration const& migration);
+
+bool is_table_swap(SchemaStep const& step);
 
 // Whether rows that come while the backfill runs get its columns from the trigger.
 bool sync_guards_backfill(Migration const& migration);

@@ -285,6 +285,17 @@ constexpr std::array<KeyRule, 3> kAttachPartitionKeys{{
 }};
 constexpr Section kAttachPartitionSection{"attach_partition", kAttachPartitionKeys};
 
+constexpr std::array<KeyRule, 3> kSwapKeys{{
+    kTableRule,
+    table_rule("with", "The copy that takes its name: 'copy_to' of the backfill.", "public.users_v2"),
+    {.key = "keep_as",
+     .kind = ValueKind::kIdentifier,
+     .doc = "The name under which the old table stays, taken literally; in the same schema.",
+     .example = "users_v1",
+     .is_required = true},
+}};
+constexpr Section kSwapSection{"swap", kSwapKeys};
+
 constexpr KeyRule step_rule(std::string_view key, std::string_view doc, std::string_view example,
                             Section const& section, std::string_view shorthand = {}) {
   return {.key = key,
@@ -295,13 +306,14 @@ constexpr KeyRule step_rule(std::string_view key, std::string_view doc, std::str
           .shorthand = shorthand};
 }
 
-constexpr std::array<std::string_view, 24> kStepWords{
-    "sql",          "add_column",      "drop_column",     "rename_column",  "swap_column",      "change_type",
-    "set_not_null", "drop_not_null",   "set_default",     "drop_default",   "add_check",        "add_foreign_key",
-    "add_unique",   "add_primary_key", "drop_constraint", "create_index",   "drop_index",       "reindex",
-    "create_table", "drop_table",      "rename_table",    "add_enum_value", "detach_partition", "attach_partition"};
+constexpr std::array<std::string_view, 25> kStepWords{
+    "sql",          "add_column",      "drop_column",      "rename_column",    "swap_column",
+    "change_type",  "set_not_null",    "drop_not_null",    "set_default",      "drop_default",
+    "add_check",    "add_foreign_key", "add_unique",       "add_primary_key",  "drop_constraint",
+    "create_index", "drop_index",      "reindex",          "create_table",     "drop_table",
+    "rename_table", "add_enum_value",  "detach_partition", "attach_partition", "swap"};
 
-constexpr std::array<KeyRule, 27> kStepKeys{{
+constexpr std::array<KeyRule, 28> kStepKeys{{
     {.key = "sql",
      .kind = ValueKind::kStatement,
      .doc = "Any SQL, run as it is: in one transaction under a short lock_timeout, or alone where it has to be.",
@@ -360,6 +372,8 @@ constexpr std::array<KeyRule, 27> kStepKeys{{
     step_rule("attach_partition", "Makes a table a partition; a check of the bounds spares it the scan under a lock.",
               R"json({"partition": "public.events_2024", "for_values": "FROM ('2024-01-01') TO ('2025-01-01')"})json",
               kAttachPartitionSection),
+    step_rule("swap", "Lets a copy that 'sync: {mirror: ...}' keeps equal take the place of its table.",
+              R"json({"with": "public.users_v2", "keep_as": "users_v1"})json", kSwapSection),
     unsupported_step("add_constraint", "ALTER TABLE users ADD CONSTRAINT age_check CHECK (age >= 0) NOT VALID"),
     unsupported_step("validate_constraint", "ALTER TABLE users VALIDATE CONSTRAINT age_check"),
 }};

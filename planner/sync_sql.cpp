@@ -40,13 +40,6 @@ std::string fingerprint(std::string_view text) {
   return digits;
 }
 
-std::string object_name(std::string_view prefix, std::string_view migration) {
-  std::size_t const room = kMaxIdentifierBytes - prefix.size();
-  if (migration.size() <= room) return std::string{prefix} + std::string{migration};
-  auto const digits = fingerprint(migration);
-  return std::string{prefix} + std::string{migration.substr(0, room - digits.size() - 1)} + "_" + digits;
-}
-
 std::string unescaped(std::string_view line) {
   std::string text;
   for (std::size_t at = 0; at < line.size(); ++at) {
@@ -260,13 +253,27 @@ void on_update(Body& body, Group const& group) {
 
 }  // namespace
 
+std::string sync_object_name(std::string_view prefix, std::string_view migration) {
+  std::size_t const room = kMaxIdentifierBytes - prefix.size();
+  if (migration.size() <= room) return std::string{prefix} + std::string{migration};
+  auto const digits = fingerprint(migration);
+  return std::string{prefix} + std::string{migration.substr(0, room - digits.size() - 1)} + "_" + digits;
+}
+
 std::string sync_trigger_name(std::string_view migration) {
   // BEFORE triggers fire in byte order of their names; ~ is behind all letters.
-  return object_name("~pgbackfill_", migration);
+  return sync_object_name("~pgbackfill_", migration);
 }
 
 std::string sync_function_name(std::string_view migration) {
-  return object_name("sync_", migration);
+  return sync_object_name("sync_", migration);
+}
+
+std::vector<std::string> sync_spelling_lines(std::string_view text) {
+  std::vector<std::string> all;
+  Lines lines(text);
+  while (auto line = lines.next()) all.push_back(std::move(*line));
+  return all;
 }
 
 std::optional<SpelledSync> read_sync_spelling(InstallSync const& step, std::string_view text) {

@@ -32,8 +32,13 @@ struct SpelledSync {
   std::string alias = {};  // SQL: the name by which the expressions call the table
 };
 
+// A name of ours, cut to what a name may have, and still another one for another migration.
+std::string sync_object_name(std::string_view prefix, std::string_view migration);
 std::string sync_trigger_name(std::string_view migration);
 std::string sync_function_name(std::string_view migration);
+
+// The lines of a spelling without their escapes.
+std::vector<std::string> sync_spelling_lines(std::string_view text);
 
 // Lines, backslashes and line breaks escaped: of each assignment, of `set` first, the expression, the alias, how many
 // columns it reads, these, the default. Nothing if that is not what the text holds.

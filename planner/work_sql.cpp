@@ -139,12 +139,17 @@ std::string and_where(WorkTarget const& target) {
   return target.backfill.where.empty() ? "" : " AND " + parenthesised(target.backfill.where);
 }
 
+bool is_mirrored(WorkTarget const& target) {
+  return !target.backfill.mirror_key.empty();
+}
+
 bool changes_elsewhere(WorkTarget const& target) {
-  return target.backfill.kind == WorkKind::kCopy;
+  return target.backfill.kind == WorkKind::kCopy && !is_mirrored(target);
 }
 
 // The lock that the work itself would take; `sql:` may delete, so it asks for the stronger one.
 char const* row_lock(WorkTarget const& target) {
+  if (is_mirrored(target)) return "FOR SHARE";
   return target.backfill.kind == WorkKind::kUpdate ? "FOR NO KEY UPDATE" : "FOR UPDATE";
 }
 
@@ -163,6 +168,21 @@ std::string delete_text(WorkTarget const& target, std::string const& condition) 
   return "DELETE FROM " + from_clause(target) + " WHERE " + condition + and_where(target) + " RETURNING false AS again";
 }
 
+// Who writes a row that is being copied waits until the copy is there for his trigger to find; and what somebody writes
+// while the batch waits for him is read anew. See docs/sync.md.
+std::string locked_source(WorkTarget const& target) {
+  if (!is_mirrored(target)) return "";
+  return " ORDER BY " + key_order(target.key, target.alias) + " " + row_lock(target) + " OF " + target.alias;
+}
+
+// Beside a mirror, another unique index of the target must not swallow a row.
+std::string conflict_target(WorkTarget const& target) {
+  if (!is_mirrored(target)) return "";
+  std::vector<std::string> columns;
+  for (auto const& column : target.backfill.mirror_key) columns.push_back(quote_identifier(column));
+  return " (" + join(columns, ", ") + ")";
+}
+
 std::string copy_text(WorkTarget const& target, std::string const& condition) {
   std::vector<std::string> columns;
   std::vector<std::string> expressions;
@@ -173,7 +193,7 @@ std::string copy_text(WorkTarget const& target, std::string const& condition) {
   return "INSERT INTO " + quote_qualified(target.backfill.copy_to.schema, target.backfill.copy_to.name) + " (" +
          join(columns, ", ") + ")" + (target.copy_overrides_identity ? " OVERRIDING SYSTEM VALUE" : "") + " SELECT " +
          join(expressions, ", ") + " FROM " + from_clause(target) + " WHERE " + condition + and_where(target) +
-         " ON CONFLICT DO NOTHING RETURNING false AS again";
+         locked_source(target) + " ON CONFLICT" + conflict_target(target) + " DO NOTHING RETURNING false AS again";
 }
 
 std::string sql_text(WorkTarget const& target, std::string const& condition) {
@@ -394,7 +414,9 @@ std::string holders_sql(WorkTarget const& target, std::vector<KeyValue> const& k
   // xmax is a transaction, or a multixact when several hold the row; nothing in SQL says which. It is taken for the
   // first when such a transaction runs, else for the second when it is the number of one that the table may still have:
   // the server refuses to look into others. A KEY SHARE is in the way of a stronger lock than an update's only.
-  char const* const harmless = target.backfill.kind == WorkKind::kUpdate ? " WHERE m.mode <> 'keysh'" : "";
+  char const* const harmless = is_mirrored(target)                         ? " WHERE m.mode NOT IN ('keysh', 'sh')"
+                               : target.backfill.kind == WorkKind::kUpdate ? " WHERE m.mode <> 'keysh'"
+                                                                           : "";
   return "WITH running AS MATERIALIZED (SELECT l.transactionid, l.pid FROM pg_catalog.pg_locks l WHERE l.locktype = "
          "'transactionid' AND l.granted AND l.mode = 'ExclusiveLock'), held AS MATERIALIZED (SELECT " +
          target.alias + ".xmax AS holder FROM " + from_clause(target) + " WHERE " + key_row(target.key, target.alias) +

@@ -51,7 +51,9 @@ class MigrationLinter {
   LintedFile lint(Migration const& migration) {
     facts_.begin_file();
     for (auto const& step : migration.expand) lint_step(step, false);
-    if (migration.sync) lint_sync(std::get<InstallSync>(migration.sync->install.detail->kind));
+    // A mirror has no expressions of its own.
+    auto const* sync = migration.sync ? std::get_if<InstallSync>(&migration.sync->install.detail->kind) : nullptr;
+    if (sync != nullptr) lint_sync(*sync);
     if (migration.backfill) lint_backfill(*migration.backfill);
     for (auto const& step : migration.contract) lint_step(step, true);
     report_orders_left();

@@ -122,8 +122,17 @@ string sql_of(AttachPartition const& step) {
   return altered(step.table, "ATTACH PARTITION " + named(step.partition) + " FOR VALUES " + step.for_values);
 }
 
+// Both names are there afterwards, and what is lint's affair of a table goes with it.
+string sql_of(Swap const&) {
+  return {};
+}
+
 // `sync:` changes no table.
 string sql_of(InstallSync const&) {
+  return {};
+}
+
+string sql_of(InstallMirror const&) {
   return {};
 }
 

@@ -2,14 +2,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <set>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/support/database_fixtures.h"
+#include "tests/support/poll_until.h"
 
 namespace pgbackfill::tests {
 namespace {
@@ -69,6 +73,8 @@ class ExamplesTest : public DatabaseTest {
     return client_->value("SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = '" +
                           table + "'::regclass AND attnum > 0 AND NOT attisdropped");
   }
+  template <typename Write>
+  void complete_beside(std::string const& file, std::string const& name, Write write) const;
   void expect_count(std::string const& number, std::string const& from) const {
     EXPECT_EQ(client_->value("SELECT count(*) FROM " + from), number) << from;
   }
@@ -79,11 +85,11 @@ TEST_F(ExamplesTest, EveryFileHasATestHere) {
   for (auto const& entry : std::filesystem::recursive_directory_iterator(examples_dir())) {
     if (entry.path().extension() == ".yaml") files.insert(entry.path().filename().string());
   }
-  EXPECT_THAT(files,
-              testing::UnorderedElementsAre("1-orders.yaml", "2-order-items.yaml", "add-not-null-column.yaml",
-                                            "composite-key.yaml", "copy-to-new-table.yaml", "expand-contract.yaml",
-                                            "join-backfill.yaml", "low-traffic-window.yaml", "purge-old-rows.yaml",
-                                            "quickstart.yaml", "rename-column.yaml", "text-to-jsonb.yaml"))
+  EXPECT_THAT(files, testing::UnorderedElementsAre(
+                         "1-orders.yaml", "2-order-items.yaml", "add-not-null-column.yaml", "composite-key.yaml",
+                         "copy-to-new-table.yaml", "expand-contract.yaml", "join-backfill.yaml",
+                         "low-traffic-window.yaml", "partition-existing-table.yaml", "purge-old-rows.yaml",
+                         "quickstart.yaml", "rename-column.yaml", "text-to-jsonb.yaml"))
       << "a new example needs a test, here or in example_traffic_pgtest.cpp";
 }
 
@@ -156,19 +162,89 @@ TEST_F(ExamplesTest, ExpandContractLeavesNothingWhenTwoAccountsShareAnAddress) {
   EXPECT_EQ(columns_of("accounts"), "id email cents");
 }
 
-TEST_F(ExamplesTest, CopyToNewTableSwitchesOver) {
+// Runs and completes the example while `write` is called again and again, until some time after it.
+template <typename Write>
+void ExamplesTest::complete_beside(std::string const& file, std::string const& name, Write write) const {
+  std::atomic<bool> is_over{false};
+  std::atomic<int> writes{0};
+  auto const seed = static_cast<unsigned>(seed_of_tests());
+  SCOPED_TRACE("PGBACKFILL_SEED=" + std::to_string(seed));
+  std::vector<std::thread> threads;
+  for (unsigned number = 0; number < 2; ++number) {
+    threads.emplace_back([&, number] {
+      PgClient writer(dsn());
+      std::mt19937 random(seed + number);
+      while (!is_over) {
+        write(writer, random);
+        ++writes;
+      }
+    });
+  }
+  plan_run_and_pass_the_gate(file, name);
+  expect_exit(kGateClosed, {"complete", name});
+  expect_exit(kDone, {"complete", name, "--yes"});
+  int const before = writes;
+  EXPECT_TRUE(poll_until([&] { return writes > before + 50; }));
+  is_over = true;
+  for (auto& thread : threads) thread.join();
+}
+
+TEST_F(ExamplesTest, CopyToNewTableSwitchesOverBesideItsApplication) {
   make_accounts();
-  plan_run_and_pass_the_gate("copy-to-new-table.yaml", "accounts_v2");
   client_->exec(
-      "DELETE FROM accounts WHERE id = 11; UPDATE accounts SET cents = 1 WHERE id = 12; INSERT INTO accounts VALUES "
-      "(1, 'New@Example.org', 250)");
-  expect_count("0",
-               "accounts a FULL JOIN accounts_v2 v USING (id) WHERE (lower(a.email), a.cents / 100.0) IS DISTINCT FROM "
-               "(v.email, v.balance)");
-  expect_exit(kDone, {"complete", "accounts_v2", "--yes"});
+      "CREATE TABLE twin AS SELECT id, lower(email) AS email FROM accounts; ALTER TABLE twin ADD PRIMARY KEY "
+      "(id)");
+  // An application that is ready for both tables writes what both have.
+  complete_beside("copy-to-new-table.yaml", "accounts_v2", [](PgClient& writer, std::mt19937& random) {
+    auto const id = std::to_string(11 + random() % 3000);
+    auto const email = "'n" + std::to_string(random()) + "@example.org'";
+    std::string const update = " SET email = " + email + " WHERE id = " + id;
+    std::string const remove = " WHERE id = " + id;
+    EXPECT_EQ(writer.try_exec(random() % 3 == 0
+                                  ? "BEGIN; DELETE FROM accounts" + remove + "; DELETE FROM twin" + remove + "; COMMIT"
+                                  : "BEGIN; UPDATE accounts" + update + "; UPDATE twin" + update + "; COMMIT"),
+              "00000");
+  });
   EXPECT_EQ(columns_of("accounts"), "id email balance");
   EXPECT_EQ(columns_of("accounts_v1"), "id email cents");
-  expect_count("3000", "accounts");
+  expect_count("0", "accounts a FULL JOIN twin t USING (id) WHERE a.email IS DISTINCT FROM t.email");
+  expect_count("0", "accounts a JOIN accounts_v1 o USING (id) WHERE a.balance <> o.cents / 100.0");
+  expect_count("0", "pg_trigger WHERE tgname LIKE '~pgbackfill%'");
+  expect_exit(kFailed, {"rollback", "accounts_v2", "--yes"});
+}
+
+TEST_F(ExamplesTest, PartitionExistingTableGoesOnBesideItsApplication) {
+  client_->exec(std::string("CREATE TABLE measurements (id bigint PRIMARY KEY, taken_at timestamptz NOT NULL, value "
+                            "numeric); INSERT INTO measurements SELECT i, timestamptz '2024-01-02' + i * interval '7 "
+                            "hours', i FROM ") +
+                kIds + "; CREATE TABLE twin (LIKE measurements INCLUDING ALL); INSERT INTO twin TABLE measurements");
+  complete_beside(
+      "partition-existing-table.yaml", "partition_measurements", [](PgClient& writer, std::mt19937& random) {
+        auto const id = std::to_string(random() % 3 == 0 ? 4000 + random() % 500 : 11 + random() % 3000);
+        std::string const day = "timestamptz '2024-01-01' + interval '" + std::to_string(random() % 1200) + " days'";
+        std::string sql = "DELETE FROM measurements WHERE id = " + id;
+        // To another partition, as a rule.
+        if (random() % 2 == 0) sql = "UPDATE measurements SET taken_at = " + day + " WHERE id = " + id;
+        std::string twin = sql;
+        twin.replace(twin.find("measurements"), 12, "twin");
+        EXPECT_EQ(writer.try_exec("BEGIN; " + twin + "; " + sql + "; COMMIT"), "00000");
+      });
+  expect_count("0",
+               "measurements m FULL JOIN twin t USING (id) WHERE (m.taken_at, m.value) IS DISTINCT FROM (t.taken_at, "
+               "t.value)");
+  EXPECT_EQ(client_->value("SELECT count(DISTINCT tableoid) FROM measurements"), "3");
+  EXPECT_EQ(client_->value("SELECT relkind FROM pg_class WHERE oid = 'measurements'::regclass"), "p");
+}
+
+TEST_F(ExamplesTest, PartitionExistingTableCanBeRolledBack) {
+  client_->exec(
+      "CREATE TABLE measurements (id bigint PRIMARY KEY, taken_at timestamptz NOT NULL, value numeric); INSERT "
+      "INTO measurements VALUES (1, '2024-03-01', 1)");
+  plan_run_and_pass_the_gate("partition-existing-table.yaml", "partition_measurements");
+  expect_count("1", "measurements_2024");
+  expect_exit(kDone, {"rollback", "partition_measurements", "--yes"});
+  EXPECT_EQ(client_->value("SELECT to_regclass('measurements_parts')"), "NULL");
+  client_->exec("INSERT INTO measurements VALUES (2, '2024-03-02', 1)");
 }
 
 TEST_F(ExamplesTest, CopyToNewTableCanBeRolledBack) {

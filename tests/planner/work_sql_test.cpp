@@ -75,6 +75,20 @@ TEST(WorkSql, ACopyHasNoRowsToSkip) {
   EXPECT_TRUE(has(ctes.statement, "ON CONFLICT DO NOTHING"));
 }
 
+TEST(WorkSql, AMirroredCopyLocksWhatItReadsAndKnowsItsKey) {
+  Backfill backfill;
+  backfill.kind = WorkKind::kCopy;
+  backfill.copy_to = {"s", "copy"};
+  backfill.assignments = {{{}, "a", "a"}};
+  backfill.mirror_key = {"a", "b"};
+  auto const plain = work_ctes(target_of(backfill), kInterval, BatchMode::kPlain).statement;
+  EXPECT_TRUE(has(plain, "ORDER BY \"t\".\"id\" FOR SHARE OF \"t\" ON CONFLICT (\"a\", \"b\") DO NOTHING")) << plain;
+  auto const ctes = work_ctes(target_of(backfill), kInterval, BatchMode::kSkipLocked);
+  EXPECT_TRUE(ctes.has_left);
+  EXPECT_TRUE(has(ctes.text, "FOR SHARE OF \"t\" SKIP LOCKED"));
+  EXPECT_TRUE(has(visit_ctes(target_of(backfill)).text, "FOR SHARE OF \"t\" SKIP LOCKED"));
+}
+
 TEST(WorkSql, SettingAsideChangesNothing) {
   auto const ctes = work_ctes(target_of(update()), kInterval, BatchMode::kSetAside);
   EXPECT_FALSE(ctes.has_work);
