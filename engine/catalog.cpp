@@ -46,7 +46,8 @@ std::string leaves_sql(std::string const& oid) {
 std::string columns_sql(std::string const& oids) {
   return fmt::format(
       "SELECT a.attrelid, a.attname, format_type(a.atttypid, -1), a.attnotnull, a.attgenerated <> '', a.attidentity = "
-      "'a' FROM pg_attribute a WHERE a.attrelid IN ({}) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, "
+      "'a', format_type(a.atttypid, a.atttypmod) FROM pg_attribute a WHERE a.attrelid IN ({}) AND a.attnum > 0 AND NOT "
+      "a.attisdropped ORDER BY a.attrelid, "
       "a.attnum",
       oids);
 }
@@ -139,7 +140,7 @@ void add_columns(planner::TableFacts& table, Rows const& rows) {
   for (auto const& row : rows.rows) {
     auto* leaf = find_leaf(table, *row[0]);
     if (leaf == nullptr) continue;
-    leaf->columns.push_back({*row[1], *row[2], is_true(row[3]), is_true(row[4]), is_true(row[5])});
+    leaf->columns.push_back({*row[1], *row[2], is_true(row[3]), is_true(row[4]), is_true(row[5]), *row[6]});
   }
 }
 

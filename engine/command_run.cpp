@@ -25,6 +25,7 @@
 #include "engine/step_runner.h"
 #include "engine/sync_guard.h"
 #include "engine/vacuum_keeper.h"
+#include "engine/verify.h"
 #include "engine/worker_pool.h"
 #include "planner/migration_file.h"
 #include "throttle/backoff.h"
@@ -123,6 +124,8 @@ class Run {
   asio::awaitable<int> backfill();
   asio::awaitable<StoredJob> find_or_create_job();
   asio::awaitable<void> check(bool before_expand);
+  // The checks of `verify:`, until contract may have changed what they read.
+  asio::awaitable<void> check_verify(bool before_expand);
   asio::awaitable<bool> expand();
   asio::awaitable<bool> install_sync();
   asio::awaitable<void> check_sync_before(bool has_state);
@@ -363,6 +366,7 @@ asio::awaitable<std::optional<int>> Run::start() {
   auto const unreadable = value_or_throw(co_await check_step_syntax(*connection_, migration), "checking the steps");
   if (!unreadable.empty()) throw CommandError{kExitUsage, planner::to_lines(unreadable)};
   if (migration.sync) co_await check_sync_before(there.at(0, 0) == "t");
+  co_await check_verify(true);
   bool const made = co_await context_.ensure_state(*connection_);
   if (made) tell(Severity::kInfo, "schema pgbackfill is ready");
   value_or_throw(co_await connection_->query(state::remember_migration(migration.name, migration.file, loaded_.source),
@@ -375,6 +379,7 @@ asio::awaitable<std::optional<int>> Run::start() {
   }
   bool const expanded = co_await expand();
   if (!expanded) co_return kExitResumable;
+  if (!migration.expand.empty()) co_await check_verify(false);
   // Before the backfill reads where the table ends: what comes later goes through the trigger.
   bool const is_synced = co_await install_sync();
   if (!is_synced) co_return kExitResumable;
@@ -407,6 +412,25 @@ asio::awaitable<void> Run::check(bool before_expand) {
   bool const may_come = before_expand && preflight.only_missing_names && !loaded_.migration.expand.empty();
   if (!preflight.problems.empty() && !may_come) throw CommandError{kExitUsage, planner::to_lines(preflight.problems)};
   if (preflight.problems.empty()) preflight_ = std::move(preflight);
+}
+
+asio::awaitable<void> Run::check_verify(bool before_expand) {
+  auto const& migration = loaded_.migration;
+  if (migration.verify.empty()) co_return;
+  auto const there =
+      value_or_throw(co_await connection_->query(state::has_version(), Deadlines()), "reading the state schema");
+  if (there.at(0, 0) == "t") {
+    for (auto const& placed : planner::contract_steps(migration)) {
+      std::string statement = state::step_done(migration.name, placed.phase, placed.position);
+      auto const done = value_or_throw(co_await connection_->query(std::move(statement), Deadlines()),
+                                       "reading the steps that are done");
+      if (!done.rows.empty()) co_return;
+    }
+  }
+  bool const names_may_come = before_expand && !migration.expand.empty();
+  auto const problems = value_or_throw(co_await check_checks(*connection_, migration.verify, names_may_come),
+                                       "checking the checks of verify");
+  if (!problems.empty()) throw CommandError{kExitUsage, planner::to_lines(problems)};
 }
 
 asio::awaitable<bool> Run::expand() {

@@ -43,11 +43,6 @@ std::string kind_refusal(char kind) {
   }
 }
 
-bool is_missing_name(std::string const& sqlstate) {
-  return sqlstate == "42703" || sqlstate == "42P01" || sqlstate == "42883" || sqlstate == "3F000" ||
-         sqlstate == "42704";
-}
-
 char const* privilege_of(planner::Backfill const& backfill) {
   // SELECT ... FOR SHARE asks for it.
   if (!backfill.mirror_key.empty()) return "UPDATE";
@@ -215,6 +210,11 @@ asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Ba
 }
 
 }  // namespace
+
+bool is_missing_name(std::string const& sqlstate) {
+  return sqlstate == "42703" || sqlstate == "42P01" || sqlstate == "42883" || sqlstate == "3F000" ||
+         sqlstate == "42704";
+}
 
 asio::awaitable<Result<std::vector<planner::Problem>>> check_probes(PgConnection& connection,
                                                                     std::vector<planner::ProbeOptions> probes) {

@@ -29,6 +29,9 @@ struct Preflight {
   bool only_missing_names = false;
 };
 
+// A column, table, function, schema or type that is not there.
+bool is_missing_name(std::string const& sqlstate);
+
 asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, planner::Backfill backfill);
 
 // What the server says against the queries of `probes:`; it plans them and does not run them.

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "engine/agreement.h"
+#include "engine/catalog.h"
 #include "engine/command_context.h"
 #include "engine/gate.h"
 #include "engine/job_setup.h"
@@ -78,7 +80,44 @@ asio::awaitable<CheckVerdict> verdict_of(PgConnection& connection, Check const& 
   co_return rows ? planner::judge(check, rows->rows) : failed(rows.error(), check.timeout);
 }
 
+// Problems of one check, and whether all of them are of names that are not there.
+struct CheckRefusal {
+  std::vector<planner::Problem> problems;
+  bool only_missing_names = false;
+};
+
+asio::awaitable<Result<CheckRefusal>> plan_check(PgConnection& connection, Check check) {
+  CheckRefusal refusal;
+  if (std::holds_alternative<planner::AgreesCheck>(check.kind)) {
+    auto plan = co_await plan_agreement(connection, check);
+    if (!plan) co_return plan.error();
+    refusal.problems = std::move(plan->problems);
+    refusal.only_missing_names = plan->only_missing_names;
+    co_return refusal;
+  }
+  auto const planned = co_await query_read_only(connection, "EXPLAIN " + planner::check_sql(check));
+  if (planned) co_return refusal;
+  auto const& error = planned.error();
+  if (error.trouble == planner::Trouble::kConnection) co_return error;
+  refusal.only_missing_names = is_missing_name(error.sqlstate);
+  refusal.problems.push_back({check.position, fmt::format("the server refuses the check {}: {} ({})",
+                                                          planner::check_text(check), error.message, error.sqlstate)});
+  co_return refusal;
+}
+
 }  // namespace
+
+asio::awaitable<Result<std::vector<planner::Problem>>> check_checks(PgConnection& connection, std::vector<Check> checks,
+                                                                    bool names_may_come) {
+  std::vector<planner::Problem> problems;
+  for (auto const& check : checks) {
+    auto refusal = co_await plan_check(connection, check);
+    if (!refusal) co_return refusal.error();
+    if (names_may_come && refusal->only_missing_names) continue;
+    for (auto& problem : refusal->problems) problems.push_back(std::move(problem));
+  }
+  co_return problems;
+}
 
 asio::awaitable<std::vector<CheckResult>> run_checks(PgConnection& connection, planner::Migration migration) {
   std::vector<CheckResult> results;

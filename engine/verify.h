@@ -23,6 +23,12 @@ struct CheckResult {
   std::chrono::milliseconds took{0};
 };
 
+// What the server says against the checks; it plans them and runs none. `names_may_come`: a check that names what is not
+// there yet is left for later.
+asio::awaitable<Result<std::vector<planner::Problem>>> check_checks(PgConnection& connection,
+                                                                    std::vector<planner::Check> checks,
+                                                                    bool names_may_come);
+
 asio::awaitable<std::vector<CheckResult>> run_checks(PgConnection& connection, planner::Migration migration);
 
 boost::json::array json_of(std::vector<CheckResult> const& results);

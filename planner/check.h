@@ -58,6 +58,7 @@ struct AgreesCheck {
   TableName table;
   std::vector<AgreedColumn> set;
   std::string where;  // SQL; empty: all rows
+  SourcePosition where_position;
 };
 
 struct Check {

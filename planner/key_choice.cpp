@@ -31,14 +31,14 @@ std::string refusal_text(LeafFacts const& leaf, std::string const& why) {
          " (...) over columns that are NOT NULL";
 }
 
+}  // namespace
+
 std::string missing_column(std::string const& column, LeafFacts const& leaf) {
   std::vector<std::string_view> names;
   for (auto const& known : leaf.columns) names.emplace_back(known.name);
   return "table " + quote_qualified(leaf.schema, leaf.name) + " has no column '" + column + "'" +
          did_you_mean(column, names);
 }
-
-}  // namespace
 
 std::variant<Key, Refusal> choose_key(LeafFacts const& leaf, Backfill const& backfill) {
   IndexFacts const* best = nullptr;

@@ -19,6 +19,9 @@ struct Refusal {
 // allows it: an update or delete whose `where` lets a later pass find rows that moved.
 std::variant<Key, Refusal> choose_key(LeafFacts const& leaf, Backfill const& backfill);
 
+// That the leaf has no such column, and which one may have been meant.
+std::string missing_column(std::string const& column, LeafFacts const& leaf);
+
 // What is wrong with the backfill as asked for, seen against the catalog: kinds of relations that cannot be worked,
 // assigned columns that do not exist, are generated, belong to the key or decide the partition.
 std::vector<Problem> check_against_table(Backfill const& backfill, TableFacts const& table,

@@ -777,7 +777,10 @@ AgreesCheck MigrationReader::read_agrees(Field const& field, std::optional<Table
   for (auto& one : read_column_expressions(*fields, "set")) {
     check.set.push_back({one.position, one.column, std::move(one.expression)});
   }
-  if (auto const* where = fields->find("where")) check.where = read_expression(*where);
+  if (auto const* where = fields->find("where")) {
+    check.where = read_expression(*where);
+    check.where_position = position_of(*where->value);
+  }
   return check;
 }
 

@@ -17,6 +17,7 @@ struct ColumnFacts {
   bool not_null = false;
   bool generated = false;        // GENERATED ALWAYS AS (expression)
   bool identity_always = false;  // GENERATED ALWAYS AS IDENTITY
+  std::string declared_type{};   // qualified, with length or precision
 };
 
 struct IndexFacts {

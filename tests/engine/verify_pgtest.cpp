@@ -176,6 +176,56 @@ TEST_F(VerifyTest, TheGateAndCompleteAskForTheChecks) {
   EXPECT_EQ(run({"complete", "m"}).exit_code, kDone);
 }
 
+TEST_F(VerifyTest, RunRefusesAWrongCheckBeforeAnythingIsTouched) {
+  std::string const expand = "expand:\n  - add_column: {name: fresh, type: text}\n";
+  std::string const backfill = "backfill:\n  set: {display: lower(name)}\n";
+  std::pair<std::string, char const*> const wrong[] = {
+      {backfill + "verify:\n  - zero: SELECT count(*) FROM nobody\n",
+       "m.yaml:6:5: the server refuses the check zero: SELECT count(*) FROM nobody: relation \"nobody\" does not "
+       "exist"},
+      {expand + backfill + "verify:\n  - zero: SELEKT 0\n", "m.yaml:8:5: the server refuses the check zero: SELEKT 0:"},
+      {expand + backfill + "verify:\n  - agrees: {set: {display: upper(name) || }}\n", "m.yaml:8:28: syntax error"},
+      {backfill + "verify:\n  - agrees: {set: {dsplay: upper(name)}}\n",
+       "m.yaml:6:27: table \"public\".\"users\" has no column 'dsplay' (did you mean 'display'?)"},
+      {backfill + "verify:\n  - agrees: {set: {boss: name}}\n", "m.yaml:6:25: "},
+      {backfill + "verify:\n  - agrees: {set: {boss: id}, where: \"true) OR (true\"}\n", "m.yaml:6:36: syntax error"},
+  };
+  for (auto const& [text, message] : wrong) {
+    write("m.yaml", kHead + text);
+    auto const result = run({"run", "m.yaml"});
+    EXPECT_EQ(result.exit_code, kUsage) << text << result.out << result.err;
+    EXPECT_THAT(result.err, HasSubstr(message)) << text;
+    EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.migrations"), "0") << text;
+    EXPECT_EQ(client_->value("SELECT count(*) FROM pg_attribute WHERE attname = 'fresh'"), "0") << text;
+    EXPECT_EQ(client_->value("SELECT count(*) FROM users WHERE display <> upper(name)"), "0") << text;
+  }
+}
+
+TEST_F(VerifyTest, ACheckMayNameWhatExpandMakes) {
+  std::string const head = std::string(kHead) +
+                           "expand:\n  - add_column: {name: fresh, type: text}\nbackfill:\n  set: {fresh: "
+                           "lower(name)}\nverify:\n  - agrees: {set: {fresh: lower(name)}}\n";
+  write("m.yaml", head + "  - zero: SELECT count(*) FROM users WHERE frish IS NULL\n");
+  auto const wrong = run({"run", "m.yaml"});
+  EXPECT_EQ(wrong.exit_code, kUsage) << wrong.err;
+  EXPECT_THAT(wrong.err, HasSubstr("m.yaml:9:5: the server refuses the check zero: SELECT count(*) FROM users WHERE "
+                                   "frish IS NULL: column \"frish\" does not exist"));
+  EXPECT_EQ(client_->value("SELECT count(fresh) FROM users"), "0") << "the backfill did not begin";
+  write("m.yaml", head + "  - zero: SELECT count(*) FROM users WHERE fresh IS NULL\n");
+  EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  EXPECT_EQ(run({"verify", "m"}).exit_code, kDone);
+}
+
+TEST_F(VerifyTest, AfterContractItIsNoMistakeThatAColumnIsGone) {
+  write("m.yaml", std::string(kHead) +
+                      "backfill:\n  set: {display: upper(name)}\nverify:\n  - zero: SELECT count(*) FROM users WHERE "
+                      "boss = 777\ncontract:\n  - drop_column: boss\n");
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  ASSERT_EQ(run({"complete", "m", "--yes"}).exit_code, kDone);
+  auto const again = run({"run", "m.yaml"});
+  EXPECT_EQ(again.exit_code, kDone) << again.err;
+}
+
 TEST_F(VerifyTest, AMigrationWithoutChecksHasNoneThatHold) {
   write("m.yaml", std::string(kHead) + "backfill:\n  set: {display: upper(name)}\n");
   auto const result = run({"verify", "m.yaml"});
