@@ -26,6 +26,9 @@ asio::awaitable<int> gate(CommandContext& context, GateOptions options) {
     document["quarantined"] = reading.quarantined;
     document["where_tells_nothing"] = reading.where_tells_nothing;
     if (reading.remaining >= 0) document["remaining"] = reading.remaining;
+    boost::json::array writers;
+    for (auto const& writer : reading.writers) writers.emplace_back(writer);
+    document["writers"] = std::move(writers);
     document["checks"] = json_of(reading.checks);
     context.print(document);
   } else {

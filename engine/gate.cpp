@@ -14,9 +14,20 @@ namespace {
 // Keys that one counting statement goes over: short snapshots, as in batches.
 constexpr std::int64_t kKeysAtOnce = 50'000;
 
+asio::awaitable<std::vector<std::string>> read_writers(PgConnection& connection, planner::Migration const& migration) {
+  std::vector<std::string> writers;
+  if (migration.writers_gone.empty()) co_return writers;
+  auto const sessions =
+      value_or_throw(co_await query_read_only(connection, planner::writers_sql(migration.writers_gone)),
+                     "looking for sessions that writers_gone names");
+  for (auto const& row : sessions.rows) writers.push_back(planner::writer_text(row));
+  co_return writers;
+}
+
 // All but the checks.
 asio::awaitable<GateReading> measure_work(PgConnection& connection, planner::Migration const& migration) {
   GateReading gate;
+  gate.writers = co_await read_writers(connection, migration);
   gate.sync = value_or_throw(co_await read_sync_guard(connection, migration), "looking for the sync trigger");
   gate.has_backfill = migration.backfill.has_value();
   if (!gate.has_backfill) co_return gate;
@@ -48,6 +59,7 @@ std::vector<std::string> GateReading::reasons() const {
   std::vector<std::string> reasons;
   if (sync == SyncGuard::kMissing) reasons.emplace_back("the sync trigger is not installed");
   if (sync == SyncGuard::kChanged) reasons.emplace_back(kSyncChanged);
+  for (auto const& writer : writers) reasons.push_back("a writer is still connected: " + writer);
   for (auto const& one : checks) {
     if (!one.holds) reasons.push_back("the check " + one.check + " does not hold: " + one.text);
   }
@@ -96,7 +108,10 @@ asio::awaitable<std::int64_t> count_remaining(PgConnection& connection, planner:
 
 asio::awaitable<GateReading> measure_gate(PgConnection& connection, planner::Migration const& migration) {
   auto gate = co_await measure_work(connection, migration);
-  if (gate.is_open()) gate.checks = co_await run_checks(connection, migration);
+  if (!gate.is_open() || migration.verify.empty()) co_return gate;
+  gate.checks = co_await run_checks(connection, migration);
+  // They may have taken long.
+  gate.writers = co_await read_writers(connection, migration);
   co_return gate;
 }
 

@@ -26,6 +26,8 @@ struct GateReading {
   bool where_tells_nothing = false;
   // Rows that satisfy `where` now, counted range by range; unknown (-1) without a `where`.
   std::int64_t remaining = -1;
+  // Sessions that `writers_gone:` names, in words.
+  std::vector<std::string> writers;
   // Of `verify:`; asked only when nothing else closes the gate, for they may take long.
   std::vector<CheckResult> checks;
 

@@ -16,6 +16,7 @@
 #include "planner/schema_step.h"
 #include "planner/source_position.h"
 #include "planner/table_name.h"
+#include "planner/writers.h"
 
 namespace pgbackfill::planner {
 
@@ -92,6 +93,7 @@ struct Migration {
   std::optional<Sync> sync;
   std::optional<Backfill> backfill;
   std::vector<Check> verify;
+  std::vector<WriterName> writers_gone;
   std::vector<SchemaStep> contract;
   std::vector<Hook> hooks;  // in the order of the file
   ThrottleOptions throttle;

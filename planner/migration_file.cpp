@@ -204,6 +204,7 @@ class MigrationReader {
   std::optional<Check> read_check(YamlNode const& item, Section const& section,
                                   std::optional<TableName> const& default_table);
   AgreesCheck read_agrees(Field const& field, std::optional<TableName> const& default_table);
+  std::vector<WriterName> read_writers(Fields const& fields);
   std::vector<WindowText> read_windows(Fields const& fields, std::string_view key);
   std::vector<SchemaStep> read_steps(Fields const& fields, std::string_view key,
                                      std::optional<TableName> const& default_table);
@@ -282,6 +283,7 @@ Migration MigrationReader::read() {
   check_sync_beside_backfill(fields, migration);
   read_mirror(fields, migration);
   migration.verify = read_checks(fields, steps_table);
+  migration.writers_gone = read_writers(fields);
   migration.contract = read_steps(fields, "contract", steps_table);
   if (auto const problem = swap_problem(migration)) problems_.push_back(*problem);
   check_swaps(fields, migration);
@@ -928,6 +930,32 @@ void MigrationReader::read_mirror(Fields const& fields, Migration& migration) {
   }
   backfill.mirror_key = install.key;
   migration.sync = make_mirror(install, position_of(*field->key));
+}
+
+std::vector<WriterName> MigrationReader::read_writers(Fields const& fields) {
+  std::vector<WriterName> writers;
+  auto const* field = fields.find("writers_gone");
+  if (field == nullptr) return writers;
+  if (field->value->kind != YamlKind::kList) {
+    refuse(place_of(*field), "'writers_gone' must be a list of texts, not " + kind_name(*field->value) + "; " +
+                                 for_example(*field->rule));
+    return writers;
+  }
+  if (field->value->children.empty()) refuse(*field->value, "'writers_gone' is empty; leave the key out");
+  for (auto const index : field->value->children) {
+    auto const& item = node(index);
+    if (item.kind != YamlKind::kScalar || is_blank(item.text)) {
+      refuse(item, "an application must be a name such as billing-api, or \"billing-*\"");
+    } else if (auto const problem = problem_of_writer(item.text)) {
+      refuse(item, quoted(item.text) + " " + *problem);
+    } else {
+      writers.push_back(make_writer(position_of(item), item.text));
+    }
+  }
+  if (writers.size() > kMaxWriters) {
+    refuse(*field->value, "there are more than " + std::to_string(kMaxWriters) + " applications");
+  }
+  return writers;
 }
 
 std::vector<WindowText> MigrationReader::read_windows(Fields const& fields, std::string_view key) {

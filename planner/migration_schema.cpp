@@ -199,7 +199,7 @@ constexpr std::array<KeyRule, 7> kProbeKeys{{
 constexpr std::array<std::string_view, 2> kProbeKinds{"sql", "url"};
 constexpr Section kProbeSection{"probes", kProbeKeys, kProbeKinds};
 
-constexpr std::array<KeyRule, 13> kMigrationKeys{{
+constexpr std::array<KeyRule, 14> kMigrationKeys{{
     {.key = "name",
      .kind = ValueKind::kName,
      .doc = "The name of the migration, unique in its database.",
@@ -232,6 +232,10 @@ constexpr std::array<KeyRule, 13> kMigrationKeys{{
      .doc = "What has to hold before 'contract'; the gate and 'verify' ask for it, read-only.",
      .example = R"json([{"zero": "SELECT count(*) FROM users WHERE display_name IS NULL"}])json",
      .section = &kCheckSection},
+    {.key = "writers_gone",
+     .kind = ValueKind::kTexts,
+     .doc = "Applications that must have no session left before 'contract', by application_name; a * may end a name.",
+     .example = R"(["billing-api", "web-1.*"])"},
     {.key = "contract",
      .kind = ValueKind::kSteps,
      .doc = "Tightening or destructive schema steps, run by 'complete' and only when the backfill is proven done.",
