@@ -20,6 +20,10 @@ constexpr std::int64_t kSamplePages = 200;
 // A table that was never analyzed: assumed until its rows are seen.
 constexpr std::int64_t kAssumedRowsPerBlock = 40;
 
+constexpr std::chrono::milliseconds kCatalogTimeout{10'000};
+// Past the timeout on the server, for the way there and back.
+constexpr std::chrono::milliseconds kGrace{30'000};
+
 // to_regclass follows search_path as the user's own SQL does; everything after goes by oid.
 std::string table_sql(planner::TableName const& name) {
   std::string const text = planner::quote_qualified(name.schema, name.name);
@@ -192,11 +196,14 @@ std::string oid_list(planner::TableFacts const& table) {
 }
 
 // Read-only by the server's word, so that looking never changes anything.
-std::string catalog_settings(char const* search_path) {
+std::string catalog_settings(char const* search_path, std::chrono::milliseconds timeout = kCatalogTimeout) {
   std::vector<std::pair<std::string, std::string>> values = {
       // Without row_security the server refuses where a policy would hide rows, which then would count as done.
-      {"row_security", "off"},  {"transaction_read_only", "on"},          {"statement_timeout", "10000"},
-      {"lock_timeout", "2000"}, {"max_parallel_workers_per_gather", "0"},
+      {"row_security", "off"},
+      {"transaction_read_only", "on"},
+      {"statement_timeout", std::to_string(timeout.count())},
+      {"lock_timeout", "2000"},
+      {"max_parallel_workers_per_gather", "0"},
   };
   values.insert(values.end(), state::key_text_settings().begin(), state::key_text_settings().end());
   if (search_path != nullptr) values.emplace_back("search_path", search_path);
@@ -212,6 +219,15 @@ std::string catalog_settings(char const* search_path) {
 asio::awaitable<Result<Rows>> query_read_only(PgConnection& connection, std::string statement) {
   std::vector<std::string> statements = {catalog_settings(nullptr), std::move(statement)};
   auto results = co_await connection.pipeline(std::move(statements), Deadlines());
+  if (!results) co_return results.error();
+  co_return std::move(results->back());
+}
+
+asio::awaitable<Result<Rows>> read_only(PgConnection& connection, std::vector<std::string> statements,
+                                        std::chrono::milliseconds timeout) {
+  statements.insert(statements.begin(), catalog_settings(nullptr, timeout));
+  Deadlines const deadlines{timeout, timeout + kGrace};
+  auto results = co_await connection.pipeline(std::move(statements), deadlines);
   if (!results) co_return results.error();
   co_return std::move(results->back());
 }

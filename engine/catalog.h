@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,10 @@ namespace pgbackfill::engine {
 
 // One statement in a transaction that the server holds read-only.
 asio::awaitable<Result<Rows>> query_read_only(PgConnection& connection, std::string statement);
+
+// The rows of the last one; all in one transaction that the server holds read-only and cuts short after `timeout`.
+asio::awaitable<Result<Rows>> read_only(PgConnection& connection, std::vector<std::string> statements,
+                                        std::chrono::milliseconds timeout);
 
 // Nothing when there is no such table. A partitioned table comes with all its leaves.
 asio::awaitable<Result<std::optional<planner::TableFacts>>> read_table_facts(PgConnection& connection,

@@ -170,6 +170,14 @@ asio::awaitable<bool> CommandContext::ensure_state(PgConnection& connection) {
   co_return changed;
 }
 
+TellerOptions CommandContext::teller_options() const {
+  TellerOptions teller = detect_teller_options(2);
+  teller.format = options_.log_format;
+  teller.level = options_.log_level;
+  if (!options_.show_progress || options_.log_format == LogFormat::kJson) teller.live = false;
+  return teller;
+}
+
 void CommandContext::print(boost::json::object const& document) const {
   std::cout << boost::json::serialize(document) << std::endl;
 }

@@ -66,6 +66,7 @@ class CommandContext {
   // Makes or upgrades schema pgbackfill; true when it changed something.
   asio::awaitable<bool> ensure_state(PgConnection& connection);
 
+  TellerOptions teller_options() const;
   bool is_json() const { return options_.format == OutputFormat::kJson; }
   // One JSON document, or text, on standard output.
   void print(boost::json::object const& document) const;

@@ -12,7 +12,9 @@ namespace {
 asio::awaitable<int> gate(CommandContext& context, GateOptions options) {
   auto connection = co_await context.connect_to_state();
   auto const loaded = co_await find_migration(*connection, options.file_or_name);
-  auto const reading = co_await measure_gate(*connection, loaded.migration);
+  Teller teller(context.teller_options());
+  std::function<bool()> const never = [] { return false; };
+  auto const reading = co_await measure_gate(context, *connection, loaded.migration, never, teller);
   if (context.is_json()) {
     boost::json::array reasons;
     for (auto const& reason : reading.reasons()) reasons.emplace_back(reason);

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <random>
@@ -14,13 +13,14 @@
 #include "engine/gate.h"
 #include "engine/growth_text.h"
 #include "engine/hook_runner.h"
-#include "engine/http_probe.h"
+#include "engine/interrupts.h"
 #include "engine/job_setup.h"
 #include "engine/limits.h"
 #include "engine/monitor.h"
 #include "engine/pg_database.h"
 #include "engine/probes.h"
 #include "engine/progress_view.h"
+#include "engine/read_pace.h"
 #include "engine/reading_recorder.h"
 #include "engine/step_runner.h"
 #include "engine/sync_guard.h"
@@ -35,44 +35,6 @@ namespace pgbackfill::engine {
 namespace {
 
 using namespace std::chrono_literals;
-
-TellerOptions teller_options(CommonOptions const& options) {
-  TellerOptions teller = detect_teller_options(2);
-  teller.format = options.log_format;
-  teller.level = options.log_level;
-  if (!options.show_progress || options.log_format == LogFormat::kJson) teller.live = false;
-  return teller;
-}
-
-// ^C once asks for a stop between batches, twice cancels on the server, three times leaves at once: the database needs
-// no clean-up.
-class Interrupts {
- public:
-  explicit Interrupts(asio::io_context& io) : signals_(io, SIGINT, SIGTERM) { wait(); }
-
-  bool is_asked() const { return count_ > 0; }
-  bool is_urgent() const { return count_ > 1; }
-  void attach(WorkerPool* pool) {
-    pool_ = pool;
-    if (pool_ != nullptr && count_ > 0) pool_->request_stop();
-  }
-  void close() { signals_.cancel(); }
-
- private:
-  void wait() {
-    signals_.async_wait([this](boost::system::error_code error, int) {
-      if (error) return;
-      ++count_;
-      if (count_ >= 3) _exit(130);
-      if (pool_ != nullptr) count_ == 1 ? pool_->request_stop() : pool_->request_abort();
-      wait();
-    });
-  }
-
-  asio::signal_set signals_;
-  WorkerPool* pool_ = nullptr;
-  int count_ = 0;
-};
 
 // How often a run that ended looks whether its result was scraped.
 constexpr auto kScrapeGlance = 50ms;
@@ -101,10 +63,7 @@ class Heart {
 class Run {
  public:
   Run(CommandContext& context, RunOptions options)
-      : context_(context),
-        options_(std::move(options)),
-        teller_(teller_options(context.options())),
-        interrupts_(context.io()) {}
+      : context_(context), options_(std::move(options)), teller_(context.teller_options()), interrupts_(context.io()) {}
 
   asio::awaitable<int> go();
 
@@ -537,15 +496,6 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
   co_return std::nullopt;
 }
 
-std::vector<UserProbe> user_probes(planner::Migration const& migration) {
-  std::vector<UserProbe> probes;
-  for (auto const& option : migration.probes) {
-    std::string const url = option.query.empty() ? option.url : prometheus_query_url(option.url, option.query);
-    probes.push_back({option.name, option.sql, url, option.max.value_or(0), option.interval, option.timeout});
-  }
-  return probes;
-}
-
 asio::awaitable<int> Run::backfill() {
   auto const& migration = loaded_.migration;
   co_await record("started", fmt::format("{} worker(s)", migration.backfill->workers));
@@ -683,10 +633,7 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
 class Finish {
  public:
   Finish(CommandContext& context, FinishOptions options)
-      : context_(context),
-        options_(std::move(options)),
-        teller_(teller_options(context.options())),
-        interrupts_(context.io()) {}
+      : context_(context), options_(std::move(options)), teller_(context.teller_options()), interrupts_(context.io()) {}
 
   asio::awaitable<int> complete();
   asio::awaitable<int> roll_back();
@@ -771,7 +718,8 @@ asio::awaitable<void> Finish::require_open_gate() {
   GateReading gate;
   std::optional<CommandError> unmeasured;
   try {
-    gate = co_await measure_gate(*connection_, migration());
+    auto const is_stopping = [this] { return interrupts_.is_asked(); };
+    gate = co_await measure_gate(context_, *connection_, migration(), is_stopping, teller_);
   } catch (CommandError const& error) {
     unmeasured = error;
   }

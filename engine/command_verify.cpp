@@ -6,11 +6,50 @@
 #include <boost/json/array.hpp>
 
 #include "engine/commands.h"
+#include "engine/interrupts.h"
+#include "engine/job_setup.h"
 #include "engine/verify.h"
 
 namespace pgbackfill::engine {
 
 namespace {
+
+void print(CommandContext& context, std::string const& name, std::vector<CheckResult> const& results,
+           std::size_t held) {
+  if (context.is_json()) {
+    boost::json::object document;
+    document["migration"] = name;
+    document["holds"] = held == results.size();
+    document["checks"] = json_of(results);
+    context.print(document);
+    return;
+  }
+  std::string text;
+  for (auto const& one : results) {
+    text += fmt::format("{} {}: {}\n", one.holds ? "ok    " : "FAILED", one.check, one.text);
+    for (std::size_t number = 1; number < one.differing.size(); ++number) {
+      text += "         " + planner::to_string(one.differing[number]) + "\n";
+    }
+  }
+  text += fmt::format("{}: {} of {} check(s) hold\n", name, held, results.size());
+  context.print(text);
+}
+
+bool has_comparison(planner::Migration const& migration) {
+  return std::any_of(migration.verify.begin(), migration.verify.end(), [](planner::Check const& check) {
+    return std::holds_alternative<planner::AgreesCheck>(check.kind);
+  });
+}
+
+// What is kept for a comparison that is cut short has no use once all of them have ended.
+asio::awaitable<void> conclude(CommandContext& context, PgConnection& connection, std::string name, std::size_t held,
+                               std::size_t checks) {
+  value_or_throw(co_await connection.query(state::forget_comparisons(name), Deadlines()),
+                 "forgetting how far the comparisons were");
+  std::string const detail = fmt::format("{} of {} check(s) hold", held, checks);
+  std::string statement = state::record_event(std::nullopt, name, "verified", detail, context.owner());
+  value_or_throw(co_await connection.query(std::move(statement), Deadlines()), "recording what was found");
+}
 
 asio::awaitable<int> verify(CommandContext& context, VerifyOptions options) {
   auto connection = co_await context.connect_to_state();
@@ -19,23 +58,24 @@ asio::awaitable<int> verify(CommandContext& context, VerifyOptions options) {
   if (loaded.migration.verify.empty()) {
     throw CommandError{kExitUsage, name + " has no section `verify:`: there is nothing to check"};
   }
-  auto const results = co_await run_checks(*connection, loaded.migration);
-  auto const failed = std::count_if(results.begin(), results.end(), [](CheckResult const& one) { return !one.holds; });
-  if (context.is_json()) {
-    boost::json::object document;
-    document["migration"] = name;
-    document["holds"] = failed == 0;
-    document["checks"] = json_of(results);
-    context.print(document);
-  } else {
-    std::string text;
-    for (auto const& one : results)
-      text += fmt::format("{} {}: {}\n", one.holds ? "ok    " : "FAILED", one.check, one.text);
-    text += fmt::format("{}: {} of {} check(s) hold\n", name, results.size() - static_cast<std::size_t>(failed),
-                        results.size());
-    context.print(text);
+  bool const is_kept = has_comparison(loaded.migration);
+  if (is_kept && options.restart) {
+    value_or_throw(co_await connection->query(state::forget_comparisons(name), Deadlines()),
+                   "forgetting how far the comparisons were");
   }
-  co_return failed == 0 ? kExitDone : kExitGateClosed;
+  std::shared_ptr<PgConnection> kept_by;
+  if (is_kept) kept_by = co_await context.connect();
+  Teller teller(context.teller_options());
+  Interrupts interrupts(context.io());
+  std::function<bool()> const is_stopping = [&interrupts] { return interrupts.is_asked(); };
+  CheckTerms terms{context, *connection, kept_by.get(), is_stopping, teller};
+  auto const results = co_await run_checks(std::move(terms), loaded.migration);
+  interrupts.close();
+  auto const held = static_cast<std::size_t>(
+      std::count_if(results.begin(), results.end(), [](CheckResult const& one) { return one.holds; }));
+  if (is_kept) co_await conclude(context, *kept_by, name, held, results.size());
+  print(context, name, results, held);
+  co_return held == results.size() ? kExitDone : kExitGateClosed;
 }
 
 }  // namespace

@@ -24,6 +24,37 @@ asio::awaitable<std::vector<std::string>> read_writers(PgConnection& connection,
   co_return writers;
 }
 
+// Rows that satisfy the `where` of the target, piece by piece: no snapshot lasts and no statement is long.
+asio::awaitable<std::int64_t> count_remaining(PgConnection& connection, planner::WorkTarget const& target) {
+  auto const upper = value_or_throw(co_await read_last_key(connection, target), "reading the last key");
+  if (!upper) co_return 0;
+  std::int64_t remaining = 0;
+  planner::Bound cursor;
+  while (true) {
+    planner::Bound next;
+    if (target.key.is_by_block()) {
+      std::int64_t const from = cursor ? std::stoll(cursor->front()) : -1;
+      std::int64_t const to = from + kKeysAtOnce / 50;
+      if (to < std::stoll(upper->front())) next = planner::KeyValue{std::to_string(to)};
+    } else {
+      std::string statement = planner::look_ahead_sql(target, {cursor, upper}, kKeysAtOnce);
+      auto const page = value_or_throw(co_await query_read_only(connection, std::move(statement)), "paging the table");
+      if (page.rows.front()[1]) {
+        next.emplace();
+        for (std::size_t column = 1; column < page.rows.front().size(); ++column) {
+          next->push_back(*page.rows.front()[column]);
+        }
+      }
+    }
+    planner::Interval const interval{cursor, next ? next : upper};
+    auto const count = value_or_throw(co_await query_read_only(connection, planner::remaining_sql(target, interval)),
+                                      "counting rows that satisfy `where`");
+    remaining += std::stoll(count.at(0, 0));
+    if (!next) co_return remaining;
+    cursor = next;
+  }
+}
+
 // All but the checks.
 asio::awaitable<GateReading> measure_work(PgConnection& connection, planner::Migration const& migration) {
   GateReading gate;
@@ -76,40 +107,13 @@ std::vector<std::string> GateReading::reasons() const {
   return reasons;
 }
 
-asio::awaitable<std::int64_t> count_remaining(PgConnection& connection, planner::WorkTarget const& target) {
-  auto const upper = value_or_throw(co_await read_last_key(connection, target), "reading the last key");
-  if (!upper) co_return 0;
-  std::int64_t remaining = 0;
-  planner::Bound cursor;
-  while (true) {
-    planner::Bound next;
-    if (target.key.is_by_block()) {
-      std::int64_t const from = cursor ? std::stoll(cursor->front()) : -1;
-      std::int64_t const to = from + kKeysAtOnce / 50;
-      if (to < std::stoll(upper->front())) next = planner::KeyValue{std::to_string(to)};
-    } else {
-      std::string statement = planner::look_ahead_sql(target, {cursor, upper}, kKeysAtOnce);
-      auto const page = value_or_throw(co_await query_read_only(connection, std::move(statement)), "paging the table");
-      if (page.rows.front()[1]) {
-        next.emplace();
-        for (std::size_t column = 1; column < page.rows.front().size(); ++column) {
-          next->push_back(*page.rows.front()[column]);
-        }
-      }
-    }
-    planner::Interval const interval{cursor, next ? next : upper};
-    auto const count = value_or_throw(co_await query_read_only(connection, planner::remaining_sql(target, interval)),
-                                      "counting rows that satisfy `where`");
-    remaining += std::stoll(count.at(0, 0));
-    if (!next) co_return remaining;
-    cursor = next;
-  }
-}
-
-asio::awaitable<GateReading> measure_gate(PgConnection& connection, planner::Migration const& migration) {
+asio::awaitable<GateReading> measure_gate(CommandContext& context, PgConnection& connection,
+                                          planner::Migration const& migration, std::function<bool()> is_stopping,
+                                          EventSink& sink) {
   auto gate = co_await measure_work(connection, migration);
   if (!gate.is_open() || migration.verify.empty()) co_return gate;
-  gate.checks = co_await run_checks(connection, migration);
+  CheckTerms terms{context, connection, nullptr, std::move(is_stopping), sink};
+  gate.checks = co_await run_checks(terms, migration);
   // They may have taken long.
   gate.writers = co_await read_writers(connection, migration);
   co_return gate;

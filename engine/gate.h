@@ -6,11 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "engine/command_context.h"
+#include "engine/events.h"
 #include "engine/pg_connection.h"
 #include "engine/sync_guard.h"
 #include "engine/verify.h"
 #include "planner/migration.h"
-#include "planner/work_sql.h"
 
 namespace pgbackfill::engine {
 
@@ -36,10 +37,10 @@ struct GateReading {
 };
 
 // Throws CommandError when the server cannot answer.
-asio::awaitable<GateReading> measure_gate(PgConnection& connection, planner::Migration const& migration);
-
-// Rows that satisfy the `where` of the target, counted piece by piece: no snapshot lasts and no statement is long.
-asio::awaitable<std::int64_t> count_remaining(PgConnection& connection, planner::WorkTarget const& target);
+// Checks that go over a table are throttled as `verify` is; `is_stopping` ends them, by a CommandError as well.
+asio::awaitable<GateReading> measure_gate(CommandContext& context, PgConnection& connection,
+                                          planner::Migration const& migration, std::function<bool()> is_stopping,
+                                          EventSink& sink);
 
 std::string gate_text(std::string const& name, GateReading const& gate);
 

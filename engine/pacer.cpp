@@ -161,6 +161,12 @@ void Pacer::batch_started(int worker, std::int64_t rows, TimePoint now) {
   began_[worker] = now;
 }
 
+void Pacer::page_started(int worker, std::int64_t rows, TimePoint now) {
+  rows_.charge(rows, now);
+  work_.rows += rows;
+  began_[worker] = now;
+}
+
 void Pacer::batch_ended(int worker, std::int64_t rows, bool is_committed, TimePoint now) {
   // What a failed batch wrote to the WAL stays written; only its rows are still to be done.
   if (!is_committed) rows_.charge(-rows, now);

@@ -5,6 +5,7 @@
 // the ceiling in rows holds. Thread rule: the engine's one thread.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -59,6 +60,10 @@ class Pacer {
   std::chrono::milliseconds batch_target(std::chrono::milliseconds target) const;
   // Of the rows that the batch sizer asks for.
   std::int64_t most_rows(std::int64_t rows) const;
+
+  // The same for a page that is only read: it writes no WAL.
+  std::int64_t most_page_rows(std::int64_t rows) const { return std::min(rows, rows_.most_rows()); }
+  void page_started(int worker, std::int64_t rows, TimePoint now);
 
   void batch_started(int worker, std::int64_t rows, TimePoint now);
   void batch_ended(int worker, std::int64_t rows, bool is_committed, TimePoint now);

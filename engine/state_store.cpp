@@ -344,6 +344,33 @@ COMMENT ON COLUMN pgbackfill.hooks.result IS 'of a backup its id';
 INSERT INTO pgbackfill.meta (version) VALUES (7);
 )sql";
 
+// Version 8. What was compared of a table, so that a comparison that was cut short can go on. `owner`: whoever begins
+// takes it over, and the one before sees that it is not his any more.
+constexpr char kVersion8[] = R"sql(
+CREATE TABLE pgbackfill.comparisons (
+  migration text NOT NULL,
+  position int NOT NULL,
+  relation oid NOT NULL,
+  table_name text NOT NULL,
+  definition text NOT NULL,
+  owner text NOT NULL,
+  cursor text[],
+  upper_key text[],
+  done boolean NOT NULL DEFAULT false,
+  rows_compared bigint NOT NULL DEFAULT 0,
+  rows_differing bigint NOT NULL DEFAULT 0,
+  differing jsonb NOT NULL DEFAULT '[]',
+  began_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (migration, position, relation)
+);
+COMMENT ON TABLE pgbackfill.comparisons IS 'How far the checks `agrees` of a verify are that has not ended';
+COMMENT ON COLUMN pgbackfill.comparisons.cursor IS 'the last key that was compared';
+COMMENT ON COLUMN pgbackfill.comparisons.differing IS 'the first rows that differ';
+
+INSERT INTO pgbackfill.meta (version) VALUES (8);
+)sql";
+
 // A process that was silent for so long has no part in what is shared, and is not shown.
 constexpr char kRunnerSilence[] = "interval '10 seconds'";
 
@@ -471,7 +498,7 @@ std::string read_version() {
 
 std::vector<std::string> upgrades(int version) {
   static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4,
-                                                   kVersion5, kVersion6, kVersion7};
+                                                   kVersion5, kVersion6, kVersion7, kVersion8};
   if (version < 0 || version > kStateVersion) return {};
   return {scripts.begin() + version, scripts.end()};
 }
@@ -746,6 +773,8 @@ std::vector<std::string> create_job(NewJob const& job, Owner const& owner) {
     statements.push_back(leaf_insert(id, static_cast<int>(number), job.leaves[number]));
   }
   if (!job.ranges.empty()) statements.push_back(range_insert(id, 0, job.ranges));
+  // What was compared before says nothing about rows that are about to change.
+  statements.push_back(forget_comparisons(job.name));
   statements.push_back(fmt::format(
       "INSERT INTO pgbackfill.events {} VALUES ({})", kEventColumns,
       event_values(id, quote_literal(job.name), "created",
@@ -1162,6 +1191,54 @@ std::string find_approval(std::string const& migration, std::string const& plan)
       "SELECT plan_hash = {}, plan_hash, plan, reason, db_user, os_user, host, {} FROM pgbackfill.approvals WHERE "
       "migration = {} ORDER BY id DESC LIMIT 1",
       hash_of(plan), utc_text("approved_at"), quote_literal(migration));
+}
+
+std::vector<std::string> begin_comparison(std::string const& migration, int position,
+                                          std::vector<ComparedLeaf> const& leaves, Owner const& owner) {
+  std::string const where = fmt::format("migration = {} AND position = {}", quote_literal(migration), position);
+  std::vector<std::string> values;
+  std::vector<std::string> same;
+  for (auto const& leaf : leaves) {
+    std::string const definition = quote_literal(leaf.definition);
+    values.push_back(fmt::format("({}, {}, {}, {}, {}, {}, {}, {})", quote_literal(migration), position, leaf.relation,
+                                 quote_literal(leaf.name), definition, quote_literal(owner.id),
+                                 bound_text(leaf.progress.upper), leaf.progress.is_done));
+    same.push_back(fmt::format("(relation = {} AND definition = {})", leaf.relation, definition));
+  }
+  return {
+      fmt::format("DELETE FROM pgbackfill.comparisons WHERE {} AND NOT ({})", where, planner::join(same, " OR ")),
+      fmt::format("INSERT INTO pgbackfill.comparisons (migration, position, relation, table_name, definition, owner, "
+                  "upper_key, done) VALUES {} ON CONFLICT (migration, position, relation) DO UPDATE SET owner = "
+                  "excluded.owner",
+                  planner::join(values, ", ")),
+      fmt::format("SELECT relation, cursor, upper_key, done, rows_compared, rows_differing, differing, CASE WHEN "
+                  "min(began_at) OVER () < transaction_timestamp() THEN {} END FROM pgbackfill.comparisons WHERE {}",
+                  utc_text("min(began_at) OVER ()"), where)};
+}
+
+planner::AgreementProgress comparison_progress(std::vector<std::optional<std::string>> const& row) {
+  planner::AgreementProgress progress;
+  progress.cursor = parse_text_array(row.at(1));
+  progress.upper = parse_text_array(row.at(2));
+  progress.is_done = row.at(3) == "t";
+  progress.rows_compared = std::stoll(row.at(4).value());
+  progress.rows_differing = std::stoll(row.at(5).value());
+  return progress;
+}
+
+std::string keep_comparison(std::string const& migration, int position, std::uint32_t relation,
+                            planner::AgreementProgress const& progress, std::string const& differing,
+                            Owner const& owner) {
+  return fmt::format(
+      "UPDATE pgbackfill.comparisons SET cursor = {}, done = {}, rows_compared = {}, rows_differing = {}, differing = "
+      "{}::jsonb, updated_at = clock_timestamp() WHERE migration = {} AND position = {} AND relation = {} AND owner = "
+      "{}",
+      bound_text(progress.cursor), progress.is_done, progress.rows_compared, progress.rows_differing,
+      quote_literal(differing), quote_literal(migration), position, relation, quote_literal(owner.id));
+}
+
+std::string forget_comparisons(std::string const& migration) {
+  return "DELETE FROM pgbackfill.comparisons WHERE migration = " + quote_literal(migration);
 }
 
 std::string list_events(std::string const& name, std::int64_t limit) {

@@ -13,13 +13,14 @@
 
 #include "engine/database.h"
 #include "engine/runner.h"
+#include "planner/agreement.h"
 #include "planner/batch.h"
 #include "planner/ranges.h"
 #include "planner/work_sql.h"
 
 namespace pgbackfill::engine {
 
-inline constexpr int kStateVersion = 7;
+inline constexpr int kStateVersion = 8;
 
 // Whoever changes a job says so here, with its id; who works on it listens.
 inline constexpr char kControlChannel[] = "pgbackfill_control";
@@ -204,6 +205,25 @@ std::string find_backup(std::string const& migration);
 // The latest approval: whether it is of this plan, its hash, its plan, reason, role, user of the operating system,
 // host, when.
 std::string find_approval(std::string const& migration, std::string const& plan);
+
+// How far a comparison is, by leaf; `name` is for people.
+struct ComparedLeaf {
+  std::uint32_t relation = 0;
+  std::string name;
+  std::string definition;  // of another one nothing is taken over
+  planner::AgreementProgress progress;
+};
+// Takes over what is there of the same definitions, and begins the rest. The last one's rows: relation, cursor, upper
+// key, whether it is done, rows compared, rows differing, the first of them as JSON, and when it began, if it was
+// there.
+std::vector<std::string> begin_comparison(std::string const& migration, int position,
+                                          std::vector<ComparedLeaf> const& leaves, Owner const& owner);
+planner::AgreementProgress comparison_progress(std::vector<std::optional<std::string>> const& row);
+// Affects no row when another process has taken it over.
+std::string keep_comparison(std::string const& migration, int position, std::uint32_t relation,
+                            planner::AgreementProgress const& progress, std::string const& differing,
+                            Owner const& owner);
+std::string forget_comparisons(std::string const& migration);
 
 // For people: status, history, log, doctor. Migrations without a job have NULL where it would say something.
 std::string list_jobs();

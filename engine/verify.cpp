@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <boost/json/object.hpp>
+#include <memory>
+#include <utility>
+
 #include "engine/agreement.h"
 #include "engine/catalog.h"
-#include "engine/command_context.h"
-#include "engine/gate.h"
+#include "engine/comparison.h"
 #include "engine/job_setup.h"
 #include "planner/duration.h"
 #include "planner/migration_file.h"
@@ -46,38 +49,100 @@ CheckVerdict failed(Failure const& failure, std::chrono::milliseconds timeout) {
   return {false, failure.message + (failure.sqlstate.empty() ? "" : " (" + failure.sqlstate + ")")};
 }
 
-// The rows that do not agree are counted as rows that a backfill would have left.
-asio::awaitable<CheckVerdict> count_disagreement(PgConnection& connection, Check const& check) {
-  auto const& agrees = std::get<planner::AgreesCheck>(check.kind);
-  planner::Backfill backfill;
-  backfill.position = check.position;
-  backfill.table = agrees.table;
-  for (auto const& one : agrees.set) backfill.assignments.push_back({one.position, one.column, one.expression});
-  backfill.where = planner::disagreement(agrees);
-  backfill.where_position = check.position;
-  auto const preflight = value_or_throw(co_await check_backfill(connection, backfill), "reading the table");
-  if (!preflight.problems.empty()) co_return CheckVerdict{false, planner::to_string(preflight.problems.front())};
-  std::int64_t rows = 0;
-  for (auto const& target : preflight.targets) rows += co_await count_remaining(connection, target);
-  co_return planner::judge(check, {{std::to_string(rows)}});
+std::string text_of(ComparisonFound const& found) {
+  std::string const since = found.begun_before.empty() ? "" : ", begun " + found.begun_before;
+  if (found.rows_differing == 0) return fmt::format("{} row(s) agree{}", found.rows_compared, since);
+  std::string text = fmt::format("{} of {} row(s) do not agree{}", found.rows_differing, found.rows_compared, since);
+  if (!found.differing.empty()) text += ", for example " + planner::to_string(found.differing.front());
+  return text;
 }
 
-asio::awaitable<CheckVerdict> verdict_of(PgConnection& connection, Check const& check) {
-  CheckVerdict verdict;
-  if (!connection.is_usable()) {
-    verdict.text = "not asked: the connection was lost";
-    co_return verdict;
+// One run over the checks of a migration.
+class Checking {
+ public:
+  Checking(CheckTerms terms, planner::Migration migration)
+      : terms_(std::move(terms)), migration_(std::move(migration)) {}
+
+  asio::awaitable<std::vector<CheckResult>> go();
+
+ private:
+  asio::awaitable<void> answer(std::size_t number, CheckResult& result);
+  asio::awaitable<void> compare_table(std::size_t number, CheckResult& result);
+  void tell(Severity severity, std::string text);
+
+  CheckTerms terms_;
+  planner::Migration migration_;
+  std::unique_ptr<ReadPace> pace_;  // made for the first check that needs it
+};
+
+void Checking::tell(Severity severity, std::string text) {
+  LogLine line;
+  line.at = std::chrono::system_clock::now();
+  line.severity = severity;
+  line.text = std::move(text);
+  line.fields = {{"migration", migration_.name}};
+  terms_.sink.emit(std::move(line));
+}
+
+asio::awaitable<void> Checking::compare_table(std::size_t number, CheckResult& result) {
+  auto const& check = migration_.verify[number];
+  auto plan = co_await plan_agreement(terms_.rows, check);
+  if (!plan) {
+    result.text = plan.error().message;
+    co_return;
+  }
+  if (!plan->problems.empty()) {
+    result.text = planner::to_string(plan->problems.front());
+    co_return;
+  }
+  auto& context = terms_.context;
+  if (!pace_) pace_ = std::make_unique<ReadPace>(context.io(), context.blocking(), context.target(), migration_);
+  ComparisonTerms comparison;
+  comparison.rows = &terms_.rows;
+  comparison.state = terms_.state;
+  comparison.pace = pace_.get();
+  comparison.owner = context.owner();
+  comparison.migration = migration_.name;
+  comparison.position = static_cast<int>(number);
+  comparison.is_stopping = terms_.is_stopping;
+  comparison.tell = [this](Severity severity, std::string text) { tell(severity, std::move(text)); };
+  auto const found = co_await compare(std::move(comparison), check, std::move(*plan));
+  result.holds = found.error.empty() && found.rows_differing == 0;
+  result.text = found.error.empty() ? text_of(found) : found.error;
+  result.rows_compared = found.rows_compared;
+  result.differing = found.differing;
+}
+
+asio::awaitable<void> Checking::answer(std::size_t number, CheckResult& result) {
+  auto const& check = migration_.verify[number];
+  if (!terms_.rows.is_usable()) {
+    result.text = "not asked: the connection was lost";
+    co_return;
   }
   if (std::holds_alternative<planner::AgreesCheck>(check.kind)) {
-    try {
-      verdict = co_await count_disagreement(connection, check);
-    } catch (CommandError const& error) {
-      verdict.text = error.text;
-    }
-    co_return verdict;
+    co_await compare_table(number, result);
+    co_return;
   }
-  auto const rows = co_await ask(connection, planner::check_sql(check), check.timeout);
-  co_return rows ? planner::judge(check, rows->rows) : failed(rows.error(), check.timeout);
+  auto const rows = co_await ask(terms_.rows, planner::check_sql(check), check.timeout);
+  auto const verdict = rows ? planner::judge(check, rows->rows) : failed(rows.error(), check.timeout);
+  result.holds = verdict.holds;
+  result.text = verdict.text;
+}
+
+asio::awaitable<std::vector<CheckResult>> Checking::go() {
+  std::vector<CheckResult> results;
+  for (std::size_t number = 0; number < migration_.verify.size(); ++number) {
+    auto const& check = migration_.verify[number];
+    auto const began = std::chrono::steady_clock::now();
+    CheckResult result;
+    result.check = planner::check_text(check);
+    result.position = fmt::format("{}:{}:{}", check.position.file, check.position.line, check.position.column);
+    if (terms_.is_stopping()) throw CommandError{kExitResumable, migration_.name + ": interrupted"};
+    co_await answer(number, result);
+    result.took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
+    results.push_back(std::move(result));
+  }
+  co_return results;
 }
 
 // Problems of one check, and whether all of them are of names that are not there.
@@ -119,30 +184,25 @@ asio::awaitable<Result<std::vector<planner::Problem>>> check_checks(PgConnection
   co_return problems;
 }
 
-asio::awaitable<std::vector<CheckResult>> run_checks(PgConnection& connection, planner::Migration migration) {
-  std::vector<CheckResult> results;
-  for (auto const& check : migration.verify) {
-    auto const began = std::chrono::steady_clock::now();
-    auto const verdict = co_await verdict_of(connection, check);
-    CheckResult result;
-    result.check = planner::check_text(check);
-    result.position = planner::to_string({check.position, ""});
-    result.holds = verdict.holds;
-    result.text = verdict.text;
-    result.took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
-    results.push_back(std::move(result));
-  }
+asio::awaitable<std::vector<CheckResult>> run_checks(CheckTerms terms, planner::Migration migration) {
+  Checking checking(std::move(terms), std::move(migration));
+  auto results = co_await checking.go();
   co_return results;
 }
 
 boost::json::array json_of(std::vector<CheckResult> const& results) {
   boost::json::array array;
   for (auto const& one : results) {
-    array.push_back({{"check", one.check},
-                     {"position", one.position},
-                     {"holds", one.holds},
-                     {"text", one.text},
-                     {"took_ms", one.took.count()}});
+    boost::json::object object{{"check", one.check},
+                               {"position", one.position},
+                               {"holds", one.holds},
+                               {"text", one.text},
+                               {"took_ms", one.took.count()}};
+    if (one.rows_compared) {
+      object["rows_compared"] = *one.rows_compared;
+      object["differing"] = json_of(one.differing);
+    }
+    array.push_back(std::move(object));
   }
   return array;
 }

@@ -7,10 +7,16 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/json/array.hpp>
 #include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "engine/command_context.h"
+#include "engine/events.h"
 #include "engine/pg_connection.h"
+#include "planner/agreement.h"
 #include "planner/migration.h"
 
 namespace pgbackfill::engine {
@@ -21,15 +27,27 @@ struct CheckResult {
   bool holds = false;
   std::string text;  // what was found
   std::chrono::milliseconds took{0};
+  // Of `agrees` alone; the first rows that differ.
+  std::optional<std::int64_t> rows_compared;
+  std::vector<planner::DifferingRow> differing;
 };
 
-// What the server says against the checks; it plans them and runs none. `names_may_come`: a check that names what is not
-// there yet is left for later.
+struct CheckTerms {
+  CommandContext& context;
+  PgConnection& rows;   // where they are asked
+  PgConnection* state;  // where it is kept how far comparisons of tables are; null: nowhere
+  std::function<bool()> is_stopping;
+  EventSink& sink;
+};
+
+// What the server says against the checks; it plans them and runs none. `names_may_come`: a check that names what is
+// not there yet is left for later.
 asio::awaitable<Result<std::vector<planner::Problem>>> check_checks(PgConnection& connection,
                                                                     std::vector<planner::Check> checks,
                                                                     bool names_may_come);
 
-asio::awaitable<std::vector<CheckResult>> run_checks(PgConnection& connection, planner::Migration migration);
+// Throws CommandError where a comparison of a table ends before its end; checks that are one statement end as failures.
+asio::awaitable<std::vector<CheckResult>> run_checks(CheckTerms terms, planner::Migration migration);
 
 boost::json::array json_of(std::vector<CheckResult> const& results);
 

@@ -159,15 +159,6 @@ std::string check_sql(Check const& check) {
   return std::visit([](auto const& kind) { return sql_of(kind); }, check.kind);
 }
 
-std::string disagreement(AgreesCheck const& check) {
-  std::vector<std::string> conditions;
-  for (auto const& one : check.set) {
-    conditions.push_back(quote_identifier(one.column) + " IS DISTINCT FROM " + parenthesised(one.expression));
-  }
-  std::string const where = check.where.empty() ? "" : parenthesised(check.where) + " AND ";
-  return where + "(" + join(conditions, " OR ") + ")";
-}
-
 CheckVerdict judge(Check const& check, CheckAnswer const& answer) {
   bool const is_free = std::holds_alternative<ZeroCheck>(check.kind);
   if (answer.size() != 1) return {false, "the query gave " + std::to_string(answer.size()) + " rows instead of one"};

@@ -75,9 +75,6 @@ std::string check_text(Check const& check);
 // The query. Empty for `agrees`, which is counted range by range.
 std::string check_sql(Check const& check);
 
-// SQL condition of the rows that do not agree.
-std::string disagreement(AgreesCheck const& check);
-
 using CheckAnswer = std::vector<std::vector<std::optional<std::string>>>;
 
 struct CheckVerdict {

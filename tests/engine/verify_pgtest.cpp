@@ -134,7 +134,7 @@ TEST_F(VerifyTest, ConstraintsOfPartitionsCountAsWell) {
 TEST_F(VerifyTest, AgreesComparesWithTheExpression) {
   expect_holds("agrees: {set: {display: upper(name)}}");
   client_->exec("UPDATE users SET display = NULL WHERE id = 5; UPDATE users SET display = 'x' WHERE id = 6");
-  expect_fails("agrees: {set: {display: upper(name)}}", "2 row(s) do not agree");
+  expect_fails("agrees: {set: {display: upper(name)}}", "2 of 50 row(s) do not agree");
   expect_holds("agrees: {set: {display: upper(name)}, where: id > 6}");
   client_->exec("UPDATE users SET display = NULL, name = NULL");
   expect_holds("agrees: {set: {display: upper(name)}}");
@@ -184,11 +184,11 @@ TEST_F(VerifyTest, RunRefusesAWrongCheckBeforeAnythingIsTouched) {
        "m.yaml:6:5: the server refuses the check zero: SELECT count(*) FROM nobody: relation \"nobody\" does not "
        "exist"},
       {expand + backfill + "verify:\n  - zero: SELEKT 0\n", "m.yaml:8:5: the server refuses the check zero: SELEKT 0:"},
-      {expand + backfill + "verify:\n  - agrees: {set: {display: upper(name) || }}\n", "m.yaml:8:28: syntax error"},
+      {expand + backfill + "verify:\n  - agrees: {set: {display: upper(name) || }}\n", "m.yaml:8:29: syntax error"},
       {backfill + "verify:\n  - agrees: {set: {dsplay: upper(name)}}\n",
-       "m.yaml:6:27: table \"public\".\"users\" has no column 'dsplay' (did you mean 'display'?)"},
-      {backfill + "verify:\n  - agrees: {set: {boss: name}}\n", "m.yaml:6:25: "},
-      {backfill + "verify:\n  - agrees: {set: {boss: id}, where: \"true) OR (true\"}\n", "m.yaml:6:36: syntax error"},
+       "m.yaml:6:28: table \"public\".\"users\" has no column 'dsplay' (did you mean 'display'?)"},
+      {backfill + "verify:\n  - agrees: {set: {boss: now()}}\n", "m.yaml:6:26: cannot cast type"},
+      {backfill + "verify:\n  - agrees: {set: {boss: id}, where: \"true) OR (true\"}\n", "m.yaml:6:38: syntax error"},
   };
   for (auto const& [text, message] : wrong) {
     write("m.yaml", kHead + text);

@@ -1,0 +1,47 @@
+// Compares columns with their expressions all over a table, page by page, as planner/agreement.h says what is next.
+//
+// Reads in short read-only transactions and changes no row. With a place to keep it, its cursor and counts are stored
+// about once a second, so that whatever ends it, the next one goes on from there. Thread rule: the engine's one thread.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/json/array.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/agreement.h"
+#include "engine/events.h"
+#include "engine/pg_connection.h"
+#include "engine/read_pace.h"
+#include "engine/state_store.h"
+#include "planner/agreement.h"
+#include "planner/check.h"
+
+namespace pgbackfill::engine {
+
+struct ComparisonTerms {
+  PgConnection* rows = nullptr;   // where rows are read
+  PgConnection* state = nullptr;  // where it is kept how far it is; none: nowhere
+  ReadPace* pace = nullptr;
+  Owner owner;
+  std::string migration;
+  int position = 0;  // of the check in `verify:`
+  std::function<bool()> is_stopping;
+  std::function<void(Severity, std::string)> tell;
+};
+
+struct ComparisonFound {
+  std::int64_t rows_compared = 0;
+  std::int64_t rows_differing = 0;
+  std::vector<planner::DifferingRow> differing;  // the first ones
+  std::string begun_before;                      // when, if it went on with an earlier comparison
+  std::string error;                             // what a repeat would not mend; nothing behind it was looked at
+};
+
+boost::json::array json_of(std::vector<planner::DifferingRow> const& rows);
+
+// Throws CommandError where it ends before its end: as resumable if it was kept how far it is.
+asio::awaitable<ComparisonFound> compare(ComparisonTerms terms, planner::Check check, AgreementPlan plan);
+
+}  // namespace pgbackfill::engine
