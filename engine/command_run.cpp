@@ -728,6 +728,12 @@ asio::awaitable<void> Finish::require_open_gate() {
     if (!has_begun) throw *unmeasured;
     co_return;
   }
+  // What a contract that was cut short has dropped cannot be asked about any more.
+  auto const is_gone = [](CheckResult const& check) { return check.names_what_is_gone; };
+  if (std::any_of(gate.checks.begin(), gate.checks.end(), is_gone)) {
+    bool const has_begun = co_await has_contract_begun();
+    if (has_begun) std::erase_if(gate.checks, is_gone);
+  }
   if (!gate.is_open()) throw CommandError{kExitGateClosed, gate_text(migration().name, gate)};
 }
 

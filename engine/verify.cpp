@@ -93,6 +93,7 @@ asio::awaitable<void> Checking::compare_table(std::size_t number, CheckResult& r
   }
   if (!plan->problems.empty()) {
     result.text = planner::to_string(plan->problems.front());
+    result.names_what_is_gone = plan->only_missing_names;
     co_return;
   }
   auto& context = terms_.context;
@@ -127,6 +128,7 @@ asio::awaitable<void> Checking::answer(std::size_t number, CheckResult& result) 
   auto const verdict = rows ? planner::judge(check, rows->rows) : failed(rows.error(), check.timeout);
   result.holds = verdict.holds;
   result.text = verdict.text;
+  result.names_what_is_gone = !rows && is_missing_name(rows.error().sqlstate);
 }
 
 asio::awaitable<std::vector<CheckResult>> Checking::go() {

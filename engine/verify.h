@@ -27,6 +27,7 @@ struct CheckResult {
   bool holds = false;
   std::string text;  // what was found
   std::chrono::milliseconds took{0};
+  bool names_what_is_gone = false;  // a column, table or function that is not there
   // Of `agrees` alone; the first rows that differ.
   std::optional<std::int64_t> rows_compared;
   std::vector<planner::DifferingRow> differing;

@@ -226,6 +226,29 @@ TEST_F(VerifyTest, AfterContractItIsNoMistakeThatAColumnIsGone) {
   EXPECT_EQ(again.exit_code, kDone) << again.err;
 }
 
+TEST_F(VerifyTest, AContractThatDroppedWhatAChecksNamesGoesOn) {
+  write("m.yaml",
+        std::string(kHead) +
+            "backfill:\n  set: {display: upper(name)}\nverify:\n  - agrees: {set: {display: upper(name)}}\n  - "
+            "zero: SELECT count(*) FROM users WHERE name IS NULL\n  - zero: SELECT count(*) FROM users WHERE "
+            "display IS NULL\ncontract:\n  - drop_column: name\n  - drop_column: boss\n");
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  ASSERT_EQ(run({"complete", "m", "--yes"}).exit_code, kDone);
+  // As if it had ended before its last step.
+  client_->exec(
+      "DELETE FROM pgbackfill.steps WHERE phase = 'contract' AND position = (SELECT max(position) FROM "
+      "pgbackfill.steps WHERE phase = 'contract'); ALTER TABLE users ADD COLUMN boss int; UPDATE users SET display = "
+      "NULL WHERE id = 5");
+  auto const closed = run({"complete", "m", "--yes"});
+  EXPECT_EQ(closed.exit_code, kGateClosed) << "what can still be asked counts";
+  EXPECT_THAT(closed.err, AllOf(HasSubstr("display IS NULL does not hold: 1 instead of 0"), Not(HasSubstr("name"))));
+  client_->exec("UPDATE users SET display = 'NAME 5' WHERE id = 5");
+  auto const again = run({"complete", "m", "--yes"});
+  EXPECT_EQ(again.exit_code, kDone) << again.err;
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'boss'"),
+            "0");
+}
+
 TEST_F(VerifyTest, AMigrationWithoutChecksHasNoneThatHold) {
   write("m.yaml", std::string(kHead) + "backfill:\n  set: {display: upper(name)}\n");
   auto const result = run({"verify", "m.yaml"});
