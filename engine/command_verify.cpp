@@ -8,6 +8,7 @@
 #include "engine/commands.h"
 #include "engine/interrupts.h"
 #include "engine/job_setup.h"
+#include "engine/replica_session.h"
 #include "engine/verify.h"
 
 namespace pgbackfill::engine {
@@ -51,6 +52,18 @@ asio::awaitable<void> conclude(CommandContext& context, PgConnection& connection
   value_or_throw(co_await connection.query(std::move(statement), Deadlines()), "recording what was found");
 }
 
+asio::awaitable<std::shared_ptr<PgConnection>> replica_of(CommandContext& context, PgConnection& primary,
+                                                          std::string conninfo, std::function<bool()> is_stopping,
+                                                          EventSink& sink) {
+  std::function<void(std::string)> const tell = [&sink](std::string text) {
+    LogLine line;
+    line.at = std::chrono::system_clock::now();
+    line.text = std::move(text);
+    sink.emit(std::move(line));
+  };
+  co_return co_await open_replica_session(context, primary, std::move(conninfo), std::move(is_stopping), tell);
+}
+
 asio::awaitable<int> verify(CommandContext& context, VerifyOptions options) {
   auto connection = co_await context.connect_to_state();
   auto const loaded = co_await find_migration(*connection, options.file_or_name);
@@ -68,7 +81,9 @@ asio::awaitable<int> verify(CommandContext& context, VerifyOptions options) {
   Teller teller(context.teller_options());
   Interrupts interrupts(context.io());
   std::function<bool()> const is_stopping = [&interrupts] { return interrupts.is_asked(); };
-  CheckTerms terms{context, *connection, kept_by.get(), is_stopping, teller};
+  auto rows = connection;
+  if (!options.replica.empty()) rows = co_await replica_of(context, *connection, options.replica, is_stopping, teller);
+  CheckTerms terms{context, *rows, kept_by.get(), is_stopping, teller};
   auto const results = co_await run_checks(std::move(terms), loaded.migration);
   interrupts.close();
   auto const held = static_cast<std::size_t>(
