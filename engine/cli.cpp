@@ -179,9 +179,10 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   auto* verify = add_command(app, cli, "verify", "Run the checks of a migration; exit 0 or 3",
                              [&cli](CommandContext& context) { return verify_command(context, cli.verify); });
   verify->add_option("NAME", cli.verify.file_or_name, "Name or file of the migration")->required();
-  verify->add_option("--replica", cli.verify.replica, "Ask this standby, once it has replayed what is written now")
+  verify->add_option("--replica", cli.verify.replica, "Ask a standby that has replayed all until now")
       ->type_name("CONNINFO");
-  verify->add_flag("--restart", cli.verify.restart, "Compare from the first row, not where it was cut short");
+  verify->add_flag("--repair", cli.verify.repair, "Mend rows that differ, then verify again");
+  verify->add_flag("--restart", cli.verify.restart, "Compare from the first row once more");
 }
 
 void add_watching_commands(CLI::App& app, Cli& cli) {

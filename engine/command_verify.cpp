@@ -8,6 +8,7 @@
 #include "engine/commands.h"
 #include "engine/interrupts.h"
 #include "engine/job_setup.h"
+#include "engine/repair.h"
 #include "engine/replica_session.h"
 #include "engine/verify.h"
 
@@ -15,12 +16,13 @@ namespace pgbackfill::engine {
 
 namespace {
 
-void print(CommandContext& context, std::string const& name, std::vector<CheckResult> const& results,
-           std::size_t held) {
+void print(CommandContext& context, std::string const& name, std::vector<CheckResult> const& results, std::size_t held,
+           std::optional<std::int64_t> repaired) {
   if (context.is_json()) {
     boost::json::object document;
     document["migration"] = name;
     document["holds"] = held == results.size();
+    if (repaired) document["rows_repaired"] = *repaired;
     document["checks"] = json_of(results);
     context.print(document);
     return;
@@ -32,6 +34,7 @@ void print(CommandContext& context, std::string const& name, std::vector<CheckRe
       text += "         " + planner::to_string(one.differing[number]) + "\n";
     }
   }
+  if (repaired) text += fmt::format("{}: {} row(s) repaired\n", name, *repaired);
   text += fmt::format("{}: {} of {} check(s) hold\n", name, held, results.size());
   context.print(text);
 }
@@ -64,6 +67,28 @@ asio::awaitable<std::shared_ptr<PgConnection>> replica_of(CommandContext& contex
   co_return co_await open_replica_session(context, primary, std::move(conninfo), std::move(is_stopping), tell);
 }
 
+// A backfill that is under way would do the same rows.
+asio::awaitable<void> refuse_repair_beside_backfill(PgConnection& connection, planner::Migration const& migration) {
+  if (!migration.backfill) co_return;
+  auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
+  if (job && job->status == JobStatus::kComplete) co_return;
+  throw CommandError{
+      kExitGateClosed,
+      fmt::format("the backfill of {} is not complete; run it to its end before a repair", migration.name)};
+}
+
+asio::awaitable<std::int64_t> repair_all(CommandContext& context, std::shared_ptr<PgConnection> connection,
+                                         planner::Migration const& migration, std::vector<CheckResult> const& results,
+                                         Interrupts& interrupts, EventSink& sink) {
+  std::int64_t rows = 0;
+  for (std::size_t number = 0; number < results.size(); ++number) {
+    if (results[number].differing.empty()) continue;
+    auto const changed = co_await repair(context, connection, migration, number, interrupts, sink);
+    rows += changed;
+  }
+  co_return rows;
+}
+
 asio::awaitable<int> verify(CommandContext& context, VerifyOptions options) {
   auto connection = co_await context.connect_to_state();
   auto const loaded = co_await find_migration(*connection, options.file_or_name);
@@ -71,6 +96,7 @@ asio::awaitable<int> verify(CommandContext& context, VerifyOptions options) {
   if (loaded.migration.verify.empty()) {
     throw CommandError{kExitUsage, name + " has no section `verify:`: there is nothing to check"};
   }
+  if (options.repair) co_await refuse_repair_beside_backfill(*connection, loaded.migration);
   bool const is_kept = has_comparison(loaded.migration);
   if (is_kept && options.restart) {
     value_or_throw(co_await connection->query(state::forget_comparisons(name), Deadlines()),
@@ -84,12 +110,22 @@ asio::awaitable<int> verify(CommandContext& context, VerifyOptions options) {
   auto rows = connection;
   if (!options.replica.empty()) rows = co_await replica_of(context, *connection, options.replica, is_stopping, teller);
   CheckTerms terms{context, *rows, kept_by.get(), is_stopping, teller};
-  auto const results = co_await run_checks(std::move(terms), loaded.migration);
+  auto results = co_await run_checks(terms, loaded.migration);
+  std::optional<std::int64_t> repaired;
+  if (options.repair) {
+    value_or_throw(co_await connection->query(state::forget_comparisons(name), Deadlines()),
+                   "forgetting how far the comparisons were");
+    repaired = co_await repair_all(context, connection, loaded.migration, results, interrupts, teller);
+    if (!options.replica.empty())
+      rows = co_await replica_of(context, *connection, options.replica, is_stopping, teller);
+    CheckTerms again{context, *rows, kept_by.get(), is_stopping, teller};
+    if (*repaired > 0) results = co_await run_checks(again, loaded.migration);
+  }
   interrupts.close();
   auto const held = static_cast<std::size_t>(
       std::count_if(results.begin(), results.end(), [](CheckResult const& one) { return one.holds; }));
   if (is_kept) co_await conclude(context, *kept_by, name, held, results.size());
-  print(context, name, results, held);
+  print(context, name, results, held, repaired);
   co_return held == results.size() ? kExitDone : kExitGateClosed;
 }
 

@@ -68,6 +68,7 @@ int gate_command(CommandContext& context, GateOptions const& options);
 
 struct VerifyOptions {
   std::string file_or_name;
+  bool repair = false;
   std::string replica;   // conninfo of the standby that is asked; empty: the primary
   bool restart = false;  // begin with the first row, wherever an earlier one was cut short
 };

@@ -954,6 +954,10 @@ std::string retry_quarantine(std::int64_t job, Owner const& owner) {
       job, event_of_change("resumed", "'quarantined rows are tried again'", owner));
 }
 
+std::string drop_job(std::int64_t job) {
+  return fmt::format("DELETE FROM pgbackfill.jobs WHERE id = {}", job);
+}
+
 std::string forget_job(std::int64_t job, Owner const& owner) {
   return fmt::format("WITH changed AS (DELETE FROM pgbackfill.jobs WHERE id = {} RETURNING id, name) {}", job,
                      event_of_change("rolled back", "'the backfill is forgotten'", owner));

@@ -166,6 +166,8 @@ std::string change_settings(std::int64_t job, SettingsChange const& change, Owne
 // Live settings as control(), find_job() and overviews() give them: name without "throttle.", and text.
 std::map<std::string, std::string> live_settings(std::optional<std::string> const& column);
 std::string retry_quarantine(std::int64_t job, Owner const& owner);
+// Without a word in the log.
+std::string drop_job(std::int64_t job);
 std::string forget_job(std::int64_t job, Owner const& owner);
 
 std::string record_event(std::optional<std::int64_t> job, std::string const& migration, std::string const& kind,

@@ -106,6 +106,22 @@ std::vector<Probe> agreement_probes(AgreementTarget const& target) {
   return probes;
 }
 
+Backfill repair_of(AgreementTarget const& target, std::optional<Backfill> const& like) {
+  Backfill backfill = target.work.backfill;
+  for (auto const& column : target.columns) {
+    backfill.assignments.push_back({column.position, column.column, column.expression});
+  }
+  backfill.where = (backfill.where.empty() ? "" : parenthesised(backfill.where) + " AND ") + any_differs(target);
+  backfill.where_position = backfill.position;
+  if (like) {
+    backfill.workers = like->workers;
+    backfill.batch = like->batch;
+    backfill.commit = like->commit;
+    backfill.triggers = like->triggers;
+  }
+  return backfill;
+}
+
 std::string agreement_definition(AgreesCheck const& check) {
   std::string text = "table " + quote_qualified(check.table.schema, check.table.name) + "\n";
   for (auto const& one : check.set) text += quote_identifier(one.column) + " = " + one.expression + "\n";

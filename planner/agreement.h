@@ -44,6 +44,9 @@ std::variant<AgreementTarget, AgreementRefusal> make_agreement_target(Check cons
 // Statements to be explained, never run; part by part, so that an error can be told from its place in the file.
 std::vector<Probe> agreement_probes(AgreementTarget const& target);
 
+// The work that mends the rows that differ, and changes no other; as large and fast as `like`, if there is one.
+Backfill repair_of(AgreementTarget const& target, std::optional<Backfill> const& like);
+
 // What is compared, in a form that changes only when that does.
 std::string agreement_definition(AgreesCheck const& check);
 

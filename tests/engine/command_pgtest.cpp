@@ -72,7 +72,7 @@ TEST_F(CommandTest, SaysItsVersionAndExplainsEveryCommand) {
       {"rollback", {"NAME", "--yes"}},
       {"approve", {"NAME", "--reason"}},
       {"gate", {"NAME"}},
-      {"verify", {"NAME", "--replica", "--restart"}},
+      {"verify", {"NAME", "--repair", "--replica", "--restart"}},
       {"status", {"NAME", "--watch", "--interval"}},
       {"history", {}},
       {"log", {"NAME", "--limit"}},

@@ -115,6 +115,19 @@ TEST(Agreement, IsDefinedByTableColumnsAndCondition) {
   EXPECT_NE(of(check_of({price_is("net")})), of(check_of({price_is("net")}, "id > 5")));
 }
 
+TEST(Agreement, IsMendedWhereItDiffersAndNowhereElse) {
+  Backfill like;
+  like.workers = 7;
+  auto const target = target_of(check_of({price_is("net")}, "net > 0"), leaf_with_key());
+  auto const backfill = repair_of(target, like);
+  ASSERT_THAT(backfill.assignments, SizeIs(1));
+  EXPECT_EQ(backfill.assignments[0].column, "price");
+  EXPECT_EQ(backfill.assignments[0].expression, "net");
+  EXPECT_EQ(backfill.where, "(net > 0\n) AND (\"t\".\"price\" IS DISTINCT FROM CAST((net\n) AS numeric(10,2)))");
+  EXPECT_EQ(backfill.workers, 7);
+  EXPECT_EQ(repair_of(target, std::nullopt).workers, Backfill().workers);
+}
+
 // --- the walk --------------------------------------------------------------------------------------------------------
 
 AgreementProgress up_to(std::string upper) {
