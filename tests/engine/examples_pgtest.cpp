@@ -85,11 +85,12 @@ TEST_F(ExamplesTest, EveryFileHasATestHere) {
   for (auto const& entry : std::filesystem::recursive_directory_iterator(examples_dir())) {
     if (entry.path().extension() == ".yaml") files.insert(entry.path().filename().string());
   }
-  EXPECT_THAT(files, testing::UnorderedElementsAre(
-                         "1-orders.yaml", "2-order-items.yaml", "add-not-null-column.yaml", "composite-key.yaml",
-                         "copy-to-new-table.yaml", "expand-contract.yaml", "join-backfill.yaml",
-                         "low-traffic-window.yaml", "partition-existing-table.yaml", "purge-old-rows.yaml",
-                         "quickstart.yaml", "rename-column.yaml", "text-to-jsonb.yaml"))
+  EXPECT_THAT(files,
+              testing::UnorderedElementsAre("1-copy.yaml", "1-orders.yaml", "2-drop.yaml", "2-order-items.yaml",
+                                            "add-not-null-column.yaml", "composite-key.yaml", "copy-to-new-table.yaml",
+                                            "expand-contract.yaml", "join-backfill.yaml", "low-traffic-window.yaml",
+                                            "partition-existing-table.yaml", "purge-old-rows.yaml", "quickstart.yaml",
+                                            "rename-column.yaml", "text-to-jsonb.yaml"))
       << "a new example needs a test, here or in example_traffic_pgtest.cpp";
 }
 
