@@ -143,6 +143,11 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   auto* plan = add_command(app, cli, "plan", "Show what a run would do; reads only",
                            [&cli](CommandContext& context) { return plan_command(context, cli.plan); });
   plan->add_option("FILE", cli.plan.file, "Migration file")->required();
+  static std::map<std::string, PlanFormat> const plan_formats = {
+      {"text", PlanFormat::kText}, {"json", PlanFormat::kJson}, {"markdown", PlanFormat::kMarkdown}};
+  plan->add_option("--format", cli.plan.format, "As text, json, or markdown for a pull request")
+      ->transform(CLI::CheckedTransformer(plan_formats, CLI::ignore_case).description(""))
+      ->type_name("text|json|markdown");
   plan->add_flag("--sample", cli.plan.sample, "Run one batch and roll it back, to measure it");
   auto* run = add_command(app, cli, "run", "Run a migration up to its gate; safe to repeat",
                           [&cli](CommandContext& context) { return run_command(context, cli.run); });

@@ -25,10 +25,16 @@ asio::awaitable<int> plan(CommandContext& context, PlanOptions options) {
   auto loaded = load_migration(options.file);
   auto connection = co_await connect_to_read(context);
   auto const report = co_await read_plan(*connection, std::move(loaded), options.sample);
-  if (context.is_json()) {
-    context.print(plan_json(report));
-  } else {
-    context.print(plan_text(report));
+  switch (options.format.value_or(context.is_json() ? PlanFormat::kJson : PlanFormat::kText)) {
+    case PlanFormat::kText:
+      context.print(plan_text(report));
+      break;
+    case PlanFormat::kJson:
+      context.print(plan_json(report));
+      break;
+    case PlanFormat::kMarkdown:
+      context.print(plan_markdown(report));
+      break;
   }
   co_return kExitDone;
 }

@@ -17,9 +17,11 @@ namespace pgbackfill::engine {
 
 int init_command(CommandContext& context);
 
+enum class PlanFormat { kText, kJson, kMarkdown };
 struct PlanOptions {
   std::string file;
-  bool sample = false;  // run one batch and roll it back
+  std::optional<PlanFormat> format;  // absent: as for all commands
+  bool sample = false;               // run one batch and roll it back
 };
 int plan_command(CommandContext& context, PlanOptions const& options);
 

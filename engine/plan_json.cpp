@@ -1,5 +1,6 @@
 #include <boost/json/array.hpp>
 
+#include "engine/plan_verdict.h"
 #include "engine/plan_view.h"
 
 namespace pgbackfill::engine {
@@ -8,16 +9,8 @@ namespace {
 
 namespace json = boost::json;
 
-char const* effort_word(planner::Effort effort) {
-  switch (effort) {
-    case planner::Effort::kCatalog:
-      return "catalog";
-    case planner::Effort::kScan:
-      return "scan";
-    case planner::Effort::kBuild:
-      return "index build";
-  }
-  return "";
+std::string effort_word(planner::lint::Work work) {
+  return work == planner::lint::Work::kNone ? "catalog" : std::string(planner::lint::work_word(work));
 }
 
 json::array json_of(std::vector<std::string> const& texts) {
@@ -37,7 +30,8 @@ json::array json_of(std::vector<PlannedStatement> const& statements) {
     }
     array.push_back({{"sql", statement.sql},
                      {"locks", std::move(locks)},
-                     {"effort", effort_word(statement.effort)},
+                     {"effort", effort_word(statement.work)},
+                     {"duration", std::string(planner::duration_word(statement.duration))},
                      {"in_transaction", !statement.is_alone}});
   }
   return array;
@@ -45,21 +39,29 @@ json::array json_of(std::vector<PlannedStatement> const& statements) {
 
 json::object json_of(PlannedStep const& step) {
   json::object object;
-  if (step.is_sql) {
-    object["sql"] = step.sql;
-    if (step.down) object["down"] = *step.down;
-    return object;
-  }
+  if (step.is_sql) object["sql"] = step.sql;
+  if (step.down) object["down"] = *step.down;
+  object["place"] = step_place(step);
   object["step"] = step.text;
   object["title"] = step.title;
   object["risk"] = std::string(planner::risk_word(step.risk));
   object["reason"] = step.reason;
   object["done"] = step.is_recorded;
   object["table_bytes"] = step.table_bytes;
+  object["duration"] = std::string(planner::duration_word(step.duration));
   object["statements"] = json_of(step.statements);
+  json::array others;
+  for (auto const& other : step.others) others.push_back({{"relation", other.relation}, {"words", other.words}});
+  object["others"] = std::move(others);
   object["undo"] = json_of(step.undo);
-  if (!step.way_back.empty()) object["way_back"] = step.way_back;
-  if (!step.no_way_back.empty()) object["no_way_back"] = step.no_way_back;
+  std::pair<char const*, std::string> const texts[] = {{"safe_form", step.safe_form},
+                                                       {"instead", step.advice},
+                                                       {"way_back", step.way_back},
+                                                       {"no_way_back", step.no_way_back},
+                                                       {"destroys", step.destroys}};
+  for (auto const& [key, text] : texts) {
+    if (!text.empty()) object[key] = text;
+  }
   return object;
 }
 
@@ -72,6 +74,10 @@ json::array json_of(std::vector<PlannedStep> const& steps) {
 json::object json_of(PlannedBackfill const& planned) {
   json::object object;
   object["table"] = planned.table;
+  object["title"] = planned.title;
+  object["risk"] = std::string(planner::risk_word(planned.risk));
+  object["reason"] = planned.reason;
+  object["way_back"] = planned.way_back;
   object["rows_estimated"] = planned.rows;
   object["rows_guessed"] = planned.rows_guessed;
   object["heap_bytes"] = planned.heap_bytes;
@@ -85,6 +91,7 @@ json::object json_of(PlannedBackfill const& planned) {
   object["batch_sql"] = planned.batch_sql;
   object["explain"] = json_of(planned.explain);
   object["seconds_estimated"] = planned.seconds;
+  object["duration"] = std::string(planner::duration_word(planner::duration_class(planned.seconds)));
   if (planned.sample) {
     object["sample"] = json::object{{"rows", planned.sample->rows},
                                     {"milliseconds", planned.sample->milliseconds},
@@ -105,6 +112,13 @@ json::object plan_json(PlanReport const& report) {
   json::object document;
   document["migration"] = report.migration;
   document["file"] = report.file;
+  auto const verdict = verdict_of(report);
+  json::object judged;
+  judged["run"] = std::string(planner::risk_word(verdict.run));
+  if (verdict.complete) judged["complete"] = std::string(planner::risk_word(*verdict.complete));
+  judged["stops_others"] = json_of(verdict.blocking);
+  judged["destroys"] = json_of(verdict.destroyed);
+  document["verdict"] = std::move(judged);
   document["expand"] = json_of(report.expand);
   document["sync"] = json_of(report.sync);
   document["verify"] = json_of(report.verify);

@@ -11,8 +11,12 @@
 #include "engine/job_setup.h"
 #include "engine/limits.h"
 #include "engine/step_runner.h"
+#include "planner/contract_plan.h"
 #include "planner/hot_outlook.h"
+#include "planner/lint/lint.h"
 #include "planner/migration_file.h"
+#include "planner/other_relations.h"
+#include "planner/safe_form.h"
 #include "planner/sql_text.h"
 #include "planner/step_detail.h"
 #include "planner/step_order.h"
@@ -117,48 +121,127 @@ asio::awaitable<PlannedSample> take_sample(PgConnection& connection, planner::Tr
 
 // --- steps -----------------------------------------------------------------------------------------------------------
 
-std::vector<PlannedStatement> statements_of(std::vector<planner::Action> const& actions, bool is_way_back) {
+std::vector<PlannedStatement> statements_of(std::vector<planner::Action> const& actions, std::int64_t table_bytes) {
   std::vector<PlannedStatement> statements;
   for (auto const& action : actions) {
-    if (!is_way_back && action.needed == "false") continue;
-    statements.push_back({action.sql, action.locks, action.effort, action.way == planner::Way::kConcurrent});
+    PlannedStatement statement;
+    statement.sql = action.sql;
+    statement.locks = action.locks;
+    statement.work = planner::work_of(action.effort);
+    statement.duration = planner::duration_class(planner::work_seconds(statement.work, table_bytes));
+    statement.is_alone = action.way == planner::Way::kConcurrent;
+    statements.push_back(std::move(statement));
   }
   return statements;
 }
 
-asio::awaitable<PlannedStep> plan_step(PgConnection& connection, planner::SchemaStep step) {
+planner::DurationClass duration_of(std::vector<PlannedStatement> const& statements, std::int64_t table_bytes) {
+  double seconds = 0;
+  for (auto const& statement : statements) seconds += planner::work_seconds(statement.work, table_bytes);
+  return planner::duration_class(seconds);
+}
+
+// What lint reads from the text is all that is known of SQL.
+PlannedStep planned_sql(planner::RunSql const& run, planner::lint::LintedStep const& linted, std::int64_t table_bytes) {
   PlannedStep planned;
-  planned.text = step.text;
-  if (auto const* run = std::get_if<planner::RunSql>(&step.detail->kind)) {
-    planned.is_sql = true;
-    planned.sql = run->sql;
-    planned.down = run->down;
-    co_return planned;
+  planned.is_sql = true;
+  planned.sql = run.sql;
+  planned.title = "sql";
+  planned.down = run.down;
+  planned.table_bytes = table_bytes;
+  if (!run.down) planned.no_way_back = "it has no `down:`";
+  PlannedStatement statement;
+  statement.sql = run.sql;
+  for (auto const& effect : linted.effects) {
+    if (effect.lock != planner::LockMode::kNone) statement.locks.push_back({effect.relation, effect.lock});
+    statement.work = std::max(statement.work, effect.work);
   }
+  statement.duration = planner::duration_class(planner::work_seconds(statement.work, table_bytes));
+  planned.duration = statement.duration;
+  planned.statements.push_back(std::move(statement));
+  planned.reason = "lint has nothing to say against it";
+  auto const worst = std::max_element(linted.findings.begin(), linted.findings.end(),
+                                      [](auto const& left, auto const& right) { return left.risk < right.risk; });
+  if (worst == linted.findings.end()) return planned;
+  planned.risk = worst->risk;
+  planned.reason = worst->why;
+  planned.advice = worst->instead;
+  return planned;
+}
+
+// Of the largest table that it works on.
+asio::awaitable<std::int64_t> bytes_of_relations(PgConnection& connection, std::vector<planner::lint::Effect> effects) {
+  std::vector<std::string> names = {planner::quote_literal("")};
+  for (auto const& effect : effects) {
+    if (effect.work != planner::lint::Work::kNone) names.push_back(planner::quote_literal(effect.relation));
+  }
+  if (names.size() == 1) co_return 0;
+  // As lint names it: nothing that could be read as SQL again.
+  std::string const list = planner::join(names, ", ");
+  auto const sizes =
+      value_or_throw(co_await query_read_only(
+                         connection,
+                         "SELECT coalesce(max(pg_catalog.pg_table_size(c.oid)), 0) FROM "
+                         "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+                         "WHERE c.relkind IN ('r', 'm', 'p') AND (n.nspname || '.' || c.relname IN (" +
+                             list + ") OR (c.relname IN (" + list + ") AND pg_catalog.pg_table_is_visible(c.oid)))"),
+                     "reading the size of a table");
+  co_return std::stoll(sizes.at(0, 0));
+}
+
+asio::awaitable<PlannedStep> plan_typed(PgConnection& connection, planner::SchemaStep step) {
+  PlannedStep planned;
   auto const facts = value_or_throw(co_await read_step_facts(connection, step), "reading the table of a step");
-  auto const recipe = planner::recipe_for(step, facts);
-  planned.title = recipe.title;
-  planned.risk = recipe.risk;
-  planned.reason = recipe.reason;
-  planned.statements = statements_of(recipe.actions, false);
-  planned.undo = statements_of(recipe.undo, true);
-  planned.way_back = recipe.way_back;
-  planned.no_way_back = recipe.no_way_back;
-  if (facts.kind == 'r') {
+  if (facts.kind == 'r' || facts.kind == 'p') {
     auto const size = value_or_throw(co_await query_read_only(connection, planner::table_bytes_sql(facts)),
                                      "reading the size of a table");
     planned.table_bytes = std::stoll(size.at(0, 0));
   }
+  auto recipe = planner::recipe_for(step, facts);
+  std::erase_if(recipe.actions, [](planner::Action const& action) { return action.needed == "false"; });
+  planned.title = recipe.title;
+  planned.risk = recipe.risk;
+  planned.reason = recipe.reason;
+  planned.statements = statements_of(recipe.actions, planned.table_bytes);
+  planned.duration = duration_of(planned.statements, planned.table_bytes);
+  planned.safe_form = planner::safe_form(step, facts);
+  planned.undo = statements_of(recipe.undo, planned.table_bytes);
+  planned.way_back = recipe.way_back;
+  planned.no_way_back = recipe.no_way_back;
+  std::string const question = planner::other_relations_sql(step, facts);
+  if (question.empty()) co_return planned;
+  auto const others = value_or_throw(co_await query_read_only(connection, question), "reading what depends on a table");
+  for (auto const& row : others.rows) planned.others.push_back({*row[0], *row[1]});
+  co_return planned;
+}
+
+asio::awaitable<PlannedStep> plan_step(PgConnection& connection, planner::PlacedStep placed,
+                                       planner::lint::LintedFile const& linted) {
+  auto const* run = std::get_if<planner::RunSql>(&placed.step.detail->kind);
+  PlannedStep planned;
+  if (run == nullptr) {
+    planned = co_await plan_typed(connection, placed.step);
+  } else {
+    auto const& at = placed.step.position;
+    auto const of_lint = std::find_if(linted.steps.begin(), linted.steps.end(), [&](auto const& each) {
+      return each.position.line == at.line && each.position.column == at.column;
+    });
+    auto const known = of_lint == linted.steps.end() ? planner::lint::LintedStep() : *of_lint;
+    auto const bytes = co_await bytes_of_relations(connection, known.effects);
+    planned = planned_sql(*run, known, bytes);
+  }
+  planned.text = placed.step.text;
+  planned.phase = placed.phase;
   co_return planned;
 }
 
 asio::awaitable<std::vector<PlannedStep>> plan_steps(PgConnection& connection, std::string migration,
-                                                     std::vector<planner::PlacedStep> steps, bool has_state) {
+                                                     std::vector<planner::PlacedStep> steps,
+                                                     planner::lint::LintedFile const& linted, bool has_state) {
   std::vector<PlannedStep> planned;
   for (auto const& placed : steps) {
-    auto one = co_await plan_step(connection, placed.step);
-    one.phase = placed.phase;
-    one.number = planned.size() + 1;
+    auto one = co_await plan_step(connection, placed, linted);
+    one.number = static_cast<std::size_t>(placed.position) + 1;
     if (has_state) {
       auto const done = value_or_throw(
           co_await query_read_only(connection, state::step_done(migration, placed.phase, placed.position)),
@@ -209,6 +292,46 @@ void estimate(PlannedBackfill& planned) {
   }
 }
 
+// What is lost when the work was wrong.
+void judge_work(planner::Migration const& migration, PlannedBackfill& planned) {
+  auto const& backfill = *migration.backfill;
+  std::vector<std::string> columns;
+  bool all_new = true;
+  for (auto const& assignment : backfill.assignments) {
+    columns.push_back(assignment.column);
+    all_new = all_new && std::any_of(migration.expand.begin(), migration.expand.end(), [&](auto const& step) {
+                auto const* add = std::get_if<planner::AddColumn>(&step.detail->kind);
+                return add != nullptr && add->column == assignment.column;
+              });
+  }
+  switch (backfill.kind) {
+    case WorkKind::kUpdate:
+      planned.title = "set " + planner::join(columns, ", ");
+      planned.risk = all_new ? planner::Risk::kLow : planner::Risk::kMedium;
+      planned.reason =
+          all_new ? "it writes columns that an expand step makes" : "values that it overwrites are not kept";
+      planned.way_back = all_new ? "goes with the columns" : "none: what was there before is not kept";
+      break;
+    case WorkKind::kSql:
+      planned.title = "sql";
+      planned.risk = planner::Risk::kMedium;
+      planned.reason = "values that it overwrites are not kept";
+      planned.way_back = "none: what was there before is not kept";
+      break;
+    case WorkKind::kCopy:
+      planned.title = "copy to " + planner::quote_qualified(backfill.copy_to.schema, backfill.copy_to.name);
+      planned.reason = "the table that it reads stays as it is";
+      planned.way_back = "the rows go with the table that they are copied to";
+      break;
+    case WorkKind::kDelete:
+      planned.title = "delete rows";
+      planned.risk = planner::Risk::kDestructive;
+      planned.reason = "the rows are gone";
+      planned.way_back = "none: the rows are gone";
+      break;
+  }
+}
+
 PlannedBackfill backfill_of(planner::Migration const& migration, Preflight const& preflight,
                             std::vector<LeafRanges> const& ranges) {
   auto const& backfill = *migration.backfill;
@@ -216,6 +339,7 @@ PlannedBackfill backfill_of(planner::Migration const& migration, Preflight const
   PlannedBackfill planned;
   planned.table = planner::quote_qualified(table.schema, table.name);
   planned.kind = backfill.kind;
+  judge_work(migration, planned);
   planned.is_partitioned = table.kind == 'p';
   planned.workers = backfill.workers;
   planned.batch = backfill.batch;
@@ -312,13 +436,22 @@ asio::awaitable<PlanReport> read_plan(PgConnection& connection, LoadedMigration 
     auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
     if (job) report.job_status = state::status_name(job->status);
   }
+  int const major =
+      std::clamp(connection.server_version() / 10000, planner::lint::kMinPgMajor, planner::lint::kMaxPgMajor);
+  planner::lint::LintOptions options;
+  options.pg_major = major;
+  auto const linted = planner::lint::Linter(options).lint_migration(loaded.source, migration.file);
   auto expand = planner::expand_steps(migration);
   auto sync = planner::sync_steps(migration);
   auto contract = planner::contract_steps(migration);
-  report.expand = co_await plan_steps(connection, migration.name, std::move(expand), has_state);
-  report.sync = co_await plan_steps(connection, migration.name, std::move(sync), has_state);
+  report.expand = co_await plan_steps(connection, migration.name, std::move(expand), linted, has_state);
+  report.sync = co_await plan_steps(connection, migration.name, std::move(sync), linted, has_state);
   for (auto const& check : migration.verify) report.verify.push_back(planner::check_text(check));
-  report.contract = co_await plan_steps(connection, migration.name, std::move(contract), has_state);
+  report.contract = co_await plan_steps(connection, migration.name, std::move(contract), linted, has_state);
+  auto const agreed = planner::contract_steps(migration);
+  for (std::size_t step = 0; step < agreed.size(); ++step) {
+    report.contract[step].destroys = planner::destructive_reason(agreed[step].step);
+  }
   if (migration.backfill) co_await plan_backfill(connection, migration, with_sample, report);
   co_return report;
 }

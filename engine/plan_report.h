@@ -1,4 +1,4 @@
-// What a run would do, as one value: plan_reader.h collects it, plan_view.h shows it as text or JSON.
+// What a run would do, as one value: plan_reader.h collects it, plan_view.h shows it as text, JSON or Markdown.
 //
 // Pure values, complete: whoever shows them asks nobody. Sizes are bytes; rows are estimates of the server's
 // statistics.
@@ -10,16 +10,24 @@
 #include <string>
 #include <vector>
 
+#include "planner/lint/lint_terms.h"
 #include "planner/migration.h"
 #include "planner/recipe.h"
+#include "planner/step_duration.h"
 
 namespace pgbackfill::engine {
 
 struct PlannedStatement {
   std::string sql;
   std::vector<planner::TableLock> locks;
-  planner::Effort effort = planner::Effort::kCatalog;
+  planner::lint::Work work = planner::lint::Work::kNone;
+  planner::DurationClass duration = planner::DurationClass::kMilliseconds;
   bool is_alone = false;  // runs outside a transaction
+};
+
+struct OtherRelation {
+  std::string relation;  // quoted
+  std::string words;     // what it has to do with the step: "refers to it by foreign key f"
 };
 
 // A step as it would be run, by what the catalog says now.
@@ -28,17 +36,22 @@ struct PlannedStep {
   std::size_t number = 0;  // from 1, within its phase
   std::string text;        // in one line
   std::string title;
-  bool is_sql = false;  // of the file's own words: nothing is known of it but `sql` and `down`
+  bool is_sql = false;  // in the file's own words; what it does is read from its text (planner/lint), not from a recipe
   std::string sql;      // then
   std::optional<std::string> down;
   bool is_recorded = false;  // ran already
   std::int64_t table_bytes = 0;
   planner::Risk risk = planner::Risk::kLow;
-  std::string reason;                        // of the risk
-  std::vector<PlannedStatement> statements;  // those that are still to be run
+  std::string reason;                                                       // of the risk
+  std::vector<PlannedStatement> statements;                                 // those that are still to be run
+  planner::DurationClass duration = planner::DurationClass::kMilliseconds;  // of all of them
+  std::vector<OtherRelation> others;
+  std::string safe_form;  // how it is done instead of by one plain statement, and why; empty: there is no other way
+  std::string advice;     // of `sql`: what to do instead
   std::vector<PlannedStatement> undo;
   std::string way_back;     // what undo will do, where its statements are not known yet
   std::string no_way_back;  // why there is none
+  std::string destroys;     // why `complete` asks for somebody's agreement first; of contract steps
 };
 
 struct PlannedLeaf {
@@ -64,6 +77,10 @@ struct PlannedGrowth {
 struct PlannedBackfill {
   std::string table;  // quoted
   planner::WorkKind kind = planner::WorkKind::kUpdate;
+  std::string title;  // "set display_name"
+  planner::Risk risk = planner::Risk::kLow;
+  std::string reason;    // of the risk
+  std::string way_back;  // of what it writes
   std::int64_t rows = 0;
   bool rows_guessed = false;  // of some leaf at least
   std::int64_t heap_bytes = 0;

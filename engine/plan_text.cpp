@@ -3,14 +3,18 @@
 #include <algorithm>
 #include <chrono>
 
+#include "engine/plan_verdict.h"
 #include "engine/plan_view.h"
 #include "engine/progress_view.h"
 #include "planner/duration.h"
 #include "planner/sql_text.h"
+#include "planner/step_order.h"
 
 namespace pgbackfill::engine {
 
 namespace {
+
+using planner::lint::Work;
 
 std::string bytes_text(double bytes) {
   char const* const units[] = {"B", "kB", "MB", "GB", "TB"};
@@ -36,15 +40,18 @@ std::string growth_text(PlannedBackfill const& backfill) {
                      before, without);
 }
 
-std::string effort_text(PlannedStatement const& statement, std::int64_t table_bytes) {
+std::string work_text(PlannedStatement const& statement, std::int64_t table_bytes) {
   std::string const size = table_bytes > 0 ? " (" + bytes_text(static_cast<double>(table_bytes)) + ")" : "";
-  switch (statement.effort) {
-    case planner::Effort::kCatalog:
+  switch (statement.work) {
+    case Work::kNone:
       return "changes the catalog only";
-    case planner::Effort::kScan:
+    case Work::kScan:
       return "reads the table" + size;
-    case planner::Effort::kBuild:
+    case Work::kIndexBuild:
       return "builds an index over the table" + size;
+    case Work::kRewrite:
+    case Work::kAllRows:
+      return std::string(planner::lint::work_words(statement.work)) + size;
   }
   return "";
 }
@@ -66,22 +73,29 @@ std::string shown_sql(std::string sql) {
   return sql;
 }
 
+std::string statement_text(PlannedStatement const& statement, std::int64_t table_bytes) {
+  return fmt::format("{}; {}; {}{}", lock_text(statement), work_text(statement, table_bytes),
+                     planner::duration_word(statement.duration), statement.is_alone ? "; outside a transaction" : "");
+}
+
 void add_step_text(std::string& text, char const* title, PlannedStep const& step) {
   std::string const indent(13, ' ');
-  if (step.is_sql) {
-    text += fmt::format("  {:<11}{}\n", title, step.sql);
-    if (step.down) text += indent + "down: " + *step.down + "\n";
-    return;
-  }
-  text += fmt::format("  {:<11}{}. {}{}\n", title, step.number, step.title, step.is_recorded ? " (done)" : "");
-  text += fmt::format("{}risk {}: {}\n", indent, planner::risk_word(step.risk), step.reason);
+  auto const add = [&](std::string const& words) { text += indent + words + "\n"; };
+  bool const is_in_list = step.phase != planner::kSyncPhase || step.number == 1;
+  text += fmt::format("  {:<11}{}{}{}\n", title, is_in_list ? fmt::format("{}. ", step.number) : "",
+                      step.is_sql ? step.sql : step.title, step.is_recorded ? " (done)" : "");
+  add(fmt::format("risk {}: {}", planner::risk_word(step.risk), step.reason));
   for (auto const& statement : step.statements) {
-    text += fmt::format("{}- {}\n{}  {}; {}{}\n", indent, shown_sql(statement.sql), indent, lock_text(statement),
-                        effort_text(statement, step.table_bytes), statement.is_alone ? "; outside a transaction" : "");
+    if (!step.is_sql) add("- " + shown_sql(statement.sql));
+    add("  " + statement_text(statement, step.table_bytes));
   }
-  for (auto const& statement : step.undo) text += fmt::format("{}down: {}\n", indent, shown_sql(statement.sql));
-  if (step.undo.empty() && !step.way_back.empty()) text += fmt::format("{}down: {}\n", indent, step.way_back);
-  if (!step.no_way_back.empty()) text += fmt::format("{}no way back: {}\n", indent, step.no_way_back);
+  if (!step.safe_form.empty()) add("so because: " + step.safe_form);
+  if (!step.advice.empty()) add("instead: " + step.advice);
+  for (auto const& other : step.others) add(fmt::format("other: {} {}", other.relation, other.words));
+  if (step.down) add("down: " + *step.down);
+  for (auto const& statement : step.undo) add("down: " + shown_sql(statement.sql));
+  if (step.undo.empty() && !step.way_back.empty()) add("down: " + step.way_back);
+  if (!step.no_way_back.empty()) add("no way back: " + step.no_way_back);
 }
 
 void add_line(std::string& text, char const* title, std::string const& value) {
@@ -115,6 +129,8 @@ void add_backfill(std::string& text, PlannedBackfill const& backfill) {
     if (leaf > 0 && key == backfill.leaves[leaf - 1].key) continue;
     add_line(text, "key", key + (backfill.is_partitioned ? " on " + backfill.leaves[leaf].relation : ""));
   }
+  add_line(text, "risk", fmt::format("{}: {}", planner::risk_word(backfill.risk), backfill.reason));
+  add_line(text, "way back", backfill.way_back);
   add_line(text, "ranges", fmt::format("{}, {} workers", backfill.ranges, backfill.workers));
   add_line(text, "batch",
            fmt::format("{} to {} rows, sized to take {}; {} commit; statement_timeout {}",
@@ -134,6 +150,10 @@ void add_backfill(std::string& text, PlannedBackfill const& backfill) {
 
 std::string plan_text(PlanReport const& report) {
   std::string text = fmt::format("migration {} ({})\n", report.migration, report.file);
+  auto const verdict = verdict_of(report);
+  add_line(text, "verdict", verdict_text(verdict));
+  for (auto const& one : verdict.blocking) add_line(text, "stops", one);
+  for (auto const& one : verdict.destroyed) add_line(text, "destroys", one);
   if (!report.job_status.empty()) add_line(text, "state", "a job of this name exists and is " + report.job_status);
   for (auto const& step : report.expand) add_step_text(text, "expand", step);
   for (auto const& step : report.sync) add_step_text(text, "sync", step);

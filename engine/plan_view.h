@@ -10,5 +10,7 @@ namespace pgbackfill::engine {
 
 std::string plan_text(PlanReport const& report);
 boost::json::object plan_json(PlanReport const& report);
+// For a comment on a pull request.
+std::string plan_markdown(PlanReport const& report);
 
 }  // namespace pgbackfill::engine

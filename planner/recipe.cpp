@@ -124,7 +124,9 @@ std::string needs_sql(std::vector<Action> const& actions) {
 }
 
 std::string table_bytes_sql(StepFacts const& facts) {
-  return "SELECT coalesce(pg_catalog.pg_table_size(" + recipes::oid_of(facts.table) + "), 0)";
+  auto const oid = recipes::oid_of(facts.table);
+  return "SELECT coalesce((SELECT sum(pg_catalog.pg_table_size(t.relid)) FROM pg_catalog.pg_partition_tree(" + oid +
+         ") t), pg_catalog.pg_table_size(" + oid + "), 0)::bigint";
 }
 
 }  // namespace pgbackfill::planner

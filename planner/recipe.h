@@ -110,7 +110,7 @@ bool is_typed(SchemaStep const& step);
 std::string inspection_sql(Recipe const& recipe);
 std::string needs_sql(std::vector<Action> const& actions);
 
-// One number: what a scan of the table reads.
+// One number: what a scan of the table, with its partitions, reads.
 std::string table_bytes_sql(StepFacts const& facts);
 
 }  // namespace pgbackfill::planner

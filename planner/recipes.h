@@ -1,5 +1,5 @@
-// The recipes by kind of step, and the catalog questions that they are made of. For planner/recipe.cpp and the files
-// of recipes alone; see planner/recipe.h for what a recipe is.
+// The recipes by kind of step, and the catalog questions that they are made of. For planner/recipe.cpp,
+// other_relations.cpp and the files of recipes alone; see planner/recipe.h for what a recipe is.
 //
 // Pure text. Every name is quoted; catalog functions and tables are named with their schema, because search_path is the
 // user's.

@@ -35,9 +35,17 @@ struct Effect {
   Work work = Work::kNone;
 };
 
+// A step of a migration file, by itself. What stands in `contract` is as bad here as anywhere.
+struct LintedStep {
+  SourcePosition position;
+  std::vector<Effect> effects;  // of all its statements
+  std::vector<Finding> findings;
+};
+
 struct LintedFile {
   std::vector<Finding> findings;             // by position
   std::vector<std::vector<Effect>> effects;  // a statement each
+  std::vector<LintedStep> steps;             // of a migration file: expand, then contract
   std::vector<Problem> problems;             // the file cannot be read at all; then there is nothing else
 };
 

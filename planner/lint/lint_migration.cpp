@@ -63,11 +63,13 @@ class MigrationLinter {
  private:
   void lint_step(SchemaStep const& step, bool is_contract) {
     auto const before = linted_.findings.size();
+    auto const effects_before = linted_.effects.size();
     if (auto const* sql = std::get_if<RunSql>(&step.detail->kind)) {
       lint_text(sql->sql, step.position);
     } else {
       lint_typed(step);
     }
+    add_step(step, before, effects_before);
     if (!is_contract) return;
     for (auto at = before; at < linted_.findings.size(); ++at) {
       auto& finding = linted_.findings[at];
@@ -75,6 +77,17 @@ class MigrationLinter {
       finding.risk = Risk::kMedium;
       finding.why += " (in `contract`: only behind the gate, and once approved)";
     }
+  }
+
+  void add_step(SchemaStep const& step, std::size_t findings_before, std::size_t effects_before) {
+    LintedStep linted;
+    linted.position = step.position;
+    for (auto at = effects_before; at < linted_.effects.size(); ++at) {
+      linted.effects.insert(linted.effects.end(), linted_.effects[at].begin(), linted_.effects[at].end());
+    }
+    linted.findings.assign(linted_.findings.begin() + static_cast<std::ptrdiff_t>(findings_before),
+                           linted_.findings.end());
+    linted_.steps.push_back(std::move(linted));
   }
 
   // How a typed step goes about it is safe; what it is about may not be.

@@ -221,8 +221,8 @@ TEST_F(CommandPlanTest, TellsWhatExpandStepsHideUntilTheyRan) {
         "COLUMN m\nbackfill:\n  set: {m: \"1\"}\ncontract:\n  - sql: ALTER TABLE big DROP COLUMN name\n");
   auto const result = plan("new.yaml");
   EXPECT_EQ(result.exit_code, kDone) << result.err;
-  for (char const* text : {"expand     ALTER TABLE big ADD COLUMN m int", "down: ALTER TABLE big DROP COLUMN m",
-                           "contract   ALTER TABLE big DROP COLUMN name",
+  for (char const* text : {"expand     1. ALTER TABLE big ADD COLUMN m int", "down: ALTER TABLE big DROP COLUMN m",
+                           "contract   1. ALTER TABLE big DROP COLUMN name",
                            "cannot be checked until the expand steps ran", "has no column 'm'"}) {
     EXPECT_THAT(result.out, HasSubstr(text));
   }
