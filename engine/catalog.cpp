@@ -266,6 +266,24 @@ asio::awaitable<Result<std::optional<planner::TableFacts>>> read_table_facts(PgC
   co_return std::optional(std::move(table));
 }
 
+asio::awaitable<Result<std::vector<planner::SchemaFact>>> read_schema_facts(PgConnection& connection,
+                                                                            std::vector<planner::TableName> tables) {
+  std::vector<planner::SchemaFact> facts;
+  for (auto const& table : tables) {
+    std::vector<std::string> first = {catalog_settings(nullptr), table_sql(table)};
+    auto const found = co_await connection.pipeline(std::move(first), Deadlines());
+    if (!found) co_return found.error();
+    Rows const& rows = found->at(1);
+    if (rows.rows.empty()) continue;
+    std::string const relation = planner::quote_qualified(rows.at(0, 1), rows.at(0, 2));
+    std::vector<std::string> second = {catalog_settings("pg_catalog"), planner::schema_facts_sql(rows.at(0, 0))};
+    auto const read = co_await connection.pipeline(std::move(second), Deadlines());
+    if (!read) co_return read.error();
+    for (auto const& row : read->at(1).rows) facts.push_back({relation, *row[0], *row[1], *row[2]});
+  }
+  co_return facts;
+}
+
 asio::awaitable<Result<std::vector<planner::KeyValue>>> read_bounds(PgConnection& connection,
                                                                     planner::WorkTarget const& target,
                                                                     planner::LeafFacts const& leaf,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/pg_connection.h"
+#include "planner/drift.h"
 #include "planner/migration.h"
 #include "planner/table_facts.h"
 #include "planner/work_sql.h"
@@ -25,6 +26,10 @@ asio::awaitable<Result<Rows>> read_only(PgConnection& connection, std::vector<st
 // Nothing when there is no such table. A partitioned table comes with all its leaves.
 asio::awaitable<Result<std::optional<planner::TableFacts>>> read_table_facts(PgConnection& connection,
                                                                              planner::TableName name);
+
+// What the tables are made of, in the server's spelling; of those that are there.
+asio::awaitable<Result<std::vector<planner::SchemaFact>>> read_schema_facts(PgConnection& connection,
+                                                                            std::vector<planner::TableName> tables);
 
 // Bounds before `upper` that cut a leaf into ranges: from statistics where they say enough, else from a block sample.
 asio::awaitable<Result<std::vector<planner::KeyValue>>> read_bounds(PgConnection& connection,

@@ -155,6 +155,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   run->add_option("--workers", cli.run.workers, "Workers of a new job (later: pgbackfill set)")
       ->check(CLI::Range(1, planner::kMaxWorkers).description(""));
   run->add_flag("--exit-outside-window", cli.run.exit_outside_window, "Exit 4 when the window closes; do not wait");
+  run->add_flag("--accept-drift", cli.run.accept_drift, "Take what others changed in the table for right");
   add_duration(run, "--lease", cli.run.lease_time, "How long a silent process keeps its ranges");
   add_duration(run, "--wait-for-rows", cli.run.deferred_patience, "How long to wait at the end for held rows");
   add_duration(run, "--wait-for-server", cli.run.reconnect_patience, "How long to try to reach a lost server");

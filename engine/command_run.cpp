@@ -10,6 +10,7 @@
 #include "engine/approval.h"
 #include "engine/commands.h"
 #include "engine/effect_reader.h"
+#include "engine/facts_keeper.h"
 #include "engine/gate.h"
 #include "engine/growth_text.h"
 #include "engine/hook_runner.h"
@@ -86,6 +87,8 @@ class Run {
   // The checks of `verify:`, until contract may have changed what they read.
   asio::awaitable<void> check_verify(bool before_expand);
   asio::awaitable<bool> expand();
+  // Says what of the tables somebody else has changed, and refuses what the work relies on.
+  asio::awaitable<void> look_at_drift(bool is_complete, bool has_open_steps);
   asio::awaitable<bool> install_sync();
   asio::awaitable<void> check_sync_before(bool has_state);
   asio::awaitable<bool> run_phase(std::vector<planner::PlacedStep> steps, std::string phase);
@@ -120,6 +123,17 @@ class Run {
 
 asio::awaitable<Result<std::shared_ptr<PgConnection>>> open_connection(CommandContext& context) {
   co_return co_await PgConnection::open(context.target(), context.blocking());
+}
+
+asio::awaitable<bool> are_steps_open(PgConnection& connection, std::string migration,
+                                     std::vector<planner::PlacedStep> steps) {
+  for (auto const& step : steps) {
+    std::string statement = state::step_done(migration, step.phase, step.position);
+    auto const done =
+        value_or_throw(co_await connection.query(std::move(statement), Deadlines()), "reading the steps that are done");
+    if (done.rows.empty()) co_return true;
+  }
+  co_return false;
 }
 
 StepTerms step_terms(CommandContext& context, planner::Migration const& migration, std::string phase,
@@ -320,6 +334,13 @@ asio::awaitable<std::optional<int>> Run::start() {
     co_await context_.ensure_state(*connection_);
     known = value_or_throw(co_await find_job(*connection_, migration.name), "looking for the job");
   }
+  bool has_open_steps = true;
+  if (there.at(0, 0) == "t") {
+    auto steps = planner::expand_steps(migration);
+    for (auto& step : planner::sync_steps(migration)) steps.push_back(std::move(step));
+    has_open_steps = co_await are_steps_open(*connection_, migration.name, std::move(steps));
+    co_await look_at_drift(known && known->status == JobStatus::kComplete, has_open_steps);
+  }
   // Everything in the file meets the server before anything is touched.
   if (migration.backfill && !known) co_await check(true);
   auto const unreadable = value_or_throw(co_await check_step_syntax(*connection_, migration), "checking the steps");
@@ -336,12 +357,17 @@ asio::awaitable<std::optional<int>> Run::start() {
     co_await run_hooks_at(planner::Boundary::kBackup);
     co_await run_hooks_at(planner::Boundary::kBeforeExpand);
   }
+  auto before =
+      value_or_throw(co_await begin_steps(*connection_, migration, has_open_steps), "recording the table's facts");
   bool const expanded = co_await expand();
   if (!expanded) co_return kExitResumable;
   if (!migration.expand.empty()) co_await check_verify(false);
   // Before the backfill reads where the table ends: what comes later goes through the trigger.
   bool const is_synced = co_await install_sync();
   if (!is_synced) co_return kExitResumable;
+  if (before) {
+    value_or_throw(co_await settle_facts(*connection_, migration, std::move(*before)), "recording the table's facts");
+  }
   if (!is_over) co_await run_hooks_at(planner::Boundary::kAfterExpand);
   if (migration.backfill) {
     auto const code = co_await prepare_backfill();
@@ -357,6 +383,29 @@ asio::awaitable<void> Run::run_hooks_at(planner::Boundary boundary) {
   if (outcome.is_content()) co_return;
   throw CommandError{kExitResumable, outcome.trouble + "\nnothing is lost: run the same command to go on",
                      outcome.is_server_away};
+}
+
+asio::awaitable<void> Run::look_at_drift(bool is_complete, bool has_open_steps) {
+  auto const& migration = loaded_.migration;
+  auto const drift = value_or_throw(co_await read_drift(*connection_, migration), "comparing the table with its facts");
+  if (drift.all.empty()) co_return;
+  if (options_.accept_drift) {
+    value_or_throw(co_await accept_drift(*connection_, migration, drift, context_.owner()), "recording the drift");
+    tell(Severity::kInfo, fmt::format("{} difference(s) are accepted and recorded", drift.all.size()));
+    co_return;
+  }
+  bool const has_work = has_open_steps || (migration.backfill && !is_complete);
+  auto told = drift.harmless;
+  if (!has_work) told.insert(told.end(), drift.critical.begin(), drift.critical.end());
+  for (auto const& text : told) tell(Severity::kWarning, "changed by somebody else: " + text);
+  if (drift.critical.empty() || !has_work) co_return;
+  std::string text = migration.name + " relies on what was changed by somebody else:";
+  for (auto const& one : drift.critical) text += "\n  " + one;
+  text += fmt::format(
+      "\nnothing was started; see whether the migration is still right, then `pgbackfill run {} --accept-drift` "
+      "records what is there now and goes on",
+      migration.file);
+  throw CommandError{kExitGateClosed, text};
 }
 
 asio::awaitable<void> Run::check(bool before_expand) {
@@ -704,7 +753,14 @@ asio::awaitable<int> Finish::complete() {
   co_await require_agreement(*connection_, migration().name, steps, options_.yes, context_.owner());
   co_await run_hooks_at(planner::Boundary::kBeforeContract, "complete");
   auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
+  bool const has_open_steps = co_await are_steps_open(*connection_, migration().name, steps);
+  auto before =
+      value_or_throw(co_await begin_steps(*connection_, migration(), has_open_steps), "recording the table's facts");
   auto const outcome = co_await run_steps(steps, terms, teller_);
+  bool const is_settled = before && outcome.end == StepsEnd::kDone;
+  if (is_settled) {
+    value_or_throw(co_await settle_facts(*connection_, migration(), std::move(*before)), "recording the table's facts");
+  }
   if (outcome.end == StepsEnd::kDone) co_await run_hooks_at(planner::Boundary::kAfterContract, "complete");
   co_return conclude(outcome, "complete", "done");
 }
@@ -772,6 +828,7 @@ asio::awaitable<int> Finish::roll_back() {
   for (auto& step : planner::contract_steps(migration())) {
     if (step.phase != planner::kSyncPhase) steps.push_back(std::move(step));
   }
+  value_or_throw(co_await begin_undo(*connection_, migration().name), "recording that steps are undone");
   auto outcome = co_await undo_steps(steps, terms, teller_);
   if (outcome.end == StepsEnd::kDone && migration().sync) {
     // Its end may have begun. There is nothing left that could end.
@@ -783,6 +840,7 @@ asio::awaitable<int> Finish::roll_back() {
     co_await run_hooks_at(planner::Boundary::kAfterRollback, "rollback");
     value_or_throw(co_await connection_->query(state::forget_hooks(migration().name), Deadlines()),
                    "forgetting the hooks");
+    value_or_throw(co_await forget_facts(*connection_, migration().name), "forgetting the table's facts");
   }
   int const code = conclude(outcome, "rollback", "undone");
   // What the rows were written into may be gone with the steps: the next run must not take them for done.

@@ -38,6 +38,7 @@ struct RunOptions {
   bool skip_hooks = false;
   std::optional<int> workers;  // overrides the file for a new job
   bool exit_outside_window = false;
+  bool accept_drift = false;
   std::chrono::milliseconds lease_time{30'000};
   std::chrono::milliseconds deferred_patience{60'000};
   std::chrono::milliseconds reconnect_patience{300'000};

@@ -123,6 +123,8 @@ json::object plan_json(PlanReport const& report) {
   document["sync"] = json_of(report.sync);
   document["verify"] = json_of(report.verify);
   document["contract"] = json_of(report.contract);
+  document["drift"] = json_of(report.drift);
+  document["critical_drift"] = json_of(report.critical_drift);
   document["notes"] = json_of(report.notes);
   if (!report.job_status.empty()) document["job_status"] = report.job_status;
   if (report.backfill) document["backfill"] = json_of(*report.backfill);

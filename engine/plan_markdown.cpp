@@ -179,6 +179,9 @@ std::string plan_markdown(PlanReport const& report) {
   for (auto const& step : report.contract) text += line_of(row_of("contract", step));
   add_list(text, "Stops others for longer", as_text(verdict.blocking));
   add_list(text, "`complete` destroys, and asks for an approval first", as_text(verdict.destroyed));
+  add_list(text, "Changed by others since the first run; `run` refuses without `--accept-drift`",
+           as_text(report.critical_drift));
+  add_list(text, "Changed by others since the first run", as_text(report.drift));
   add_list(text, "Checked before `complete`", as_text(report.verify));
   add_list(text, "Why it is done so", forms_of(report));
   if (report.backfill) add_list(text, "Estimate", estimates_of(*report.backfill));

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/catalog.h"
+#include "engine/facts_keeper.h"
 #include "engine/job_setup.h"
 #include "engine/limits.h"
 #include "engine/step_runner.h"
@@ -418,8 +419,22 @@ asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration
   auto planned = backfill_of(migration, preflight, ranges);
   co_await plan_batch(connection, preflight, ranges, migration.backfill->triggers, with_sample, planned);
   estimate(planned);
-  report.notes = notes_of(migration, preflight, planned);
+  for (auto& note : notes_of(migration, preflight, planned)) report.notes.push_back(std::move(note));
   report.backfill = std::move(planned);
+}
+
+// A plan does not upgrade the state: of an older one nothing is known.
+asio::awaitable<void> plan_drift(PgConnection& connection, planner::Migration migration, PlanReport& report) {
+  auto const version =
+      value_or_throw(co_await query_read_only(connection, state::read_version()), "reading the version of the state");
+  bool const has_facts = version.rows.front().front() && std::stoi(*version.rows.front().front()) >= 9;
+  if (!has_facts) co_return;
+  auto drift =
+      value_or_throw(co_await read_drift(connection, std::move(migration)), "comparing the table with its facts");
+  report.drift = std::move(drift.harmless);
+  report.critical_drift = std::move(drift.critical);
+  if (drift.is_unsettled)
+    report.notes.emplace_back("steps are under way or were cut short: what differs may be theirs");
 }
 
 }  // namespace
@@ -435,6 +450,7 @@ asio::awaitable<PlanReport> read_plan(PgConnection& connection, LoadedMigration 
   if (has_state) {
     auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
     if (job) report.job_status = state::status_name(job->status);
+    co_await plan_drift(connection, migration, report);
   }
   int const major =
       std::clamp(connection.server_version() / 10000, planner::lint::kMinPgMajor, planner::lint::kMaxPgMajor);

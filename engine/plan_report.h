@@ -107,6 +107,8 @@ struct PlanReport {
   std::optional<PlannedBackfill> backfill;  // none, or not to be looked at before the expand steps ran: a note says so
   std::vector<std::string> verify;          // checks, in one line each
   std::vector<PlannedStep> contract;
+  std::vector<std::string> drift;           // what others changed since the first run
+  std::vector<std::string> critical_drift;  // that the work relies on: `run` will refuse, for the reason given
   std::vector<std::string> notes;
 };
 

@@ -155,6 +155,8 @@ std::string plan_text(PlanReport const& report) {
   for (auto const& one : verdict.blocking) add_line(text, "stops", one);
   for (auto const& one : verdict.destroyed) add_line(text, "destroys", one);
   if (!report.job_status.empty()) add_line(text, "state", "a job of this name exists and is " + report.job_status);
+  for (auto const& one : report.critical_drift) add_line(text, "drift!", one + "; run refuses without --accept-drift");
+  for (auto const& one : report.drift) add_line(text, "drift", one);
   for (auto const& step : report.expand) add_step_text(text, "expand", step);
   for (auto const& step : report.sync) add_step_text(text, "sync", step);
   if (report.backfill) add_backfill(text, *report.backfill);

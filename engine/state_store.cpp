@@ -371,6 +371,27 @@ COMMENT ON COLUMN pgbackfill.comparisons.differing IS 'the first rows that diffe
 INSERT INTO pgbackfill.meta (version) VALUES (8);
 )sql";
 
+// Version 9. What is there without a record was so before, or a step made it: the first run after the upgrade records
+// it.
+constexpr char kVersion9[] = R"sql(
+CREATE TABLE pgbackfill.facts (
+  migration text NOT NULL,
+  relation text NOT NULL,
+  kind text NOT NULL,
+  name text NOT NULL,
+  definition text NOT NULL,
+  is_own boolean NOT NULL DEFAULT false,
+  recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (migration, relation, kind, name)
+);
+COMMENT ON TABLE pgbackfill.facts IS 'What tables were made of at the first run, and what steps made of it';
+COMMENT ON COLUMN pgbackfill.facts.is_own IS 'a step of the migration made or changed it';
+ALTER TABLE pgbackfill.migrations ADD COLUMN steps_pending boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN pgbackfill.migrations.steps_pending IS 'steps were begun, and not seen to end';
+
+INSERT INTO pgbackfill.meta (version) VALUES (9);
+)sql";
+
 // A process that was silent for so long has no part in what is shared, and is not shown.
 constexpr char kRunnerSilence[] = "interval '10 seconds'";
 
@@ -498,7 +519,7 @@ std::string read_version() {
 
 std::vector<std::string> upgrades(int version) {
   static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4,
-                                                   kVersion5, kVersion6, kVersion7, kVersion8};
+                                                   kVersion5, kVersion6, kVersion7, kVersion8, kVersion9};
   if (version < 0 || version > kStateVersion) return {};
   return {scripts.begin() + version, scripts.end()};
 }
@@ -1021,6 +1042,60 @@ std::string claim_step(std::string const& migration, std::string const& phase, i
 std::string find_claim(std::string const& migration, std::string const& phase, int position) {
   return fmt::format("SELECT step, before FROM pgbackfill.claims WHERE migration = {} AND phase = {} AND position = {}",
                      quote_literal(migration), quote_literal(phase), position);
+}
+
+namespace {
+
+std::string fact_place(std::string const& migration, planner::SchemaFact const& fact) {
+  return fmt::format("migration = {} AND relation = {} AND kind = {} AND name = {}", quote_literal(migration),
+                     quote_literal(fact.relation), quote_literal(fact.kind), quote_literal(fact.name));
+}
+
+std::string fact_insert(std::string const& migration, planner::SchemaFact const& fact, bool is_own) {
+  return fmt::format(
+      "INSERT INTO pgbackfill.facts (migration, relation, kind, name, definition, is_own) VALUES ({}, {}, {}, {}, {}, "
+      "{})",
+      quote_literal(migration), quote_literal(fact.relation), quote_literal(fact.kind), quote_literal(fact.name),
+      quote_literal(fact.definition), is_own);
+}
+
+}  // namespace
+
+std::string list_facts(std::string const& migration) {
+  return "SELECT relation, kind, name, definition, is_own, to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD "
+         "HH24:MI') FROM pgbackfill.facts WHERE migration = " +
+         quote_literal(migration) + " ORDER BY relation, kind, name";
+}
+
+std::string are_steps_pending(std::string const& migration) {
+  return "SELECT steps_pending FROM pgbackfill.migrations WHERE name = " + quote_literal(migration);
+}
+
+std::string mark_steps_pending(std::string const& migration, bool is_pending) {
+  return fmt::format("UPDATE pgbackfill.migrations SET steps_pending = {0} WHERE name = {1} AND steps_pending <> {0}",
+                     is_pending, quote_literal(migration));
+}
+
+std::string record_fact(std::string const& migration, planner::SchemaFact const& fact, bool is_own) {
+  return fact_insert(migration, fact, is_own) +
+         " ON CONFLICT (migration, relation, kind, name) DO UPDATE SET definition = excluded.definition, is_own = "
+         "excluded.is_own, recorded_at = excluded.recorded_at";
+}
+
+std::string record_fact_once(std::string const& migration, planner::SchemaFact const& fact) {
+  return fact_insert(migration, fact, false) + " ON CONFLICT DO NOTHING";
+}
+
+std::string forget_fact(std::string const& migration, planner::SchemaFact const& fact) {
+  return "DELETE FROM pgbackfill.facts WHERE " + fact_place(migration, fact);
+}
+
+std::string forget_facts(std::string const& migration) {
+  return "DELETE FROM pgbackfill.facts WHERE migration = " + quote_literal(migration);
+}
+
+std::string job_keys(std::string const& migration) {
+  return "SELECT DISTINCT key_index, key_columns FROM pgbackfill.leaves WHERE job_id = " + job_id_of(migration);
 }
 
 std::string list_jobs() {

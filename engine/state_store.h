@@ -15,12 +15,13 @@
 #include "engine/runner.h"
 #include "planner/agreement.h"
 #include "planner/batch.h"
+#include "planner/drift.h"
 #include "planner/ranges.h"
 #include "planner/work_sql.h"
 
 namespace pgbackfill::engine {
 
-inline constexpr int kStateVersion = 8;
+inline constexpr int kStateVersion = 9;
 
 // Whoever changes a job says so here, with its id; who works on it listens.
 inline constexpr char kControlChannel[] = "pgbackfill_control";
@@ -226,6 +227,20 @@ std::string keep_comparison(std::string const& migration, int position, std::uin
                             planner::AgreementProgress const& progress, std::string const& differing,
                             Owner const& owner);
 std::string forget_comparisons(std::string const& migration);
+
+// What tables were made of when the migration ran first, and what its own steps changed since: relation, kind, name,
+// definition, whether a step made it, when it was recorded (UTC, to the minute).
+std::string list_facts(std::string const& migration);
+// Whether steps were begun and not seen to end. No row: the migration never ran.
+std::string are_steps_pending(std::string const& migration);
+std::string mark_steps_pending(std::string const& migration, bool is_pending);
+std::string record_fact(std::string const& migration, planner::SchemaFact const& fact, bool is_own);
+std::string record_fact_once(std::string const& migration, planner::SchemaFact const& fact);
+std::string forget_fact(std::string const& migration, planner::SchemaFact const& fact);
+// All of them: what a rollback leaves is recorded anew.
+std::string forget_facts(std::string const& migration);
+// key_index, key_columns of the job's leaves.
+std::string job_keys(std::string const& migration);
 
 // For people: status, history, log, doctor. Migrations without a job have NULL where it would say something.
 std::string list_jobs();

@@ -36,6 +36,9 @@ Scope scope_of(DropColumn const& step) {
 Scope scope_of(RenameColumn const& step) {
   return {false, step.column, {}, {}};
 }
+Scope scope_of(SwapColumn const& step) {
+  return {false, step.column, {}, {}};
+}
 Scope scope_of(ChangeType const& step) {
   return {false, step.column, {}, {}};
 }

@@ -248,7 +248,7 @@ Findings state_tables(Source const& source) {
   if (!is_product || source.path == "engine/state_store.cpp") return {};
   std::string const strings = blanked(source.text, Keep::kStrings);
   static std::regex const pattern(
-      "pgbackfill\\.(meta|migrations|jobs|leaves|ranges|deferred|quarantine|steps|claims|events)\\b");
+      "pgbackfill\\.(meta|migrations|jobs|leaves|ranges|deferred|quarantine|steps|claims|events|facts)\\b");
   Findings findings;
   for (auto at = std::sregex_iterator(strings.begin(), strings.end(), pattern); at != std::sregex_iterator(); ++at) {
     if (is_message_about_state(source.path, at->str())) continue;

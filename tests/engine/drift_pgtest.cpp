@@ -1,0 +1,191 @@
+// Drift on a real server: what others do to a table is named, what the migration relies on stops it, and its own steps
+// are never taken for somebody else's.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/json/parse.hpp>
+#include <string>
+
+#include "tests/support/database_fixtures.h"
+
+namespace pgbackfill::tests {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr char kFile[] = R"yaml(name: m
+table: users
+expand:
+  - add_column: {name: display, type: text}
+  - create_index: {name: by_display, columns: [display]}
+sync:
+  set: {display: "upper(name)"}
+backfill:
+  set: {display: "upper(name)"}
+  where: display IS NULL
+contract:
+  - set_not_null: display
+  - drop_column: name
+)yaml";
+
+class DriftTest : public DatabaseTest {
+ protected:
+  void SetUp() override {
+    DatabaseTest::SetUp();
+    client_->exec(
+        "CREATE TABLE users (id int PRIMARY KEY, name text, note text); INSERT INTO users SELECT g, 'name ' || g FROM "
+        "generate_series(1, 50) g");
+    write("m.yaml", kFile);
+  }
+  // A run that has begun and is not at its end, so that the next one has work to do.
+  void run_half() {
+    ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+    client_->exec(
+        "UPDATE pgbackfill.ranges r SET done = false, owner = NULL FROM pgbackfill.jobs j WHERE j.id = r.job_id AND "
+        "r.pass = j.pass; UPDATE pgbackfill.jobs SET status = 'failed'");
+  }
+  std::string plan(std::string const& format = "text") const { return run({"plan", "m.yaml", "--format", format}).out; }
+  void expect_quiet(std::string const& when) const {
+    auto const document = boost::json::parse(plan("json")).as_object();
+    EXPECT_EQ(document.at("drift").as_array().size(), 0U) << when << plan();
+    EXPECT_EQ(document.at("critical_drift").as_array().size(), 0U) << when << plan();
+  }
+};
+
+TEST_F(DriftTest, OwnStepsAreNoDrift) {
+  expect_quiet("nothing is recorded");
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  EXPECT_EQ(client_->value("SELECT string_agg(name, ' ' ORDER BY name) FROM pgbackfill.facts WHERE is_own"),
+            "by_display display ~pgbackfill_m");
+  expect_quiet("after run");
+  auto const again = run({"run", "m.yaml"});
+  EXPECT_EQ(again.exit_code, kDone);
+  EXPECT_THAT(again.err, Not(HasSubstr("somebody else")));
+  ASSERT_EQ(run({"complete", "m", "--yes"}).exit_code, kDone);
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.facts WHERE name = 'name' OR definition LIKE '%name%pgb%'"),
+            "0");
+  EXPECT_EQ(client_->value("SELECT definition FROM pgbackfill.facts WHERE name = 'display'"), "text NOT NULL");
+  EXPECT_EQ(client_->value("SELECT steps_pending FROM pgbackfill.migrations"), "f");
+}
+
+TEST_F(DriftTest, WhatDoesNotTouchTheWorkIsNamedAndGoneOnWith) {
+  run_half();
+  client_->exec(
+      "ALTER TABLE users ALTER note TYPE varchar(80); CREATE INDEX hasty ON users (note); ALTER TABLE users ADD CHECK "
+      "(id > 0)");
+  EXPECT_THAT(plan(), AllOf(HasSubstr("  drift      since 20"),
+                            HasSubstr("column \"note\" of \"public\".\"users\" is character varying(80) where it was "
+                                      "text\n"),
+                            HasSubstr("index \"hasty\" of \"public\".\"users\" is new: CREATE INDEX hasty ON"),
+                            HasSubstr("constraint \"users_id_check\" of"), Not(HasSubstr("drift!"))));
+  EXPECT_THAT(plan("markdown"), HasSubstr("**Changed by others since the first run**"));
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("changed by somebody else: since 20"));
+}
+
+TEST_F(DriftTest, WhatTheWorkReliesOnStopsIt) {
+  struct {
+    char const* change;
+    char const* back;
+    char const* text;
+  } const cases[] = {
+      {"ALTER TABLE users ALTER name TYPE varchar(80)", "ALTER TABLE users ALTER name TYPE text",
+       "column \"name\" of \"public\".\"users\" is character varying(80) where it was text (the work reads or writes "
+       "it"},
+      {"ALTER TABLE users ALTER id TYPE bigint", "ALTER TABLE users ALTER id TYPE int",
+       "column \"id\" of \"public\".\"users\" is bigint NOT NULL where it was integer NOT NULL (it is part of the key"},
+      {"DROP INDEX by_display", "CREATE INDEX by_display ON users (display)",
+       "index \"by_display\" of \"public\".\"users\" is gone; it was CREATE INDEX by_display"},
+  };
+  client_->exec("CREATE TABLE log (n int)");
+  run_half();
+  for (auto const& one : cases) {
+    // The trigger of sync depends on the types of its columns in name only.
+    client_->exec(one.change);
+    EXPECT_THAT(plan(), AllOf(HasSubstr("drift!"), HasSubstr(one.text)));
+    auto const refused = run({"run", "m.yaml"});
+    EXPECT_EQ(refused.exit_code, kGateClosed) << one.change << refused.err;
+    EXPECT_THAT(refused.err, AllOf(HasSubstr("m relies on what was changed by somebody else:\n  since 20"),
+                                   HasSubstr(one.text), HasSubstr("`pgbackfill run m.yaml --accept-drift`")));
+    EXPECT_EQ(client_->value("SELECT status FROM pgbackfill.jobs"), "failed") << "nothing was started";
+    client_->exec(one.back);
+    expect_quiet(one.back);
+  }
+  EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+}
+
+TEST_F(DriftTest, AcceptedDriftIsRecordedAndSaidNoMore) {
+  run_half();
+  client_->exec("ALTER TABLE users ALTER name TYPE varchar(80); CREATE INDEX hasty ON users (note)");
+  auto const accepted = run({"run", "m.yaml", "--accept-drift"});
+  EXPECT_EQ(accepted.exit_code, kDone) << accepted.err;
+  EXPECT_THAT(accepted.err, HasSubstr("2 difference(s) are accepted"));
+  expect_quiet("accepted");
+  EXPECT_THAT(run({"log", "m"}).out, AllOf(HasSubstr("drift accepted"), HasSubstr("character varying(80)")));
+}
+
+// A migration that is complete relies on nothing any more: a repeat of its run, as pipelines do it, has to pass.
+TEST_F(DriftTest, DoesNotHoldUpWhatIsComplete) {
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  client_->exec("ALTER TABLE users ALTER name TYPE varchar(80)");
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("character varying(80)"));
+}
+
+// The mark stands while steps are under way; a process that ended in between leaves it.
+TEST_F(DriftTest, StepsThatWereCutShortAreNotTakenForSomebodyElses) {
+  run_half();
+  client_->exec(
+      "UPDATE pgbackfill.migrations SET steps_pending = true; DELETE FROM pgbackfill.facts WHERE is_own; DELETE FROM "
+      "pgbackfill.steps WHERE phase = 'expand' AND position = 1");
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(client_->value("SELECT string_agg(name, ' ' ORDER BY name) FROM pgbackfill.facts WHERE is_own"),
+            "by_display display ~pgbackfill_m");
+  expect_quiet("settled");
+}
+
+TEST_F(DriftTest, ACopyThatTakesTheTablesPlaceIsNoDrift) {
+  write("m.yaml",
+        "name: m\ntable: users\nexpand:\n  - create_table: {table: users_v2, columns: \"id int PRIMARY KEY, name "
+        "text\"}\nsync:\n  mirror: [id]\nbackfill:\n  copy_to: users_v2\n  columns: {id: id, name: upper(name)}\n"
+        "contract:\n  - swap: {with: users_v2, keep_as: users_v1}\n");
+  auto const first = run({"run", "m.yaml"});
+  ASSERT_EQ(first.exit_code, kDone) << first.err;
+  expect_quiet("after run");
+  EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  auto const completed = run({"complete", "m", "--yes"});
+  ASSERT_EQ(completed.exit_code, kDone) << completed.err;
+  auto const again = run({"run", "m.yaml"});
+  EXPECT_THAT(again.err, Not(HasSubstr("somebody else")));
+  EXPECT_NE(again.exit_code, kGateClosed) << again.err;
+}
+
+TEST_F(DriftTest, ARollbackForgetsWhatWas) {
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  ASSERT_EQ(run({"rollback", "m", "--yes"}).exit_code, kDone);
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.facts"), "0");
+  client_->exec("ALTER TABLE users ALTER name TYPE varchar(80)");
+  expect_quiet("rolled back");
+  EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  EXPECT_EQ(client_->value("SELECT definition FROM pgbackfill.facts WHERE name = 'name'"), "character varying(80)");
+}
+
+// As version 8 left it: nothing is recorded, so nothing is said.
+TEST_F(DriftTest, AJobOfAnOlderStateBeginsWithWhatIsThere) {
+  run_half();
+  client_->exec(
+      "DROP TABLE pgbackfill.facts; ALTER TABLE pgbackfill.migrations DROP COLUMN steps_pending; DELETE FROM "
+      "pgbackfill.meta WHERE version >= 9; ALTER TABLE users ALTER name TYPE varchar(80)");
+  EXPECT_EQ(run({"plan", "m.yaml"}).exit_code, kDone);
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(client_->value("SELECT definition FROM pgbackfill.facts WHERE name = 'name'"), "character varying(80)");
+}
+
+}  // namespace
+}  // namespace pgbackfill::tests
