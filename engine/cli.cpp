@@ -69,6 +69,7 @@ struct Cli {
   GateOptions gate;
   VerifyOptions verify;
   StatusOptions status;
+  LocksOptions locks;
   LogOptions log;
   ControlOptions control;
   SetOptions set;
@@ -197,6 +198,23 @@ void add_watching_commands(CLI::App& app, Cli& cli) {
   status->add_option("NAME", cli.status.file_or_name, "Name or file of the migration");
   status->add_flag("--watch", cli.status.watch, "Show it again and again until it ends");
   add_duration(status, "--interval", cli.status.interval, "Between two looks with --watch");
+  auto* locks = add_command(app, cli, "locks", "Who holds or waits for locks on its tables",
+                            [&cli](CommandContext& context) { return locks_command(context, cli.locks); });
+  auto* name = locks->add_option("NAME", cli.locks.file_or_name, "Name or file of the migration");
+  auto* release = locks->add_option("--release", cli.locks.release, "Cancel what this session of the server does")
+                      ->type_name("PID")
+                      ->check(CLI::PositiveNumber.description(""))
+                      ->needs(name);
+  locks->add_flag("--terminate", cli.locks.terminate, "End the session instead")->needs(release);
+  auto* leases = locks->add_option("--release-leases", cli.locks.release_leases, "Free the ranges of this process")
+                     ->type_name("PROCESS")
+                     ->needs(name)
+                     ->excludes(release);
+  locks->add_flag("--yes", cli.locks.yes, "Even if the process lives")->needs(leases);
+  locks->footer(
+      "\nWithout options it only looks. --release takes a pid of its list, and never a\n"
+      "vacuum that prevents wraparound; pgbackfill's own sessions end by `cancel`.\n"
+      "A process whose ranges are freed cannot commit to them any more.");
   add_command(app, cli, "history", "What was done, when, by whom", history_command);
   auto* log = add_command(app, cli, "log", "The events of a migration, oldest first",
                           [&cli](CommandContext& context) { return log_command(context, cli.log); });

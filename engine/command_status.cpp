@@ -2,7 +2,6 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <boost/asio/redirect_error.hpp>
@@ -11,9 +10,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
-#include <cerrno>
 #include <cmath>
-#include <fstream>
 #include <iostream>
 #include <map>
 
@@ -25,6 +22,7 @@
 #include "engine/growth_text.h"
 #include "engine/job_setup.h"
 #include "engine/limits.h"
+#include "engine/local_process.h"
 #include "engine/pg_database.h"
 #include "engine/runners_view.h"
 #include "planner/contract_plan.h"
@@ -207,16 +205,6 @@ struct Pace {
   double rows_per_second = 0;
   std::optional<Eta> eta;
 };
-
-// One that has ended and whose parent has not asked yet still has its number.
-bool has_process(std::int64_t pid) {
-  if (kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH) return false;
-  std::ifstream stat(fmt::format("/proc/{}/stat", pid));
-  std::string line;
-  std::getline(stat, line);
-  auto const name_end = line.rfind(')');
-  return name_end == std::string::npos || line.compare(name_end, 3, ") Z") != 0;
-}
 
 std::string qualified(std::string const& schema, std::string const& table) {
   return neutralised(schema + "." + table);

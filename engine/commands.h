@@ -86,6 +86,15 @@ int status_command(CommandContext& context, StatusOptions const& options);
 
 int history_command(CommandContext& context);
 
+struct LocksOptions {
+  std::string file_or_name;    // empty: all migrations
+  std::optional<int> release;  // a session of the server
+  bool terminate = false;      // ends it instead of cancelling what it does
+  std::string release_leases;  // a process that holds ranges
+  bool yes = false;            // takes them from one that lives, too
+};
+int locks_command(CommandContext& context, LocksOptions const& options);
+
 struct LogOptions {
   std::string file_or_name;
   std::int64_t limit = 200;

@@ -1139,6 +1139,25 @@ std::string job_leases(std::string const& name) {
       milliseconds_of("min(lease_expires) - clock_timestamp()"), job_id_of(name));
 }
 
+std::string job_lease_owners(std::string const& name) {
+  return fmt::format(
+      "SELECT held.process, min(held.host), min(held.pid), min(held.machine), count(*), {}, EXISTS (SELECT FROM "
+      "pgbackfill.runners p WHERE p.process = held.process AND p.seen_at > clock_timestamp() - {}) FROM (SELECT "
+      "split_part(r.owner, '/', 1) AS process, r.host, r.pid, r.machine, r.lease_expires FROM pgbackfill.ranges r "
+      "WHERE "
+      "r.job_id = {} AND NOT r.done AND r.owner IS NOT NULL) held GROUP BY held.process ORDER BY 2, 3",
+      milliseconds_of("max(held.lease_expires) - clock_timestamp()"), kRunnerSilence, job_id_of(name));
+}
+
+std::string take_leases(std::int64_t job, std::string const& process, std::string const& why, Owner const& owner) {
+  return fmt::format(
+      "WITH freed AS (UPDATE pgbackfill.ranges SET owner = NULL, lease_expires = NULL, epoch = epoch + 1 WHERE job_id "
+      "= "
+      "{0} AND NOT done AND split_part(owner, '/', 1) = {1} RETURNING range_id), changed AS (SELECT id, name FROM "
+      "pgbackfill.jobs WHERE id = {0} AND EXISTS (SELECT FROM freed)), event AS ({2}) SELECT count(*) FROM freed",
+      job, quote_literal(process), event_of_change("leases taken", quote_literal(why), owner));
+}
+
 std::string tell_runner(std::int64_t job, RunnerTold const& told, Owner const& owner) {
   std::string const values = fmt::format(
       "{}, {}, {}, {}, clock_timestamp(), {}, {:.6f}, {}, {:.3f}, {}, {}, {}, {}, {}, {}::jsonb",

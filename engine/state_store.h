@@ -253,6 +253,12 @@ std::string list_names();
 std::string overviews(std::string const& name);
 // host, pid, ranges, ms until the first lease runs out, machine
 std::string job_leases(std::string const& name);
+// Leases by process: process, host, pid, machine, ranges, ms until the last one runs out, whether the process was heard
+// of in the last seconds.
+std::string job_lease_owners(std::string const& name);
+// Takes the leases of a process away and fences it off: a batch of its that is under way cannot commit. One row: how
+// many ranges are free again.
+std::string take_leases(std::int64_t job, std::string const& process, std::string const& why, Owner const& owner);
 // Of processes that were heard of in the last seconds: host, pid, ms since then, mode, may_start, WAL per second,
 // limit, workers, limit, causes: a JSON array of objects with kind, grip, text, lasted_ms.
 std::string job_runners(std::string const& name);

@@ -55,4 +55,33 @@ std::string terminate_sql(int pid) {
          std::to_string(pid);
 }
 
+std::string table_sessions_sql(std::vector<std::string> const& relations) {
+  return "WITH tables AS (SELECT DISTINCT t.oid FROM unnest(" + text_array(relations) +
+         ") AS n (name) CROSS JOIN LATERAL (SELECT pg_catalog.to_regclass(n.name)::pg_catalog.oid AS oid UNION SELECT "
+         "p.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass(n.name)) p) t WHERE t.oid "
+         "IS "
+         "NOT NULL), held AS (SELECT l.pid, l.relation, l.granted, string_agg(DISTINCT replace(l.mode, 'Lock', ''), ', "
+         "' "
+         "ORDER BY replace(l.mode, 'Lock', '')) AS modes FROM pg_catalog.pg_locks l JOIN tables ON tables.oid = "
+         "l.relation WHERE l.locktype = 'relation' AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE "
+         "d.datname = pg_catalog.current_database()) AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid() GROUP BY "
+         "l.pid, l.relation, l.granted) SELECT coalesce(h.pid, 0), coalesce(s.application_name, ''), "
+         "coalesce(s.usename::text, ''), coalesce(s.backend_type, ''), coalesce(s.state, ''), h.modes, h.granted, "
+         "(SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c JOIN "
+         "pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = h.relation), coalesce((extract(epoch FROM "
+         "clock_timestamp() - CASE WHEN h.granted THEN s.xact_start ELSE s.query_start END) * 1000)::bigint, 0), "
+         "coalesce(left(s.query, 200), ''), CASE WHEN NOT h.granted OR s.wait_event_type = 'Lock' THEN "
+         "pg_catalog.pg_blocking_pids(h.pid)::text END, coalesce(s.query LIKE '%(to prevent wraparound)%', false), "
+         "coalesce(s.backend_start::text, '') FROM held h LEFT JOIN pg_catalog.pg_stat_activity s ON s.pid = h.pid "
+         "ORDER "
+         "BY h.granted, 9 DESC, 1 LIMIT " +
+         std::to_string(kMostTableSessions);
+}
+
+std::string release_session_sql(int pid, std::string const& began, bool is_ended) {
+  return std::string{"SELECT pg_catalog."} + (is_ended ? "pg_terminate_backend" : "pg_cancel_backend") +
+         "(s.pid) FROM pg_catalog.pg_stat_activity s WHERE s.pid = " + std::to_string(pid) +
+         " AND s.backend_start::text = " + quote_literal(began);
+}
+
 }  // namespace pgbackfill::planner

@@ -25,4 +25,14 @@ std::string build_progress_sql(int pid);
 // Ends a session, unless it is one that keeps the server alive. One row: whether it was told to.
 std::string terminate_sql(int pid);
 
+// Who holds or waits for locks on these relations (quoted) and their partitions, waiting ones first; not the session
+// that asks. Rows of: pid (0: a prepared transaction), application, user, kind of backend, state, modes, whether they
+// are granted, the relation, ms that it waits or that its transaction is open, query, pids that it waits for
+// (integer[]; NULL: it does not wait), whether it is a vacuum that prevents wraparound, when the session began.
+std::string table_sessions_sql(std::vector<std::string> const& relations);
+inline constexpr int kMostTableSessions = 200;
+
+// Cancels what a session does, or ends it, if it is still the same session. No row: it is gone.
+std::string release_session_sql(int pid, std::string const& began, bool is_ended);
+
 }  // namespace pgbackfill::planner
