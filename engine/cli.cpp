@@ -143,7 +143,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   add_command(app, cli, "init", "Make or upgrade schema pgbackfill", init_command);
   auto* plan = add_command(app, cli, "plan", "Show what a run would do; reads only",
                            [&cli](CommandContext& context) { return plan_command(context, cli.plan); });
-  plan->add_option("FILE", cli.plan.file, "Migration file")->required();
+  plan->add_option("FILE", cli.plan.file, "Migration file, or a folder of them")->required();
   static std::map<std::string, PlanFormat> const plan_formats = {
       {"text", PlanFormat::kText}, {"json", PlanFormat::kJson}, {"markdown", PlanFormat::kMarkdown}};
   plan->add_option("--format", cli.plan.format, "As text, json, or markdown for a pull request")
@@ -152,7 +152,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   plan->add_flag("--sample", cli.plan.sample, "Run one batch and roll it back, to measure it");
   auto* run = add_command(app, cli, "run", "Run a migration up to its gate; safe to repeat",
                           [&cli](CommandContext& context) { return run_command(context, cli.run); });
-  run->add_option("FILE", cli.run.file, "Migration file")->required();
+  run->add_option("FILE", cli.run.file, "Migration file, or a folder: each up to its gate")->required();
   run->add_option("--workers", cli.run.workers, "Workers of a new job (later: pgbackfill set)")
       ->check(CLI::Range(1, planner::kMaxWorkers).description(""));
   run->add_flag("--exit-outside-window", cli.run.exit_outside_window, "Exit 4 when the window closes; do not wait");
@@ -175,6 +175,8 @@ void add_run_commands(CLI::App& app, Cli& cli) {
     add_skip_hooks(command, cli.finish.skip_hooks);
   }
   complete->add_flag("--yes", cli.finish.yes, "Agree to destructive steps, without an approval");
+  rollback->add_flag("--dry-run", cli.finish.is_dry_run, "Show what it would do; nothing is run");
+  rollback->add_option("--to", cli.finish.to, "Of a folder: the migration that stays")->type_name("NAME");
   rollback->add_flag("--yes", cli.finish.yes, "Really do it; else nothing is run, exit 3");
   auto* approve = add_command(app, cli, "approve", "Agree to what complete will destroy",
                               [&cli](CommandContext& context) { return approve_command(context, cli.approve); });
@@ -195,7 +197,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
 void add_watching_commands(CLI::App& app, Cli& cli) {
   auto* status = add_command(app, cli, "status", "Where a migration is, or all of them",
                              [&cli](CommandContext& context) { return status_command(context, cli.status); });
-  status->add_option("NAME", cli.status.file_or_name, "Name or file of the migration");
+  status->add_option("NAME", cli.status.file_or_name, "Name or file of the migration, or a folder");
   status->add_flag("--watch", cli.status.watch, "Show it again and again until it ends");
   add_duration(status, "--interval", cli.status.interval, "Between two looks with --watch");
   auto* locks = add_command(app, cli, "locks", "Who holds or waits for locks on its tables",

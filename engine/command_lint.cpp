@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <boost/json/serialize.hpp>
-#include <cctype>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -10,6 +9,7 @@
 #include "engine/commands.h"
 #include "engine/console.h"
 #include "engine/lint_report.h"
+#include "planner/file_order.h"
 #include "planner/lint/sql_script.h"
 #include "planner/migration_file.h"
 
@@ -33,35 +33,6 @@ bool is_migration(fs::path const& path) {
   return !is_hidden && (is_yaml(path) || (path.extension() == ".sql" && !name.ends_with(".down.sql")));
 }
 
-// By the numbers in them: 9_a before 10_b.
-bool is_earlier(std::string const& a, std::string const& b) {
-  std::size_t at = 0;
-  std::size_t bt = 0;
-  auto const is_digit = [](char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; };
-  auto const number_end = [&](std::string const& text, std::size_t from) {
-    while (from < text.size() && is_digit(text[from])) ++from;
-    return from;
-  };
-  while (at < a.size() && bt < b.size()) {
-    if (is_digit(a[at]) && is_digit(b[bt])) {
-      while (at < a.size() && a[at] == '0') ++at;
-      while (bt < b.size() && b[bt] == '0') ++bt;
-      auto const a_end = number_end(a, at);
-      auto const b_end = number_end(b, bt);
-      if (a_end - at != b_end - bt) return a_end - at < b_end - bt;
-      auto const order = a.compare(at, a_end - at, b, bt, b_end - bt);
-      if (order != 0) return order < 0;
-      at = a_end;
-      bt = b_end;
-    } else {
-      if (a[at] != b[bt]) return a[at] < b[bt];
-      ++at;
-      ++bt;
-    }
-  }
-  return a.size() - at < b.size() - bt;
-}
-
 [[noreturn]] void refuse(std::string const& text) {
   throw CommandError{kExitUsage, text};
 }
@@ -80,7 +51,7 @@ std::vector<std::string> files_in(fs::path const& folder) {
   }
   if (error) refuse(folder.string() + ": cannot be read (" + error.message() + ")");
   if (files.empty()) refuse(folder.string() + ": there are no .sql and no .yaml files in it");
-  std::sort(files.begin(), files.end(), is_earlier);
+  std::sort(files.begin(), files.end(), planner::is_earlier_file);
   return files;
 }
 

@@ -3,6 +3,7 @@
 #include "engine/commands.h"
 #include "engine/plan_reader.h"
 #include "engine/plan_view.h"
+#include "engine/sequence.h"
 
 namespace pgbackfill::engine {
 
@@ -42,6 +43,7 @@ asio::awaitable<int> plan(CommandContext& context, PlanOptions options) {
 }  // namespace
 
 int plan_command(CommandContext& context, PlanOptions const& options) {
+  if (is_folder(options.file)) return context.run(plan_sequence(context, options));
   return context.run(plan(context, options));
 }
 

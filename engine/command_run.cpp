@@ -18,11 +18,13 @@
 #include "engine/job_setup.h"
 #include "engine/limits.h"
 #include "engine/monitor.h"
+#include "engine/one_migration.h"
 #include "engine/pg_database.h"
 #include "engine/probes.h"
 #include "engine/progress_view.h"
 #include "engine/read_pace.h"
 #include "engine/reading_recorder.h"
+#include "engine/sequence.h"
 #include "engine/step_runner.h"
 #include "engine/sync_guard.h"
 #include "engine/vacuum_keeper.h"
@@ -731,7 +733,7 @@ void Finish::confirm_rollback() const {
   if (options_.yes || planner::expand_steps(migration()).empty()) return;
   throw CommandError{kExitGateClosed,
                      fmt::format("rollback would take back the expand steps of {}, with all that was written into what "
-                                 "they made; say --yes to do it",
+                                 "they made; --dry-run shows them, --yes does it",
                                  migration().name)};
 }
 
@@ -806,13 +808,28 @@ asio::awaitable<bool> Finish::has_contract_begun() {
 asio::awaitable<void> Finish::refuse_past_complete() {
   bool const has_begun = co_await has_contract_begun();
   if (!has_begun) co_return;
-  throw CommandError{kExitFailed, migration().name +
-                                      " is past `complete`: its contract steps ran and cannot be taken back by "
-                                      "rollback"};
+  auto const preview = co_await preview_rollback(*connection_, migration());
+  throw CommandError{kExitFailed, preview.refusal};
+}
+
+// The end of sync is no step of its own here: with the trigger it goes anyway.
+std::vector<planner::PlacedStep> undoable_steps(planner::Migration const& migration) {
+  auto steps = planner::expand_steps(migration);
+  for (auto& step : planner::sync_steps(migration)) steps.push_back(std::move(step));
+  for (auto& step : planner::contract_steps(migration)) {
+    if (step.phase != planner::kSyncPhase) steps.push_back(std::move(step));
+  }
+  return steps;
 }
 
 asio::awaitable<int> Finish::roll_back() {
   co_await load();
+  if (options_.is_dry_run) {
+    interrupts_.close();
+    auto const preview = co_await preview_rollback(*connection_, migration());
+    context_.print(rollback_text(migration().name, preview));
+    co_return preview.refusal.empty() ? kExitDone : kExitFailed;
+  }
   confirm_rollback();
   co_await refuse_past_complete();
   co_await run_hooks_at(planner::Boundary::kBeforeRollback, "rollback");
@@ -823,11 +840,7 @@ asio::awaitable<int> Finish::roll_back() {
   }
   // Last first. A contract step that was cut short has left something.
   auto const terms = step_terms(context_, migration(), "rollback", options_.locks, interrupts_);
-  auto steps = planner::expand_steps(migration());
-  for (auto& step : planner::sync_steps(migration())) steps.push_back(std::move(step));
-  for (auto& step : planner::contract_steps(migration())) {
-    if (step.phase != planner::kSyncPhase) steps.push_back(std::move(step));
-  }
+  auto const steps = undoable_steps(migration());
   value_or_throw(co_await begin_undo(*connection_, migration().name), "recording that steps are undone");
   auto outcome = co_await undo_steps(steps, terms, teller_);
   if (outcome.end == StepsEnd::kDone && migration().sync) {
@@ -854,9 +867,47 @@ asio::awaitable<int> Finish::roll_back() {
 
 }  // namespace
 
+asio::awaitable<int> run_one(CommandContext& context, RunOptions options) {
+  Run run(context, std::move(options));
+  co_return co_await run.go();
+}
+
+asio::awaitable<int> roll_back_one(CommandContext& context, FinishOptions options) {
+  Finish finish(context, std::move(options));
+  co_return co_await finish.roll_back();
+}
+
+asio::awaitable<RollbackPreview> preview_rollback(PgConnection& connection, planner::Migration migration) {
+  RollbackPreview preview;
+  auto contract = co_await preview_undo(connection, migration.name, planner::contract_steps(migration));
+  std::erase_if(contract, [](UndoneStep const& step) { return !step.is_recorded; });
+  if (!contract.empty()) {
+    preview.refusal = migration.name + " is past `complete`: rollback takes nothing of it back" + loss_text(contract);
+    co_return preview;
+  }
+  preview.steps = co_await preview_undo(connection, migration.name, undoable_steps(migration));
+  auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
+  if (job) preview.job_status = state::status_name(job->status);
+  co_return preview;
+}
+
+std::string rollback_text(std::string const& name, RollbackPreview const& preview) {
+  if (!preview.refusal.empty()) return preview.refusal + "\n";
+  std::string text = "rollback of " + name + " would do this; nothing was done:\n";
+  if (preview.job_status == "running") text += "  the backfill is cancelled\n";
+  text += undo_text(preview.steps);
+  bool const undoes = std::any_of(preview.steps.begin(), preview.steps.end(),
+                                  [](UndoneStep const& step) { return !step.statements.empty(); });
+  if (!preview.job_status.empty() && undoes) {
+    text += "  the backfill is forgotten: the next `run` begins with the first row again\n";
+  }
+  if (preview.steps.empty() && preview.job_status.empty()) text += "  nothing: nothing of it is there\n";
+  return text + "  values that were overwritten stay as they are\n";
+}
+
 int run_command(CommandContext& context, RunOptions const& options) {
-  Run run(context, options);
-  return context.run(run.go());
+  if (is_folder(options.file)) return context.run(run_sequence(context, options));
+  return context.run(run_one(context, options));
 }
 
 int complete_command(CommandContext& context, FinishOptions const& options) {
@@ -865,8 +916,9 @@ int complete_command(CommandContext& context, FinishOptions const& options) {
 }
 
 int rollback_command(CommandContext& context, FinishOptions const& options) {
-  Finish finish(context, options);
-  return context.run(finish.roll_back());
+  if (is_folder(options.file_or_name)) return context.run(roll_back_sequence(context, options));
+  if (!options.to.empty()) throw CommandError{kExitUsage, "--to goes with a folder of migrations"};
+  return context.run(roll_back_one(context, options));
 }
 
 }  // namespace pgbackfill::engine

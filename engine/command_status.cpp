@@ -25,6 +25,7 @@
 #include "engine/local_process.h"
 #include "engine/pg_database.h"
 #include "engine/runners_view.h"
+#include "engine/sequence.h"
 #include "planner/contract_plan.h"
 #include "planner/sql_text.h"
 #include "planner/suggestion.h"
@@ -1255,6 +1256,10 @@ asio::awaitable<int> log(CommandContext& context, LogOptions options) {
 }  // namespace
 
 int status_command(CommandContext& context, StatusOptions const& options) {
+  if (is_folder(options.file_or_name)) {
+    if (options.watch) throw CommandError{kExitUsage, "--watch is of one migration, or of all without a name"};
+    return context.run(show_sequence(context, options.file_or_name));
+  }
   StatusView view(context, options);
   return context.run(view.go());
 }

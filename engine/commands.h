@@ -54,6 +54,8 @@ struct FinishOptions {
   LockOptions locks;
   bool skip_hooks = false;
   bool yes = false;
+  bool is_dry_run = false;  // rollback: says what it would do
+  std::string to;           // rollback of a folder: the migration that stays
 };
 int complete_command(CommandContext& context, FinishOptions const& options);
 int rollback_command(CommandContext& context, FinishOptions const& options);

@@ -70,7 +70,7 @@ TEST_F(CommandTest, SaysItsVersionAndExplainsEveryCommand) {
        {"FILE", "--workers", "--exit-outside-window", "--lease", "--wait-for-rows", "--wait-for-server", "--poll",
         "--accept-drift"}},
       {"complete", {"NAME", "--yes"}},
-      {"rollback", {"NAME", "--yes"}},
+      {"rollback", {"NAME", "--yes", "--dry-run", "--to"}},
       {"approve", {"NAME", "--reason"}},
       {"gate", {"NAME"}},
       {"verify", {"NAME", "--repair", "--replica", "--restart"}},
@@ -118,7 +118,8 @@ TEST_F(CommandTest, RefusesWhatItDoesNotKnow) {
       {{"run", "t.yaml", "--format", "xml"}, "xml"},
       {{"run", "t.yaml", "more.yaml"}, "more.yaml"},
       {{"run", "missing.yaml"}, "missing.yaml: cannot be read"},
-      {{"run", "."}, "cannot be read"},
+      {{"doctor", "."}, "cannot be read"},
+      {{"run", "/dev"}, "/dev: there are no .yaml files in it"},
       {{"plan", "missing.yaml"}, "missing.yaml: cannot be read"},
   };
   for (auto const& [words, text] : mistakes) {
