@@ -65,6 +65,7 @@ struct Cli {
   PlanOptions plan;
   RunOptions run;
   FinishOptions finish;
+  StampOptions stamp;
   ApproveOptions approve;
   GateOptions gate;
   VerifyOptions verify;
@@ -178,6 +179,14 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   rollback->add_flag("--dry-run", cli.finish.is_dry_run, "Show what it would do; nothing is run");
   rollback->add_option("--to", cli.finish.to, "Of a folder: the migration that stays")->type_name("NAME");
   rollback->add_flag("--yes", cli.finish.yes, "Really do it; else nothing is run, exit 3");
+  auto* stamp = add_command(app, cli, "stamp", "Record what was done by hand, if it holds",
+                            [&cli](CommandContext& context) { return stamp_command(context, cli.stamp); });
+  stamp->add_option("FILE", cli.stamp.file, "Migration file")->required();
+  stamp->add_option("--phase", cli.stamp.phase, "How far: backfilled (up to the gate) or complete")
+      ->required()
+      ->check(CLI::IsMember({"backfilled", "complete"}).description(""))
+      ->type_name("backfilled|complete");
+  stamp->add_flag("--yes", cli.stamp.yes, "Record it; else it only looks, exit 3");
   auto* approve = add_command(app, cli, "approve", "Agree to what complete will destroy",
                               [&cli](CommandContext& context) { return approve_command(context, cli.approve); });
   approve->add_option("NAME", cli.approve.file_or_name, "Name or file of the migration")->required();

@@ -60,6 +60,13 @@ struct FinishOptions {
 int complete_command(CommandContext& context, FinishOptions const& options);
 int rollback_command(CommandContext& context, FinishOptions const& options);
 
+struct StampOptions {
+  std::string file;
+  std::string phase;  // backfilled or complete
+  bool yes = false;
+};
+int stamp_command(CommandContext& context, StampOptions const& options);
+
 struct ApproveOptions {
   std::string file_or_name;
   std::string reason;

@@ -24,7 +24,8 @@ asio::awaitable<std::vector<std::string>> read_writers(PgConnection& connection,
   co_return writers;
 }
 
-// Rows that satisfy the `where` of the target, piece by piece: no snapshot lasts and no statement is long.
+}  // namespace
+
 asio::awaitable<std::int64_t> count_remaining(PgConnection& connection, planner::WorkTarget const& target) {
   auto const upper = value_or_throw(co_await read_last_key(connection, target), "reading the last key");
   if (!upper) co_return 0;
@@ -54,6 +55,8 @@ asio::awaitable<std::int64_t> count_remaining(PgConnection& connection, planner:
     cursor = next;
   }
 }
+
+namespace {
 
 // All but the checks.
 asio::awaitable<GateReading> measure_work(PgConnection& connection, planner::Migration const& migration) {

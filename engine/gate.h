@@ -12,6 +12,7 @@
 #include "engine/sync_guard.h"
 #include "engine/verify.h"
 #include "planner/migration.h"
+#include "planner/work_sql.h"
 
 namespace pgbackfill::engine {
 
@@ -41,6 +42,9 @@ struct GateReading {
 asio::awaitable<GateReading> measure_gate(CommandContext& context, PgConnection& connection,
                                           planner::Migration const& migration, std::function<bool()> is_stopping,
                                           EventSink& sink);
+
+// Rows that satisfy the `where` of the target, piece by piece: no snapshot lasts and no statement is long.
+asio::awaitable<std::int64_t> count_remaining(PgConnection& connection, planner::WorkTarget const& target);
 
 std::string gate_text(std::string const& name, GateReading const& gate);
 

@@ -803,6 +803,14 @@ std::vector<std::string> create_job(NewJob const& job, Owner const& owner) {
   return statements;
 }
 
+std::vector<std::string> stamp_job(NewJob const& job, Owner const& owner) {
+  auto statements = create_job(job, owner);
+  statements.push_back(
+      "UPDATE pgbackfill.jobs SET status = 'complete', completed_at = clock_timestamp() WHERE name = " +
+      quote_literal(job.name));
+  return statements;
+}
+
 std::string find_job(std::string const& name) {
   return fmt::format(
       "SELECT id, definition, table_schema, table_name, status, status_reason, pass, sweeps, workers, batch_target_ms, "

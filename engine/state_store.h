@@ -128,6 +128,8 @@ struct NewJob {
   std::vector<NewRange> ranges;
 };
 std::vector<std::string> create_job(NewJob const& job, Owner const& owner);
+// Of a job that somebody did by hand: complete from the start, without ranges.
+std::vector<std::string> stamp_job(NewJob const& job, Owner const& owner);
 // id, definition, table_schema, table_name, status, status_reason, pass, sweeps, workers, batch_target_ms, live
 // settings, whether its pause has an end.
 std::string find_job(std::string const& name);

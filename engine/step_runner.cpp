@@ -88,6 +88,7 @@ class StepRun {
   asio::awaitable<StepsOutcome> run();
   asio::awaitable<StepsOutcome> undo();
   asio::awaitable<StepsOutcome> settle();
+  asio::awaitable<StepInspection> inspect();
 
  private:
   struct View {  // what the catalog says of the recipe
@@ -516,6 +517,24 @@ asio::awaitable<StepsOutcome> StepRun::settle() {
   co_return outcome;
 }
 
+asio::awaitable<StepInspection> StepRun::inspect() {
+  StepInspection inspection;
+  inspection.is_known = planner::is_typed(step_);
+  if (!inspection.is_known) co_return inspection;
+  auto const unread = co_await read_facts(true);
+  inspection.why = unread ? unread->message : "";
+  if (unread) co_return inspection;
+  // A table that is there is taken for the one that is meant; the recipe believes that of its own alone.
+  if (std::holds_alternative<planner::CreateTable>(step_.detail->kind)) facts_.is_claimed = true;
+  auto const seen = co_await view_as_claimed();
+  inspection.why = seen ? seen->refusal : seen.error().message;
+  if (!seen) co_return inspection;
+  inspection.holds = seen->is_done;
+  inspection.proof = seen->recipe.proof;
+  if (!inspection.holds && inspection.why.empty()) inspection.why = "the catalog does not say so";
+  co_return inspection;
+}
+
 // Whether the next step's turn has come.
 bool add_outcome(StepsOutcome& all, StepsOutcome const& one) {
   all.ran += one.ran;
@@ -579,6 +598,18 @@ asio::awaitable<StepsOutcome> settle_steps(std::vector<PlacedStep> const& steps,
     if (!goes_on) co_return all;
   }
   co_return all;
+}
+
+asio::awaitable<std::vector<StepInspection>> inspect_steps(std::vector<PlacedStep> const& steps, StepTerms const& terms,
+                                                           EventSink& sink) {
+  std::vector<StepInspection> inspections;
+  StepSession session(terms, sink);
+  for (auto const& step : steps) {
+    StepRun run(session, step, terms);
+    auto inspection = co_await run.inspect();
+    inspections.push_back(std::move(inspection));
+  }
+  co_return inspections;
 }
 
 }  // namespace pgbackfill::engine

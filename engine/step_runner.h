@@ -37,6 +37,16 @@ asio::awaitable<StepsOutcome> undo_steps(std::vector<planner::PlacedStep> const&
 asio::awaitable<StepsOutcome> settle_steps(std::vector<planner::PlacedStep> const& steps, StepTerms const& terms,
                                            EventSink& sink);
 
+// Whether a step holds by what the catalog says, whoever did it. Of SQL nothing is known.
+struct StepInspection {
+  bool is_known = false;
+  bool holds = false;
+  std::string why;    // it does not
+  std::string proof;  // to be recorded with it
+};
+asio::awaitable<std::vector<StepInspection>> inspect_steps(std::vector<planner::PlacedStep> const& steps,
+                                                           StepTerms const& terms, EventSink& sink);
+
 // Facts of a step, from a connection that only reads. `claim` is the answer to state::find_claim().
 asio::awaitable<Result<planner::StepFacts>> read_step_facts(PgConnection& connection, planner::SchemaStep const& step);
 

@@ -71,6 +71,7 @@ TEST_F(CommandTest, SaysItsVersionAndExplainsEveryCommand) {
         "--accept-drift"}},
       {"complete", {"NAME", "--yes"}},
       {"rollback", {"NAME", "--yes", "--dry-run", "--to"}},
+      {"stamp", {"FILE", "--phase", "--yes"}},
       {"approve", {"NAME", "--reason"}},
       {"gate", {"NAME"}},
       {"verify", {"NAME", "--repair", "--replica", "--restart"}},
