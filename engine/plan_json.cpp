@@ -31,6 +31,7 @@ json::array json_of(std::vector<PlannedStatement> const& statements) {
     array.push_back({{"sql", statement.sql},
                      {"locks", std::move(locks)},
                      {"effort", effort_word(statement.work)},
+                     {"measured", statement.is_measured},
                      {"duration", std::string(planner::duration_word(statement.duration))},
                      {"in_transaction", !statement.is_alone}});
   }
@@ -121,6 +122,7 @@ json::object plan_json(PlanReport const& report) {
   document["verdict"] = std::move(judged);
   document["expand"] = json_of(report.expand);
   document["sync"] = json_of(report.sync);
+  document["hooks"] = json_of(report.hooks);
   document["verify"] = json_of(report.verify);
   document["contract"] = json_of(report.contract);
   document["drift"] = json_of(report.drift);

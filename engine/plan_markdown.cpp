@@ -52,7 +52,8 @@ std::string work_of(PlannedStep const& step) {
   for (auto const& statement : step.statements) heaviest = std::max(heaviest, statement.work);
   if (heaviest == Work::kNone) return "the catalog only";
   std::string const size = step.table_bytes > 0 ? " (" + human_bytes(step.table_bytes) + ")" : "";
-  return std::string(planner::lint::work_words(heaviest)) + size;
+  bool const is_measured = step.statements.front().is_measured;
+  return std::string(planner::lint::work_words(heaviest)) + size + (is_measured ? ", tried on an empty copy" : "");
 }
 
 std::string way_back_of(PlannedStep const& step) {
@@ -182,6 +183,7 @@ std::string plan_markdown(PlanReport const& report) {
   add_list(text, "Changed by others since the first run; `run` refuses without `--accept-drift`",
            as_text(report.critical_drift));
   add_list(text, "Changed by others since the first run", as_text(report.drift));
+  add_list(text, "Hooks", as_text(report.hooks));
   add_list(text, "Checked before `complete`", as_text(report.verify));
   add_list(text, "Why it is done so", forms_of(report));
   if (report.backfill) add_list(text, "Estimate", estimates_of(*report.backfill));

@@ -8,13 +8,16 @@
 #include <utility>
 
 #include "engine/catalog.h"
+#include "engine/effect_reader.h"
 #include "engine/facts_keeper.h"
 #include "engine/job_setup.h"
 #include "engine/limits.h"
 #include "engine/step_runner.h"
 #include "planner/contract_plan.h"
 #include "planner/hot_outlook.h"
+#include "planner/lint/effect_probe.h"
 #include "planner/lint/lint.h"
+#include "planner/lint/sql_script.h"
 #include "planner/migration_file.h"
 #include "planner/other_relations.h"
 #include "planner/safe_form.h"
@@ -170,6 +173,33 @@ PlannedStep planned_sql(planner::RunSql const& run, planner::lint::LintedStep co
   return planned;
 }
 
+planner::lint::Work work_of(MeasuredEffect const& effect) {
+  using planner::lint::Work;
+  if (effect.rewrites) return Work::kRewrite;
+  if (effect.builds) return Work::kIndexBuild;
+  return effect.scans ? Work::kScan : Work::kNone;
+}
+
+// Replaces what the text says by what the server does, where all of it can be tried.
+asio::awaitable<void> measure_sql(PgConnection& connection, PlannedStep& planned) {
+  auto& statement = planned.statements.front();
+  auto heaviest = planner::lint::Work::kNone;
+  auto const script = planner::lint::split_script(planned.sql);
+  if (script.statements.empty()) co_return;
+  for (auto const& one : script.statements) {
+    auto probe = planner::lint::effect_probe(planned.sql.substr(one.span.begin, one.span.end - one.span.begin));
+    if (!probe) co_return;
+    auto const effect =
+        value_or_throw(co_await measure_effect(connection, std::move(*probe)), "trying a step on an empty copy");
+    if (!effect) co_return;
+    heaviest = std::max(heaviest, work_of(*effect));
+  }
+  statement.work = heaviest;
+  statement.is_measured = true;
+  statement.duration = planner::duration_class(planner::work_seconds(heaviest, planned.table_bytes));
+  planned.duration = statement.duration;
+}
+
 // Of the largest table that it works on.
 asio::awaitable<std::int64_t> bytes_of_relations(PgConnection& connection, std::vector<planner::lint::Effect> effects) {
   std::vector<std::string> names = {planner::quote_literal("")};
@@ -230,6 +260,7 @@ asio::awaitable<PlannedStep> plan_step(PgConnection& connection, planner::Placed
     auto const known = of_lint == linted.steps.end() ? planner::lint::LintedStep() : *of_lint;
     auto const bytes = co_await bytes_of_relations(connection, known.effects);
     planned = planned_sql(*run, known, bytes);
+    co_await measure_sql(connection, planned);
   }
   planned.text = placed.step.text;
   planned.phase = placed.phase;
@@ -441,6 +472,8 @@ asio::awaitable<void> plan_drift(PgConnection& connection, planner::Migration mi
 
 asio::awaitable<PlanReport> read_plan(PgConnection& connection, LoadedMigration loaded, bool with_sample) {
   auto const& migration = loaded.migration;
+  auto const unreadable = value_or_throw(co_await check_step_syntax(connection, migration), "checking the steps");
+  if (!unreadable.empty()) throw CommandError{kExitUsage, planner::to_lines(unreadable)};
   PlanReport report;
   report.migration = migration.name;
   report.file = migration.file;
@@ -462,6 +495,9 @@ asio::awaitable<PlanReport> read_plan(PgConnection& connection, LoadedMigration 
   auto contract = planner::contract_steps(migration);
   report.expand = co_await plan_steps(connection, migration.name, std::move(expand), linted, has_state);
   report.sync = co_await plan_steps(connection, migration.name, std::move(sync), linted, has_state);
+  for (auto const& hook : migration.hooks) {
+    report.hooks.push_back(planner::name_of(hook.boundary) + ": " + planner::to_text(hook));
+  }
   for (auto const& check : migration.verify) report.verify.push_back(planner::check_text(check));
   report.contract = co_await plan_steps(connection, migration.name, std::move(contract), linted, has_state);
   auto const agreed = planner::contract_steps(migration);

@@ -22,7 +22,8 @@ struct PlannedStatement {
   std::vector<planner::TableLock> locks;
   planner::lint::Work work = planner::lint::Work::kNone;
   planner::DurationClass duration = planner::DurationClass::kMilliseconds;
-  bool is_alone = false;  // runs outside a transaction
+  bool is_alone = false;     // runs outside a transaction
+  bool is_measured = false;  // the work: the server did it to an empty copy
 };
 
 struct OtherRelation {
@@ -105,6 +106,7 @@ struct PlanReport {
   std::vector<PlannedStep> expand;
   std::vector<PlannedStep> sync;
   std::optional<PlannedBackfill> backfill;  // none, or not to be looked at before the expand steps ran: a note says so
+  std::vector<std::string> hooks;           // each with its boundary, in the order of the file
   std::vector<std::string> verify;          // checks, in one line each
   std::vector<PlannedStep> contract;
   std::vector<std::string> drift;           // what others changed since the first run

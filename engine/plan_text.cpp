@@ -74,7 +74,8 @@ std::string shown_sql(std::string sql) {
 }
 
 std::string statement_text(PlannedStatement const& statement, std::int64_t table_bytes) {
-  return fmt::format("{}; {}; {}{}", lock_text(statement), work_text(statement, table_bytes),
+  return fmt::format("{}; {}{}; {}{}", lock_text(statement), work_text(statement, table_bytes),
+                     statement.is_measured ? ", tried on an empty copy" : "",
                      planner::duration_word(statement.duration), statement.is_alone ? "; outside a transaction" : "");
 }
 
@@ -160,6 +161,7 @@ std::string plan_text(PlanReport const& report) {
   for (auto const& step : report.expand) add_step_text(text, "expand", step);
   for (auto const& step : report.sync) add_step_text(text, "sync", step);
   if (report.backfill) add_backfill(text, *report.backfill);
+  for (auto const& hook : report.hooks) add_line(text, "hook", hook);
   for (auto const& check : report.verify) add_line(text, "verify", check);
   for (auto const& step : report.contract) add_step_text(text, "contract", step);
   if (!report.notes.empty()) text += "\n";

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/json/parse.hpp>
 #include <string>
 
 #include "tests/support/database_fixtures.h"
@@ -46,6 +47,53 @@ TEST_F(EffectTest, SqlOverWhatEarlierStepsMakeIsNoMistake) {
   auto const result = run({"run", "m.yaml"});
   EXPECT_EQ(result.exit_code, kDone) << result.err;
   EXPECT_EQ(client_->value("SELECT count(*) FROM made"), "100");
+}
+
+TEST_F(EffectTest, PlanTriesSqlOnAnEmptyCopyInsteadOfGuessing) {
+  client_->exec("CREATE DOMAIN checked AS int CHECK (value > 0); CREATE DOMAIN plain AS text");
+  struct Case {
+    std::string sql;
+    std::string effort;
+  };
+  // What no rule that knows the text alone can tell.
+  Case const cases[] = {{"ALTER TABLE t ALTER COLUMN n TYPE checked", "rewrite"},
+                        {"ALTER TABLE t ALTER COLUMN name TYPE plain", "catalog"},
+                        {"ALTER TABLE t ADD COLUMN at timestamptz DEFAULT now()", "catalog"},
+                        {"ALTER TABLE t ADD COLUMN at timestamptz DEFAULT clock_timestamp()", "rewrite"},
+                        {"ALTER TABLE t ADD CHECK (n > 0)", "scan"},
+                        {"ALTER TABLE t ALTER COLUMN n SET NOT NULL", "scan"},
+                        {"CREATE INDEX ON t (n)", "index build"}};
+  auto const files = [&] {
+    return client_->value("SELECT pg_relation_filenode('t') || '/' || (SELECT count(*) FROM pg_class)");
+  };
+  auto const before = files();
+  for (auto const& each : cases) {
+    write("m.yaml", "name: m\ntable: t\nexpand:\n  - sql: \"" + each.sql + "\"\n");
+    auto const result = run({"plan", "m.yaml", "--format", "json"});
+    ASSERT_EQ(result.exit_code, kDone) << result.err;
+    auto const document = boost::json::parse(result.out);
+    auto const& statement = document.at("expand").at(0).at("statements").at(0).as_object();
+    EXPECT_TRUE(statement.at("measured").as_bool()) << each.sql;
+    EXPECT_EQ(std::string(statement.at("effort").as_string()), each.effort) << each.sql;
+    EXPECT_THAT(run({"plan", "m.yaml"}).out, HasSubstr("tried on an empty copy"));
+  }
+  EXPECT_EQ(files(), before);
+  write("m.yaml", "name: m\ntable: t\nexpand:\n  - sql: ALTER TABLE nothing ADD COLUMN a int\n");
+  auto const unknown = run({"plan", "m.yaml", "--format", "json"});
+  EXPECT_THAT(unknown.out, HasSubstr(R"("measured":false)"));
+}
+
+TEST_F(EffectTest, PlanRefusesWhatTheServerCannotReadAndNamesHooks) {
+  write("m.yaml", "name: m\ntable: t\nexpand:\n  - sql: ALTR TABLE t\n");
+  auto const refused = run({"plan", "m.yaml"});
+  EXPECT_EQ(refused.exit_code, kUsage);
+  EXPECT_THAT(refused.err, HasSubstr("m.yaml:4:10: the server cannot read this SQL"));
+  write("m.yaml",
+        "name: m\ntable: t\nexpand:\n  - sql: SELECT 1\nbefore:\n  expand: [{command: ./notify, timeout: 5s}]\n");
+  for (std::string const format : {"text", "json", "markdown"}) {
+    EXPECT_THAT(run({"plan", "m.yaml", "--format", format}).out,
+                HasSubstr("before expand: command: ./notify (timeout 5s)"));
+  }
 }
 
 }  // namespace
