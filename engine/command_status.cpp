@@ -1106,6 +1106,7 @@ struct HistoryLine {
   std::string who;
   std::int64_t expand_done = 0;
   std::int64_t contract_done = 0;
+  std::optional<std::string> backup;
 };
 
 HistoryLine history_line(std::vector<std::optional<std::string>> const& row) {
@@ -1123,6 +1124,7 @@ HistoryLine history_line(std::vector<std::optional<std::string>> const& row) {
   line.who = fields.text();
   line.expand_done = fields.number();
   line.contract_done = fields.number();
+  line.backup = fields.maybe_text();
   return line;
 }
 
@@ -1138,6 +1140,7 @@ boost::json::object json_of(HistoryLine const& line) {
   object["expand_done"] = line.expand_done;
   object["contract_done"] = line.contract_done;
   object["by"] = text_or_null(line.who);
+  object["backup"] = text_or_null(line.backup);
   return object;
 }
 
@@ -1160,10 +1163,13 @@ asio::awaitable<int> history(CommandContext& context) {
       value_or_throw(co_await connection->query(state::list_history(), Deadlines()), "reading the history");
   boost::json::array array;
   std::vector<std::vector<std::string>> cells;
+  std::string backups;
   for (auto const& row : rows.rows) {
     auto const line = history_line(row);
     array.push_back(json_of(line));
     cells.push_back(history_cells(line));
+    if (line.backup)
+      backups += fmt::format("backup before {}: {}\n", neutralised(line.name), neutralised(*line.backup));
   }
   if (context.is_json()) {
     context.print(boost::json::object{{"history", std::move(array)}});
@@ -1175,7 +1181,7 @@ asio::awaitable<int> history(CommandContext& context) {
         {"BEGAN", false, false, 0},       {"TOOK", true, false, 1},           {"ROWS CHANGED", true, false, 3},
         {"EXPAND STEPS", true, false, 6}, {"CONTRACT STEPS", true, false, 5}, {"BY", false, true, 4}};
     auto const lines = table_lines(columns, cells, standard_output().view);
-    context.print(planner::join(lines, "\n") + "\n");
+    context.print(planner::join(lines, "\n") + "\n" + backups);
   }
   co_return kExitDone;
 }

@@ -518,8 +518,8 @@ std::string read_version() {
 }
 
 std::vector<std::string> upgrades(int version) {
-  static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4,
-                                                   kVersion5, kVersion6, kVersion7, kVersion8, kVersion9};
+  static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5,
+                                                   kVersion6, kVersion7, kVersion8, kVersion9};
   if (version < 0 || version > kStateVersion) return {};
   return {scripts.begin() + version, scripts.end()};
 }
@@ -1246,7 +1246,8 @@ std::string list_history() {
       "coalesce(nullif(e.os_user, ''), e.db_user) || CASE WHEN e.host = '' THEN '' ELSE '@' || e.host END, ', ') FROM "
       "pgbackfill.events e WHERE e.migration = n.name), (SELECT count(*) FROM pgbackfill.steps s WHERE s.migration = "
       "n.name AND s.phase = 'expand'), (SELECT count(*) FROM pgbackfill.steps s WHERE s.migration = n.name AND s.phase "
-      "= 'contract') FROM names n LEFT JOIN pgbackfill.migrations m ON m.name = n.name LEFT JOIN pgbackfill.jobs j ON "
+      "= 'contract'), (SELECT h.result FROM pgbackfill.hooks h WHERE h.migration = n.name AND h.boundary = 'backup') "
+      "FROM names n LEFT JOIN pgbackfill.migrations m ON m.name = n.name LEFT JOIN pgbackfill.jobs j ON "
       "j.name = n.name ORDER BY coalesce(j.created_at, m.first_run_at), n.name",
       utc_text("coalesce(j.created_at, m.first_run_at)"), utc_text("j.completed_at"),
       milliseconds_of("j.completed_at - j.created_at"));

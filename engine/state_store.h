@@ -270,7 +270,8 @@ std::string job_quarantine(std::string const& name, std::int64_t limit);
 std::string unended_runs(std::string const& name);
 // kind, at, os_user, host, db_user
 std::string latest_status_change(std::string const& name);
-// name, table_schema, table_name, status, began, completed, ms taken, rows changed, by whom, expand and contract steps
+// name, table_schema, table_name, status, began, completed, ms taken, rows changed, by whom, expand and contract steps,
+// the id of its backup
 std::string list_history();
 // id, at, kind, detail, db_user, os_user, host, pid; the latest ones, oldest first
 std::string list_events(std::string const& name, std::int64_t limit);

@@ -109,7 +109,7 @@ Action create_function(InstallMirror const& step, std::string const& body) {
   // not be the writer's.
   action.sql = "CREATE OR REPLACE FUNCTION " + function_of(step.migration) +
                "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS " +
-               quote_literal(body);
+               dollar_quoted(body);
   action.needed = "NOT " + function_is(step.migration, "f.prosrc = " + quote_literal(body));
   return action;
 }

@@ -229,7 +229,7 @@ Recipe recipe(SwapColumn const& step, StepFacts const& facts) {
                 has_column(table, step.with);
   recipe.refusal = first_of(refusals_of(step, table));
   Action action;
-  action.sql = "DO " + quote_literal(swap_body(step, table));
+  action.sql = "DO " + dollar_quoted(swap_body(step, table));
   action.locks = {exclusive(table)};
   action.needed = has_column(table, step.with) + " AND NOT " + has_column(table, step.keep_as);
   recipe.actions = {std::move(action)};

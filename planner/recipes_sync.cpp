@@ -17,7 +17,7 @@ constexpr char kSchema[] = "pgbackfill";
 Action function_action(std::string const& migration, std::string const& body, std::string needed) {
   Action action;
   action.sql = "CREATE OR REPLACE FUNCTION " + function_of(migration) + "() RETURNS trigger LANGUAGE plpgsql AS " +
-               quote_literal(body);
+               dollar_quoted(body);
   action.needed = std::move(needed);
   return action;
 }

@@ -25,6 +25,15 @@ std::string quote_qualified(std::string_view schema, std::string_view name) {
   return quote_identifier(schema) + '.' + quote_identifier(name);
 }
 
+std::string dollar_quoted(std::string_view code) {
+  std::string tag = "$pgbackfill$";
+  // Nor may the code's end and the beginning of the tag make one.
+  for (int number = 1; (std::string{code} + tag).find(tag) != code.size(); ++number) {
+    tag = "$pgbackfill_" + std::to_string(number) + "$";
+  }
+  return tag + std::string{code} + tag;
+}
+
 std::string quote_literal(std::string_view text) {
   std::string const quoted = doubled(text, '\'');
   if (text.find('\\') == std::string_view::npos) return '\'' + quoted + '\'';

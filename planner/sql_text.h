@@ -19,6 +19,10 @@ std::string quote_qualified(std::string_view schema, std::string_view name);
 // it's -> 'it''s'; a backslash gives the E'' form.
 std::string quote_literal(std::string_view text);
 
+// The same for code, which reads better without doubled quotes: $pgbackfill$...$pgbackfill$, or a tag that is not in
+// it.
+std::string dollar_quoted(std::string_view code);
+
 // ARRAY['a', 'b']::text[]
 std::string text_array(std::vector<std::string> const& texts);
 

@@ -73,6 +73,8 @@ after:
     auto const result = run({"complete", "m.yaml"});
     ASSERT_EQ(result.exit_code, kDone) << result.err;
   }
+  EXPECT_THAT(run({"history"}).out, HasSubstr("backup before m: snap-17"));
+  EXPECT_THAT(run({"history", "--format", "json"}).out, HasSubstr(R"("backup":"snap-17")"));
   EXPECT_EQ(file("said"), "1 before expand\n2 m.yaml\n3 m snap-17\n4\n5\n6\n");
   EXPECT_THAT(logged("hook"), AllOf(HasSubstr("id snap-17"), HasSubstr("making it")));
 }

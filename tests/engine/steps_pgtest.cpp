@@ -18,6 +18,7 @@
 #include "tests/support/migration_run.h"
 #include "tests/support/pg_client.h"
 #include "tests/support/poll_until.h"
+#include "tests/support/statement_brake.h"
 
 namespace pgbackfill::tests {
 namespace {
@@ -47,24 +48,6 @@ SELECT string_agg(line, E'\n' ORDER BY line) FROM (
   WHERE NOT tgisinternal AND c.relnamespace = 'public'::regnamespace
   UNION ALL SELECT format('function %s', proname) FROM pg_proc WHERE proname LIKE 'sync\\_%'
 ) lines)sql";
-
-// Stops pgbackfill's n-th DDL statement before it does anything, until the test lets it go. A sequence counts, because
-// it is not rolled back.
-constexpr char kBrake[] = R"sql(
-CREATE SCHEMA brake;
-CREATE SEQUENCE brake.statements;
-CREATE TABLE brake.at (statement int);
-CREATE FUNCTION brake.pull() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-BEGIN
-  IF current_setting('application_name') <> 'pgbackfill' THEN RETURN; END IF;
-  IF nextval('brake.statements') <> (SELECT statement FROM brake.at) THEN RETURN; END IF;
-  PERFORM pg_advisory_xact_lock_shared(43);
-  WHILE NOT pg_try_advisory_xact_lock(42) LOOP
-    PERFORM pg_sleep(0.005);
-  END LOOP;
-END $$;
-CREATE EVENT TRIGGER brake ON ddl_command_start EXECUTE FUNCTION brake.pull();
-)sql";
 
 struct StepCase {
   std::string name;
@@ -347,7 +330,7 @@ TEST_P(EveryStepTest, GoesOnWhereItWasKilled) {
       restart();
       // The state is there, so that the statements that make it are not counted.
       ASSERT_EQ(run({"init"}).exit_code, kDone);
-      client_->exec(kBrake);
+      client_->exec(kStatementBrake);
       bool const was_killed = kills_at(statement, server_goes_on, {"run", "m.yaml"});
       auto const repeat = run();
       ASSERT_EQ(repeat.exit_code, kDone) << repeat.err;
@@ -765,7 +748,7 @@ TEST_F(StepsTest, RollbackUndoesAContractThatWasCutShort) {
   write("expand:\n  - add_column: {name: extra, type: int}\ncontract:\n  - set_not_null: n\n  - drop_column: name\n");
   ASSERT_EQ(run().exit_code, kDone);
   ASSERT_EQ(run({"init"}).exit_code, kDone);
-  client_->exec(kBrake);
+  client_->exec(kStatementBrake);
   // The second statement of set_not_null: its constraint is there, not validated.
   EXPECT_TRUE(kills_at(2, false, {"complete", "m", "--yes"}));
   EXPECT_NE(catalog(), before);
@@ -791,7 +774,7 @@ TEST_F(StepsTest, EndOfSyncGoesOnWhereItWasKilled) {
       begin(database_);
       write(text);
       ASSERT_EQ(run().exit_code, kDone);
-      client_->exec(kBrake);
+      client_->exec(kStatementBrake);
       was_killed = kills_at(statement, server_goes_on, {"complete", "m", "--yes"});
       auto const repeat = run({"complete", "m", "--yes"});
       ASSERT_EQ(repeat.exit_code, kDone) << repeat.err;
@@ -817,7 +800,7 @@ TEST_F(StepsTest, RollbackRefusesOnceAContractStepIsDone) {
 TEST_F(StepsTest, RefusesToGoOnWithAnotherText) {
   write_step("create_index: {name: t_n, columns: [n]}");
   ASSERT_EQ(run({"init"}).exit_code, kDone);
-  client_->exec(kBrake);
+  client_->exec(kStatementBrake);
   // Statements 1 and 2 try the definition on an empty table; the third one builds.
   EXPECT_TRUE(kills_at(3, false, {"run", "m.yaml"}));
   write_step("create_index: {name: t_n2, columns: [n]}");

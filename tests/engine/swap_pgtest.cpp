@@ -14,6 +14,7 @@
 
 #include "tests/support/database_fixtures.h"
 #include "tests/support/poll_until.h"
+#include "tests/support/statement_brake.h"
 
 namespace pgbackfill::tests {
 namespace {
@@ -31,23 +32,6 @@ throttle: {mode: off}
 contract:
   - swap: {with: orders_new, keep_as: orders_old}
 )yaml";
-
-// Stops pgbackfill's n-th DDL statement before it does anything, until the test lets it go.
-constexpr char kBrake[] = R"sql(
-CREATE SCHEMA brake;
-CREATE SEQUENCE brake.statements;
-CREATE TABLE brake.at (statement int);
-CREATE FUNCTION brake.pull() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-BEGIN
-  IF current_setting('application_name') <> 'pgbackfill' THEN RETURN; END IF;
-  IF nextval('brake.statements') <> (SELECT statement FROM brake.at) THEN RETURN; END IF;
-  PERFORM pg_advisory_xact_lock_shared(43);
-  WHILE NOT pg_try_advisory_xact_lock(42) LOOP
-    PERFORM pg_sleep(0.005);
-  END LOOP;
-END $$;
-CREATE EVENT TRIGGER brake ON ddl_command_start EXECUTE FUNCTION brake.pull();
-)sql";
 
 class SwapTest : public DatabaseTest {
  protected:
@@ -196,7 +180,7 @@ TEST_F(SwapTest, GoesOnWhereItWasKilled) {
         "public CASCADE; CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO PUBLIC");
     make_tables();
     run_to_the_gate();
-    client_->exec(kBrake);
+    client_->exec(kStatementBrake);
     kill_at(statement, statement % 2 == 0);
     bool const was_reached =
         client_->value("SELECT is_called AND last_value >= (SELECT statement FROM brake.at) FROM brake.statements") ==

@@ -68,5 +68,12 @@ RC_GTEST_PROP(SqlText, LiteralsComeBackUnderBothSettingsOfConformingStrings, ())
   RC_ASSERT(has_escapes || quoted.find('\\') == std::string::npos);
 }
 
+TEST(SqlText, QuotesCodeByATagThatIsNotInIt) {
+  EXPECT_EQ(dollar_quoted("a 'b'"), "$pgbackfill$a 'b'$pgbackfill$");
+  EXPECT_EQ(dollar_quoted("x $pgbackfill$ y"), "$pgbackfill_1$x $pgbackfill$ y$pgbackfill_1$");
+  EXPECT_EQ(dollar_quoted("x $pgbackfill"), "$pgbackfill_1$x $pgbackfill$pgbackfill_1$");
+  EXPECT_EQ(dollar_quoted("a$"), "$pgbackfill$a$$pgbackfill$");
+}
+
 }  // namespace
 }  // namespace pgbackfill::planner

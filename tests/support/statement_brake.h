@@ -1,0 +1,25 @@
+// Stops pgbackfill's n-th DDL statement before it does anything, until the test lets it go: for killing it just there.
+//
+// SQL that makes schema `brake`: the number goes into brake.at; whoever holds advisory lock 42 keeps the statement,
+// which shows by holding 43. A sequence counts, because it is not rolled back.
+#pragma once
+
+namespace pgbackfill::tests {
+
+inline constexpr char kStatementBrake[] = R"sql(
+CREATE SCHEMA brake;
+CREATE SEQUENCE brake.statements;
+CREATE TABLE brake.at (statement int);
+CREATE FUNCTION brake.pull() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+  IF current_setting('application_name') <> 'pgbackfill' THEN RETURN; END IF;
+  IF nextval('brake.statements') <> (SELECT statement FROM brake.at) THEN RETURN; END IF;
+  PERFORM pg_advisory_xact_lock_shared(43);
+  WHILE NOT pg_try_advisory_xact_lock(42) LOOP
+    PERFORM pg_sleep(0.005);
+  END LOOP;
+END $$;
+CREATE EVENT TRIGGER brake ON ddl_command_start EXECUTE FUNCTION brake.pull();
+)sql";
+
+}  // namespace pgbackfill::tests
