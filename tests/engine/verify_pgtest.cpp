@@ -184,7 +184,7 @@ TEST_F(VerifyTest, RunRefusesAWrongCheckBeforeAnythingIsTouched) {
        "m.yaml:6:5: the server refuses the check zero: SELECT count(*) FROM nobody: relation \"nobody\" does not "
        "exist"},
       {expand + backfill + "verify:\n  - zero: SELEKT 0\n", "m.yaml:8:5: the server refuses the check zero: SELEKT 0:"},
-      {expand + backfill + "verify:\n  - agrees: {set: {display: upper(name) || }}\n", "m.yaml:8:29: syntax error"},
+      {expand + backfill + "verify:\n  - agrees: {set: {display: upper(name) 1}}\n", "m.yaml:8:29: syntax error"},
       {backfill + "verify:\n  - agrees: {set: {dsplay: upper(name)}}\n",
        "m.yaml:6:28: table \"public\".\"users\" has no column 'dsplay' (did you mean 'display'?)"},
       {backfill + "verify:\n  - agrees: {set: {boss: now()}}\n", "m.yaml:6:26: cannot cast type"},
