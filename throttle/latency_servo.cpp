@@ -152,8 +152,10 @@ void LatencyServo::listen_or_not(PoolState const& pool, Limits const& limits, Ti
     workers_at_listening_ = workers_;
     return;
   }
-  bool const is_disputed = room(ratio_, limits) < 0 || (cut_at_ && now - *cut_at_ < kCutHolds);
-  if (pool.is_held || !is_disputed || workers_ >= pool.wanted) return;
+  // A server that did not answer in the first window would leave it at its start for ever.
+  bool const is_unknown = !(quiet_ > 0);
+  bool const is_disputed = is_unknown || room(ratio_, limits) < 0 || (cut_at_ && now - *cut_at_ < kCutHolds);
+  if (pool.is_held || !is_disputed || (workers_ >= pool.wanted && !is_unknown)) return;
   bool const is_changed = workers_ < kMuchChanged * workers_at_listening_;
   bool const is_doubtful = quiet_count_ < kMostQuiet;
   auto const pause = is_doubtful ? kDoubtEvery : is_changed ? kWindowSoon : kWindowEvery;

@@ -18,7 +18,7 @@ class LatencyServoTest : public testing::Test {
     auto const end = now_ + time;
     for (; now_ < end; now_ += 250ms) {
       double const running = servo_.is_listening() || is_held_ ? 0 : std::min<double>(servo_.workers(), wanted_);
-      for (int canary = 0; canary < 2; ++canary) {
+      for (int canary = 0; canary < 2 && !is_silent_; ++canary) {
         double const taken = latency_(running);
         servo_.see({now_ - 200ms + canary * 100ms, std::chrono::nanoseconds{static_cast<std::int64_t>(taken * 1e9)}});
       }
@@ -32,6 +32,7 @@ class LatencyServoTest : public testing::Test {
   Limits limits_;
   int wanted_ = 8;
   bool is_held_ = false;
+  bool is_silent_ = false;  // no commit is measured
   int windows_ = 0;
   std::optional<double> cores_busy_;
   std::function<double(double)> latency_ = [](double) { return 0.0005; };
@@ -44,6 +45,20 @@ TEST_F(LatencyServoTest, ListensBeforeItBegins) {
   run(3s);
   EXPECT_FALSE(servo_.is_listening());
   EXPECT_NEAR(servo_.quiet_seconds(), 0.0005, 1e-6);
+}
+
+TEST_F(LatencyServoTest, ListensOnceMoreWhenNothingWasToBeHeardAtFirst) {
+  for (bool const is_held : {false, true}) {
+    servo_ = {};
+    is_silent_ = true;
+    is_held_ = is_held;
+    run(5s);
+    is_silent_ = false;
+    is_held_ = false;
+    run(30s);
+    EXPECT_EQ(servo_.workers(), 8) << is_held;
+    EXPECT_NEAR(servo_.quiet_seconds(), 0.0005, 1e-6);
+  }
 }
 
 TEST_F(LatencyServoTest, LetsAllRunWhereNobodyNotices) {
