@@ -47,12 +47,6 @@ class HooksTest : public DatabaseTest {
     text << stream.rdbuf();
     return text.str();
   }
-  // It refuses servers that are newer than itself.
-  bool has_pg_dump() const {
-    auto const version = run_program({"pg_dump", "--version"}).out;
-    auto const digits = version.find_first_of("0123456789");
-    return digits != std::string::npos && std::stoi(version.substr(digits)) >= cluster_->major_version();
-  }
   std::string logged(std::string const& kind) const {
     return client_->value(
         "SELECT coalesce(string_agg(detail, '|' ORDER BY id), '') FROM pgbackfill.events WHERE kind = '" + kind + "'");
@@ -220,7 +214,7 @@ TEST_F(HooksTest, CommandsComeFromTheFileAndNeverFromTheDatabase) {
 }
 
 TEST_F(HooksTest, ADumpIsMadeListedAndRecorded) {
-  if (!has_pg_dump()) GTEST_SKIP() << "no pg_dump of the server's version";
+  if (!has_pg_dump_for(cluster_->major_version())) GTEST_SKIP() << "no pg_dump of the server's version";
   write_with("before:\n  backup: {pg_dump: b.dump, tables: [public.users]}\n");
   auto const result = run({"run", "m.yaml"});
   ASSERT_EQ(result.exit_code, kDone) << result.err;
@@ -233,7 +227,7 @@ TEST_F(HooksTest, ADumpIsMadeListedAndRecorded) {
 }
 
 TEST_F(HooksTest, ADumpWithoutTheRowsIsNoBackup) {
-  if (!has_pg_dump()) GTEST_SKIP() << "no pg_dump of the server's version";
+  if (!has_pg_dump_for(cluster_->major_version())) GTEST_SKIP() << "no pg_dump of the server's version";
   client_->exec("CREATE TABLE parted (id int) PARTITION BY RANGE (id)");
   write_with("before:\n  backup: {pg_dump: b.dump, tables: [parted]}\n");
   auto const result = run({"run", "m.yaml"});
