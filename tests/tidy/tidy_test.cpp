@@ -543,5 +543,29 @@ TEST(Tidy, TestsAreNamedSoThatTheyAreFound) {
   expect_clean(test_names, "tests/engine/gate_test.cpp", "TEST(Gate, Opens) {}\n");
 }
 
+TEST(Tidy, DocsNameTestsAndExamplesThatExist) {
+  fs::path const root = PGBACKFILL_SOURCE_DIR;
+  std::string const text = read(root / "docs" / "from-a-runbook.md");
+  ASSERT_FALSE(text.empty());
+  std::regex const name("`(examples/[^`]+|[A-Z][A-Za-z]+(\\.[A-Za-z]+)?)`");
+  std::size_t names = 0;
+  for (std::sregex_iterator at(text.begin(), text.end(), name), end; at != end; ++at, ++names) {
+    std::string const found = (*at)[1];
+    if (found.starts_with("examples/")) {
+      EXPECT_TRUE(fs::exists(root / found)) << found;
+      continue;
+    }
+    auto const dot = found.find('.');
+    std::string test = '(' + found.substr(0, dot) + ", ";
+    if (dot != std::string::npos) test += found.substr(dot + 1) + ')';
+    EXPECT_TRUE(std::any_of(sources().begin(), sources().end(), [&](Source const& source) {
+      return source.path.starts_with("tests/") && source.text.find("TEST") != std::string::npos &&
+             source.text.find(test) != std::string::npos;
+    })) << "there is no test "
+        << found;
+  }
+  EXPECT_GT(names, 20U);
+}
+
 }  // namespace
 }  // namespace pgbackfill::tests
