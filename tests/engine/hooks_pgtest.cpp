@@ -11,6 +11,7 @@
 
 #include "tests/support/database_fixtures.h"
 #include "tests/support/http_server.h"
+#include "tests/support/pg_dump.h"
 #include "tests/support/poll_until.h"
 
 namespace pgbackfill::tests {

@@ -29,8 +29,8 @@ using engine::LocalCluster;
 using testing::HasSubstr;
 using testing::Not;
 
-// What steps can change, with what pg_dump leaves out: whether an index is valid. Serves alone where there is no pg_dump
-// of the server's version.
+// What steps can change, with what pg_dump leaves out: whether an index is valid. Serves alone where there is no
+// pg_dump of the server's version.
 constexpr char kCatalog[] = R"sql(
 SELECT string_agg(line, E'\n' ORDER BY line) FROM (
   SELECT format('column %s.%s %s %s %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
