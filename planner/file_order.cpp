@@ -9,6 +9,9 @@ bool is_earlier_file(std::string const& a, std::string const& b) {
   std::size_t at = 0;
   std::size_t bt = 0;
   auto const is_digit = [](char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; };
+  auto const goes_on = [&](std::string const& text, std::size_t end) {
+    return end + 1 < text.size() && (text[end] == '.' || text[end] == '_') && is_digit(text[end + 1]);
+  };
   auto const number_end = [&](std::string const& text, std::size_t from) {
     while (from < text.size() && is_digit(text[from])) ++from;
     return from;
@@ -24,6 +27,9 @@ bool is_earlier_file(std::string const& a, std::string const& b) {
       if (order != 0) return order < 0;
       at = a_end;
       bt = b_end;
+      // 2 before 2.1: what the number goes on with is more than what comes behind it.
+      bool const is_longer = goes_on(a, at);
+      if (is_longer != goes_on(b, bt)) return !is_longer;
     } else {
       if (a[at] != b[bt]) return a[at] < b[bt];
       ++at;

@@ -1,6 +1,7 @@
 // Statements that change rows: how many, as far as their text tells.
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "planner/lint/verdict.h"
 
@@ -24,6 +25,28 @@ string operator_of(SyntaxNode expression) {
 
 constexpr std::int64_t kFewRows = 10'000;
 
+// What the statement that holds the condition is about.
+struct Change {
+  SchemaFacts const& facts;
+  string table;
+  std::set<string> assigned;  // columns
+};
+
+// A value that the statement replaces by another one: a state that many rows are in, and not a key.
+bool is_state(SyntaxNode column, Change const& change) {
+  std::set<string> names;
+  collect_columns(column, names);
+  if (!column.is("ColumnRef") || names.size() != 1 || !change.assigned.contains(*names.begin())) return false;
+  auto const* known = change.facts.table(change.table);
+  return known == nullptr || std::none_of(known->constraints.begin(), known->constraints.end(), [&](auto const& each) {
+           return each.second.kind == ConstraintKind::kKey && each.second.columns == names;
+         });
+}
+
+bool is_truth(SyntaxNode node) {
+  return node.is("A_Const") && node.get("boolval");
+}
+
 // BETWEEN two numbers that are not far apart.
 bool is_short_range(SyntaxNode bounds) {
   auto const items = bounds.list("items");
@@ -31,9 +54,9 @@ bool is_short_range(SyntaxNode bounds) {
   return items[1].get("ival").number("ival") - items[0].get("ival").number("ival") <= kFewRows;
 }
 
-Reach reach_of(SyntaxNode condition);
+Reach reach_of(SyntaxNode condition, Change const& change);
 
-Reach reach_of_operator(SyntaxNode expression) {
+Reach reach_of_operator(SyntaxNode expression, Change const& change) {
   auto const kind = expression.text("kind");
   auto const left = expression.get("lexpr");
   auto const right = expression.get("rexpr");
@@ -42,6 +65,8 @@ Reach reach_of_operator(SyntaxNode expression) {
   bool const is_equality = name == "=" || kind == "AEXPR_IN" || kind == "AEXPR_OP_ANY" || kind == "AEXPR_NOT_DISTINCT";
   if (kind == "AEXPR_IN" && name == "<>") return Reach::kMany;
   if (is_equality) {
+    if (is_truth(left) || is_truth(right)) return Reach::kMany;
+    if (is_state(left, change) || is_state(right, change)) return Reach::kUnknown;
     // a = a, or a = another column of the row.
     bool const is_to_value = !has_column(right) || (left.is("ColumnRef") && !right.is("ColumnRef"));
     bool const is_from_value = !has_column(left) || (right.is("ColumnRef") && !left.is("ColumnRef"));
@@ -52,21 +77,21 @@ Reach reach_of_operator(SyntaxNode expression) {
   return Reach::kUnknown;
 }
 
-Reach reach_of_bool(SyntaxNode expression) {
+Reach reach_of_bool(SyntaxNode expression, Change const& change) {
   auto const op = expression.text("boolop");
   auto const args = expression.list("args");
   if (op == "NOT_EXPR") return Reach::kMany;
   auto reach = op == "AND_EXPR" ? Reach::kMany : Reach::kFew;
   for (auto const& arg : args) {
-    reach = op == "AND_EXPR" ? std::min(reach, reach_of(arg)) : std::max(reach, reach_of(arg));
+    reach = op == "AND_EXPR" ? std::min(reach, reach_of(arg, change)) : std::max(reach, reach_of(arg, change));
   }
   return reach;
 }
 
-Reach reach_of(SyntaxNode condition) {
+Reach reach_of(SyntaxNode condition, Change const& change) {
   if (!condition) return Reach::kMany;
-  if (condition.is("BoolExpr")) return reach_of_bool(condition);
-  if (condition.is("A_Expr")) return reach_of_operator(condition);
+  if (condition.is("BoolExpr")) return reach_of_bool(condition, change);
+  if (condition.is("A_Expr")) return reach_of_operator(condition, change);
   if (condition.is("SubLink") || condition.is("CurrentOfExpr")) {
     return condition.is("CurrentOfExpr") ? Reach::kFew : Reach::kUnknown;
   }
@@ -79,7 +104,9 @@ void judge_update(Scene const& scene, Verdict& verdict) {
   auto const table = relation_name(statement.get("relation"));
   bool const is_delete = statement.is("DeleteStmt");
   auto const joined = statement.list(is_delete ? "usingClause" : "fromClause");
-  auto reach = reach_of(statement.get("whereClause"));
+  Change change{scene.facts, table, {}};
+  for (auto const& target : statement.list("targetList")) change.assigned.emplace(target.text("name"));
+  auto reach = reach_of(statement.get("whereClause"), change);
   if (!joined.empty() && reach == Reach::kFew) reach = Reach::kUnknown;
   verdict.touch(table, LockMode::kRowExclusive);
   if (reach == Reach::kFew) return;
@@ -116,7 +143,7 @@ void judge_insert(Scene const& scene, Verdict& verdict) {
     if (from.is("RangeVar") && scene.facts.is_new(relation_name(from))) return;
     if (from.is("RangeFunction")) return;
   }
-  if (reach_of(source.get("whereClause")) == Reach::kFew || source.get("limitCount")) return;
+  if (reach_of(source.get("whereClause"), {scene.facts, table, {}}) == Reach::kFew || source.get("limitCount")) return;
   verdict.report({.rule = "bulk-write",
                   .relation = table,
                   .lock = LockMode::kRowExclusive,

@@ -206,9 +206,8 @@ void judge_rename(Scene const& scene, Verdict& verdict) {
     verdict.report({.rule = "rename",
                     .relation = each.lock == LockMode::kNone ? "" : relation,
                     .lock = each.lock,
-                    .why = "programs that run now go by the old name of the " + string(each.what) +
-                           " and fail; it is " + (name.empty() ? string("now ") : name + " no longer, but ") +
-                           string(statement.text("newname"))});
+                    .why = string(each.what) + (name.empty() ? "" : " " + name) + " is now called " +
+                           string(statement.text("newname")) + ", and programs that still use the old name fail"});
     return;
   }
 }

@@ -6,6 +6,7 @@
 
 #include "planner/lint/linter_state.h"
 #include "planner/lint/script_linter.h"
+#include "planner/lint/tool_script.h"
 
 namespace pgbackfill::planner::lint {
 namespace {
@@ -44,8 +45,9 @@ LintedFile Linter::lint_sql(std::string_view sql, std::string_view file) {
   if (!linted.problems.empty()) return linted;
   state_->facts.begin_file();
   LineIndex const lines(sql);
-  ScriptLinter script(state_->facts, {state_->options.pg_major, state_->options.is_in_transaction, false});
-  script.run(sql, [&](std::size_t offset) {
+  ScriptLinter script(state_->facts, {state_->options.pg_major, state_->options.is_in_transaction, false, true});
+  auto const text = templates_as_names(sql);
+  script.run(text, [&](std::size_t offset) {
     auto const place = lines.place_of(offset);
     return SourcePosition{name, place.line, place.column};
   });

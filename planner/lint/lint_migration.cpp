@@ -93,7 +93,8 @@ class MigrationLinter {
   // How a typed step goes about it is safe; what it is about may not be.
   void lint_typed(SchemaStep const& step) {
     auto const sql = plain_sql(*step.detail);
-    ScriptLinter linter(facts_, {options_.pg_major, false, true});
+    // A swap is two renames in one transaction.
+    ScriptLinter linter(facts_, {options_.pg_major, true, true});
     auto orders = orders_before(step.position, sql.size());
     auto const given = given_;
     linter.run(
@@ -103,10 +104,8 @@ class MigrationLinter {
         },
         std::move(orders));
     auto findings = linter.take_findings();
-    // Of a swap the names stay what they were to clients.
-    bool const is_swap = std::holds_alternative<SwapColumn>(step.detail->kind);
+    tell_swap(*step.detail, findings);
     std::erase_if(findings, [&](Finding const& finding) {
-      if (is_swap && finding.rule == "rename") return true;
       static constexpr std::array<std::string_view, 7> kAbout{
           "drop-column",   "drop-table",           "rename",      "drop-constraint",
           "allow-unknown", "allow-without-reason", "unused-allow"};
@@ -114,6 +113,30 @@ class MigrationLinter {
     });
     linted_.effects.emplace_back();
     linted_.findings.insert(linted_.findings.end(), findings.begin(), findings.end());
+  }
+
+  // Nobody misses a name, and so the renames are one finding: what the names stand for is another thing from then on.
+  static void tell_swap(StepDetail const& detail, std::vector<Finding>& findings) {
+    string what;
+    string old;
+    if (auto const* tables = std::get_if<Swap>(&detail.kind)) {
+      what = "table " + tables->with.name + " takes the place of " + tables->table.name;
+      old = tables->keep_as;
+    } else if (auto const* columns = std::get_if<SwapColumn>(&detail.kind)) {
+      what = "column " + columns->with + " takes the place of " + columns->column;
+      old = columns->keep_as;
+    } else {
+      return;
+    }
+    auto const is_rename = [](Finding const& finding) { return finding.rule == "rename"; };
+    auto const first = std::find_if(findings.begin(), findings.end(), is_rename);
+    if (first == findings.end()) return;
+    findings.erase(std::remove_if(first + 1, findings.end(), is_rename), findings.end());
+    first->risk = Risk::kMedium;
+    first->why = what + " for all clients at once, who have to get on with its types. Nothing is lost, but " + old +
+                 " does not hold what is written from then on, and there is no way back by command";
+    first->instead = "this is the safe way; let all versions of the application that run suit both, and drop " + old +
+                     " once nobody wants to go back";
   }
 
   void lint_sync(InstallSync const& sync) {

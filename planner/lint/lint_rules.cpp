@@ -51,7 +51,7 @@ constexpr Rule kRules[] = {
      "a step, or a file, of its own"},
     {"create-index", Risk::kHigh, "`CREATE INDEX` without `CONCURRENTLY`: writes wait for the whole build",
      "step `create_index`"},
-    {"drop-index", Risk::kHigh,
+    {"drop-index", Risk::kMedium,
      "`DROP INDEX` without `CONCURRENTLY`: waits for, and then stops, all queries of the table", "step `drop_index`"},
     {"reindex", Risk::kHigh, "`REINDEX` without `CONCURRENTLY`", "step `reindex`, or `REINDEX ... CONCURRENTLY`"},
     // Tables.
@@ -62,13 +62,15 @@ constexpr Rule kRules[] = {
      "`CREATE TABLE ... PARTITION OF` a table in use: stops it for a moment, longer if "
      "it has a default partition",
      "create the table alone, then `ATTACH PARTITION`, which lets reads and writes of the parent go on"},
-    {"detach-partition", Risk::kHigh, "`DETACH PARTITION` without `CONCURRENTLY`", "step `detach_partition`"},
+    {"detach-partition", Risk::kMedium, "`DETACH PARTITION` without `CONCURRENTLY`", "step `detach_partition`"},
     {"drop-table", Risk::kDestructive, "`DROP TABLE`", "step `drop_table` in `contract`, behind the gate"},
     {"lock-table", Risk::kMedium, "`LOCK TABLE` that stops writes or reads",
      "a statement that takes the lock it needs, briefly"},
     {"refresh-materialized-view", Risk::kHigh, "`REFRESH MATERIALIZED VIEW` without `CONCURRENTLY`: its readers wait",
      "`REFRESH MATERIALIZED VIEW CONCURRENTLY`, which needs a unique index"},
-    {"rename", Risk::kHigh, "a table, column, view, type, value or schema gets another name: clients that run fail",
+    {"rename", Risk::kHigh,
+     "a table, column, view, type, value or schema gets another name: clients that run fail. Medium where another one "
+     "takes its place in the same transaction, as in the steps `swap` and `swap_column`",
      "a new column or table beside the old one, kept in step, and the old one dropped in `contract`"},
     {"replica-identity-full", Risk::kMedium, "`REPLICA IDENTITY FULL`: updates and deletes write whole old rows to WAL",
      "`REPLICA IDENTITY USING INDEX`"},

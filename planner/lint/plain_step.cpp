@@ -122,9 +122,9 @@ string sql_of(AttachPartition const& step) {
   return altered(step.table, "ATTACH PARTITION " + named(step.partition) + " FOR VALUES " + step.for_values);
 }
 
-// Both names are there afterwards, and what is lint's affair of a table goes with it.
-string sql_of(Swap const&) {
-  return {};
+string sql_of(Swap const& step) {
+  return altered(step.table, "RENAME TO " + quote_identifier(step.keep_as)) + ";\n" +
+         altered(step.with, "RENAME TO " + quote_identifier(step.table.name));
 }
 
 // `sync:` changes no table.

@@ -166,12 +166,31 @@ bool is_too_deep(std::string_view body) {
                      [](ScriptStatement const& each) { return each.nesting > kMaxNesting; });
 }
 
+// The parser knows no types, and so refuses variables with a collation, which says nothing of locks. As long as before.
+std::string without_collations(std::string text) {
+  static constexpr std::string_view kWord = "collate";
+  auto const is_same = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; };
+  auto const is_part = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.' || c == '"';
+  };
+  for (auto at = text.begin();;) {
+    at = std::search(at, text.end(), kWord.begin(), kWord.end(), is_same);
+    if (at == text.end()) return text;
+    bool const is_word = at != text.begin() && !is_part(*(at - 1));
+    auto const name = std::find_if(at + kWord.size(), text.end(), [](char c) { return c != ' '; });
+    auto const end = std::find_if_not(name, text.end(), is_part);
+    if (is_word && name != at + kWord.size()) std::fill(at, end, ' ');
+    at = end;
+  }
+}
+
 void read_plpgsql_body(InnerCode& code, std::string const& text) {
   if (is_too_deep(code.body)) {
     code.error = "it may be nested too deep to be read safely";
     return;
   }
-  auto const parsed = parse_plpgsql(text);
+  auto parsed = parse_plpgsql(text);
+  if (!parsed.error.empty()) parsed = parse_plpgsql(without_collations(text));
   code.error = parsed.error;
   Walk walk(code);
   for (auto const& function : parsed.statements) walk.visit(function);

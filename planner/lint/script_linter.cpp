@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "planner/lint/newer_syntax.h"
+#include "planner/lint/tool_script.h"
 #include "planner/suggestion.h"
 
 namespace pgbackfill::planner::lint {
@@ -56,6 +57,11 @@ Risk risk_of(Remark const& remark) {
   return remark.risk ? *remark.risk : find_rule_of_lint(remark.rule)->risk;
 }
 
+// "the table of some_index" may be one that is locked already.
+bool is_named(string const& relation) {
+  return relation.find(' ') == string::npos;
+}
+
 bool is_about_execution(Remark const& remark) {
   return remark.work != Work::kNone || risk_of(remark) == Risk::kDestructive || remark.rule == "unreadable" ||
          remark.rule == "too-complex";
@@ -69,7 +75,7 @@ void ScriptLinter::run(std::string_view text, PlaceOf const& place_of, std::vect
   text_ = text;
   place_of_ = place_of;
   orders_ = std::move(orders);
-  auto const script = split_script(text);
+  auto const script = split(text);
   read_comments(script);
   auto command = script.psql_commands.begin();
   for (auto const& statement : script.statements) {
@@ -81,6 +87,13 @@ void ScriptLinter::run(std::string_view text, PlaceOf const& place_of, std::vect
   }
   for (; command != script.psql_commands.end(); ++command) lint_psql_command(*command);
   lint_orders();
+}
+
+SqlScript ScriptLinter::split(std::string_view text) {
+  if (!options_.is_run_by_others) return split_script(text);
+  auto script = split_tool_script(text);
+  options_.is_in_transaction = script.is_in_transaction.value_or(options_.is_in_transaction);
+  return std::move(script.forward);
 }
 
 // ---- comments
@@ -198,11 +211,23 @@ void ScriptLinter::lint_part(Part const& part) {
                part.offset);
   }
   auto const parsed = parse_sql(part.sql);
-  if (!parsed.error.empty()) {
-    effects_.emplace_back();
-    return refuse_unreadable(part, parsed.error, parsed.error_offset);
-  }
   for (auto const& statement : parsed.statements) lint_statement(statement, part);
+  if (parsed.error.empty() || lint_filled_in(part)) return;
+  effects_.emplace_back();
+  refuse_unreadable(part, parsed.error, parsed.error_offset);
+}
+
+// A statement that is SQL only once psql has filled in its variables.
+bool ScriptLinter::lint_filled_in(Part const& part) {
+  if (!options_.is_run_by_others) return false;
+  for (auto& sql : without_psql_variables(part.sql)) {
+    auto const parsed = parse_sql(sql);
+    if (!parsed.error.empty()) continue;
+    Part const filled{std::move(sql), part.offset, part.nesting};
+    for (auto const& statement : parsed.statements) lint_statement(statement, filled);
+    return true;
+  }
+  return false;
 }
 
 void ScriptLinter::refuse_unreadable(Part const& part, string const& error, std::size_t error_offset) {
@@ -275,15 +300,20 @@ void ScriptLinter::lint_beside_held(std::vector<Effect> const& effects, Part con
           part.offset);
       break;
     }
+    if (is_many_told_) continue;
     auto const other = std::find_if(effects.begin(), effects.end(), [&](Effect const& effect) {
-      return effect.lock >= LockMode::kShare && !held_.contains(effect.relation);
+      return effect.lock >= LockMode::kShare && !held_.contains(effect.relation) && is_named(effect.relation);
     });
-    if (other == effects.end()) continue;
+    if (other == effects.end() || !is_named(held)) continue;
+    auto const before = findings_.size();
     add({.rule = "many-locks",
          .relation = other->relation,
          .lock = other->lock,
-         .why = "the transaction keeps " + held + " locked while it waits for " + other->relation},
+         .why = "the transaction keeps " + held + " locked while it waits for " + other->relation +
+                ", and whatever it locks after that"},
         part.offset);
+    // Once a transaction is enough; one that is allowed is not all of them.
+    is_many_told_ = findings_.size() > before;
     break;
   }
 }
@@ -342,6 +372,7 @@ void ScriptLinter::note_locks(std::vector<Effect> const& effects) {
 void ScriptLinter::end_transaction() {
   is_transaction_open_ = false;
   held_.clear();
+  is_many_told_ = false;
 }
 
 // ---- code inside

@@ -22,6 +22,7 @@ struct ScriptOptions {
   int pg_major = 15;
   bool is_in_transaction = false;
   bool has_lock_timeout = false;  // whoever runs it sees to that
+  bool is_run_by_others = false;  // a file of its own: what it says to the tool that runs it counts
 };
 
 using PlaceOf = std::function<SourcePosition(std::size_t offset)>;
@@ -43,11 +44,13 @@ class ScriptLinter {
     std::size_t nesting = 0;
   };
 
+  SqlScript split(std::string_view text);
   void read_comments(SqlScript const& script);
   void read_body_comments(InnerCode const& code, std::size_t body_offset);
   void add_order(Order order);
   void lint_psql_command(TextSpan span);
   void lint_part(Part const& part);
+  bool lint_filled_in(Part const& part);
   void lint_statement(SyntaxNode statement, Part const& part);
   void lint_code(SyntaxNode statement, Part const& part);
   void lint_calls(SyntaxNode statement, Part const& part);
@@ -78,6 +81,7 @@ class ScriptLinter {
   std::optional<bool> lock_timeout_;  // set to something, set to none
   bool is_timeout_missed_ = false;    // said already
   std::map<std::string, LockMode> held_;
+  bool is_many_told_ = false;  // of this transaction
   struct Body {
     InnerCode code;
     std::size_t offset = 0;

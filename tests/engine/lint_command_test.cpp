@@ -96,6 +96,17 @@ TEST_F(LintCommand, GoesThroughFoldersInTheOrderOfTheirNumbers) {
       << "the growth of a varchar is known to be none";
 }
 
+TEST_F(LintCommand, LeavesTheWaysBackOfOtherToolsOut) {
+  for (char const* name :
+       {"1_a/down.sql", "1_a.down.sql", "1_a_down.sql", "1_a.undo.sql", "U1__a.sql", "U1.1__a.sql"}) {
+    write("m/" + std::string(name), "DROP TABLE t;");
+  }
+  write("m/1_a/up.sql", "SELECT 1;");
+  write("m/Users.sql", "SELECT 1;");
+  EXPECT_THAT(lint({"m"}).out, HasSubstr("2 files, 2 statements: nothing found"));
+  EXPECT_EQ(lint({"m/1_a/down.sql"}).exit_code, 3) << "one that is named is looked at";
+}
+
 TEST_F(LintCommand, LearnsFromASchemaWithoutJudgingIt) {
   write("schema.sql", "CREATE TABLE t (a varchar(10)); CREATE INDEX ON t (a); DROP TABLE other;");
   write("change.sql", "SET lock_timeout = '1s'; ALTER TABLE t ALTER a TYPE varchar(20);");

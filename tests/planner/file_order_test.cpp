@@ -20,6 +20,16 @@ TEST(FileOrder, TakesNumbersForNumbers) {
   EXPECT_EQ(files[4], "d/a.yaml");
 }
 
+TEST(FileOrder, TakesAVersionBeforeItsParts) {
+  std::vector<std::string> files = {"V2.1__c.sql",   "V10__f.sql", "V2__b.sql",
+                                    "V2.1.1__d.sql", "V1__a.sql",  "V2.10__e.sql"};
+  std::sort(files.begin(), files.end(), is_earlier_file);
+  EXPECT_THAT(files, testing::ElementsAre("V1__a.sql", "V2__b.sql", "V2.1__c.sql", "V2.1.1__d.sql", "V2.10__e.sql",
+                                          "V10__f.sql"));
+  EXPECT_TRUE(is_earlier_file("V2__a.sql", "V2_1__a.sql"));
+  EXPECT_TRUE(is_earlier_file("2_users.sql", "3.sql"));
+}
+
 TEST(FileOrder, NothingIsEarlierThanItself) {
   for (char const* file : {"", "a", "1", "01_a.yaml"}) EXPECT_FALSE(is_earlier_file(file, file)) << file;
   EXPECT_TRUE(is_earlier_file("a", "ab"));

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <ostream>
 #include <random>
@@ -185,6 +186,12 @@ RuleCase const kCases[] = {
     {"UPDATE users SET age = 1 WHERE id BETWEEN 1 AND 500", ""},
     {"UPDATE users SET age = 1 WHERE id BETWEEN 1 AND 500000", "bulk-write"},
     {"UPDATE users SET age = 1 WHERE id = age", "bulk-write"},
+    {"UPDATE users SET note = 'new' WHERE note = 'old'", "bulk-write"},  // a state, of nobody knows how many
+    {"UPDATE users SET note = 'new' WHERE note IN ('old', 'older')", "bulk-write"},
+    {"UPDATE users SET note = 'new' WHERE note = 'old' AND id = 7", ""},
+    {"UPDATE users SET id = 8 WHERE id = 7", ""},
+    {"UPDATE users SET age = 1 WHERE note = 'old'", ""},
+    {"UPDATE users SET age = 1 WHERE is_old = true", "update-all-rows"},
     {"UPDATE users SET age = 1 WHERE id < 1000", "bulk-write"},
     {"UPDATE orders SET total = 0 FROM users WHERE users.id = user_id", "bulk-write"},
     {"DELETE FROM users", "delete-all-rows"},
@@ -260,6 +267,27 @@ TEST(Lint, FindsLocksOnSeveralTablesInOneTransaction) {
               ElementsAre("many-locks"));
 }
 
+TEST(Lint, TellsOfSeveralLocksOnceATransaction) {
+  std::string const three =
+      "BEGIN; ALTER TABLE users ADD a int; ALTER TABLE orders ADD a int; ALTER TABLE parts ADD a int; COMMIT;";
+  EXPECT_THAT(rules_in(three), ElementsAre("many-locks"));
+  EXPECT_THAT(rules_in(three + three), ElementsAre("many-locks", "many-locks"));
+  EXPECT_THAT(rules_in("BEGIN; ALTER TABLE users ADD a int; -- pgbackfill: allow many-locks because x\n"
+                       "ALTER TABLE orders ADD a int; ALTER TABLE parts ADD a int; COMMIT"),
+              ElementsAre("many-locks"));
+  EXPECT_THAT(rules_in("BEGIN; ALTER TABLE users ADD a int; DROP INDEX nobody_knows_of_what; COMMIT"),
+              ElementsAre("drop-index"))
+      << "it may be of users";
+}
+
+TEST(Lint, TakesAConstraintThatIsMadeAnewForChanged) {
+  EXPECT_THAT(rules_in("ALTER TABLE orders DROP CONSTRAINT f, ADD CONSTRAINT f FOREIGN KEY (user_id) REFERENCES users "
+                       "ON DELETE CASCADE NOT VALID"),
+              IsEmpty());
+  EXPECT_THAT(rules_in("ALTER TABLE users DROP CONSTRAINT c, ADD CONSTRAINT d CHECK (age > 0) NOT VALID"),
+              ElementsAre("drop-constraint"));
+}
+
 TEST(Lint, HearsOfALockTimeoutInWhateverForm) {
   for (char const* set :
        {"SET lock_timeout = 1000", "SET lock_timeout TO '1s'", "SELECT set_config('lock_timeout', '1s', false)",
@@ -292,6 +320,12 @@ TEST(Lint, MissesALockTimeoutOnce) {
 }
 
 // ---- code inside
+
+TEST(Lint, ReadsCodeWithCollations) {
+  EXPECT_THAT(rules_in("DO $$ DECLARE a text COLLATE \"C\" := NULL; b text collate pg_catalog.\"C\"; collated int;\n"
+                       "BEGIN DROP TABLE users; END $$"),
+              ElementsAre("drop-table"));
+}
 
 TEST(Lint, LooksIntoDoBlocks) {
   auto const found = only_finding_in("DO $$\nBEGIN\n  IF true THEN\n    DROP TABLE users;\n  END IF;\nEND $$");
@@ -469,6 +503,80 @@ TEST(Lint, HearsCommentsInsideOfCode) {
               ElementsAre("truncate"));
 }
 
+// ---- files of other tools
+
+TEST(LintOfOtherTools, LooksAtTheWayForwardOnly) {
+  std::string const forward = "ALTER TABLE users DROP COLUMN age;\n";
+  std::string const back = "DROP TABLE users;\n";
+  for (auto const& [up, down] : std::vector<std::pair<std::string, std::string>>{
+           {"-- +goose Up\n-- +goose StatementBegin\n", "-- +goose StatementEnd\n-- +goose Down\n"},
+           {"-- +migrate Up\n", "  -- +migrate Down\n"},
+           {"--migrate:up\r\n", "--migrate:down\r\n"},
+           {"-- Up Migration\n", "-- Down Migration\n"},
+           {"", "---- create above / drop below ----\n"},
+           {"", "--//@UNDO\n"}}) {
+    Linter linter({});
+    auto const text = "SET lock_timeout = '1s';\n" + up + forward + down + back;
+    auto const found = linter.lint_sql(text, "a.sql").findings;
+    ASSERT_EQ(found.size(), 1U) << text;
+    EXPECT_EQ(found.front().rule, "drop-column");
+    EXPECT_EQ(found.front().position.line, 2 + std::count(up.begin(), up.end(), '\n'));
+    EXPECT_EQ(found.front().position.column, 1);
+  }
+}
+
+TEST(LintOfOtherTools, FindsTheEndOfTheWayForwardWithoutASemicolon) {
+  EXPECT_THAT(rules_in("\n-- migrate:up\nDROP INDEX users_age\n-- migrate:down\nCREATE INDEX i ON users (age)"),
+              ElementsAre("drop-index"));
+}
+
+TEST(LintOfOtherTools, LeavesNothingOutBecauseOfWordsThatSoundLikeAMark) {
+  std::string const drop = "DROP TABLE users";
+  for (char const* comment : {"-- down migration of the servers, later", "SELECT 1; -- +goose Down",
+                              "-- +goose Downwards", "/* +goose Down */", "-- migrate:down", "-- +goose Down"}) {
+    Linter linter({});
+    auto const found = linter.lint_sql(std::string(comment) + "\n" + drop, "a.sql").findings;
+    EXPECT_FALSE(found.empty()) << comment << ": a file that is nothing but a way back was named to be looked at";
+  }
+  EXPECT_THAT(rules_in("\nSELECT '\n-- +goose Down\n'; " + drop), ElementsAre("drop-table"));
+}
+
+TEST(LintOfOtherTools, KnowsWhichRunAFileInATransaction) {
+  std::string const build = "SET lock_timeout = 0; CREATE INDEX CONCURRENTLY i ON users (age);\n";
+  for (char const* mark : {"-- +goose Up", "-- +migrate Up", "-- migrate:up", "-- Up Migration"}) {
+    EXPECT_THAT(rules_in("\n" + std::string(mark) + "\n" + build), ElementsAre("concurrently-in-transaction")) << mark;
+  }
+  for (char const* mark :
+       {"-- +goose NO TRANSACTION\n-- +goose Up", "-- +goose Up\n-- +goose NO TRANSACTION",
+        "-- +migrate Up notransaction", "-- migrate:up transaction:false", "-- no-transaction",
+        "-- postgres-migrations disable-transaction", "-- morph:nontransactional", "-- atlas:txmode none"}) {
+    EXPECT_THAT(rules_in("\n" + std::string(mark) + "\n" + build, {15, true}), IsEmpty()) << mark;
+  }
+  EXPECT_THAT(rules_in("\n-- +goose Up\n-- pgbackfill: no transaction\n" + build), IsEmpty());
+}
+
+TEST(LintOfOtherTools, TakesPlaceholdersForNames) {
+  auto const found =
+      findings_in("\nDROP TABLE {{ index .Options \"Namespace\" }}.users;\nDROP TABLE ${schema}.orders;");
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_EQ(found[0].rule, "drop-table");
+  EXPECT_EQ(found[0].position.line, 2);
+  EXPECT_EQ(found[1].rule, "drop-table");
+  EXPECT_EQ(found[1].position.line, 3);
+  EXPECT_THAT(rules_in("DO $$ BEGIN DROP TABLE {{ .Schema }}.users; END $$"), ElementsAre("drop-table"));
+  EXPECT_THAT(rules_in("SELECT '{{1,2},{3,4}}'::int[][]"), IsEmpty());
+  EXPECT_THAT(rules_in("{{ if .Wide }}\nDROP TABLE users;\n{{ end }}"), Contains("unreadable"));
+}
+
+TEST(LintOfOtherTools, FillsInTheVariablesOfPsql) {
+  EXPECT_THAT(rules_in("\\set t users\nDROP TABLE :t"), ElementsAre("drop-table"));
+  EXPECT_THAT(rules_in("DROP TABLE :\"schema\".users; DELETE FROM orders WHERE id = :id::bigint"),
+              ElementsAre("drop-table"));
+  EXPECT_THAT(rules_in("UPDATE users SET note = :'note' WHERE age > :age"), ElementsAre("bulk-write"));
+  EXPECT_THAT(rules_in("SELECT ':x', \":y\", $$:z$$ /* :a */ -- :b\n FROM users WHERE id = :c"), IsEmpty());
+  EXPECT_THAT(rules_in("DROP TABLE : users"), ElementsAre("unreadable"));
+}
+
 // ---- migration files
 
 std::vector<Finding> findings_in_yaml(std::string const& yaml) {
@@ -529,6 +637,32 @@ TEST(LintOfMigrations, TellsWhatTypedStepsLoseAndKnowsWhatTheyMake) {
   EXPECT_EQ(found[1].rule, "drop-column");
   EXPECT_EQ(found[1].risk, Risk::kMedium);
   EXPECT_EQ(found[1].position.line, 9);
+}
+
+TEST(LintOfMigrations, TellsWhatASwapIsAbout) {
+  std::string const head = "name: m\ntable: users\n";
+  std::string const tables = head +
+                             "expand:\n  - create_table: {table: people, columns: \"id bigint PRIMARY KEY\"}\n"
+                             "sync: {mirror: [id]}\nbackfill: {copy_to: people, columns: {id: id}}\n";
+  auto const swap = findings_in_yaml(tables +
+                                     "contract:\n  - swap: {with: people, keep_as: users_old}\n"
+                                     "  - sql: CREATE INDEX ON users_old (age)\n");
+  ASSERT_EQ(swap.size(), 2U);
+  EXPECT_EQ(swap[0].rule, "rename");
+  EXPECT_EQ(swap[0].risk, Risk::kMedium);
+  EXPECT_EQ(swap[0].lock, LockMode::kAccessExclusive);
+  EXPECT_EQ(swap[0].relation, "users");
+  EXPECT_EQ(swap[0].position.line, 8);
+  EXPECT_THAT(swap[0].why, testing::AllOf(HasSubstr("people takes the place of users"), HasSubstr("users_old")));
+  EXPECT_EQ(swap[1].rule, "create-index") << "the old table is in use under its new name";
+
+  auto const columns = findings_in_yaml(head + "contract:\n  - swap_column: {column: age, with: years}\n");
+  ASSERT_EQ(columns.size(), 1U);
+  EXPECT_EQ(columns[0].risk, Risk::kMedium);
+  EXPECT_THAT(columns[0].why, testing::AllOf(HasSubstr("years takes the place of age"), HasSubstr("age_old")));
+  EXPECT_THAT(findings_in_yaml(head + "contract:\n  # pgbackfill: allow rename because clients know both\n"
+                                      "  - swap_column: {column: age, with: years}\n"),
+              IsEmpty());
 }
 
 TEST(LintOfMigrations, HearsYamlComments) {
