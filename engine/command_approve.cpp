@@ -42,6 +42,7 @@ asio::awaitable<int> approve(CommandContext& context, ApproveOptions options) {
   for (auto const& reason : destructive) text += "! " + reason + "\n";
   text +=
       fmt::format("approved for {} by {} at {}; SHA-256 of these steps: {}\n", name, who, made.at(0, 4), made.at(0, 0));
+  text += fmt::format("`pgbackfill complete {}` runs them, if the gate is open\n", name);
   context.print(text);
   co_return kExitDone;
 }

@@ -1,6 +1,7 @@
 // plan: what a run would do, from reading alone; the server itself holds every statement to that.
 
 #include "engine/commands.h"
+#include "engine/console.h"
 #include "engine/plan_reader.h"
 #include "engine/plan_view.h"
 #include "engine/sequence.h"
@@ -28,7 +29,7 @@ asio::awaitable<int> plan(CommandContext& context, PlanOptions options) {
   auto const report = co_await read_plan(*connection, std::move(loaded), options.sample);
   switch (options.format.value_or(context.is_json() ? PlanFormat::kJson : PlanFormat::kText)) {
     case PlanFormat::kText:
-      context.print(plan_text(report));
+      context.print(plan_text(report, standard_output().view.columns));
       break;
     case PlanFormat::kJson:
       context.print(plan_json(report));

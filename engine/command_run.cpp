@@ -97,8 +97,10 @@ class Run {
   // Throws CommandError when one is not content: to be run again.
   asio::awaitable<void> run_hooks_at(planner::Boundary boundary);
   asio::awaitable<void> record(std::string kind, std::string detail);
+  // What comes after a run that is through; empty if nothing does.
+  asio::awaitable<std::vector<std::string>> what_is_next();
   int summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed,
-                std::string const& growth, std::string const& hook_trouble);
+                std::vector<std::string> const& after, std::string const& hook_trouble);
   // How the table's size changed since the job began; empty where that says nothing.
   asio::awaitable<std::string> growth_since_start(Job const& job, throttle::Limits limits);
   void tell(Severity severity, std::string text);
@@ -106,7 +108,7 @@ class Run {
   void tell_summary(Summary summary);
   void conclude(int exit_code, std::string headline, std::vector<std::string> notes);
   // The same for a job that is there, with the counts that it has.
-  asio::awaitable<void> conclude_job(int exit_code, std::string headline, std::string note);
+  asio::awaitable<void> conclude_job(int exit_code, std::string headline, std::vector<std::string> notes);
 
   CommandContext& context_;
   RunOptions options_;
@@ -194,14 +196,14 @@ void Run::conclude(int exit_code, std::string headline, std::vector<std::string>
   tell_summary(std::move(summary));
 }
 
-asio::awaitable<void> Run::conclude_job(int exit_code, std::string headline, std::string note) {
+asio::awaitable<void> Run::conclude_job(int exit_code, std::string headline, std::vector<std::string> notes) {
   auto const rows = value_or_throw(
       co_await connection_->query(state::control(job_id_, context_.owner().id), Deadlines()), "reading the job");
   Summary summary;
   summary.exit_code = exit_code;
   summary.complete = exit_code == kExitDone;
   summary.headline = std::move(headline);
-  if (!note.empty()) summary.notes.push_back(std::move(note));
+  summary.notes = std::move(notes);
   summary.last.migration = loaded_.migration.name;
   if (!rows.rows.empty()) {
     auto const control = state::control_of(rows.rows.front());
@@ -375,9 +377,25 @@ asio::awaitable<std::optional<int>> Run::start() {
     auto const code = co_await prepare_backfill();
     co_return code;
   }
+  auto next = co_await what_is_next();
   conclude(kExitDone,
-           fmt::format("{} is done: {} expand step(s), no backfill", migration.name, migration.expand.size()), {});
+           fmt::format("{} is done: {} expand step(s), no backfill", migration.name, migration.expand.size()),
+           std::move(next));
   co_return kExitDone;
+}
+
+asio::awaitable<std::vector<std::string>> Run::what_is_next() {
+  std::vector<std::string> notes;
+  auto const& name = loaded_.migration.name;
+  auto steps = planner::contract_steps(loaded_.migration);
+  std::size_t const count = loaded_.migration.contract.size();
+  if (count == 0 || !connection_->is_usable()) co_return notes;
+  bool const is_open = co_await are_steps_open(*connection_, name, std::move(steps));
+  if (is_open) {
+    notes.push_back(fmt::format(
+        "next: `pgbackfill gate {0}`, then `pgbackfill complete {0}` for the {1} contract step(s)", name, count));
+  }
+  co_return notes;
 }
 
 asio::awaitable<void> Run::run_hooks_at(planner::Boundary boundary) {
@@ -519,7 +537,8 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
   job_id_ = job.id;
   if (job.status == JobStatus::kComplete) {
     co_await run_hooks_at(planner::Boundary::kAfterBackfill);
-    co_await conclude_job(kExitDone, migration.name + " is complete already", "");
+    auto next = co_await what_is_next();
+    co_await conclude_job(kExitDone, migration.name + " is complete already", std::move(next));
     co_return kExitDone;
   }
   // A pause with an end is waited out, so that whatever restarts this program need not come back for it.
@@ -527,8 +546,9 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
   if (rests) {
     std::string headline = fmt::format("{} is {}{}", migration.name, state::status_name(job.status),
                                        job.reason.empty() ? "" : ": " + job.reason);
-    std::string note = fmt::format("to go on: `pgbackfill resume {}`, then run again", migration.name);
-    co_await conclude_job(kExitResumable, std::move(headline), std::move(note));
+    std::vector<std::string> notes;
+    notes.push_back(fmt::format("to go on: `pgbackfill resume {}`, then run again", migration.name));
+    co_await conclude_job(kExitResumable, std::move(headline), std::move(notes));
     co_return kExitResumable;
   }
   if (job.status == JobStatus::kFailed) {
@@ -580,8 +600,17 @@ asio::awaitable<int> Run::backfill() {
                                          interrupts_, sink());
     hook_trouble = hooks.trouble;
   }
-  int const code = summarise(outcome, pool, elapsed, growth, hook_trouble);
-  if (connection_->is_usable()) co_await record("stopped", fmt::format("exit {}: {}", code, outcome.reason));
+  std::vector<std::string> after;
+  if (!growth.empty()) after.push_back(growth);
+  if (outcome.end == PoolEnd::kComplete) {
+    auto const next = co_await what_is_next();
+    after.insert(after.end(), next.begin(), next.end());
+  }
+  int const code = summarise(outcome, pool, elapsed, after, hook_trouble);
+  if (connection_->is_usable()) {
+    std::string const why = outcome.reason.empty() ? "" : ": " + outcome.reason;
+    co_await record("stopped", fmt::format("exit {}{}", code, why));
+  }
   co_return code;
 }
 
@@ -601,12 +630,19 @@ int exit_code_of(PoolEnd end) {
   return kExitFailed;
 }
 
+// Settings are called what they are called; the rest is told in words.
+std::string cause_words(throttle::CauseKind kind) {
+  if (kind == throttle::CauseKind::kStarting) return "its own slow start";
+  if (kind == throttle::CauseKind::kBlind) return "missing readings";
+  return throttle::name_of(kind);
+}
+
 // "held back: replica_lag 34 % of the time, foreground_latency 3 %"; empty if nothing held it back for long.
 std::string held_back_text(Pacer const& pacer, std::chrono::milliseconds elapsed) {
   std::vector<std::pair<double, std::string>> shares;
   for (auto const& [kind, time] : pacer.time_held()) {
     double const share = std::chrono::duration<double>(time) / std::chrono::duration<double>(elapsed);
-    if (share >= 0.01) shares.emplace_back(share, throttle::name_of(kind));
+    if (share >= 0.01) shares.emplace_back(share, cause_words(kind));
   }
   std::sort(shares.rbegin(), shares.rend());
   std::string text;
@@ -626,7 +662,7 @@ asio::awaitable<std::string> Run::growth_since_start(Job const& job, throttle::L
 }
 
 int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed,
-                   std::string const& growth, std::string const& hook_trouble) {
+                   std::vector<std::string> const& after, std::string const& hook_trouble) {
   auto const& name = loaded_.migration.name;
   Summary summary;
   summary.last = pool.progress();
@@ -635,9 +671,9 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
   summary.exit_code = exit_code_of(outcome.end);
   summary.complete = outcome.end == PoolEnd::kComplete;
   summary.notes = outcome.notes;
-  if (!growth.empty()) summary.notes.push_back(growth);
   auto const held_back = held_back_text(pool.pacer(), elapsed);
   if (!held_back.empty()) summary.notes.push_back(held_back);
+  summary.notes.insert(summary.notes.end(), after.begin(), after.end());
   std::string const again = fmt::format("to go on: `pgbackfill run {}`", loaded_.migration.file);
   switch (outcome.end) {
     case PoolEnd::kComplete:
@@ -696,7 +732,8 @@ class Finish {
   asio::awaitable<bool> has_contract_begun();
   asio::awaitable<void> refuse_past_complete();
   asio::awaitable<void> run_hooks_at(planner::Boundary boundary, std::string command);
-  int conclude(StepsOutcome const& outcome, std::string const& command, std::string const& done);
+  int conclude(StepsOutcome const& outcome, std::string const& command, std::string const& done,
+               std::string const& what);
   planner::Migration const& migration() const { return loaded_.migration; }
 
   CommandContext& context_;
@@ -737,14 +774,16 @@ void Finish::confirm_rollback() const {
                                  migration().name)};
 }
 
-int Finish::conclude(StepsOutcome const& outcome, std::string const& command, std::string const& done) {
+int Finish::conclude(StepsOutcome const& outcome, std::string const& command, std::string const& done,
+                     std::string const& what) {
   interrupts_.close();
   if (outcome.end == StepsEnd::kFailed) throw CommandError{kExitFailed, outcome.reason};
   if (outcome.end == StepsEnd::kStopped) {
     throw CommandError{kExitResumable, fmt::format("{}; run `pgbackfill {} {}` again to go on", outcome.reason, command,
                                                    options_.file_or_name)};
   }
-  context_.print(fmt::format("{}: {} step(s) {}\n", migration().name, outcome.ran, done));
+  context_.print(outcome.ran > 0 ? fmt::format("{}: {} step(s) {}\n", migration().name, outcome.ran, done)
+                                 : fmt::format("{}: there is nothing left to {}\n", migration().name, what));
   return kExitDone;
 }
 
@@ -764,7 +803,7 @@ asio::awaitable<int> Finish::complete() {
     value_or_throw(co_await settle_facts(*connection_, migration(), std::move(*before)), "recording the table's facts");
   }
   if (outcome.end == StepsEnd::kDone) co_await run_hooks_at(planner::Boundary::kAfterContract, "complete");
-  co_return conclude(outcome, "complete", "done");
+  co_return conclude(outcome, "complete", "done", "do: no contract step is open");
 }
 
 // A contract that was cut short may have dropped what the gate would read: then it goes on, as the gate was open when
@@ -855,7 +894,7 @@ asio::awaitable<int> Finish::roll_back() {
                    "forgetting the hooks");
     value_or_throw(co_await forget_facts(*connection_, migration().name), "forgetting the table's facts");
   }
-  int const code = conclude(outcome, "rollback", "undone");
+  int const code = conclude(outcome, "rollback", "undone", "undo");
   // What the rows were written into may be gone with the steps: the next run must not take them for done.
   if (job && outcome.ran > 0) {
     value_or_throw(co_await connection_->query(state::forget_job(job->id, context_.owner()), Deadlines()),

@@ -429,6 +429,14 @@ std::size_t pending(std::size_t all, std::int64_t done) {
   return all - std::min(all, static_cast<std::size_t>(std::max<std::int64_t>(done, 0)));
 }
 
+// Whether `complete` would ask for an approval that is not there.
+bool needs_approval(Page const& page, std::size_t left) {
+  if (page.approval && page.approval->holds) return false;
+  auto const& contract = page.migration->contract;
+  return std::any_of(contract.end() - static_cast<std::ptrdiff_t>(left), contract.end(),
+                     [](planner::SchemaStep const& step) { return !planner::destructive_reason(step).empty(); });
+}
+
 std::string next_when_complete(Page const& page) {
   auto const& one = page.overview;
   if (!page.migration || page.migration->contract.empty()) {
@@ -436,8 +444,19 @@ std::string next_when_complete(Page const& page) {
   }
   std::size_t const left = pending(page.migration->contract.size(), one.contract_done);
   if (left == 0) return "nothing is left to do: the contract steps are done too";
-  return fmt::format("{} measures that nothing is left; {} then runs {} of contract", command_for(one, "gate"),
-                     command_for(one, "complete"), counted(static_cast<std::int64_t>(left), "step", "steps"));
+  std::string const approve =
+      needs_approval(page, left) ? command_for(one, "approve") + " records who agrees to what cannot be undone; " : "";
+  return fmt::format("{} measures that nothing is left; {}{} then runs {} of contract", command_for(one, "gate"),
+                     approve, command_for(one, "complete"), counted(static_cast<std::int64_t>(left), "step", "steps"));
+}
+
+// What was rolled back, or never begun, has none of its expand steps.
+std::string next_without_job(Page const& page) {
+  auto const& one = page.overview;
+  bool const is_over =
+      page.migration && !page.migration->backfill && pending(page.migration->expand.size(), one.expand_done) == 0;
+  if (is_over) return next_when_complete(page);
+  return run_command_for(one) + " does what is not done yet";
 }
 
 std::string next_when_running(Page const& page) {
@@ -455,7 +474,7 @@ std::string next_when_running(Page const& page) {
 // What the operator does next, and what a repeat of `run` does.
 std::string next_text(Page const& page) {
   auto const& one = page.overview;
-  if (!one.job) return run_command_for(one) + " does what is not done yet";
+  if (!one.job) return next_without_job(page);
   if (one.is(JobStatus::kComplete)) return next_when_complete(page);
   if (one.is(JobStatus::kRunning)) return next_when_running(page);
   if (one.is(JobStatus::kFailed)) {
@@ -559,8 +578,9 @@ class PageView {
 
   void title() {
     auto const& one = page_.overview;
+    is_rolled_back_ = !one.job && page_.change && page_.change->kind == "rolled back";
     lines_.push_back(coloured(neutralised(one.name), kStrong, view_) + "  " +
-                     coloured(status_word(one), status_color(one), view_));
+                     coloured(is_rolled_back_ ? "rolled back" : status_word(one), status_color(one), view_));
     if (!one.paused_until.empty()) add("  until", until_text(one));
     if (!one.reason.empty()) add("  reason", neutralised(one.reason));
     if (page_.change && page_.change->kind != "resumed") {
@@ -577,7 +597,9 @@ class PageView {
     std::string text = neutralised(rest);
     while (text.ends_with(' ')) text.pop_back();
     if (!text.empty()) add("  does", text);
-    add("  phase", phase_text(one));
+    bool const has_none = !one.job && page_.migration && !page_.migration->backfill;
+    if (has_none) return add("  phase", "it has steps only, and no backfill");
+    add("  phase", is_rolled_back_ ? "what could be undone is undone" : phase_text(one));
   }
 
   std::string bar() const {
@@ -600,8 +622,11 @@ class PageView {
     auto const& one = page_.overview;
     if (!one.job) return;
     add("  progress", bar() + "  " + percent_of(one));
-    add("", fmt::format("{} of about {} rows passed, {} changed", human_count(one.rows_done),
-                        human_count(one.rows_estimated), human_count(one.rows_changed)));
+    // How many there would be was a guess, and now it is known.
+    std::string const all =
+        one.is(JobStatus::kComplete) ? "" : fmt::format(" of about {}", human_count(one.rows_estimated));
+    add("",
+        fmt::format("{}{} rows passed, {} changed", human_count(one.rows_done), all, human_count(one.rows_changed)));
     if (one.is_worked_on()) {
       add("  pace", pace_text());
       add_list("", pace_texts(page_.runners));
@@ -610,8 +635,10 @@ class PageView {
     add_list("  notice", warning_texts(page_.runners));
     std::string batches = counted(one.batches, "batch", "batches");
     if (one.last_batch_ms) batches += fmt::format(", the last one {} ago", age_of(one));
-    batches += fmt::format("; {} of {} open in this pass", human_count(one.ranges_open),
-                           counted(one.ranges_total, "range", "ranges"));
+    if (!one.is(JobStatus::kComplete)) {
+      batches += fmt::format("; {} of {} open in this pass", human_count(one.ranges_open),
+                             counted(one.ranges_total, "range", "ranges"));
+    }
     add("  batches", batches);
     if (!page_.growth.empty()) add("  size", page_.growth);
     if (!one.has_ended()) {
@@ -685,6 +712,7 @@ class PageView {
   Page const& page_;
   Pace const& pace_;
   ViewOptions const& view_;
+  bool is_rolled_back_ = false;
   std::vector<std::string> lines_;
 };
 

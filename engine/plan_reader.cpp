@@ -440,8 +440,12 @@ asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration
   bool const may_come = preflight.only_missing_names && !migration.expand.empty();
   if (!preflight.problems.empty()) {
     std::string const text = planner::to_lines(preflight.problems);
-    if (!may_come) throw CommandError{kExitUsage, text};
-    report.notes.push_back("cannot be checked until the expand steps ran: " + text);
+    bool const is_past = std::any_of(report.contract.begin(), report.contract.end(),
+                                     [](PlannedStep const& step) { return step.is_recorded; });
+    if (!may_come && !is_past) throw CommandError{kExitUsage, text};
+    report.notes.push_back((is_past ? "the backfill is over, and contract steps took away what it names: "
+                                    : "cannot be checked until the expand steps ran: ") +
+                           text);
     co_return;
   }
   auto const probes = value_or_throw(co_await check_probes(connection, migration.probes), "checking the probes");

@@ -16,6 +16,9 @@ namespace {
 
 using planner::lint::Work;
 
+constexpr int kLabelColumns = 13;
+constexpr int kLeastColumns = 30;
+
 std::string bytes_text(double bytes) {
   char const* const units[] = {"B", "kB", "MB", "GB", "TB"};
   std::size_t unit = 0;
@@ -79,94 +82,109 @@ std::string statement_text(PlannedStatement const& statement, std::int64_t table
                      planner::duration_word(statement.duration), statement.is_alone ? "; outside a transaction" : "");
 }
 
-void add_step_text(std::string& text, char const* title, PlannedStep const& step) {
-  std::string const indent(13, ' ');
-  auto const add = [&](std::string const& words) { text += indent + words + "\n"; };
+// Sentences are folded to the terminal, SQL is left in one piece for copying.
+struct Sheet {
+  std::string text;
+  int columns;
+
+  void add(std::string const& begin, std::string const& words) {
+    std::string prefix = begin;
+    for (auto const& line : folded(words, std::max(columns - static_cast<int>(begin.size()), kLeastColumns))) {
+      text += prefix + line + "\n";
+      prefix.assign(begin.size(), ' ');
+    }
+  }
+};
+
+void add_step_text(Sheet& sheet, char const* title, PlannedStep const& step) {
+  std::string const indent(kLabelColumns, ' ');
+  auto const add = [&](std::string const& words) { sheet.add(indent, words); };
+  auto const add_sql = [&](std::string const& sql) { sheet.text += indent + sql + "\n"; };
   bool const is_in_list = step.phase != planner::kSyncPhase || step.number == 1;
-  text += fmt::format("  {:<11}{}{}{}\n", title, is_in_list ? fmt::format("{}. ", step.number) : "",
-                      step.is_sql ? step.sql : step.title, step.is_recorded ? " (done)" : "");
+  sheet.text += fmt::format("  {:<11}{}{}{}\n", title, is_in_list ? fmt::format("{}. ", step.number) : "",
+                            step.is_sql ? step.sql : step.title, step.is_recorded ? " (done)" : "");
   add(fmt::format("risk {}: {}", planner::risk_word(step.risk), step.reason));
   for (auto const& statement : step.statements) {
-    if (!step.is_sql) add("- " + shown_sql(statement.sql));
-    add("  " + statement_text(statement, step.table_bytes));
+    if (!step.is_sql) add_sql("- " + shown_sql(statement.sql));
+    sheet.add(indent + "  ", statement_text(statement, step.table_bytes));
   }
   if (!step.safe_form.empty()) add("so because: " + step.safe_form);
   if (!step.advice.empty()) add("instead: " + step.advice);
   for (auto const& other : step.others) add(fmt::format("other: {} {}", other.relation, other.words));
-  if (step.down) add("down: " + *step.down);
-  for (auto const& statement : step.undo) add("down: " + shown_sql(statement.sql));
+  if (step.down) add_sql("down: " + *step.down);
+  for (auto const& statement : step.undo) add_sql("down: " + shown_sql(statement.sql));
   if (step.undo.empty() && !step.way_back.empty()) add("down: " + step.way_back);
   if (!step.no_way_back.empty()) add("no way back: " + step.no_way_back);
 }
 
-void add_line(std::string& text, char const* title, std::string const& value) {
-  text += fmt::format("  {:<11}{}\n", title, value);
+void add_line(Sheet& sheet, char const* title, std::string const& value) {
+  sheet.add(fmt::format("  {:<11}", title), value);
 }
 
-void add_estimate(std::string& text, PlannedBackfill const& backfill) {
+void add_estimate(Sheet& sheet, PlannedBackfill const& backfill) {
   if (backfill.sample) {
     add_line(
-        text, "sample",
+        sheet, "sample",
         fmt::format("{} rows in {:.1f} ms, {} of WAL ({} full-page images), rolled back",
                     human_count(backfill.sample->rows), backfill.sample->milliseconds,
                     bytes_text(static_cast<double>(backfill.sample->wal_bytes)), backfill.sample->full_page_images));
   }
   auto const time = human_duration(std::chrono::milliseconds(static_cast<std::int64_t>(backfill.seconds * 1000)));
-  add_line(text, "time",
+  add_line(sheet, "time",
            backfill.wal_bytes ? "about " + time + " at the sample's pace, if nothing holds it back"
                               : "about " + time + " by rule of thumb; --sample measures a batch");
-  if (backfill.wal_bytes) add_line(text, "WAL", "about " + bytes_text(*backfill.wal_bytes));
-  if (backfill.growth) add_line(text, "growth", growth_text(backfill));
+  if (backfill.wal_bytes) add_line(sheet, "WAL", "about " + bytes_text(*backfill.wal_bytes));
+  if (backfill.growth) add_line(sheet, "growth", growth_text(backfill));
 }
 
-void add_backfill(std::string& text, PlannedBackfill const& backfill) {
+void add_backfill(Sheet& sheet, PlannedBackfill const& backfill) {
   char const* const guess_note = backfill.rows_guessed ? " (a guess from its size: never analyzed)" : "";
-  add_line(text, "table",
+  add_line(sheet, "table",
            fmt::format("{}, about {} rows{}, {} of heap{}", backfill.table, human_count(backfill.rows), guess_note,
                        bytes_text(static_cast<double>(backfill.heap_bytes)),
                        backfill.is_partitioned ? fmt::format(", {} partitions", backfill.leaves.size()) : ""));
   for (std::size_t leaf = 0; leaf < backfill.leaves.size(); ++leaf) {
     auto const& key = backfill.leaves[leaf].key;
     if (leaf > 0 && key == backfill.leaves[leaf - 1].key) continue;
-    add_line(text, "key", key + (backfill.is_partitioned ? " on " + backfill.leaves[leaf].relation : ""));
+    add_line(sheet, "key", key + (backfill.is_partitioned ? " on " + backfill.leaves[leaf].relation : ""));
   }
-  add_line(text, "risk", fmt::format("{}: {}", planner::risk_word(backfill.risk), backfill.reason));
-  add_line(text, "way back", backfill.way_back);
-  add_line(text, "ranges", fmt::format("{}, {} workers", backfill.ranges, backfill.workers));
-  add_line(text, "batch",
+  add_line(sheet, "risk", fmt::format("{}: {}", planner::risk_word(backfill.risk), backfill.reason));
+  add_line(sheet, "way back", backfill.way_back);
+  add_line(sheet, "ranges", fmt::format("{}, {} workers", backfill.ranges, backfill.workers));
+  add_line(sheet, "batch",
            fmt::format("{} to {} rows, sized to take {}; {} commit; statement_timeout {}",
                        human_count(backfill.batch.min_rows), human_count(backfill.batch.max_rows),
                        planner::format_duration(backfill.batch.target),
                        backfill.commit == planner::CommitMode::kAsync ? "asynchronous" : "synchronous",
                        planner::format_duration(backfill.batch.target * 4)));
   if (!backfill.batch_sql.empty()) {
-    text += "\nthe batch, here the first:\n" + backfill.batch_sql + "\n\nits plan:\n";
-    for (auto const& line : backfill.explain) text += "  " + line + "\n";
+    sheet.text += "\nthe batch, here the first:\n" + backfill.batch_sql + "\n\nits plan:\n";
+    for (auto const& line : backfill.explain) sheet.text += "  " + line + "\n";
   }
-  text += "\n";
-  add_estimate(text, backfill);
+  sheet.text += "\n";
+  add_estimate(sheet, backfill);
 }
 
 }  // namespace
 
-std::string plan_text(PlanReport const& report) {
-  std::string text = fmt::format("migration {} ({})\n", report.migration, report.file);
+std::string plan_text(PlanReport const& report, int columns) {
+  Sheet sheet{fmt::format("migration {} ({})\n", report.migration, report.file), columns};
   auto const verdict = verdict_of(report);
-  add_line(text, "verdict", verdict_text(verdict));
-  for (auto const& one : verdict.blocking) add_line(text, "stops", one);
-  for (auto const& one : verdict.destroyed) add_line(text, "destroys", one);
-  if (!report.job_status.empty()) add_line(text, "state", "a job of this name exists and is " + report.job_status);
-  for (auto const& one : report.critical_drift) add_line(text, "drift!", one + "; run refuses without --accept-drift");
-  for (auto const& one : report.drift) add_line(text, "drift", one);
-  for (auto const& step : report.expand) add_step_text(text, "expand", step);
-  for (auto const& step : report.sync) add_step_text(text, "sync", step);
-  if (report.backfill) add_backfill(text, *report.backfill);
-  for (auto const& hook : report.hooks) add_line(text, "hook", hook);
-  for (auto const& check : report.verify) add_line(text, "verify", check);
-  for (auto const& step : report.contract) add_step_text(text, "contract", step);
-  if (!report.notes.empty()) text += "\n";
-  for (auto const& note : report.notes) text += "note: " + note + "\n";
-  return text;
+  add_line(sheet, "verdict", verdict_text(verdict));
+  for (auto const& one : verdict.blocking) add_line(sheet, "stops", one);
+  for (auto const& one : verdict.destroyed) add_line(sheet, "destroys", one);
+  if (!report.job_status.empty()) add_line(sheet, "state", "a job of this name exists and is " + report.job_status);
+  for (auto const& one : report.critical_drift) add_line(sheet, "drift!", one + "; run refuses without --accept-drift");
+  for (auto const& one : report.drift) add_line(sheet, "drift", one);
+  for (auto const& step : report.expand) add_step_text(sheet, "expand", step);
+  for (auto const& step : report.sync) add_step_text(sheet, "sync", step);
+  if (report.backfill) add_backfill(sheet, *report.backfill);
+  for (auto const& hook : report.hooks) sheet.text += fmt::format("  {:<11}{}\n", "hook", hook);
+  for (auto const& check : report.verify) sheet.text += fmt::format("  {:<11}{}\n", "verify", check);
+  for (auto const& step : report.contract) add_step_text(sheet, "contract", step);
+  if (!report.notes.empty()) sheet.text += "\n";
+  for (auto const& note : report.notes) sheet.add("note: ", note);
+  return std::move(sheet.text);
 }
 
 }  // namespace pgbackfill::engine

@@ -8,7 +8,8 @@
 
 namespace pgbackfill::engine {
 
-std::string plan_text(PlanReport const& report);
+// Sentences are folded to so many columns.
+std::string plan_text(PlanReport const& report, int columns);
 boost::json::object plan_json(PlanReport const& report);
 // For a comment on a pull request.
 std::string plan_markdown(PlanReport const& report);

@@ -544,7 +544,9 @@ std::vector<std::string> render_summary(Summary const& summary, ViewOptions cons
     }
   };
   add(neutralised(summary.headline, options.unicode), "", paint);
-  auto counts = plural(summary.batches, "batch", "batches") + " in " + human_duration(last.elapsed);
+  auto counts = plural(summary.batches, "batch", "batches");
+  // None of a job that was found complete.
+  if (last.elapsed.count() > 0) counts += " in " + human_duration(last.elapsed);
   for (auto const& text :
        {counted(last.deferred, "deferred"), counted(last.quarantined, "quarantined"), retries_text(last)})
     if (!text.empty()) counts += ", " + text;

@@ -394,7 +394,9 @@ asio::awaitable<int> plan_sequence(CommandContext& context, PlanOptions options)
       continue;
     }
     plans.push_back(plan_json(*report));
-    text += (format == PlanFormat::kMarkdown ? plan_markdown(*report) : plan_text(*report)) + "\n";
+    text += (format == PlanFormat::kMarkdown ? plan_markdown(*report)
+                                             : plan_text(*report, standard_output().view.columns)) +
+            "\n";
   }
   if (format == PlanFormat::kJson) {
     context.print(boost::json::object{{"plans", std::move(plans)}});

@@ -799,7 +799,7 @@ std::vector<std::string> create_job(NewJob const& job, Owner const& owner) {
   statements.push_back(fmt::format(
       "INSERT INTO pgbackfill.events {} VALUES ({})", kEventColumns,
       event_values(id, quote_literal(job.name), "created",
-                   quote_literal(fmt::format("{} ranges, about {} rows", job.ranges.size(), rows)), owner)));
+                   quote_literal(fmt::format("{} range(s), about {} rows", job.ranges.size(), rows)), owner)));
   return statements;
 }
 
@@ -886,7 +886,7 @@ std::vector<std::string> next_pass(std::int64_t job, int pass, std::vector<NewLe
   if (!ranges.empty()) statements.push_back(range_insert(std::to_string(job), pass + 1, ranges));
   statements.push_back(fmt::format(
       "WITH changed AS (UPDATE pgbackfill.jobs SET pass = {} WHERE id = {} RETURNING id, name) {}", pass + 1, job,
-      event_of_change("pass", quote_literal(fmt::format("pass {} with {} ranges", pass + 1, ranges.size())), owner)));
+      event_of_change("pass", quote_literal(fmt::format("pass {} with {} range(s)", pass + 1, ranges.size())), owner)));
   return statements;
 }
 
@@ -1234,7 +1234,7 @@ std::string unended_runs(std::string const& name) {
 std::string latest_status_change(std::string const& name) {
   return fmt::format(
       "SELECT kind, {}, os_user, host, db_user FROM pgbackfill.events WHERE migration = {} AND kind IN ('paused', "
-      "'resumed', 'cancelled', 'failed', 'complete') ORDER BY id DESC LIMIT 1",
+      "'resumed', 'cancelled', 'failed', 'complete', 'rolled back') ORDER BY id DESC LIMIT 1",
       utc_text("at"), quote_literal(name));
 }
 

@@ -22,6 +22,12 @@ std::string place_of(planner::PlacedStep const& placed) {
   return placed.position == planner::kSyncInstall ? "sync" : "end of sync";
 }
 
+// "sync: {...}" says itself what it is.
+std::string name_of(UndoneStep const& step) {
+  bool const says_place = step.text.starts_with(step.place + ":");
+  return (says_place ? "" : step.place + ": ") + neutralised(step.text);
+}
+
 asio::awaitable<Rows> ask(PgConnection& connection, std::string statement) {
   auto rows = value_or_throw(co_await query_read_only(connection, std::move(statement)), "looking at the steps");
   co_return rows;
@@ -87,7 +93,7 @@ asio::awaitable<std::vector<UndoneStep>> preview_undo(PgConnection& connection, 
 std::string undo_text(std::vector<UndoneStep> const& steps) {
   std::string text;
   for (auto const& step : steps) {
-    text += fmt::format("  {}{}: {}\n", step.place, step.is_recorded ? "" : ", cut short", neutralised(step.text));
+    text += fmt::format("  {}{}\n", name_of(step), step.is_recorded ? "" : " (cut short)");
     for (auto const& statement : step.statements) text += "    " + neutralised(statement) + "\n";
     if (!step.stays.empty()) text += fmt::format("    stays: {}\n", neutralised(step.stays));
   }
@@ -98,7 +104,7 @@ std::string loss_text(std::vector<UndoneStep> const& steps) {
   std::string lost;
   std::string possible;
   for (auto const& step : steps) {
-    std::string const name = fmt::format("\n  {}: {}", step.place, neutralised(step.text));
+    std::string const name = "\n  " + name_of(step);
     if (step.is_lost) lost += name + ": " + neutralised(step.stays);
     if (step.statements.empty()) continue;
     possible += name;

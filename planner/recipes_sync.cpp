@@ -317,7 +317,7 @@ Recipe recipe(RemoveSync const& step, StepFacts const& facts) {
   for (auto const& trigger : triggers) recipe.done += " AND NOT " + trigger_is(table, trigger, "true");
   recipe.refusal = first_of(table_refusals(table));
   recipe.actions = removal(table, step.migration, triggers);
-  recipe.no_way_back = "what was written without it is not in step";
+  recipe.no_way_back = "rows that are written after it are not kept in step";
   return recipe;
 }
 

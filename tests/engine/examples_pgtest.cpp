@@ -97,6 +97,8 @@ TEST_F(ExamplesTest, EveryFileHasATestHere) {
 TEST_F(ExamplesTest, AddNotNullColumnEndsWithTheConstraint) {
   make_users();
   plan_run_and_pass_the_gate("add-not-null-column.yaml", "users_display_name");
+  EXPECT_THAT(run({"run", path_of("add-not-null-column.yaml")}).err,
+              HasSubstr("then `pgbackfill complete users_display_name`"));
   expect_count("3000", "users WHERE display_name = upper(name)");
   client_->exec("INSERT INTO users VALUES (1, 'late'); UPDATE users SET name = 'renamed' WHERE id = 11");
   EXPECT_EQ(client_->value("SELECT string_agg(display_name, ' ' ORDER BY id) FROM users WHERE id < 12"),
@@ -113,6 +115,8 @@ TEST_F(ExamplesTest, AddNotNullColumnCanBeRolledBack) {
   make_users();
   plan_run_and_pass_the_gate("add-not-null-column.yaml", "users_display_name");
   expect_exit(kDone, {"rollback", "users_display_name", "--yes"});
+  EXPECT_THAT(run({"status", "users_display_name"}).out, HasSubstr("users_display_name  rolled back"));
+  EXPECT_THAT(run({"rollback", "users_display_name", "--yes"}).out, HasSubstr("there is nothing left to undo"));
   EXPECT_EQ(columns_of("users"), "id name");
   expect_count("0", "pg_trigger WHERE tgrelid = 'users'::regclass");
   expect_count("0", "pg_proc WHERE proname LIKE 'sync%'");
@@ -148,6 +152,15 @@ TEST_F(ExamplesTest, ExpandContractEndsWithTheNewColumnAlone) {
   expect_count("0", "pg_trigger WHERE tgrelid = 'accounts'::regclass");
   EXPECT_EQ(client_->try_exec("INSERT INTO accounts VALUES (2, 1, 'late@example.org')"), "23505");
   EXPECT_EQ(client_->try_exec("INSERT INTO accounts VALUES (2, 1, NULL)"), "23502");
+  // A pipeline may go through all of it again.
+  EXPECT_THAT(run({"plan", path_of("expand-contract.yaml")}).out, HasSubstr("contract steps took away what it names"));
+  expect_exit(kDone, {"run", path_of("expand-contract.yaml")});
+  auto const gate = run({"gate", "accounts_email_lower"});
+  EXPECT_EQ(gate.exit_code, kDone) << gate.err;
+  EXPECT_THAT(gate.out, HasSubstr("is past `complete`"));
+  auto const again = run({"complete", "accounts_email_lower"});
+  EXPECT_EQ(again.exit_code, kDone) << again.err;
+  EXPECT_THAT(again.out, HasSubstr("there is nothing left to do"));
 }
 
 TEST_F(ExamplesTest, ExpandContractLeavesNothingWhenTwoAccountsShareAnAddress) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cctype>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -101,6 +102,24 @@ TEST(PlanVerdict, NamesWhatCompleteDestroys) {
   EXPECT_THAT(verdict_of(report_of({}, {step})).destroyed, ElementsAre("contract step 2: all values are lost"));
   step.is_recorded = true;
   EXPECT_THAT(verdict_of(report_of({}, {step})).destroyed, IsEmpty()) << "it is gone already";
+}
+
+TEST(PlanText, FoldsSentencesAndLeavesSqlInOnePiece) {
+  auto step = step_of("expand", 1, Risk::kLow);
+  step.reason = "a reason that is so long that no terminal of sixty columns could ever show it on one line";
+  step.statements[0].sql = "ALTER TABLE t ADD COLUMN a_column_with_a_name_that_is_long text DEFAULT 'one  two'";
+  step.no_way_back = step.reason;
+  auto report = report_of({step});
+  report.notes = {step.reason};
+  auto const text = plan_text(report, 60);
+  EXPECT_THAT(text, HasSubstr("\n             - " + step.statements[0].sql + "\n"));
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find("ALTER") == std::string::npos) {
+      EXPECT_LE(line.size(), 60U) << line;
+    }
+  }
+  EXPECT_THAT(plan_text(report, 100'000), HasSubstr("note: " + step.reason + "\n"));
 }
 
 TEST(PlanMarkdown, KeepsItsTableWhateverTheNamesAre) {

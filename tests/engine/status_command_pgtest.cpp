@@ -191,6 +191,23 @@ TEST_F(StatusCommand, ShowsStepsThatAreDoneAndThoseThatWaitForComplete) {
   EXPECT_TRUE(contains(page.out, "1 of 1 steps done")) << page.out;
   EXPECT_TRUE(contains(page.out, "0 of 1 steps done, next: ALTER TABLE " + table + " DROP COLUMN extra")) << page.out;
   EXPECT_TRUE(contains(page.out, "pgbackfill complete " + run.name())) << page.out;
+  EXPECT_TRUE(contains(page.out, "pgbackfill approve " + run.name())) << page.out;
+  EXPECT_EQ(pgbackfill({"approve", run.name()}).exit_code, 0);
+  auto const approved = pgbackfill({"status", run.name()});
+  EXPECT_FALSE(contains(approved.out, "pgbackfill approve " + run.name())) << approved.out;
+}
+
+TEST_F(StatusCommand, SaysOfAMigrationWithoutABackfillWhatIsNext) {
+  auto const table = make_counted_table(client_, 10);
+  MigrationRun run(name_of_test(), cluster_->dsn(), "table: " + table + "\ncontract:\n  - set_not_null: n\n");
+  EXPECT_TRUE(run.runs(kDone)) << run.story();
+  auto const page = pgbackfill({"status", run.name()});
+  EXPECT_TRUE(contains(page.out, "no backfill")) << page.out;
+  EXPECT_TRUE(contains(page.out, "pgbackfill complete " + run.name())) << page.out;
+  EXPECT_FALSE(contains(page.out, "approve")) << page.out;
+  EXPECT_EQ(pgbackfill({"complete", run.name()}).exit_code, 0);
+  auto const done = pgbackfill({"status", run.name()});
+  EXPECT_TRUE(contains(done.out, "nothing is left to do")) << done.out;
 }
 
 TEST_F(StatusCommand, WatchesUntilTheJobEnds) {
