@@ -669,7 +669,7 @@ asio::awaitable<void> Doctor::check_file(LoadedMigration loaded) {
   if (!migration.backfill) co_return;
   auto const preflight = co_await check_backfill(*connection_, *migration.backfill);
   if (!preflight) co_return add("file", Finding::kWarn, failure_text(preflight.error()));
-  bool const may_come = preflight->only_missing_names && !migration.expand.empty();
+  bool const may_come = may_come_with_expand(*preflight, migration);
   for (auto const& problem : preflight->problems) {
     add("file", may_come ? Finding::kWarn : Finding::kFail, planner::to_string(problem),
         may_come ? "right if the expand steps make it: `pgbackfill run` checks again after them" : "");

@@ -437,7 +437,7 @@ asio::awaitable<void> Run::check(bool before_expand) {
     auto probes = value_or_throw(co_await check_probes(*connection_, loaded_.migration.probes), "checking the probes");
     for (auto& problem : probes) preflight.problems.push_back(std::move(problem));
   }
-  bool const may_come = before_expand && preflight.only_missing_names && !loaded_.migration.expand.empty();
+  bool const may_come = before_expand && may_come_with_expand(preflight, loaded_.migration);
   if (!preflight.problems.empty() && !may_come) throw CommandError{kExitUsage, planner::to_lines(preflight.problems)};
   if (preflight.problems.empty()) preflight_ = std::move(preflight);
 }

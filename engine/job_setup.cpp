@@ -12,6 +12,7 @@
 #include "engine/catalog.h"
 #include "planner/key_choice.h"
 #include "planner/sql_text.h"
+#include "planner/step_order.h"
 #include "planner/suggestion.h"
 
 namespace pgbackfill::engine {
@@ -76,6 +77,7 @@ asio::awaitable<Result<Done>> check_copy(PgConnection& connection, planner::Back
     preflight.problems.push_back(
         {backfill.position, "table " + table_text(backfill.copy_to) + " (copy_to) does not exist"});
     preflight.only_missing_names = !*facts;
+    if (!*facts) preflight.missing_table = backfill.copy_to;
     co_return Done();
   }
   auto const& target = (*facts)->leaves.front();
@@ -231,6 +233,19 @@ asio::awaitable<Result<std::vector<planner::Problem>>> check_probes(PgConnection
   co_return problems;
 }
 
+bool may_come_with_expand(Preflight const& preflight, planner::Migration const& migration) {
+  if (!preflight.only_missing_names || migration.expand.empty()) return false;
+  if (preflight.missing_table) return planner::may_make_table(migration, *preflight.missing_table);
+  auto const& backfill = *migration.backfill;
+  if (backfill.kind != WorkKind::kUpdate || preflight.table.leaves.empty()) return true;
+  auto const& columns = preflight.table.leaves.front().columns;
+  return std::all_of(backfill.assignments.begin(), backfill.assignments.end(), [&](auto const& assignment) {
+    return std::any_of(columns.begin(), columns.end(),
+                       [&](auto const& column) { return column.name == assignment.column; }) ||
+           planner::may_make_column(migration, backfill.table, assignment.column);
+  });
+}
+
 asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, planner::Backfill backfill) {
   Preflight preflight;
   auto facts = co_await read_table_facts(connection, backfill.table);
@@ -242,6 +257,7 @@ asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, plan
     preflight.problems.push_back({backfill.position, "table " + table_text(backfill.table) + " does not exist" +
                                                          planner::did_you_mean(backfill.table.name, names)});
     preflight.only_missing_names = true;
+    preflight.missing_table = backfill.table;
     co_return preflight;
   }
   preflight.table = std::move(**facts);

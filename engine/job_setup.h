@@ -27,12 +27,16 @@ struct Preflight {
   std::vector<planner::Problem> problems;  // with the file's positions; the backfill can run when there are none
   // All problems are of names that are not there yet: an expand step may make them.
   bool only_missing_names = false;
+  std::optional<planner::TableName> missing_table;
 };
 
 // A column, table, function, schema or type that is not there.
 bool is_missing_name(std::string const& sqlstate);
 
 asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, planner::Backfill backfill);
+
+// Whether the expand steps may put right all that is wrong.
+bool may_come_with_expand(Preflight const& preflight, planner::Migration const& migration);
 
 // What the server says against the queries of `probes:`; it plans them and does not run them.
 asio::awaitable<Result<std::vector<planner::Problem>>> check_probes(PgConnection& connection,

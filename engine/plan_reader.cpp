@@ -437,7 +437,7 @@ asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration
                                     PlanReport& report) {
   auto preflight = value_or_throw(co_await check_backfill(connection, *migration.backfill), "checking the file");
   if (planner::sync_guards_backfill(migration)) preflight.sweeps = false;
-  bool const may_come = preflight.only_missing_names && !migration.expand.empty();
+  bool const may_come = may_come_with_expand(preflight, migration);
   if (!preflight.problems.empty()) {
     std::string const text = planner::to_lines(preflight.problems);
     bool const is_past = std::any_of(report.contract.begin(), report.contract.end(),

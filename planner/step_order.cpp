@@ -41,6 +41,26 @@ bool is_table_swap(SchemaStep const& step) {
   return std::holds_alternative<Swap>(step.detail->kind);
 }
 
+bool may_make_table(Migration const& migration, TableName const& table) {
+  return std::any_of(migration.expand.begin(), migration.expand.end(), [&](SchemaStep const& step) {
+    auto const& kind = step.detail->kind;
+    if (auto const* create = std::get_if<CreateTable>(&kind)) return create->table.name == table.name;
+    if (auto const* rename = std::get_if<RenameTable>(&kind)) return rename->to == table.name;
+    return std::holds_alternative<RunSql>(kind);
+  });
+}
+
+bool may_make_column(Migration const& migration, TableName const& table, std::string const& column) {
+  return std::any_of(migration.expand.begin(), migration.expand.end(), [&](SchemaStep const& step) {
+    auto const& kind = step.detail->kind;
+    if (auto const* add = std::get_if<AddColumn>(&kind)) return add->table.name == table.name && add->column == column;
+    if (auto const* rename = std::get_if<RenameColumn>(&kind)) {
+      return rename->table.name == table.name && rename->to == column;
+    }
+    return std::holds_alternative<RunSql>(kind);
+  });
+}
+
 std::vector<PlacedStep> expand_steps(Migration const& migration) {
   return placed(migration.expand, "expand");
 }

@@ -33,6 +33,10 @@ std::optional<Problem> swap_problem(Migration const& migration);
 
 bool is_table_swap(SchemaStep const& step);
 
+// Whether a table or column that is not there can come from the expand steps. Of SQL nothing is known.
+bool may_make_table(Migration const& migration, TableName const& table);
+bool may_make_column(Migration const& migration, TableName const& table, std::string const& column);
+
 // Whether rows that come while the backfill runs get its columns from the trigger.
 bool sync_guards_backfill(Migration const& migration);
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/local_cluster.h"
+#include "tests/support/database_fixtures.h"
 #include "tests/support/migration_run.h"
 #include "tests/support/pg_client.h"
 #include "tests/support/slow_replica.h"
@@ -226,6 +227,22 @@ TEST_F(CommandPlanTest, TellsWhatExpandStepsHideUntilTheyRan) {
                            "cannot be checked until the expand steps ran", "has no column 'm'"}) {
     EXPECT_THAT(result.out, HasSubstr(text));
   }
+}
+
+TEST_F(CommandPlanTest, RefusesWhatNoExpandStepWillMake) {
+  std::string const steps = "expand:\n  - add_column: {name: full_name, type: text}\n";
+  write("table.yaml", "name: m\ntable: nowhere\n" + steps + "backfill:\n  set: {full_name: name}\n");
+  write("column.yaml", "name: m\ntable: big\n" + steps + "backfill:\n  set: {fullname: name}\n");
+  for (auto const& [file, text] : {std::pair{"table.yaml", "table \"nowhere\" does not exist"},
+                                   std::pair{"column.yaml", "has no column 'fullname'"}}) {
+    auto const planned = plan(file);
+    EXPECT_EQ(planned.exit_code, kUsage) << planned.out;
+    EXPECT_THAT(planned.err, HasSubstr(text));
+    auto const result = run_program({PGBACKFILL_PROGRAM, "run", (*dir_ / file).string(), "--dsn", cluster_->dsn()});
+    EXPECT_EQ(result.exit_code, kUsage) << result.err;
+    EXPECT_THAT(result.err, HasSubstr(text));
+  }
+  EXPECT_EQ(PgClient(cluster_->dsn()).value("SELECT count(*) FROM pg_attribute WHERE attname = 'full_name'"), "0");
 }
 
 TEST_F(CommandPlanTest, ShowsEachKeyOfAPartitionedTableOnce) {

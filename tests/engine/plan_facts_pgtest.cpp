@@ -101,7 +101,7 @@ TEST_F(PlanFactsTest, SaysTheSameInAllFormats) {
   for (char const* format : {"text", "json", "markdown"}) {
     auto const shown = plan(steps, format);
     for (char const* fact : {"all values of the column are lost", "the column's values", "is a view that uses it",
-                             "milliseconds", "beside reads and writes, spares SET NOT NULL the reading",
+                             "milliseconds", "beside reads and writes",
                              "goes with the columns", "contract step 2: all values of the column are lost"}) {
       EXPECT_THAT(shown, HasSubstr(fact)) << format;
     }

@@ -64,5 +64,27 @@ TEST(StepOrder, RefusesASwapWhoseColumnNobodyWouldFill) {
   EXPECT_THAT(problems_of("  - sql: x\n  - swap_column: {column: a, with: b}\n"), IsEmpty());
 }
 
+TEST(StepOrder, KnowsWhatTheExpandStepsCanMake) {
+  auto const expanding = [](std::string const& expand) {
+    auto const file = parse_migration("name: x\ntable: t\nexpand:\n" + expand, "m.yaml");
+    EXPECT_THAT(file.problems, IsEmpty());
+    return *file.migration;
+  };
+  auto const adds = expanding("  - add_column: {name: b, type: int}\n  - rename_column: {name: c, to: d}\n");
+  TableName const table{"public", "t"};
+  EXPECT_FALSE(may_make_table(adds, table));
+  EXPECT_TRUE(may_make_column(adds, table, "b"));
+  EXPECT_TRUE(may_make_column(adds, table, "d"));
+  EXPECT_FALSE(may_make_column(adds, table, "bb"));
+  EXPECT_FALSE(may_make_column(adds, {"public", "other"}, "b"));
+  auto const creates = expanding("  - create_table: {table: copy, like: t}\n  - rename_table: {table: old, to: u}\n");
+  EXPECT_TRUE(may_make_table(creates, {"public", "copy"}));
+  EXPECT_TRUE(may_make_table(creates, {"public", "u"}));
+  EXPECT_FALSE(may_make_table(creates, table));
+  auto const sql = expanding("  - sql: SELECT 1\n");
+  EXPECT_TRUE(may_make_table(sql, table));
+  EXPECT_TRUE(may_make_column(sql, table, "b"));
+}
+
 }  // namespace
 }  // namespace pgbackfill::planner
