@@ -24,6 +24,8 @@
 #include "engine/limits.h"
 #include "engine/local_process.h"
 #include "engine/pg_database.h"
+#include "engine/probe_rows.h"
+#include "engine/probe_sql.h"
 #include "engine/runners_view.h"
 #include "engine/sequence.h"
 #include "planner/contract_plan.h"
@@ -196,10 +198,11 @@ struct Page {
   std::vector<BadRow> bad_rows;
   std::optional<StatusChange> change;
   std::optional<planner::Migration> migration;
-  std::vector<RunnerSeen> runners;      // processes that told of themselves lately
-  std::string growth;                   // of the table since the job began
-  std::vector<std::string> in_the_way;  // who holds deferred rows, or locks that a batch waits for
-  std::optional<Approval> approval;     // the latest one, of the contract steps
+  std::vector<RunnerSeen> runners;                    // processes that told of themselves lately
+  std::vector<throttle::NeighbourReading> elsewhere;  // processes of jobs in other databases of the server
+  std::string growth;                                 // of the table since the job began
+  std::vector<std::string> in_the_way;                // who holds deferred rows, or locks that a batch waits for
+  std::optional<Approval> approval;                   // the latest one, of the contract steps
 };
 
 struct Pace {
@@ -298,7 +301,8 @@ asio::awaitable<Page> read_page(PgConnection& connection, std::string name, Owne
                                          state::job_quarantine(name, kQuarantinedShown),
                                          state::latest_status_change(name),
                                          state::find_migration(name),
-                                         state::job_runners(name)};
+                                         state::job_runners(name),
+                                         probe_sql::elsewhere()};
   auto const all = value_or_throw(co_await connection.pipeline(std::move(statements), Deadlines()), "reading the job");
   if (all[0].rows.empty()) {
     CommandError const unknown = co_await unknown_name(connection, name);
@@ -321,6 +325,7 @@ asio::awaitable<Page> read_page(PgConnection& connection, std::string name, Owne
   }
   page.migration = migration_of(all[5]);
   page.runners = runners_of(all[6].rows);
+  page.elsewhere = neighbours_elsewhere(all[7]);
   if (page.migration) {
     std::string plan = planner::contract_plan(planner::contract_steps(*page.migration));
     page.approval =
@@ -633,6 +638,7 @@ class PageView {
     }
     add_list("  held back", held_back_texts(page_.runners));
     add_list("  notice", warning_texts(page_.runners));
+    if (!one.has_ended()) add_list("  shares", elsewhere_texts(page_.elsewhere));
     std::string batches = counted(one.batches, "batch", "batches");
     if (one.last_batch_ms) batches += fmt::format(", the last one {} ago", age_of(one));
     if (!one.is(JobStatus::kComplete)) {
@@ -850,6 +856,7 @@ boost::json::object json_of(Page const& page, Pace const& pace) {
   for (auto const& text : page.in_the_way) in_the_way.emplace_back(valid_utf8(text));
   object["in_the_way"] = std::move(in_the_way);
   object["runners"] = json_of(page.runners);
+  object["elsewhere"] = elsewhere_json(page.elsewhere);
   object["quarantine"] = json_of(page.bad_rows);
   object["status_changed_at"] = page.change ? boost::json::value(page.change->at) : nullptr;
   object["status_changed_by"] = page.change ? boost::json::value(valid_utf8(page.change->who)) : nullptr;

@@ -34,6 +34,8 @@ class Health {
   virtual void set_batches_running(bool are_running) = 0;
   // How closely to look depends on some limits (replica_lag, lock_wait); they may change while it runs.
   virtual void set_limits(throttle::Limits const& limits) = 0;
+  // What jobs in other databases of the server shall hear of this one (throttle/announcement.h); the latest counts.
+  virtual void announce(throttle::NeighbourReading const& self) = 0;
 };
 
 }  // namespace pgbackfill::engine

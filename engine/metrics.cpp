@@ -477,7 +477,30 @@ void add_sights(Page& page, throttle::Reading const& reading, TimePoint now) {
   add_sight(page, "vacuum", reading.health.value.vacuum, now);
   add_sight(page, "wraparound_age", reading.health.value.wraparound_age, now);
   add_sight(page, "neighbours", reading.neighbours, now);
+  add_sight(page, "elsewhere", reading.elsewhere, now);
   for (auto const& probe : reading.probes) add_sight(page, "probe " + probe.name, probe.value, now);
+}
+
+// Processes of one job are one series: two of the same labels are not allowed.
+void add_neighbours(Page& page, throttle::Reading const& reading) {
+  struct Sum {
+    double wal_per_second = 0;
+    double workers = 0;
+  };
+  std::map<std::string, Sum> jobs;
+  for (auto const* sample : {&reading.neighbours, &reading.elsewhere}) {
+    if (!sample->is_seen()) continue;
+    for (auto const& each : sample->value) {
+      auto& sum = jobs[each.database.empty() ? each.name : each.database + "/" + each.name];
+      sum.wal_per_second += each.wal_per_second;
+      sum.workers += each.workers;
+    }
+  }
+  for (auto const& [name, sum] : jobs) {
+    Labels const labels{{"neighbour", name}};
+    page.add("pgbackfill_neighbour_wal_bytes_per_second", sum.wal_per_second, labels);
+    page.add("pgbackfill_neighbour_batches_in_flight", sum.workers, labels);
+  }
 }
 
 void add_reading(Page& page, throttle::Reading const& reading, throttle::LsnClock const& lsn_clock) {
@@ -502,13 +525,7 @@ void add_reading(Page& page, throttle::Reading const& reading, throttle::LsnCloc
     if (probe.value.is_seen()) page.add("pgbackfill_probe_value", probe.value.value, {{"probe", probe.name}});
     page.add("pgbackfill_probe_limit", probe.limit, {{"probe", probe.name}});
   }
-  if (reading.neighbours.is_seen()) {
-    for (auto const& neighbour : reading.neighbours.value) {
-      Labels const labels{{"neighbour", neighbour.name}};
-      page.add("pgbackfill_neighbour_wal_bytes_per_second", neighbour.wal_per_second, labels);
-      page.add("pgbackfill_neighbour_batches_in_flight", neighbour.workers, labels);
-    }
-  }
+  add_neighbours(page, reading);
 }
 
 std::string sqlstate_class(std::string const& sqlstate) {

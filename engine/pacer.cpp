@@ -93,6 +93,17 @@ RunnerTold Pacer::runner_told(TimePoint now) const {
   return told;
 }
 
+throttle::NeighbourReading Pacer::told_elsewhere(std::string const& job) const {
+  throttle::NeighbourReading told;
+  told.name = job;
+  told.weight = throttle_.limits().weight / std::max(runners_.of_job, 1);
+  told.wal_per_second = throttle_.wal_per_second();
+  told.wal_wanted = throttle_.wal_wanted();
+  told.workers = static_cast<double>(began_.size());
+  told.workers_wanted = wanted_;
+  return told;
+}
+
 void Pacer::set_growth(GrowthHold hold, TimePoint now) {
   bool const is_same = !hold.text.empty() && !growth_.text.empty() && hold.kind == growth_.kind;
   if (!is_same) growth_since_ = now;

@@ -47,6 +47,8 @@ class Pacer {
   void set_runners(RunnersHeard heard, TimePoint now);
   // This process as of the last decision, for them.
   RunnerTold runner_told(TimePoint now) const;
+  // The same in short, for jobs in other databases.
+  throttle::NeighbourReading told_elsewhere(std::string const& job) const;
 
   // A worker that holds a range counts among those whose turn it may be, first come first served.
   void join(int worker);

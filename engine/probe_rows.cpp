@@ -8,7 +8,9 @@
 #include <optional>
 #include <set>
 
+#include "engine/progress_view.h"
 #include "planner/sql_text.h"
+#include "throttle/announcement.h"
 
 namespace pgbackfill::engine {
 
@@ -226,6 +228,18 @@ throttle::ActivityReading ActivityMemory::read(Rows const& rows, TimePoint asked
   reading.oldest_xmin_age =
       row[4] ? std::chrono::seconds(std::stoll(*row[4])) : duration_cast<std::chrono::seconds>(asked - since_);
   return reading;
+}
+
+std::vector<throttle::NeighbourReading> neighbours_elsewhere(Rows const& rows) {
+  std::vector<throttle::NeighbourReading> neighbours;
+  for (auto const& row : rows.rows) {
+    auto neighbour = throttle::neighbour_of(row.at(1).value_or(""));
+    if (!neighbour) continue;
+    // In the encoding of whoever made it.
+    neighbour->database = valid_utf8(row.at(0).value_or("?"));
+    neighbours.push_back(std::move(*neighbour));
+  }
+  return neighbours;
 }
 
 // --- WAL -------------------------------------------------------------------------------------------------------------

@@ -110,6 +110,9 @@ class WalMemory {
   std::uint64_t own_ = 0;
 };
 
+// Of rows of probe_sql::elsewhere(); what is no announcement is left out.
+std::vector<throttle::NeighbourReading> neighbours_elsewhere(Rows const& rows);
+
 std::vector<throttle::SlotReading> slots_of(Rows const& rows);
 throttle::Sample<throttle::ArchiveReading> archive_of(Rows const& rows, ServerFacts const& facts,
                                                       throttle::TimePoint asked);

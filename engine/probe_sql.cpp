@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "planner/sql_text.h"
+#include "throttle/announcement.h"
+
 namespace pgbackfill::engine::probe_sql {
 
 namespace {
@@ -125,6 +128,17 @@ std::string activity(int version, OwnSessions const& own) {
       "backend', 'parallel worker') AND NOT {0}) AS active, count(*) FILTER (WHERE s.backend_type = 'client backend') "
       "AS clients FROM pg_stat_get_activity(NULL) s) AS now LEFT JOIN ({2}) AS held ON true",
       is_ours(own, "s"), reserved_connections(version), horizon_holders(1));
+}
+
+std::string elsewhere() {
+  return fmt::format(
+      "SELECT d.datname, s.application_name FROM pg_stat_get_activity(NULL) s JOIN pg_database d ON d.oid = s.datid "
+      "WHERE starts_with(s.application_name, {}) AND d.datname <> current_database() ORDER BY s.pid LIMIT {}",
+      planner::quote_literal(throttle::kAnnouncementBegin), kMostElsewhere);
+}
+
+std::string announce(std::string const& name) {
+  return fmt::format("SELECT set_config('application_name', {}, false)", planner::quote_literal(name));
 }
 
 std::string wal(int version, OwnSessions const& own) {

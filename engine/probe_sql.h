@@ -49,6 +49,13 @@ std::string waiters(int version, OwnSessions const& own, std::chrono::millisecon
 // its transaction.
 std::string activity(int version, OwnSessions const& own);
 
+// database, application_name of sessions in other databases that announce a job (throttle/announcement.h), at most
+// kMostElsewhere.
+inline constexpr int kMostElsewhere = 64;
+std::string elsewhere();
+// Gives the session that asks a name, until it ends.
+std::string announce(std::string const& name);
+
 // records, full page images, checkpoints requested, timed, max_wal_size, checkpoint_timeout in ms,
 // completion target, "pid:bytes,pid:bytes" of own WAL (18, not pooled).
 std::string wal(int version, OwnSessions const& own);

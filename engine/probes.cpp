@@ -14,6 +14,7 @@
 #include "engine/http_probe.h"
 #include "engine/probe_rows.h"
 #include "engine/probe_sql.h"
+#include "throttle/announcement.h"
 
 namespace pgbackfill::engine {
 
@@ -92,6 +93,7 @@ struct Probes::Board {
   milliseconds replication_period = kReplicationPeriod;
   milliseconds lock_wait = kMostLockWait;
   std::vector<std::uint32_t> tables;
+  std::string announcement;
   throttle::Reading reading;
 };
 
@@ -157,6 +159,7 @@ class Probes::Watch : public std::enable_shared_from_this<Probes::Watch> {
   std::vector<std::unique_ptr<asio::steady_timer>> url_timers_;
   std::optional<ServerFacts> facts_;
   bool is_pooled_ = false;
+  std::string announced_;  // what sessions_ is called now, if it is not its first name
   bool is_connecting_ = false;
   bool is_stopping_ = false;
   TimePoint health_due_{};
@@ -211,6 +214,7 @@ asio::awaitable<bool> Probes::Watch::connect(Line& line) {
   if (opened && !(*opened)->is_standby()) {
     line.connection = *opened;
     line.attempts = 0;
+    if (&line == &sessions_) announced_.clear();
     co_return !is_stopping_;
   }
   ++line.attempts;
@@ -334,6 +338,7 @@ void Probes::Watch::spoil_sessions() {
   spoil(reading().waiters, Sight::kFailed, at, sessions_.why);
   spoil(reading().activity, Sight::kFailed, at, sessions_.why);
   spoil(reading().wal, Sight::kFailed, at, sessions_.why);
+  spoil(reading().elsewhere, Sight::kFailed, at, sessions_.why);
 }
 
 asio::awaitable<void> Probes::Watch::run_sessions(Self /*self*/) {
@@ -410,12 +415,20 @@ asio::awaitable<void> Probes::Watch::ask_activity() {
   std::vector<std::string> statements;
   statements.push_back(probe_sql::activity(version(sessions_), own_sessions));
   statements.push_back(probe_sql::wal(version(sessions_), own_sessions));
+  statements.push_back(probe_sql::elsewhere());
+  // A pooler hands the session on, and the name with it: then nothing is announced.
+  std::string const announcement = sessions_.connection->is_direct() ? board_->announcement : "";
+  bool const is_news = !announcement.empty() && announcement != announced_;
+  if (is_news) statements.push_back(probe_sql::announce(announcement));
   auto const results = co_await ask_all(sessions_, std::move(statements), kQuickDeadlines);
   if (!results) {
     spoil_by(reading().activity, results.error(), asked);
     spoil_by(reading().wal, results.error(), asked);
+    spoil_by(reading().elsewhere, results.error(), asked);
     co_return;
   }
+  if (is_news) announced_ = announcement;
+  fill(reading().elsewhere, asked, [&] { return seen(neighbours_elsewhere(results->at(2)), asked); });
   if (facts_->sees_all) {
     fill(reading().activity, asked, [&] { return seen(activity_.read(results->at(0), asked), asked); });
   } else {
@@ -640,6 +653,10 @@ void Probes::set_batches_running(bool are_running) {
 void Probes::set_limits(throttle::Limits const& limits) {
   board_->replication_period = limits.replica_lag < kCloseReplicaLag ? kCloseReplicationPeriod : kReplicationPeriod;
   board_->lock_wait = std::min<milliseconds>(limits.lock_wait, kMostLockWait);
+}
+
+void Probes::announce(throttle::NeighbourReading const& self) {
+  board_->announcement = throttle::announcement_of(self);
 }
 
 void Probes::set_tables(std::vector<std::uint32_t> tables) {

@@ -3,9 +3,10 @@
 //
 // Three sessions: one commits a canary ten times a second and does nothing else; one asks for replicas, waiters,
 // sessions and WAL; one for what is slow to change and for users' own SQL. None holds a transaction between questions.
-// Lost connections come back by themselves, and what they could not see meanwhile says so. Cost: see
-// docs/how-it-works.md. What is asked is in probe_sql.h, what is made of the answers in probe_rows.h; how good or bad
-// it is, the throttle judges. Thread rule: one io_context thread, which has to outlive this.
+// The second one's application_name tells jobs in other databases of this one, unless a pooler is in between, which
+// would leave the name to others. Lost connections come back by themselves, and what they could not see meanwhile says
+// so. Cost: see docs/how-it-works.md. What is asked is in probe_sql.h, what is made of the answers in probe_rows.h; how
+// good or bad it is, the throttle judges. Thread rule: one io_context thread, which has to outlive this.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -52,6 +53,7 @@ class Probes final : public Health {
   void set_own_sessions(std::vector<int> pids) override;
   void set_batches_running(bool are_running) override;
   void set_limits(throttle::Limits const& limits) override;
+  void announce(throttle::NeighbourReading const& self) override;
 
   // The leaves that the job changes, by oid: whose vacuum and growth to look at.
   void set_tables(std::vector<std::uint32_t> tables);

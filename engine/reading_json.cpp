@@ -154,6 +154,7 @@ void fields(Archive& archive, NeighbourReading& neighbour) {
   archive("wal_wanted", neighbour.wal_wanted);
   archive("workers", neighbour.workers);
   archive("workers_wanted", neighbour.workers_wanted);
+  archive("database", neighbour.database);
 }
 
 template <class Archive>
@@ -167,6 +168,7 @@ void fields(Archive& archive, Reading& reading) {
   archive("health", reading.health);
   archive("probes", reading.probes);
   archive("neighbours", reading.neighbours);
+  archive("elsewhere", reading.elsewhere);
 }
 
 template <class Archive>

@@ -115,6 +115,29 @@ std::string first_cause(std::vector<RunnerSeen> const& runners) {
   return "";
 }
 
+std::vector<std::string> elsewhere_texts(std::vector<throttle::NeighbourReading> const& neighbours) {
+  std::vector<std::string> texts;
+  for (auto const& each : neighbours) {
+    auto const batches = static_cast<std::int64_t>(each.workers);
+    texts.push_back(fmt::format("the server with {} in database {}, weight {}: {} of WAL, {} at once",
+                                neutralised(each.name), neutralised(each.database), throttle::say_number(each.weight),
+                                throttle::say_rate(each.wal_per_second), counted(batches, "batch", "batches")));
+  }
+  return texts;
+}
+
+boost::json::array elsewhere_json(std::vector<throttle::NeighbourReading> const& elsewhere) {
+  boost::json::array array;
+  for (auto const& each : elsewhere) {
+    array.push_back({{"database", valid_utf8(each.database)},
+                     {"migration", valid_utf8(each.name)},
+                     {"weight", each.weight},
+                     {"wal_bytes_per_second", each.wal_per_second},
+                     {"batches_at_once", static_cast<std::int64_t>(each.workers)}});
+  }
+  return array;
+}
+
 boost::json::array json_of(std::vector<RunnerSeen> const& runners) {
   auto const or_null = [](std::optional<double> const& number) {
     return number ? boost::json::value(*number) : boost::json::value(nullptr);

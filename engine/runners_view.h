@@ -1,4 +1,5 @@
-// Processes at work as they told of themselves (engine/runner.h), in words for status and as JSON.
+// Processes at work as they told of themselves (engine/runner.h, throttle/announcement.h), in words for status and as
+// JSON.
 //
 // Pure: rows in, texts out. Texts hold names that came from the server and are neutralised here.
 #pragma once
@@ -9,6 +10,8 @@
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "throttle/reading.h"
 
 namespace pgbackfill::engine {
 
@@ -43,6 +46,10 @@ std::vector<std::string> warning_texts(std::vector<RunnerSeen> const& runners);
 // The first cause that binds; empty if none does.
 std::string first_cause(std::vector<RunnerSeen> const& runners);
 
+// Whom the server is shared with: "the server with prices in database shop, weight 0.33: ...".
+std::vector<std::string> elsewhere_texts(std::vector<throttle::NeighbourReading> const& neighbours);
+
 boost::json::array json_of(std::vector<RunnerSeen> const& runners);
+boost::json::array elsewhere_json(std::vector<throttle::NeighbourReading> const& elsewhere);
 
 }  // namespace pgbackfill::engine

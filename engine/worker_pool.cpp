@@ -240,6 +240,7 @@ void WorkerPool::decide() {
   bool const wants = may_start(0);
   auto told = pacer_.decide(wants ? control_.workers : 0, database_.now());
   sink_.emit(std::move(told));
+  options_.health->announce(pacer_.told_elsewhere(job_.name));
   auto const& decision = pacer_.decision();
   if (decision.must_stop) {
     end(PoolEnd::kUnhealthy, decision.causes.empty() ? "the throttle says stop" : decision.causes.front().text);

@@ -139,14 +139,15 @@ struct ProbeReading {
   double limit = 0;  // above it: stop
 };
 
-// Another process that works on a job in this database now, as it told of itself.
+// Another process that works on a job of this server now, as it told of itself.
 struct NeighbourReading {
-  std::string name;   // of its job
-  double weight = 1;  // its part of its job's
+  std::string name;           // of its job
+  double weight = 1;          // its part of its job's
   double wal_per_second = 0;  // bytes that it writes
   double wal_wanted = 0;      // bytes per second that it would write if it were let; infinity: all it can get
   double workers = 0;         // batches in flight
   double workers_wanted = 0;
+  std::string database = {};  // empty: this one
 };
 
 // Latest of everything; each part with its own time.
@@ -161,7 +162,8 @@ struct Reading {
   Sample<WalReading> wal;
   Sample<HealthReading> health;
   std::vector<ProbeReading> probes;
-  Sample<std::vector<NeighbourReading>> neighbours;  // never sampled: there are none
+  Sample<std::vector<NeighbourReading>> neighbours;  // in this database; never sampled: there are none
+  Sample<std::vector<NeighbourReading>> elsewhere;   // in other databases of the server (announcement.h)
 };
 
 }  // namespace pgbackfill::throttle

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <utility>
 
 #include "throttle/cause_book.h"
@@ -26,6 +27,30 @@ double seconds_between(TimePoint from, TimePoint to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
+std::vector<NeighbourReading> others_of(Reading const& reading) {
+  std::vector<NeighbourReading> others;
+  for (auto const* sample : {&reading.neighbours, &reading.elsewhere}) {
+    if (sample->is_seen()) others.insert(others.end(), sample->value.begin(), sample->value.end());
+  }
+  return others;
+}
+
+// "2 more run here, 1 of them in database shop"
+std::string say_others(std::vector<NeighbourReading> const& others) {
+  std::set<std::string> databases;
+  std::size_t elsewhere = 0;
+  for (auto const& each : others) {
+    if (each.database.empty()) continue;
+    ++elsewhere;
+    databases.insert(each.database);
+  }
+  std::string text = std::to_string(others.size()) + (others.size() == 1 ? " more runs here" : " more run here");
+  if (databases.empty()) return text;
+  text += elsewhere == others.size() ? ", in " : ", " + std::to_string(elsewhere) + " of them in ";
+  if (databases.size() > 1) return text + std::to_string(databases.size()) + " other databases";
+  return text + "database " + *databases.begin();
+}
+
 }  // namespace
 
 struct Throttle::State {
@@ -35,7 +60,7 @@ struct Throttle::State {
   void learn_cost(Reading const& reading, Work const& work);
   double own_weight() const { return limits.weight / std::max(last_work.processes, 1); }
   double share_of_wal(Reading const& reading, double total, CauseBook& book) const;
-  double share_of_workers(Reading const& reading, double total) const;
+  double share_of_workers(Reading const& reading, double total, int wanted, CauseBook& book) const;
   void decide_wal(Reading const& reading, TimePoint now, Decision& decision);
   void decide_workers(Reading const& reading, Work const& work, TimePoint now, Decision& decision);
   bool can_see_latency(Reading const& reading, TimePoint now, Decision& decision);
@@ -73,9 +98,7 @@ void Throttle::State::count(Reading const& reading, Work const& work, TimePoint 
   last_work = work;
   own.add(work.wal_bytes, now);
   double others = 0;
-  if (reading.neighbours.is_seen()) {
-    for (auto const& neighbour : reading.neighbours.value) others += neighbour.wal_per_second * seconds;
-  }
+  for (auto const& neighbour : others_of(reading)) others += neighbour.wal_per_second * seconds;
   all_own.add(work.wal_bytes + others, now);
   // Unlimited counts as much more than anybody can write.
   allowed.add(last.may_start ? std::min(total_allowed, 1e12) * seconds : 0, now);
@@ -104,24 +127,32 @@ void Throttle::State::learn_cost(Reading const& reading, Work const& work) {
 }
 
 double Throttle::State::share_of_wal(Reading const& reading, double total, CauseBook& book) const {
-  if (!reading.neighbours.is_seen() || reading.neighbours.value.empty() || std::isinf(total)) return total;
+  auto const others = others_of(reading);
+  if (others.empty() || std::isinf(total)) return total;
   double const used = own.rate(kBoundSeconds);
-  std::vector<Claim> claims{{"", own_weight(), wanted_of(used, last.wal_per_second)}};
-  for (auto const& each : reading.neighbours.value) claims.push_back({each.name, each.weight, each.wal_wanted});
+  // What it would use shows once it may write.
+  double const wanted = used > 0 ? wanted_of(used, last.wal_per_second) : kUnlimited;
+  std::vector<Claim> claims{{"", own_weight(), wanted}};
+  for (auto const& each : others) claims.push_back({each.name, each.weight, each.wal_wanted});
   double const part = share_out(total, claims).front();
   if (part < total && used >= kBound * part) {
     book.note(CauseKind::kSharing, Grip::kSlows, "",
-              say_rate(part) + " of WAL of " + say_rate(total) + " is this job's part; " +
-                  std::to_string(claims.size() - 1) + " more run here");
+              say_rate(part) + " of WAL of " + say_rate(total) + " is this job's part; " + say_others(others));
   }
   return part;
 }
 
-double Throttle::State::share_of_workers(Reading const& reading, double total) const {
-  if (!reading.neighbours.is_seen() || reading.neighbours.value.empty() || std::isinf(total)) return total;
+double Throttle::State::share_of_workers(Reading const& reading, double total, int wanted, CauseBook& book) const {
+  auto const others = others_of(reading);
+  if (others.empty() || std::isinf(total)) return total;
   std::vector<Claim> claims{{"", own_weight(), kUnlimited}};
-  for (auto const& each : reading.neighbours.value) claims.push_back({each.name, each.weight, each.workers_wanted});
-  return share_out(total, claims).front();
+  for (auto const& each : others) claims.push_back({each.name, each.weight, each.workers_wanted});
+  double const part = share_out(total, claims).front();
+  if (part < total && part < wanted) {
+    book.note(CauseKind::kSharing, Grip::kSlows, "workers",
+              say_number(part) + " of " + say_number(total) + " workers is this job's part; " + say_others(others));
+  }
+  return part;
 }
 
 void Throttle::State::decide_wal(Reading const& reading, TimePoint now, Decision& decision) {
@@ -141,9 +172,7 @@ void Throttle::State::decide_workers(Reading const& reading, Work const& work, T
   for (auto const& canary : reading.canaries) latency.see(canary);
 
   PoolState pool{work.in_flight, work.wanted, work.rows > 0, !decision.may_start};
-  if (reading.neighbours.is_seen()) {
-    for (auto const& each : reading.neighbours.value) pool.in_flight += static_cast<int>(std::ceil(each.workers));
-  }
+  for (auto const& each : others_of(reading)) pool.in_flight += static_cast<int>(std::ceil(each.workers));
   std::optional<double> cores_busy;
   if (reading.activity.is_seen()) {
     cores_busy = reading.activity.value.active;
@@ -155,7 +184,7 @@ void Throttle::State::decide_workers(Reading const& reading, Work const& work, T
   bool const is_alone = reading.activity.is_seen() && !foreground.is_there();
   if (is_alone && !latency.is_starting_up()) return;
 
-  decision.workers = std::min(decision.workers, share_of_workers(reading, latency.workers()));
+  decision.workers = std::min(decision.workers, share_of_workers(reading, latency.workers(), work.wanted, causes));
   // Many short disturbances instead of a few long ones.
   if (decision.workers < 1) decision.batch_scale *= std::max(decision.workers, kLeastBatchScale);
   say_workers(work, cores_busy.value_or(0), decision);

@@ -20,6 +20,7 @@ class ScriptedHealth : public Health {
   void set_own_sessions(std::vector<int>) override {}
   void set_batches_running(bool are_running) override { batches_running = are_running; }
   void set_limits(throttle::Limits const& limits) override { limits_seen = limits; }
+  void announce(throttle::NeighbourReading const&) override {}
 
   // A primary at `flushed` with one replica that has replayed so much of it.
   void see_replica(throttle::Lsn flushed, throttle::Lsn replayed, TimePoint now) {

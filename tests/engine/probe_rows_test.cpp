@@ -34,6 +34,17 @@ Row standby(std::string name, std::optional<std::string> state, std::optional<st
       std::move(slot), kNull,     kNull,           "77",       "00000001"};
 }
 
+TEST(NeighboursElsewhere, AreThoseWhoseNamesCanBeRead) {
+  auto const found = neighbours_elsewhere(rows_of({{"shop", "pgbackfill w=0.5 wal=12/* b=1/2 prices"},
+                                                   {"shop", "pgbackfill w=plenty"},
+                                                   {"b", "pgbackfill w=2 wal=0/0 b=0/0 idle"}}));
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_EQ(found[0].database, "shop");
+  EXPECT_EQ(found[0].name, "prices");
+  EXPECT_EQ(found[1].database, "b");
+  EXPECT_EQ(found[1].wal_wanted, 0);
+}
+
 ServerFacts facts() {
   ServerFacts facts;
   facts.sees_all = true;

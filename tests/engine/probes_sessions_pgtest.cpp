@@ -13,6 +13,7 @@
 #include "tests/support/pg_client.h"
 #include "tests/support/poll_until.h"
 #include "tests/support/probes_run.h"
+#include "throttle/decision.h"
 
 namespace pgbackfill::tests {
 namespace {
@@ -367,6 +368,70 @@ TEST_F(ProbesSessions, TellsOfASlowCommitWhileItLasts) {
   client_.exec("ALTER SYSTEM RESET synchronous_standby_names");
   client_.exec("SELECT pg_reload_conf()");
   EXPECT_TRUE(probes.until([](Reading const& reading) { return reading.canary.value.latency < 200ms; }));
+}
+
+throttle::NeighbourReading prices_job() {
+  throttle::NeighbourReading job;
+  job.name = "prices";
+  job.weight = 0.5;
+  job.wal_per_second = 12'000;
+  job.wal_wanted = throttle::kUnlimited;
+  job.workers = 1;
+  job.workers_wanted = 2;
+  return job;
+}
+
+TEST_F(ProbesSessions, TellJobsInOtherDatabasesAndHearOfThem) {
+  client_.exec("CREATE DATABASE shop");
+  client_.exec("CREATE ROLE passer_by LOGIN");
+  ProbesRun here(cluster_->dsn() + " user=passer_by");
+  EXPECT_TRUE(here.until([](Reading const& reading) { return reading.elsewhere.is_seen(); }));
+  EXPECT_TRUE(here.reading().elsewhere.value.empty());
+  {
+    // Whatever the user's own conninfo calls its sessions.
+    ProbesRun there(cluster_->dsn() + " dbname=shop application_name=nightly");
+    ProbesRun also_here(cluster_->dsn());
+    there.probes().announce(prices_job());
+    also_here.probes().announce(prices_job());
+    auto const announced =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = "
+        "'pgbackfill w=0.5 wal=12/* b=1/2 prices'";
+    ASSERT_TRUE(there.until([&](Reading const&) { return client_.value(announced) == "1"; }));
+    ASSERT_TRUE(also_here.until([&](Reading const&) { return client_.value(announced) == "2"; }));
+    ASSERT_TRUE(here.until([](Reading const& reading) { return !reading.elsewhere.value.empty(); }));
+    ASSERT_EQ(here.reading().elsewhere.value.size(), 1U) << "those of this database tell of themselves elsewhere";
+    auto const& heard = here.reading().elsewhere.value.front();
+    EXPECT_EQ(heard.database, "shop");
+    EXPECT_EQ(heard.name, "prices");
+    EXPECT_DOUBLE_EQ(heard.weight, 0.5);
+    EXPECT_EQ(heard.wal_wanted, throttle::kUnlimited);
+    // A session that comes back says it again.
+    client_.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pgbackfill w=%'");
+    EXPECT_TRUE(there.until([&](Reading const&) { return client_.value(announced) == "1"; }));
+  }
+  EXPECT_TRUE(here.until([](Reading const& reading) { return reading.elsewhere.value.empty(); }));
+  client_.exec("DROP DATABASE shop WITH (FORCE)");
+}
+
+TEST_F(ProbesSessions, LeaveNoNameInASessionOfAPooler) {
+  client_.exec("CREATE DATABASE shop");
+  {
+    PgBouncer bouncer(*cluster_);
+    ProbesRun pooled(bouncer.dsn());
+    ProbesRun there(cluster_->dsn() + " dbname=shop");
+    pooled.probes().announce(prices_job());
+    there.probes().announce(prices_job());
+    auto const announced =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgbackfill w=%' AND "
+        "datname = ";
+    ASSERT_TRUE(pooled.look_again());
+    ASSERT_TRUE(pooled.look_again());
+    EXPECT_EQ(client_.value(announced + std::string("'postgres'")), "0");
+    // It hears of others nevertheless.
+    ASSERT_TRUE(there.until([&](Reading const&) { return client_.value(announced + std::string("'shop'")) == "1"; }));
+    EXPECT_TRUE(pooled.until([](Reading const& reading) { return !reading.elsewhere.value.empty(); }));
+  }
+  client_.exec("DROP DATABASE shop WITH (FORCE)");
 }
 
 TEST_F(ProbesSessions, ComesBackAfterItsSessionsWereEnded) {

@@ -35,6 +35,7 @@ RecordedMoment full_moment() {
   reading.health.value.slots = {Sight::kSeen, {{"s", true, "lost", {}, -5}}, now, ""};
   reading.probes = {{"queue", {Sight::kSeen, 7.5, now, ""}, 10}};
   reading.neighbours = {Sight::kSeen, {{"other", 2, 1e6, std::numeric_limits<double>::infinity(), 1.5, 4}}, now, ""};
+  reading.elsewhere = {Sight::kSeen, {{"far", 0.5, 1, 2, 3, 4, "shop"}}, now, ""};
   return moment;
 }
 
@@ -57,6 +58,7 @@ TEST(ReadingJson, ComesBackAsItWas) {
   EXPECT_EQ(again.reading.health.value.slots.value.at(0).safe_wal_size, -5);
   EXPECT_EQ(again.reading.activity.value.oldest_xmin_age, 90s);
   EXPECT_EQ(again.reading.neighbours.value.at(0).wal_wanted, std::numeric_limits<double>::infinity());
+  EXPECT_EQ(again.reading.elsewhere.value.at(0).database, "shop");
   EXPECT_EQ(again.work.wal_bytes, 4.5e6);
 }
 

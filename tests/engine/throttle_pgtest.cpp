@@ -10,6 +10,8 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
+#include <regex>
 #include <string>
 #include <variant>
 #include <vector>
@@ -192,6 +194,77 @@ TEST_F(ThrottleTest, DividesAJobsWeightAmongItsProcessesAndHearsOfOtherJobs) {
   }
   EXPECT_TRUE(heard) << migration->story();
   std::filesystem::remove(file);
+}
+
+// "3.1 MB/s of WAL of 8 MB/s is this job's part": which part that is.
+std::optional<double> part_of_wal(throttle::Decision const& decision) {
+  std::regex const pattern(
+      R"((\S+) (\S+)/s of WAL of (\S+) (\S+)/s is this job's part; 1 more runs here, in database)");
+  auto const bytes = [](std::string const& number, std::string const& unit) {
+    return std::stod(number) * (unit == "GB" ? 1e9 : unit == "MB" ? 1e6 : unit == "kB" ? 1e3 : 1);
+  };
+  for (auto const& cause : decision.causes) {
+    std::smatch match;
+    if (cause.kind != throttle::CauseKind::kSharing || !std::regex_search(cause.text, match, pattern)) continue;
+    return bytes(match[1], match[2]) / bytes(match[3], match[4]);
+  }
+  return std::nullopt;
+}
+
+// Rows that write much more WAL than a replica is given at first, so that both jobs could use all of it.
+TEST_F(ThrottleTest, SharesTheServerWithAJobInAnotherDatabase) {
+  PgClient(cluster_->dsn()).exec("CREATE DATABASE shop");
+  struct Job {
+    std::string dsn;
+    int nice;
+    double share;  // 0.8 to the power of 3 is 0.512
+    std::unique_ptr<MigrationRun> migration;
+    std::filesystem::path readings;
+    Program* process = nullptr;
+  };
+  std::vector<Job> jobs;
+  jobs.push_back({cluster_->dsn(), 0, 1 / 1.512, nullptr, "", nullptr});
+  jobs.push_back({cluster_->dsn() + " dbname=shop", 3, 0.512 / 1.512, nullptr, "", nullptr});
+  for (auto& job : jobs) {
+    PgClient client(job.dsn);
+    client.exec(
+        "CREATE TABLE wide (id int PRIMARY KEY, n int NOT NULL DEFAULT 0, name text NOT NULL); ALTER TABLE wide ALTER "
+        "name SET STORAGE PLAIN; INSERT INTO wide SELECT g, 0, repeat('x', 1500) FROM generate_series(1, 60000) g");
+    client.exec("VACUUM ANALYZE wide");
+    CountUp options;
+    options.table = "wide";
+    options.max_rows = 5'000;
+    options.throttling = "  nice: " + std::to_string(job.nice) + "\n";
+    job.migration = std::make_unique<MigrationRun>("wide_" + std::to_string(job.nice), job.dsn, count_up(options));
+    job.readings = std::filesystem::temp_directory_path() /
+                   (name_of_test() + std::to_string(job.nice) + "-" + std::to_string(getpid()) + ".jsonl");
+  }
+  ASSERT_TRUE(wait_until_replayed(*cluster_));
+  for (auto& job : jobs) job.process = &job.migration->start({"--record-readings", job.readings.string()});
+  std::string page;
+  EXPECT_TRUE(poll_until([&] {
+    page = jobs[0].migration->command("status").out;
+    return page.find("the server with wide_3 in database shop, weight 0.51: ") != std::string::npos;
+  })) << page;
+  for (auto& job : jobs) EXPECT_TRUE(job.migration->ends(*job.process, kDone)) << job.migration->story();
+  for (auto& job : jobs) {
+    throttle::Limits limits;
+    limits.weight = job.nice == 0 ? 1 : 0.512;
+    throttle::Throttle law(limits);
+    std::vector<double> parts;
+    for (auto const& moment : recorded(job.readings)) {
+      auto const part = part_of_wal(law.decide(moment.reading, moment.work, moment.at));
+      if (part) parts.push_back(*part);
+    }
+    ASSERT_FALSE(parts.empty()) << job.migration->story();
+    // More than that where the other one could not use its own.
+    std::sort(parts.begin(), parts.end());
+    EXPECT_NEAR(parts.front(), job.share, 0.02) << "nice " << job.nice;
+    std::filesystem::remove(job.readings);
+  }
+  EXPECT_EQ(counts(jobs[1].dsn, "wide"), "1: 60000");
+  jobs.clear();
+  PgClient(cluster_->dsn()).exec("DROP DATABASE shop WITH (FORCE)");
 }
 
 TEST_F(ThrottleTest, RecordsReadingsThatBindTheSameWhenReplayed) {

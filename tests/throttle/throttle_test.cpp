@@ -280,6 +280,39 @@ TEST_F(ThrottleTest, WhoComesFindsFewWorkers) {
   EXPECT_NE(cause(decision, CauseKind::kForegroundLatency), nullptr);
 }
 
+TEST_F(ThrottleTest, SharesWithJobsOfOtherDatabasesByWeight) {
+  work_.wal_bytes = 100e6;
+  work_.wanted = 4;
+  watch(4s, {"db-2"});
+  double const alone = decide().wal_per_second;
+  NeighbourReading const elsewhere{"prices", 0.25, 0, kUnlimited, 0, 4, "shop"};
+  reading_.elsewhere = {Sight::kSeen, {elsewhere}, now_, ""};
+  auto const shared = decide();
+  EXPECT_DOUBLE_EQ(shared.wal_per_second, alone / 1.25);
+  ASSERT_NE(cause(shared, CauseKind::kSharing), nullptr);
+  EXPECT_THAT(cause(shared, CauseKind::kSharing)->text,
+              HasSubstr("is this job's part; 1 more runs here, in database shop"));
+  NeighbourReading const here{"users", 0.75, 0, kUnlimited, 0, 4};
+  reading_.neighbours = {Sight::kSeen, {here}, now_, ""};
+  auto const of_three = decide();
+  EXPECT_DOUBLE_EQ(of_three.wal_per_second, alone / 2);
+  EXPECT_THAT(cause(of_three, CauseKind::kSharing)->text, HasSubstr("2 more run here, 1 of them in database shop"));
+  // Not heard of any more.
+  reading_.elsewhere.sight = Sight::kFailed;
+  EXPECT_DOUBLE_EQ(decide().wal_per_second, alone / 1.75);
+}
+
+TEST_F(ThrottleTest, WhoHasNotBegunHasAPartOfItsOwn) {
+  work_.wanted = 4;
+  watch(4s, {"db-2"});
+  NeighbourReading const elsewhere{"prices", 1, 0, kUnlimited, 0, 4, "shop"};
+  double const alone = decide().wal_per_second;
+  reading_.elsewhere = {Sight::kSeen, {elsewhere}, now_, ""};
+  auto const shared = decide();
+  EXPECT_DOUBLE_EQ(shared.wal_per_second, alone / 2);
+  EXPECT_EQ(cause(shared, CauseKind::kSharing), nullptr) << "it uses nothing of it";
+}
+
 TEST_F(ThrottleTest, HoldsTheCeilingOfTheOperator) {
   limits_.max_wal_per_second = 3'000'000;
   throttle_.set_limits(limits_);
