@@ -201,6 +201,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
       ->type_name("CONNINFO");
   verify->add_flag("--repair", cli.verify.repair, "Mend rows that differ, then verify again");
   verify->add_flag("--restart", cli.verify.restart, "Compare from the first row once more");
+  add_duration(verify, "--wait-for-server", cli.verify.reconnect_patience, "How long to try to reach a lost server");
 }
 
 void add_watching_commands(CLI::App& app, Cli& cli) {

@@ -100,7 +100,8 @@ asio::awaitable<void> ask_checks(CommandContext& context, PgConnection& connecti
                                  Stamp& stamp) {
   Silence silence;
   std::function<bool()> const never = [] { return false; };
-  CheckTerms terms{context, connection, nullptr, never, silence};
+  LastingConnection rows(connection);
+  CheckTerms terms{context, rows, nullptr, never, silence};
   auto const results = co_await run_checks(terms, std::move(migration));
   for (auto const& result : results) {
     if (!result.holds) stamp.failures.push_back(result.position + ": " + result.check + ": " + result.text);

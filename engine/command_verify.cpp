@@ -8,6 +8,7 @@
 #include "engine/commands.h"
 #include "engine/interrupts.h"
 #include "engine/job_setup.h"
+#include "engine/lasting_connection.h"
 #include "engine/repair.h"
 #include "engine/replica_session.h"
 #include "engine/verify.h"
@@ -55,16 +56,21 @@ asio::awaitable<void> conclude(CommandContext& context, PgConnection& connection
   value_or_throw(co_await connection.query(std::move(statement), Deadlines()), "recording what was found");
 }
 
-asio::awaitable<std::shared_ptr<PgConnection>> replica_of(CommandContext& context, PgConnection& primary,
-                                                          std::string conninfo, std::function<bool()> is_stopping,
-                                                          EventSink& sink) {
-  std::function<void(std::string)> const tell = [&sink](std::string text) {
-    LogLine line;
-    line.at = std::chrono::system_clock::now();
-    line.text = std::move(text);
-    sink.emit(std::move(line));
+void tell(EventSink& sink, Severity severity, std::string text) {
+  LogLine line;
+  line.at = std::chrono::system_clock::now();
+  line.severity = severity;
+  line.text = std::move(text);
+  sink.emit(std::move(line));
+}
+
+asio::awaitable<std::shared_ptr<PgConnection>> replica_of(CommandContext& context, std::string conninfo,
+                                                          std::function<bool()> is_stopping, EventSink& sink) {
+  auto const primary = co_await context.connect();
+  std::function<void(std::string)> const say = [&sink](std::string text) {
+    tell(sink, Severity::kInfo, std::move(text));
   };
-  co_return co_await open_replica_session(context, primary, std::move(conninfo), std::move(is_stopping), tell);
+  co_return co_await open_replica_session(context, *primary, std::move(conninfo), std::move(is_stopping), say);
 }
 
 // A backfill that is under way would do the same rows.
@@ -89,44 +95,116 @@ asio::awaitable<std::int64_t> repair_all(CommandContext& context, std::shared_pt
   co_return rows;
 }
 
-asio::awaitable<int> verify(CommandContext& context, VerifyOptions options) {
-  auto connection = co_await context.connect_to_state();
-  auto const loaded = co_await find_migration(*connection, options.file_or_name);
-  auto const& name = loaded.migration.name;
-  if (loaded.migration.verify.empty()) {
-    throw CommandError{kExitUsage, name + " has no section `verify:`: there is nothing to check"};
+// One `verify` of one migration.
+class Verification {
+ public:
+  Verification(CommandContext& context, VerifyOptions options)
+      : context_(context), options_(std::move(options)), teller_(context.teller_options()), interrupts_(context.io()) {}
+
+  asio::awaitable<int> go();
+
+ private:
+  asio::awaitable<void> load();
+  // From the primary, or from the standby that was asked for.
+  asio::awaitable<std::vector<CheckResult>> check();
+  asio::awaitable<void> conclude_patiently(std::size_t held, std::size_t checks);
+  asio::awaitable<std::int64_t> mend(std::vector<CheckResult> const& results);
+  LastingTerms lasting(std::function<asio::awaitable<std::shared_ptr<PgConnection>>()> open);
+  bool has_comparisons() const { return has_comparison(loaded_.migration); }
+
+  CommandContext& context_;
+  VerifyOptions options_;
+  Teller teller_;
+  Interrupts interrupts_;
+  LoadedMigration loaded_;
+  // Of the primary: for the state, and for nothing else that takes long.
+  std::optional<LastingConnection> state_;
+};
+
+LastingTerms Verification::lasting(std::function<asio::awaitable<std::shared_ptr<PgConnection>>()> open) {
+  LastingTerms terms;
+  terms.open = std::move(open);
+  terms.patience = options_.reconnect_patience;
+  terms.is_stopping = [this] { return interrupts_.is_asked(); };
+  terms.tell = [this](std::string text) { tell(teller_, Severity::kWarning, std::move(text)); };
+  return terms;
+}
+
+asio::awaitable<void> Verification::load() {
+  auto connection = co_await context_.connect_to_state();
+  loaded_ = co_await find_migration(*connection, options_.file_or_name);
+  if (loaded_.migration.verify.empty()) {
+    throw CommandError{kExitUsage, loaded_.migration.name + " has no section `verify:`: there is nothing to check"};
   }
-  if (options.repair) co_await refuse_repair_beside_backfill(*connection, loaded.migration);
-  bool const is_kept = has_comparison(loaded.migration);
-  if (is_kept && options.restart) {
-    value_or_throw(co_await connection->query(state::forget_comparisons(name), Deadlines()),
+  if (options_.repair) co_await refuse_repair_beside_backfill(*connection, loaded_.migration);
+  if (has_comparisons() && options_.restart) {
+    value_or_throw(co_await connection->query(state::forget_comparisons(loaded_.migration.name), Deadlines()),
                    "forgetting how far the comparisons were");
   }
-  std::shared_ptr<PgConnection> kept_by;
-  if (is_kept) kept_by = co_await context.connect();
-  Teller teller(context.teller_options());
-  Interrupts interrupts(context.io());
-  std::function<bool()> const is_stopping = [&interrupts] { return interrupts.is_asked(); };
-  auto rows = connection;
-  if (!options.replica.empty()) rows = co_await replica_of(context, *connection, options.replica, is_stopping, teller);
-  CheckTerms terms{context, *rows, kept_by.get(), is_stopping, teller};
-  auto results = co_await run_checks(terms, loaded.migration);
+  auto terms = lasting([this] { return context_.connect(); });
+  state_.emplace(std::move(connection), std::move(terms));
+}
+
+asio::awaitable<std::vector<CheckResult>> Verification::check() {
+  std::function<bool()> const is_stopping = [this] { return interrupts_.is_asked(); };
+  std::function<asio::awaitable<std::shared_ptr<PgConnection>>()> open = [this] { return context_.connect(); };
+  if (!options_.replica.empty()) {
+    open = [this, is_stopping] { return replica_of(context_, options_.replica, is_stopping, teller_); };
+  }
+  auto first = co_await open();
+  auto terms_of_rows = lasting(open);
+  LastingConnection rows(std::move(first), std::move(terms_of_rows));
+  CheckTerms terms{context_, rows, has_comparisons() ? &*state_ : nullptr, is_stopping, teller_};
+  auto results = co_await run_checks(terms, loaded_.migration);
+  co_return results;
+}
+
+asio::awaitable<std::int64_t> Verification::mend(std::vector<CheckResult> const& results) {
+  auto connection = co_await context_.connect();
+  value_or_throw(co_await connection->query(state::forget_comparisons(loaded_.migration.name), Deadlines()),
+                 "forgetting how far the comparisons were");
+  auto const rows =
+      co_await repair_all(context_, std::move(connection), loaded_.migration, results, interrupts_, teller_);
+  co_return rows;
+}
+
+// The connection may have been lost while nothing was asked of it; what was found is shown in any case.
+asio::awaitable<void> Verification::conclude_patiently(std::size_t held, std::size_t checks) {
+  for (int time = 0; time < 2; ++time) {
+    bool const is_there = co_await state_->is_there();
+    if (!is_there) break;
+    bool is_lost = false;
+    try {
+      co_await conclude(context_, **state_, loaded_.migration.name, held, checks);
+    } catch (CommandError const& error) {
+      if (!error.is_passing) throw;
+      is_lost = true;
+    }
+    if (!is_lost) co_return;
+  }
+  tell(teller_, Severity::kWarning, "that it was verified could not be recorded");
+}
+
+asio::awaitable<int> Verification::go() {
+  co_await load();
+  auto results = co_await check();
   std::optional<std::int64_t> repaired;
-  if (options.repair) {
-    value_or_throw(co_await connection->query(state::forget_comparisons(name), Deadlines()),
-                   "forgetting how far the comparisons were");
-    repaired = co_await repair_all(context, connection, loaded.migration, results, interrupts, teller);
-    if (!options.replica.empty())
-      rows = co_await replica_of(context, *connection, options.replica, is_stopping, teller);
-    CheckTerms again{context, *rows, kept_by.get(), is_stopping, teller};
-    if (*repaired > 0) results = co_await run_checks(again, loaded.migration);
+  if (options_.repair) {
+    repaired = co_await mend(results);
+    if (*repaired > 0) results = co_await check();
   }
-  interrupts.close();
+  interrupts_.close();
+  auto const& name = loaded_.migration.name;
   auto const held = static_cast<std::size_t>(
       std::count_if(results.begin(), results.end(), [](CheckResult const& one) { return one.holds; }));
-  if (is_kept) co_await conclude(context, *kept_by, name, held, results.size());
-  print(context, name, results, held, repaired);
+  if (has_comparisons()) co_await conclude_patiently(held, results.size());
+  print(context_, name, results, held, repaired);
   co_return held == results.size() ? kExitDone : kExitGateClosed;
+}
+
+asio::awaitable<int> verify(CommandContext& context, VerifyOptions options) {
+  Verification verification(context, std::move(options));
+  co_return co_await verification.go();
 }
 
 }  // namespace

@@ -83,6 +83,7 @@ struct VerifyOptions {
   bool repair = false;
   std::string replica;   // conninfo of the standby that is asked; empty: the primary
   bool restart = false;  // begin with the first row, wherever an earlier one was cut short
+  std::chrono::milliseconds reconnect_patience{300'000};
 };
 int verify_command(CommandContext& context, VerifyOptions const& options);
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -33,6 +34,8 @@ constexpr auto kTellInterval = 5s;
 // A page that takes so long is made smaller.
 constexpr std::chrono::milliseconds kPageTimeout{10'000};
 constexpr std::int64_t kMostPageRows = 50'000;
+// Lost connections in a row, without a page between them: then the page itself may be what brings the server down.
+constexpr int kMostLosses = 5;
 
 // What was stored of a leaf.
 struct LeafSoFar {
@@ -88,11 +91,16 @@ class Comparison {
   asio::awaitable<void> begin();
   asio::awaitable<void> compare_leaf(std::size_t number);
   asio::awaitable<void> do_step(std::size_t number, AgreementWalk& walk, AgreementWalk::Step step);
-  asio::awaitable<void> find_page(AgreementTarget const& target, AgreementWalk& walk, AgreementWalk::Step step);
+  asio::awaitable<void> find_page(std::size_t number, AgreementWalk& walk, AgreementWalk::Step step);
   asio::awaitable<void> compare_page(std::size_t number, AgreementWalk& walk, AgreementWalk::Step step);
   asio::awaitable<void> keep(std::size_t number);
   asio::awaitable<void> wait(int attempt);
-  void record(AgreementWalk& walk, planner::Failure failure, std::int64_t rows);
+  // Of a page that failed.
+  asio::awaitable<void> record(std::size_t number, AgreementWalk& walk, planner::Failure failure, std::int64_t rows);
+  // Until both connections are there again; else it ends.
+  asio::awaitable<void> reconnect(std::size_t number, std::string after);
+  void tell_own_sessions() const;
+  std::string place(std::size_t number) const;
   [[noreturn]] void stop(std::string const& why) const;
   void tell_now_and_then();
   ComparisonFound sum() const;
@@ -103,6 +111,7 @@ class Comparison {
   std::vector<LeafSoFar> leaves_;
   std::string begun_before_;
   std::string error_;
+  int losses_ = 0;  // in a row
   std::optional<throttle::BatchSizer> sizer_;
   Clock::time_point kept_at_ = Clock::now();
   Clock::time_point told_at_ = Clock::now();
@@ -126,8 +135,10 @@ void Comparison::stop(std::string const& why) const {
   std::string const text =
       fmt::format("{}: {}; {} row(s) were compared", planner::check_text(check_), why, sum().rows_compared);
   if (terms_.state == nullptr) throw CommandError{kExitFailed, text};
+  bool const is_kept = terms_.rows->why().empty() && terms_.state->why().empty();
+  char const* const there = is_kept ? "there" : "where it was kept last, a moment before";
   throw CommandError{kExitResumable,
-                     fmt::format("{}, and `pgbackfill verify {}` goes on there", text, terms_.migration)};
+                     fmt::format("{}, and `pgbackfill verify {}` goes on {}", text, terms_.migration, there)};
 }
 
 // Where each leaf begins, and where it ends: rows that come later are not looked at.
@@ -136,7 +147,7 @@ asio::awaitable<void> Comparison::begin() {
   for (auto const& target : plan_.targets) {
     LeafSoFar leaf;
     leaf.progress.upper =
-        value_or_throw(co_await read_last_key(*terms_.rows, target.work), "reading the last key of the table");
+        value_or_throw(co_await read_last_key(**terms_.rows, target.work), "reading the last key of the table");
     leaf.progress.is_done = !leaf.progress.upper;
     if (can_be_kept(target)) {
       to_keep.push_back({target.work.relation_oid, target.work.relation, definition_of(target, check_), leaf.progress});
@@ -145,7 +156,9 @@ asio::awaitable<void> Comparison::begin() {
   }
   if (terms_.state == nullptr || to_keep.empty()) co_return;
   auto statements = state::begin_comparison(terms_.migration, terms_.position, to_keep, terms_.owner);
-  auto const kept = value_or_throw(co_await terms_.state->pipeline(std::move(statements), Deadlines()),
+  bool const can_keep = co_await terms_.state->is_there();
+  if (!can_keep) stop(terms_.state->why());
+  auto const kept = value_or_throw(co_await (*terms_.state)->pipeline(std::move(statements), Deadlines()),
                                    "keeping how far the comparison is");
   for (auto const& row : kept.back().rows) {
     auto const oid = static_cast<std::uint32_t>(std::stoul(*row.at(0)));
@@ -164,11 +177,30 @@ asio::awaitable<ComparisonFound> Comparison::go() {
     terms_.tell(Severity::kInfo, fmt::format("{}: goes on after {} row(s) that were compared since {}",
                                              planner::check_text(check_), sum().rows_compared, begun_before_));
   }
-  std::vector<int> own{terms_.rows->backend_pid()};
-  if (terms_.state != nullptr) own.push_back(terms_.state->backend_pid());
-  terms_.pace->set_own_sessions(std::move(own));
+  tell_own_sessions();
   for (std::size_t number = 0; number < leaves_.size() && error_.empty(); ++number) co_await compare_leaf(number);
   co_return sum();
+}
+
+void Comparison::tell_own_sessions() const {
+  std::vector<int> own{(*terms_.rows)->backend_pid()};
+  if (terms_.state != nullptr) own.push_back((*terms_.state)->backend_pid());
+  terms_.pace->set_own_sessions(std::move(own));
+}
+
+std::string Comparison::place(std::size_t number) const {
+  return fmt::format("after key {} of {}", planner::to_string(leaves_[number].progress.cursor, "the start"),
+                     plan_.targets[number].work.relation);
+}
+
+asio::awaitable<void> Comparison::reconnect(std::size_t number, std::string after) {
+  std::array<LastingConnection*, 2> const both{terms_.rows, terms_.state};
+  for (auto* connection : both) {
+    if (connection == nullptr) continue;
+    bool const is_there = co_await connection->is_there();
+    if (!is_there) stop(fmt::format("{}: {}; {}", place(number), after, connection->why()));
+  }
+  tell_own_sessions();
 }
 
 asio::awaitable<void> Comparison::compare_leaf(std::size_t number) {
@@ -184,11 +216,13 @@ asio::awaitable<void> Comparison::compare_leaf(std::size_t number) {
   while (error_.empty()) {
     if (Clock::now() - kept_at_ >= kKeepInterval) co_await keep(number);
     tell_now_and_then();
-    std::string const why = terms_.is_stopping() ? "interrupted" : terms_.pace->must_stop();
+    std::string why = terms_.is_stopping() ? "interrupted" : terms_.pace->must_stop();
     if (!why.empty()) {
       co_await keep(number);
       stop(why);
     }
+    if (terms_.state != nullptr) why = terms_.state->why();
+    if (!why.empty()) stop(place(number) + ": " + why);
     bool const may_read = co_await terms_.pace->is_its_turn();
     if (!may_read) continue;
     sizer_->set_target(terms_.pace->target());
@@ -203,7 +237,7 @@ asio::awaitable<void> Comparison::compare_leaf(std::size_t number) {
 asio::awaitable<void> Comparison::do_step(std::size_t number, AgreementWalk& walk, AgreementWalk::Step step) {
   switch (step.kind) {
     case AgreementWalk::Step::Kind::kFindPage:
-      co_await find_page(plan_.targets[number], walk, std::move(step));
+      co_await find_page(number, walk, std::move(step));
       break;
     case AgreementWalk::Step::Kind::kCompare:
       co_await compare_page(number, walk, std::move(step));
@@ -212,13 +246,12 @@ asio::awaitable<void> Comparison::do_step(std::size_t number, AgreementWalk& wal
       co_await wait(step.attempt);
       break;
     case AgreementWalk::Step::Kind::kFailed: {
-      std::string const text = fmt::format("{} ({})", step.failure.message, step.failure.sqlstate);
+      std::string const text = fmt::format("{}: {} ({})", place(number), step.failure.message, step.failure.sqlstate);
       if (step.failure.trouble == planner::Trouble::kConnection) {
         co_await keep(number);
-        stop(text);
+        stop(fmt::format("{}; the connection was lost {} times at this page", text, losses_));
       }
-      error_ = fmt::format("after key {} of {}: {}", planner::to_string(walk.progress().cursor, "the start"),
-                           plan_.targets[number].work.relation, text);
+      error_ = text;
       break;
     }
     case AgreementWalk::Step::Kind::kFinished:
@@ -226,19 +259,26 @@ asio::awaitable<void> Comparison::do_step(std::size_t number, AgreementWalk& wal
   }
 }
 
-void Comparison::record(AgreementWalk& walk, planner::Failure failure, std::int64_t rows) {
+// The walk hears nothing of a loss: it asks for the same page again.
+asio::awaitable<void> Comparison::record(std::size_t number, AgreementWalk& walk, planner::Failure failure,
+                                         std::int64_t rows) {
+  bool const is_lost = failure.trouble == planner::Trouble::kConnection;
+  if (is_lost && ++losses_ < kMostLosses) {
+    co_await reconnect(number, std::move(failure.message));
+    co_return;
+  }
   if (failure.trouble == planner::Trouble::kStatementTimeout) sizer_->record_timeout(rows);
   walk.record(std::move(failure));
 }
 
-asio::awaitable<void> Comparison::find_page(AgreementTarget const& target, AgreementWalk& walk,
-                                            AgreementWalk::Step step) {
+asio::awaitable<void> Comparison::find_page(std::size_t number, AgreementWalk& walk, AgreementWalk::Step step) {
+  auto const& target = plan_.targets[number];
   std::vector<std::string> statements;
   if (auto setting = planner::look_ahead_setting(target.work); !setting.empty()) statements.push_back(setting);
   statements.push_back(planner::look_ahead_sql(target.work, step.interval, step.rows));
-  auto found = co_await read_only(*terms_.rows, std::move(statements), kPageTimeout);
+  auto found = co_await read_only(**terms_.rows, std::move(statements), kPageTimeout);
   if (!found) {
-    record(walk, found.error(), step.rows);
+    co_await record(number, walk, found.error(), step.rows);
     co_return;
   }
   auto const& row = found->rows.front();
@@ -259,10 +299,10 @@ asio::awaitable<void> Comparison::compare_page(std::size_t number, AgreementWalk
   statements.push_back(planner::compare_sql(target, step.interval));
   terms_.pace->page_began(step.rows);
   auto const began = Clock::now();
-  auto counted = co_await read_only(*terms_.rows, std::move(statements), kPageTimeout);
+  auto counted = co_await read_only(**terms_.rows, std::move(statements), kPageTimeout);
   terms_.pace->page_ended(step.rows, counted.has_value());
   if (!counted) {
-    record(walk, counted.error(), step.rows);
+    co_await record(number, walk, counted.error(), step.rows);
     co_return;
   }
   throttle::BatchSample const sample{step.rows, Clock::now() - began, false};
@@ -271,32 +311,37 @@ asio::awaitable<void> Comparison::compare_page(std::size_t number, AgreementWalk
   if (differing > 0 && most > 0) {
     // A moment later; whoever mended a row meanwhile is not shown, and was counted.
     std::vector<std::string> looks{planner::differing_sql(target, step.interval, most)};
-    auto const rows = co_await read_only(*terms_.rows, std::move(looks), kPageTimeout);
+    auto const rows = co_await read_only(**terms_.rows, std::move(looks), kPageTimeout);
     if (!rows) {
-      record(walk, rows.error(), step.rows);
+      co_await record(number, walk, rows.error(), step.rows);
       co_return;
     }
     for (auto const& row : rows->rows) shown.push_back(planner::differing_row(target, row));
   }
   walk.record_compared(std::stoll(counted->at(0, 0)), differing);
+  losses_ = 0;
 }
 
 // What is live of the throttle's settings is heard here as well.
 asio::awaitable<void> Comparison::keep(std::size_t number) {
   kept_at_ = Clock::now();
   auto const& target = plan_.targets[number];
-  if (terms_.state == nullptr || !terms_.state->is_usable()) co_return;
-  auto const job = co_await find_job(*terms_.state, terms_.migration);
+  if (terms_.state == nullptr) co_return;
+  // What ends the comparison is said by whoever needs a connection to go on.
+  bool const can_keep = co_await terms_.state->is_there();
+  if (!can_keep) co_return;
+  auto const job = co_await find_job(**terms_.state, terms_.migration);
   if (job && *job) {
     auto const problem = terms_.pace->heed((*job)->settings);
     if (!problem.empty()) terms_.tell(Severity::kWarning, problem);
   }
   if (!can_be_kept(target)) co_return;
   auto const& leaf = leaves_[number];
-  auto const saved = co_await terms_.state->query(
-      state::keep_comparison(terms_.migration, terms_.position, target.work.relation_oid, leaf.progress,
-                             boost::json::serialize(json_of(leaf.differing)), terms_.owner),
-      Deadlines());
+  auto const saved =
+      co_await (*terms_.state)
+          ->query(state::keep_comparison(terms_.migration, terms_.position, target.work.relation_oid, leaf.progress,
+                                         boost::json::serialize(json_of(leaf.differing)), terms_.owner),
+                  Deadlines());
   if (saved && saved->affected == 0) {
     throw CommandError{kExitResumable,
                        fmt::format("another `pgbackfill verify {}` has taken this one's place", terms_.migration)};

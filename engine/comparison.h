@@ -1,7 +1,8 @@
 // Compares columns with their expressions all over a table, page by page, as planner/agreement.h says what is next.
 //
 // Reads in short read-only transactions and changes no row. With a place to keep it, its cursor and counts are stored
-// about once a second, so that whatever ends it, the next one goes on from there. Thread rule: the engine's one thread.
+// about once a second, so that whatever ends it, the next one goes on from there. A page whose connection was lost is
+// read again when that is back. Thread rule: the engine's one thread.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -12,7 +13,7 @@
 
 #include "engine/agreement.h"
 #include "engine/events.h"
-#include "engine/pg_connection.h"
+#include "engine/lasting_connection.h"
 #include "engine/read_pace.h"
 #include "engine/state_store.h"
 #include "planner/agreement.h"
@@ -21,8 +22,8 @@
 namespace pgbackfill::engine {
 
 struct ComparisonTerms {
-  PgConnection* rows = nullptr;   // where rows are read
-  PgConnection* state = nullptr;  // where it is kept how far it is; none: nowhere
+  LastingConnection* rows = nullptr;   // where rows are read
+  LastingConnection* state = nullptr;  // where it is kept how far it is; none: nowhere
   ReadPace* pace = nullptr;
   Owner owner;
   std::string migration;
@@ -41,7 +42,8 @@ struct ComparisonFound {
 
 boost::json::array json_of(std::vector<planner::DifferingRow> const& rows);
 
-// Throws CommandError where it ends before its end: as resumable if it was kept how far it is.
+// Throws CommandError where it ends before its end: as resumable if it was kept how far it is, and as passing if it was
+// lost before its first page.
 asio::awaitable<ComparisonFound> compare(ComparisonTerms terms, planner::Check check, AgreementPlan plan);
 
 }  // namespace pgbackfill::engine

@@ -115,7 +115,8 @@ asio::awaitable<GateReading> measure_gate(CommandContext& context, PgConnection&
                                           EventSink& sink) {
   auto gate = co_await measure_work(connection, migration);
   if (!gate.is_open() || migration.verify.empty()) co_return gate;
-  CheckTerms terms{context, connection, nullptr, std::move(is_stopping), sink};
+  LastingConnection rows(connection);
+  CheckTerms terms{context, rows, nullptr, std::move(is_stopping), sink};
   gate.checks = co_await run_checks(terms, migration);
   // They may have taken long.
   gate.writers = co_await read_writers(connection, migration);

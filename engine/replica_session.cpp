@@ -77,7 +77,8 @@ asio::awaitable<std::shared_ptr<PgConnection>> open_replica_session(CommandConte
   target.accepts_standby = true;
   auto opened = co_await PgConnection::open(std::move(target), context.blocking());
   if (!opened) {
-    throw CommandError{kExitFailed, fmt::format("cannot connect to the replica {}: {}", where, opened.error().message)};
+    throw CommandError{kExitFailed, fmt::format("cannot connect to the replica {}: {}", where, opened.error().message),
+                       true};
   }
   auto const replica = *opened;
   auto const here = value_or_throw(co_await primary.query(kWho, Deadlines()), "asking the primary who it is");

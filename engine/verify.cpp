@@ -23,6 +23,8 @@ using planner::CheckVerdict;
 
 // Past the server's own timeout, for the way there and back.
 constexpr auto kGrace = 30s;
+// A check that brings the server down each time is not asked for ever.
+constexpr int kMostTimesAsked = 5;
 
 std::string settings(std::chrono::milliseconds timeout) {
   return fmt::format(
@@ -67,7 +69,10 @@ class Checking {
 
  private:
   asio::awaitable<void> answer(std::size_t number, CheckResult& result);
-  asio::awaitable<void> compare_table(std::size_t number, CheckResult& result);
+  // False: the connection was lost meanwhile, and it may be asked again.
+  asio::awaitable<bool> ask_once(std::size_t number, CheckResult& result);
+  asio::awaitable<bool> compare_table(std::size_t number, CheckResult& result);
+  ComparisonTerms comparison_terms(std::size_t number);
   void tell(Severity severity, std::string text);
 
   CheckTerms terms_;
@@ -84,18 +89,7 @@ void Checking::tell(Severity severity, std::string text) {
   terms_.sink.emit(std::move(line));
 }
 
-asio::awaitable<void> Checking::compare_table(std::size_t number, CheckResult& result) {
-  auto const& check = migration_.verify[number];
-  auto plan = co_await plan_agreement(terms_.rows, check);
-  if (!plan) {
-    result.text = plan.error().message;
-    co_return;
-  }
-  if (!plan->problems.empty()) {
-    result.text = planner::to_string(plan->problems.front());
-    result.names_what_is_gone = plan->only_missing_names;
-    co_return;
-  }
+ComparisonTerms Checking::comparison_terms(std::size_t number) {
   auto& context = terms_.context;
   if (!pace_) pace_ = std::make_unique<ReadPace>(context.io(), context.blocking(), context.target(), migration_);
   ComparisonTerms comparison;
@@ -107,28 +101,62 @@ asio::awaitable<void> Checking::compare_table(std::size_t number, CheckResult& r
   comparison.position = static_cast<int>(number);
   comparison.is_stopping = terms_.is_stopping;
   comparison.tell = [this](Severity severity, std::string text) { tell(severity, std::move(text)); };
-  auto const found = co_await compare(std::move(comparison), check, std::move(*plan));
+  return comparison;
+}
+
+asio::awaitable<bool> Checking::compare_table(std::size_t number, CheckResult& result) {
+  auto const& check = migration_.verify[number];
+  auto plan = co_await plan_agreement(*terms_.rows, check);
+  if (!plan) {
+    result.text = plan.error().message;
+    co_return plan.error().trouble != planner::Trouble::kConnection;
+  }
+  if (!plan->problems.empty()) {
+    result.text = planner::to_string(plan->problems.front());
+    result.names_what_is_gone = plan->only_missing_names;
+    co_return true;
+  }
+  ComparisonFound found;
+  try {
+    auto comparison = comparison_terms(number);
+    found = co_await compare(std::move(comparison), check, std::move(*plan));
+  } catch (CommandError const& error) {
+    if (!error.is_passing) throw;
+    result.text = error.text;
+  }
+  if (!result.text.empty()) co_return false;
   result.holds = found.error.empty() && found.rows_differing == 0;
   result.text = found.error.empty() ? text_of(found) : found.error;
   result.rows_compared = found.rows_compared;
   result.differing = found.differing;
+  co_return true;
 }
 
 asio::awaitable<void> Checking::answer(std::size_t number, CheckResult& result) {
+  for (int time = 0; time < kMostTimesAsked; ++time) {
+    if (terms_.is_stopping()) throw CommandError{kExitResumable, migration_.name + ": interrupted"};
+    bool const is_there = co_await terms_.rows.is_there();
+    if (!is_there) {
+      result.text = (time == 0 ? "not asked" : result.text) + ": " + terms_.rows.why();
+      co_return;
+    }
+    result.text.clear();
+    bool const is_answered = co_await ask_once(number, result);
+    if (is_answered) co_return;
+  }
+  result.text =
+      fmt::format("the connection was lost each of {} times that it was asked: {}", kMostTimesAsked, result.text);
+}
+
+asio::awaitable<bool> Checking::ask_once(std::size_t number, CheckResult& result) {
   auto const& check = migration_.verify[number];
-  if (!terms_.rows.is_usable()) {
-    result.text = "not asked: the connection was lost";
-    co_return;
-  }
-  if (std::holds_alternative<planner::AgreesCheck>(check.kind)) {
-    co_await compare_table(number, result);
-    co_return;
-  }
-  auto const rows = co_await ask(terms_.rows, planner::check_sql(check), check.timeout);
+  if (std::holds_alternative<planner::AgreesCheck>(check.kind)) co_return co_await compare_table(number, result);
+  auto const rows = co_await ask(*terms_.rows, planner::check_sql(check), check.timeout);
   auto const verdict = rows ? planner::judge(check, rows->rows) : failed(rows.error(), check.timeout);
   result.holds = verdict.holds;
   result.text = verdict.text;
   result.names_what_is_gone = !rows && is_missing_name(rows.error().sqlstate);
+  co_return rows || rows.error().trouble != planner::Trouble::kConnection;
 }
 
 asio::awaitable<std::vector<CheckResult>> Checking::go() {

@@ -1,7 +1,8 @@
 // Runs the checks of `verify:`: each in a read-only transaction of its own, bounded by a statement_timeout.
 //
-// An error, a lost connection or an answer that cannot be read is a check that does not hold, never one that does. Rows
-// that a policy hides from the role are an error too.
+// An error or an answer that cannot be read is a check that does not hold, never one that does. Rows that a policy
+// hides from the role are an error too. A check whose connection was lost is asked again when that is back; if it does
+// not come back, it does not hold.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -15,7 +16,7 @@
 
 #include "engine/command_context.h"
 #include "engine/events.h"
-#include "engine/pg_connection.h"
+#include "engine/lasting_connection.h"
 #include "planner/agreement.h"
 #include "planner/migration.h"
 
@@ -35,8 +36,8 @@ struct CheckResult {
 
 struct CheckTerms {
   CommandContext& context;
-  PgConnection& rows;   // where they are asked
-  PgConnection* state;  // where it is kept how far comparisons of tables are; null: nowhere
+  LastingConnection& rows;   // where they are asked
+  LastingConnection* state;  // where it is kept how far comparisons of tables are; null: nowhere
   std::function<bool()> is_stopping;
   EventSink& sink;
 };

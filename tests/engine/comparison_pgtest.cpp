@@ -153,6 +153,74 @@ TEST_F(ComparisonTest, InterruptedOrKilledItGoesOnWhereItWas) {
   EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.events WHERE kind = 'verified'"), "4");
 }
 
+TEST_F(ComparisonTest, ALostConnectionIsMadeAnewAndThePageReadAgain) {
+  write_file(kSlow);
+  auto program = start();
+  ASSERT_TRUE(is_under_way());
+  // Both that read rows and that keep the place, three times over.
+  for (int time = 0; time < 3; ++time) {
+    auto const before = compared();
+    ASSERT_NE(client_->value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = "
+                             "'pgbackfill' AND datname = current_database()"),
+              "0");
+    ASSERT_TRUE(poll_until([&] { return compared() > before; }));
+  }
+  auto const result = program.wait();
+  EXPECT_EQ(result.exit_code, kDone) << result.out << result.err;
+  EXPECT_THAT(result.err, HasSubstr("the connection was lost, and is there again"));
+  EXPECT_THAT(result.out, HasSubstr("3000 row(s) agree\n"));
+}
+
+TEST_F(ComparisonTest, GoesOnWhenTheServerWasRestarted) {
+  client_->exec("UPDATE users SET display = 'x' WHERE id = 2999");
+  write_file(kSlow);
+  auto program = start();
+  ASSERT_TRUE(is_under_way());
+  cluster_->restart_primary();
+  client_ = std::make_unique<PgClient>(dsn());
+  auto const result = program.wait();
+  EXPECT_EQ(result.exit_code, kGateClosed) << result.out << result.err;
+  EXPECT_THAT(result.err, HasSubstr("the connection was lost"));
+  EXPECT_THAT(result.out, HasSubstr("1 of 3000 row(s) do not agree, for example row 2999"));
+}
+
+TEST_F(ComparisonTest, GivesUpWithItsPlaceWhenTheServerDoesNotComeBack) {
+  write_file(kSlow);
+  auto program = start({"verify", "m.yaml", "--wait-for-server", "200ms"});
+  ASSERT_TRUE(is_under_way());
+  auto const before = compared();
+  cluster_->stop_primary();
+  auto const result = program.wait();
+  cluster_->start_primary();
+  client_ = std::make_unique<PgClient>(dsn());
+  EXPECT_EQ(result.exit_code, 4) << result.out << result.err;
+  EXPECT_THAT(result.err,
+              AllOf(HasSubstr("agrees: users (display): after key "), HasSubstr(" of \"public\".\"users\""),
+                    HasSubstr("the connection was lost, and did not come back within 200ms: cannot connect"),
+                    HasSubstr("`pgbackfill verify m` goes on where it was kept last")));
+  EXPECT_GE(compared(), before);
+  write_file();
+  auto const rest = run({"verify", "m.yaml"});
+  EXPECT_EQ(rest.exit_code, kDone) << rest.err;
+  EXPECT_THAT(rest.out, HasSubstr("3000 row(s) agree, begun 20"));
+}
+
+TEST_F(ComparisonTest, ACheckOfOneStatementIsAskedAgain) {
+  write("m.yaml", "name: m\ntable: users\nverify:\n  - zero: SELECT 0 FROM pg_advisory_xact_lock_shared(7)\n");
+  PgClient holder(dsn());
+  holder.exec("SELECT pg_advisory_lock(7)");
+  auto const waiting =
+      "FROM pg_stat_activity WHERE application_name = 'pgbackfill' AND datname = current_database() "
+      "AND wait_event = 'advisory'";
+  auto program = start();
+  ASSERT_TRUE(poll_until([&] { return client_->value(std::string("SELECT count(*) ") + waiting) == "1"; }));
+  client_->exec(std::string("SELECT pg_terminate_backend(pid) ") + waiting);
+  ASSERT_TRUE(poll_until([&] { return client_->value(std::string("SELECT count(*) ") + waiting) == "1"; }));
+  holder.exec("SELECT pg_advisory_unlock(7)");
+  auto const result = program.wait();
+  EXPECT_EQ(result.exit_code, kDone) << result.out << result.err;
+}
+
 TEST_F(ComparisonTest, AnotherComparisonBeginsAnew) {
   write_file(kSlow);
   auto program = start();
