@@ -276,10 +276,14 @@ asio::awaitable<Result<std::vector<planner::SchemaFact>>> read_schema_facts(PgCo
     Rows const& rows = found->at(1);
     if (rows.rows.empty()) continue;
     std::string const relation = planner::quote_qualified(rows.at(0, 1), rows.at(0, 2));
-    std::vector<std::string> second = {catalog_settings("pg_catalog"), planner::schema_facts_sql(rows.at(0, 0))};
+    std::vector<std::string> second = {catalog_settings("pg_catalog"), planner::schema_facts_sql(rows.at(0, 0)),
+                                       planner::partitions_sql(rows.at(0, 0)),
+                                       planner::partition_facts_sql(rows.at(0, 0))};
     auto const read = co_await connection.pipeline(std::move(second), Deadlines());
     if (!read) co_return read.error();
     for (auto const& row : read->at(1).rows) facts.push_back({relation, *row[0], *row[1], *row[2]});
+    for (auto const& row : read->at(2).rows) facts.push_back({relation, "partition", *row[0], *row[1]});
+    for (auto const& row : read->at(3).rows) facts.push_back({*row[0], *row[1], *row[2], *row[3]});
   }
   co_return facts;
 }

@@ -411,7 +411,8 @@ asio::awaitable<void> Run::look_at_drift(bool is_complete, bool has_open_steps) 
   if (drift.all.empty()) co_return;
   if (options_.accept_drift) {
     value_or_throw(co_await accept_drift(*connection_, migration, drift, context_.owner()), "recording the drift");
-    tell(Severity::kInfo, fmt::format("{} difference(s) are accepted and recorded", drift.all.size()));
+    auto const told = drift.critical.size() + drift.harmless.size();
+    tell(Severity::kInfo, fmt::format("{} difference(s) are accepted and recorded", told));
     co_return;
   }
   bool const has_work = has_open_steps || (migration.backfill && !is_complete);

@@ -89,6 +89,7 @@ asio::awaitable<Result<Drift>> read_drift(PgConnection& connection, planner::Mig
   auto const keys = co_await read_keys(connection, migration.name);
   if (!keys) co_return keys.error();
   for (auto const& one : drift.all) {
+    if (one.is_implied) continue;
     auto const text = planner::difference_text(one);
     auto const reason = planner::drift_reason(one, migration, *keys);
     if (reason.empty() || drift.is_unsettled) {
@@ -104,7 +105,9 @@ asio::awaitable<Result<Done>> accept_drift(PgConnection& connection, planner::Mi
                                            Owner owner) {
   auto statements = recordings(migration.name, drift.all, false);
   std::vector<std::string> texts;
-  for (auto const& one : drift.all) texts.push_back(planner::difference_text(one));
+  for (auto const& one : drift.all) {
+    if (!one.is_implied) texts.push_back(planner::difference_text(one));
+  }
   statements.push_back(
       state::record_event(std::nullopt, migration.name, "drift accepted", planner::join(texts, "; "), owner));
   co_return co_await write(connection, std::move(statements));

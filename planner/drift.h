@@ -15,8 +15,8 @@ namespace pgbackfill::planner {
 
 struct SchemaFact {
   std::string relation;  // quoted, with its schema
-  std::string kind;      // column, index, constraint, trigger, owner
-  std::string name;      // empty for the owner
+  std::string kind;      // column, index, constraint, trigger, owner, partition key, partition
+  std::string name;      // of a partition its relation; empty for owner and partition key
   std::string definition;
 };
 
@@ -30,6 +30,12 @@ struct RecordedFact {
 // that definitions name schemas whatever the role's settings are.
 std::string schema_facts_sql(std::string const& oid);
 
+// The partitions of the table, at all levels: relation, and definition for a fact of the table.
+std::string partitions_sql(std::string const& oid);
+// What partitions have of their own, not from their table: relation, kind, name, definition. Columns and owner where
+// they differ from those of the table.
+std::string partition_facts_sql(std::string const& oid);
+
 struct Difference {
   std::string relation;
   std::string kind;
@@ -37,7 +43,8 @@ struct Difference {
   std::optional<std::string> before;  // none: it was not there
   std::optional<std::string> now;     // none: it is gone
   std::string since;
-  bool was_own = false;  // a step of the migration had made it
+  bool was_own = false;     // a step of the migration had made it
+  bool is_implied = false;  // by a partition's coming or going, which is a difference itself: not to be told
 };
 
 // Of relations that are in both; a table that is gone or new is another matter.

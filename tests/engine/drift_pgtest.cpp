@@ -165,6 +165,65 @@ TEST_F(DriftTest, ACopyThatTakesTheTablesPlaceIsNoDrift) {
   EXPECT_NE(again.exit_code, kGateClosed) << again.err;
 }
 
+TEST_F(DriftTest, PartitionsThatCameWentOrWereChangedAreNamed) {
+  client_->exec(
+      "DROP TABLE users; CREATE TABLE users (id int, name text, note text, PRIMARY KEY (id)) PARTITION BY RANGE (id); "
+      "CREATE TABLE \"Users 1\" PARTITION OF users FOR VALUES FROM (0) TO (20); CREATE TABLE users_2 PARTITION OF "
+      "users "
+      "FOR VALUES FROM (20) TO (60) PARTITION BY RANGE (id); CREATE TABLE users_2a PARTITION OF users_2 FOR VALUES "
+      "FROM "
+      "(20) TO (60); CREATE TABLE users_3 PARTITION OF users FOR VALUES FROM (60) TO (80); CREATE INDEX early ON "
+      "\"Users 1\" (note); INSERT INTO users SELECT g, 'name ' || g FROM generate_series(1, 50) g");
+  write("m.yaml",
+        "name: m\ntable: users\nexpand:\n  - add_column: {name: display, type: text}\nsync:\n  set: {display: "
+        "\"upper(name)\"}\nbackfill:\n  set: {display: \"upper(name)\"}\n  where: display IS NULL\n");
+  run_half();
+  expect_quiet("after the first run");
+  client_->exec(
+      "CREATE TABLE users_4 PARTITION OF users FOR VALUES FROM (80) TO (90); CREATE INDEX own_of_4 ON users_4 (note); "
+      "ALTER TABLE users DETACH PARTITION users_3; DROP INDEX early; CREATE INDEX hasty ON users_2a (note); ALTER "
+      "TABLE "
+      "\"Users 1\" ALTER note SET DEFAULT 'x', ADD CONSTRAINT short CHECK (length(note) < 9)");
+  EXPECT_THAT(
+      plan(),
+      AllOf(
+          HasSubstr("partition \"public\".\"users_4\" of \"public\".\"users\" is new: FOR VALUES FROM (80) TO (90)"),
+          HasSubstr("partition \"public\".\"users_3\" of \"public\".\"users\" is gone; it was FOR VALUES FROM (60) TO "
+                    "(80)"),
+          HasSubstr("index \"early\" of \"public\".\"Users 1\" is gone"),
+          HasSubstr("index \"hasty\" of \"public\".\"users_2a\" is new: CREATE INDEX hasty ON"),
+          HasSubstr("column \"note\" of \"public\".\"Users 1\" is text DEFAULT 'x'::text where it was text\n"),
+          HasSubstr("constraint \"short\" of \"public\".\"Users 1\" is new: CHECK ((length(note) < 9))"),
+          Not(HasSubstr("own_of_4")), Not(HasSubstr("drift!"))));
+  // What concerns the work stops it, of a partition as of the table.
+  client_->exec("ALTER TABLE users_2a ALTER name SET NOT NULL");
+  auto const refused = run({"run", "m.yaml"});
+  EXPECT_EQ(refused.exit_code, kGateClosed) << refused.err;
+  EXPECT_THAT(refused.err,
+              HasSubstr("column \"name\" of \"public\".\"users_2a\" is text NOT NULL where it was text (the "
+                        "work reads or writes it"));
+  auto const accepted = run({"run", "m.yaml", "--accept-drift"});
+  EXPECT_EQ(accepted.exit_code, kDone) << accepted.err;
+  expect_quiet("accepted");
+}
+
+TEST_F(DriftTest, OwnStepsOnPartitionsAreNoDrift) {
+  client_->exec(
+      "DROP TABLE users; CREATE TABLE users (id int PRIMARY KEY, name text) PARTITION BY RANGE (id); CREATE TABLE "
+      "users_1 "
+      "PARTITION OF users FOR VALUES FROM (0) TO (20); CREATE TABLE users_2 PARTITION OF users FOR VALUES FROM (20) TO "
+      "(60)");
+  write("m.yaml",
+        "name: m\ntable: users\nexpand:\n  - create_index: {table: users_1, name: by_name, columns: [name]}\n  - "
+        "detach_partition: {partition: users_2}\n");
+  auto const first = run({"run", "m.yaml"});
+  ASSERT_EQ(first.exit_code, kDone) << first.err;
+  expect_quiet("after run");
+  auto const again = run({"run", "m.yaml"});
+  EXPECT_EQ(again.exit_code, kDone) << again.err;
+  EXPECT_THAT(again.err, Not(HasSubstr("somebody else")));
+}
+
 TEST_F(DriftTest, ARollbackForgetsWhatWas) {
   ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
   ASSERT_EQ(run({"rollback", "m", "--yes"}).exit_code, kDone);

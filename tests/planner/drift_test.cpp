@@ -38,7 +38,7 @@ std::string reason_of(Difference const& difference, std::string const& sections)
 }
 
 Difference changed(std::string const& column) {
-  return {"\"s\".\"t\"", "column", column, "text", "integer", kAt, false};
+  return {"\"s\".\"t\"", "column", column, "text", "integer", kAt, false, false};
 }
 
 TEST(Drift, IsWhatChangedCameAndWent) {
@@ -62,6 +62,69 @@ TEST(Drift, IsNoneWithoutARecordOrWithoutTheTable) {
   EXPECT_THAT(differences({recorded("column", "a", "text")}, {fact("column", "a", "text")}), IsEmpty());
 }
 
+constexpr char kPart[] = "\"s\".\"t_1\"";
+
+// A table with partitions t_1, whose column b is its own, and what else a test adds.
+std::vector<RecordedFact> recorded_parts(std::vector<RecordedFact> more = {}) {
+  std::vector<RecordedFact> facts = {recorded("partition key", "", "LIST (a)"), recorded("column", "a", "text"),
+                                     recorded("column", "b", "text"), recorded("owner", "", "me"),
+                                     recorded("partition", kPart, "FOR VALUES IN ('x')")};
+  facts.insert(facts.end(), more.begin(), more.end());
+  return facts;
+}
+std::vector<SchemaFact> parts_now(std::vector<SchemaFact> const& more = {}) {
+  std::vector<SchemaFact> facts;
+  for (auto const& one : recorded_parts()) facts.push_back(one.fact);
+  facts.insert(facts.end(), more.begin(), more.end());
+  return facts;
+}
+std::vector<std::string> texts_of(std::vector<Difference> const& differences) {
+  std::vector<std::string> texts;
+  for (auto const& one : differences) {
+    if (!one.is_implied)
+      texts.push_back(difference_text(one).substr(std::string("since  UTC: ").size() + sizeof kAt - 1));
+  }
+  return texts;
+}
+
+TEST(Drift, NamesPartitionsThatCameAndWent) {
+  SchemaFact const other = fact("partition", "\"s\".\"t_2\"", "FOR VALUES IN ('y')");
+  // With what they have of their own, which is not told.
+  SchemaFact const index_of_other = {other.name, "index", "i", "CREATE INDEX i"};
+  EXPECT_THAT(texts_of(differences(recorded_parts(), parts_now({other, index_of_other}))),
+              testing::ElementsAre("partition \"s\".\"t_2\" of \"s\".\"t\" is new: FOR VALUES IN ('y')"));
+  EXPECT_THAT(texts_of(differences(recorded_parts({{other, false, kAt}, {index_of_other, false, kAt}}), parts_now())),
+              testing::ElementsAre("partition \"s\".\"t_2\" of \"s\".\"t\" is gone; it was FOR VALUES IN ('y')"));
+}
+
+TEST(Drift, NamesWhatAPartitionHasOfItsOwn) {
+  EXPECT_THAT(differences(recorded_parts(), parts_now()), IsEmpty());
+  auto const found = differences(recorded_parts(), parts_now({{kPart, "index", "i", "CREATE INDEX i"},
+                                                              {kPart, "column", "b", "text NOT NULL"},
+                                                              {kPart, "owner", "", "you"}}));
+  EXPECT_THAT(texts_of(found), testing::ElementsAre("index \"i\" of \"s\".\"t_1\" is new: CREATE INDEX i",
+                                                    "column \"b\" of \"s\".\"t_1\" is text NOT NULL where it was text",
+                                                    "the owner of \"s\".\"t_1\" is you where it was me"));
+  auto const back = differences(recorded_parts({{{kPart, "column", "b", "text NOT NULL"}, false, kAt}}), parts_now());
+  EXPECT_THAT(texts_of(back), testing::ElementsAre("column \"b\" of \"s\".\"t_1\" is text where it was text NOT NULL"));
+}
+
+// The table's own change is told once, not of each partition.
+TEST(Drift, OfATableIsNotToldOfEachPartition) {
+  auto now = parts_now();
+  now[2].definition = "text NOT NULL";
+  EXPECT_EQ(differences(recorded_parts({{{kPart, "column", "b", "text NOT NULL"}, false, kAt}}), now).size(), 1U);
+  now.push_back({kPart, "column", "b", "text"});
+  EXPECT_EQ(differences(recorded_parts(), now).size(), 1U);
+}
+
+TEST(Drift, OfPartitionsIsUnknownWhereNoneWereRecorded) {
+  EXPECT_THAT(
+      differences({recorded("column", "a", "text"), recorded("column", "b", "text"), recorded("owner", "", "me")},
+                  parts_now({{kPart, "index", "i", "CREATE INDEX i"}})),
+      IsEmpty());
+}
+
 TEST(Drift, MattersWhereTheWorkReliesOnIt) {
   std::string const work = "backfill:\n  set: {b: \"upper(Name) || \\\"Odd\\\"\"}\n  where: c IS NULL\n";
   for (char const* column : {"b", "name", "Odd", "c"}) {
@@ -69,9 +132,9 @@ TEST(Drift, MattersWhereTheWorkReliesOnIt) {
   }
   EXPECT_THAT(reason_of(changed("id"), work), HasSubstr("part of the key"));
   for (char const* column : {"nam", "upper_", "other"}) EXPECT_EQ(reason_of(changed(column), work), "") << column;
-  Difference const index{"\"s\".\"t\"", "index", "t_pkey", "x", std::nullopt, kAt, false};
+  Difference const index{"\"s\".\"t\"", "index", "t_pkey", "x", std::nullopt, kAt, false, false};
   EXPECT_THAT(reason_of(index, work), HasSubstr("paged by it"));
-  Difference own{"\"s\".\"t\"", "index", "other", "x", std::nullopt, kAt, true};
+  Difference own{"\"s\".\"t\"", "index", "other", "x", std::nullopt, kAt, true, false};
   EXPECT_THAT(reason_of(own, work), HasSubstr("a step of the migration had made it"));
   own.was_own = false;
   EXPECT_EQ(reason_of(own, work), "");
