@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json/array.hpp>
 
 #include "engine/commands.h"
@@ -140,6 +141,26 @@ void read_setting(std::string const& text, SettingTexts const& file, state::Sett
   }
 }
 
+// Settings that were at odds before are no reason to refuse another one.
+void refuse_conflicts(SettingTexts const& file, SettingTexts live, state::SettingsChange const& change) {
+  for (auto const& one : change.throttle) {
+    live.erase(one.name);
+    if (one.text) live[one.name] = *one.text;
+  }
+  SettingTexts said = file;
+  for (auto const& [name, text] : live) said[name] = text;
+  auto const is_changed = [&](std::string_view name) {
+    return std::any_of(change.throttle.begin(), change.throttle.end(),
+                       [&](auto const& one) { return one.name == name; });
+  };
+  for (auto const& conflict : planner::setting_conflicts(said)) {
+    if (!is_changed(conflict.name) && !is_changed(conflict.other)) continue;
+    throw CommandError{kExitUsage, fmt::format("{}; nothing was set. Both can be set at once: throttle.{}=... "
+                                               "throttle.{}=...",
+                                               conflict.text, conflict.name, conflict.other)};
+  }
+}
+
 struct SettingLine {
   std::string key;
   std::string value;
@@ -199,6 +220,7 @@ asio::awaitable<int> set(CommandContext& context, SetOptions options) {
   }
   state::SettingsChange change;
   for (auto const& assignment : options.assignments) read_setting(assignment, file, change);
+  refuse_conflicts(file, job.settings, change);
   std::string const statement = state::change_settings(job.id, change, context.owner());
   value_or_throw(co_await connection->query(statement, Deadlines()), "changing the job");
   context.print(fmt::format("{}: {}\n", name, planner::join(options.assignments, ", ")));

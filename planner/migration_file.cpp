@@ -495,6 +495,13 @@ ThrottleOptions MigrationReader::read_throttle(Field const& field) {
     if (!text) continue;
     throttle.settings.push_back({position_of(*setting->value), std::string{rule.name}, std::move(*text)});
   }
+  std::map<std::string, std::string> said;
+  for (auto const& setting : throttle.settings) said[setting.name] = setting.text;
+  for (auto const& conflict : setting_conflicts(said)) {
+    auto const* place = fields->find(conflict.name);
+    if (place == nullptr) place = fields->find(conflict.other);
+    refuse(*place->value, conflict.text);
+  }
   return throttle;
 }
 

@@ -394,6 +394,66 @@ ParsedSetting parse_setting(SettingRule const& rule, std::string_view text) {
   return parsed;
 }
 
+namespace {
+
+using Said = std::map<std::string, std::string>;
+
+SettingValue value_of(Said const& said, std::string_view name) {
+  auto const& rule = *find_throttle_setting(name);
+  auto const found = said.find(std::string{name});
+  auto parsed = parse_setting(rule, found == said.end() ? rule.standard : std::string_view{found->second});
+  return parsed.value.value_or(SettingValue{});
+}
+
+// "archive_stop is 128 (the default)"
+std::string shown(Said const& said, std::string_view name) {
+  auto const found = said.find(std::string{name});
+  std::string const text{name};
+  if (found != said.end()) return text + " is " + shortened(found->second);
+  return text + " is " + std::string{find_throttle_setting(name)->standard} + " (the default)";
+}
+
+// What slows has to come before what stops.
+void find_soft_above_hard(Said const& said, std::vector<SettingConflict>& conflicts) {
+  auto const soft = value_of(said, "archive_slow");
+  auto const hard = value_of(said, "archive_stop");
+  bool const is_above = std::holds_alternative<std::int64_t>(soft) && std::holds_alternative<std::int64_t>(hard) &&
+                        std::get<std::int64_t>(soft) > std::get<std::int64_t>(hard);
+  if (!is_above) return;
+  conflicts.push_back({"archive_slow", "archive_stop",
+                       shown(said, "archive_slow") + " and " + shown(said, "archive_stop") +
+                           ": it would stop before it ever slows down; make archive_slow the smaller one"});
+}
+
+void find_impossible_replicas(Said const& said, std::vector<SettingConflict>& conflicts) {
+  auto const named = value_of(said, "replicas");
+  auto const* names = std::get_if<std::vector<std::string>>(&named);
+  if (names == nullptr) return;
+  auto const ignored = value_of(said, "ignore_replicas");
+  if (auto const* others = std::get_if<std::vector<std::string>>(&ignored)) {
+    auto const both = std::find_first_of(names->begin(), names->end(), others->begin(), others->end());
+    if (both != names->end()) {
+      conflicts.push_back({"ignore_replicas", "replicas",
+                           "'" + *both + "' is in replicas, which count, and in ignore_replicas, which never do"});
+    }
+  }
+  auto const expected = value_of(said, "expected_replicas");
+  auto const* count = std::get_if<std::int64_t>(&expected);
+  if (count == nullptr || *count <= static_cast<std::int64_t>(names->size())) return;
+  conflicts.push_back({"expected_replicas", "replicas",
+                       shown(said, "expected_replicas") + " and replicas names " + std::to_string(names->size()) +
+                           ": no other one counts, so that it would wait for ever"});
+}
+
+}  // namespace
+
+std::vector<SettingConflict> setting_conflicts(std::map<std::string, std::string> const& said) {
+  std::vector<SettingConflict> conflicts;
+  find_soft_above_hard(said, conflicts);
+  find_impossible_replicas(said, conflicts);
+  return conflicts;
+}
+
 std::string setting_bounds(SettingRule const& rule) {
   std::string text;
   switch (rule.kind) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -55,6 +56,16 @@ std::span<SettingRule const> throttle_settings();
 SettingRule const* find_throttle_setting(std::string_view name);
 
 ParsedSetting parse_setting(SettingRule const& rule, std::string_view text);
+
+// Two settings of which one could never take hold, or that no server could satisfy.
+struct SettingConflict {
+  std::string_view name;
+  std::string_view other;
+  std::string text;  // a sentence that names both, with their values
+};
+
+// `said`: by name, texts that parse_setting() takes. What is not said has its default, and can be at odds as well.
+std::vector<SettingConflict> setting_conflicts(std::map<std::string, std::string> const& said);
 
 // "500ms to 24h", "on, observe or off": what parse_setting takes.
 std::string setting_bounds(SettingRule const& rule);

@@ -292,6 +292,33 @@ TEST_F(ThrottleTest, RecordsReadingsThatBindTheSameWhenReplayed) {
   std::filesystem::remove(file);
 }
 
+TEST_F(ThrottleTest, RefusesLimitsThatContradictEachOther) {
+  make_table(kRows);
+  CountUp options;
+  options.table = table_;
+  options.throttling = "  mode: off\n  archive_slow: 20\n  archive_stop: 30\n";
+  MigrationRun migration(table_, cluster_->dsn(), count_up(options));
+  ASSERT_TRUE(migration.runs(kDone));
+  auto const refused = migration.command("set", {"throttle.archive_stop=10"});
+  EXPECT_EQ(refused.exit_code, kUsage);
+  EXPECT_THAT(refused.err, HasSubstr("archive_slow is 20 and archive_stop is 10: it would stop before"));
+  EXPECT_EQ(migration.state("SELECT settings ->> 'throttle.archive_stop' FROM pgbackfill.jobs WHERE id = {job}"),
+            "NULL");
+  EXPECT_EQ(migration.command("set", {"throttle.archive_stop=10", "throttle.archive_slow=5"}).exit_code, kDone);
+  // Without the live one that of the file holds again.
+  EXPECT_EQ(migration.command("set", {"throttle.archive_slow=default"}).exit_code, kUsage);
+  EXPECT_EQ(migration.command("set", {"throttle.replica_lag=1s"}).exit_code, kDone);
+  EXPECT_EQ(migration.command("set", {"throttle.archive_slow=default", "throttle.archive_stop=default"}).exit_code,
+            kDone);
+  options.throttling = "  archive_slow: 200\n";
+  MigrationRun other("other_limits", cluster_->dsn(), count_up(options));
+  auto& process = other.start();
+  EXPECT_TRUE(other.ends(process, kUsage));
+  EXPECT_THAT(process.err(), HasSubstr("other_limits.yaml:9:17: archive_slow is 200 and archive_stop is 128 (the "
+                                       "default)"));
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.jobs WHERE name = 'other_limits'"), "0");
+}
+
 TEST_F(ThrottleTest, RefusesAFileForReadingsThatItCannotWrite) {
   auto const migration = slow_run("");
   auto& process = migration->start({"--record-readings", "/nowhere/readings.jsonl"});

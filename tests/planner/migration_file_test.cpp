@@ -180,6 +180,10 @@ TEST(MigrationFile, RefusesSettingsWithTheirPositionAndAHint) {
   EXPECT_THAT(problems_of("name: x\nthrottle:\n  max_wal_per_second: 40MB\n  bloat: 0.2\n"),
               ElementsAre("m.yaml:3:23: 'max_wal_per_second: 40MB' has no '/s' (write 40MB/s); or none",
                           "m.yaml:4:10: 'bloat: 0.2' has no unit (write 0.2%)"));
+  EXPECT_THAT(problems_of("name: x\nthrottle:\n  archive_stop: 64\n  archive_slow: 65\n"),
+              ElementsAre(StartsWith("m.yaml:4:17: archive_slow is 65 and archive_stop is 64")));
+  EXPECT_THAT(problems_of("name: x\nthrottle:\n  archive_stop: 20\n"),
+              ElementsAre(StartsWith("m.yaml:3:17: archive_slow is 42 (the default) and archive_stop is 20")));
   EXPECT_THAT(problems_of("name: x\nthrottle: {missing_replica: wait}"),
               ElementsAre("m.yaml:2:29: 'missing_replica: wait' is not one of 'auto', 'pause', 'ignore', 'abort'"));
   EXPECT_THAT(problems_of("name: x\nthrottle: {replicas: ['a,b']}"), ElementsAre(HasSubstr("a text without a comma")));

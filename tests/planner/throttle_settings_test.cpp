@@ -49,6 +49,40 @@ TEST(ThrottleSettings, DefaultsAndExamplesAreGoodValues) {
   EXPECT_EQ(find_throttle_setting("replicalag"), nullptr);
 }
 
+std::vector<std::string> conflicts(std::map<std::string, std::string> const& said) {
+  std::vector<std::string> texts;
+  for (auto const& one : setting_conflicts(said)) {
+    EXPECT_NE(find_throttle_setting(one.name), nullptr);
+    EXPECT_NE(find_throttle_setting(one.other), nullptr);
+    texts.push_back(one.text);
+  }
+  return texts;
+}
+
+TEST(ThrottleSettings, WhatSlowsMustNotComeAfterWhatStops) {
+  EXPECT_THAT(conflicts({}), testing::IsEmpty());
+  EXPECT_THAT(conflicts({{"archive_slow", "64"}, {"archive_stop", "64"}}), testing::IsEmpty());
+  EXPECT_THAT(
+      conflicts({{"archive_slow", "65"}, {"archive_stop", "64"}}),
+      testing::ElementsAre("archive_slow is 65 and archive_stop is 64: it would stop before it ever slows down; "
+                           "make archive_slow the smaller one"));
+  EXPECT_THAT(conflicts({{"archive_slow", "200"}}),
+              testing::ElementsAre(HasSubstr("archive_slow is 200 and archive_stop is 128 (the default)")));
+  EXPECT_THAT(conflicts({{"archive_stop", "20"}}),
+              testing::ElementsAre(HasSubstr("archive_slow is 42 (the default) and archive_stop is 20")));
+}
+
+TEST(ThrottleSettings, ReplicasThatCannotBeThereAreRefused) {
+  EXPECT_THAT(conflicts({{"replicas", "db-2, db-3"}, {"ignore_replicas", "db-4"}, {"expected_replicas", "2"}}),
+              testing::IsEmpty());
+  EXPECT_THAT(conflicts({{"replicas", "all"}, {"ignore_replicas", "db-4"}, {"expected_replicas", "9"}}),
+              testing::IsEmpty());
+  EXPECT_THAT(conflicts({{"replicas", "db-2, db-3"}, {"ignore_replicas", "db-4, db-3"}}),
+              testing::ElementsAre(HasSubstr("'db-3' is in replicas, which count, and in ignore_replicas")));
+  EXPECT_THAT(conflicts({{"replicas", "db-2"}, {"expected_replicas", "2"}}),
+              testing::ElementsAre(HasSubstr("expected_replicas is 2 and replicas names 1")));
+}
+
 TEST(ThrottleSettings, ReadsEachKindWithItsUnit) {
   EXPECT_EQ(whole("replica_lag", "500ms"), 500);
   EXPECT_EQ(whole("replica_lag", " 1.5s "), 1'500);
