@@ -24,6 +24,7 @@
 #include "engine/progress_view.h"
 #include "engine/read_pace.h"
 #include "engine/reading_recorder.h"
+#include "engine/recorded_steps.h"
 #include "engine/sequence.h"
 #include "engine/step_runner.h"
 #include "engine/sync_guard.h"
@@ -119,6 +120,8 @@ class Run {
   Interrupts interrupts_;
   LoadedMigration loaded_;
   std::shared_ptr<PgConnection> connection_;
+  // What was recorded when this run began.
+  RecordedSteps recorded_;
   // What was read of the table, until an expand step may have changed it.
   std::optional<Preflight> preflight_;
   std::optional<PgJob> pg_job_;
@@ -129,15 +132,9 @@ asio::awaitable<Result<std::shared_ptr<PgConnection>>> open_connection(CommandCo
   co_return co_await PgConnection::open(context.target(), context.blocking());
 }
 
-asio::awaitable<bool> are_steps_open(PgConnection& connection, std::string migration,
-                                     std::vector<planner::PlacedStep> steps) {
-  for (auto const& step : steps) {
-    std::string statement = state::step_done(migration, step.phase, step.position);
-    auto const done =
-        value_or_throw(co_await connection.query(std::move(statement), Deadlines()), "reading the steps that are done");
-    if (done.rows.empty()) co_return true;
-  }
-  co_return false;
+bool are_steps_open(RecordedSteps const& recorded, std::vector<planner::PlacedStep> const& steps) {
+  return std::any_of(steps.begin(), steps.end(),
+                     [&](planner::PlacedStep const& step) { return !is_recorded(recorded, step); });
 }
 
 StepTerms step_terms(CommandContext& context, planner::Migration const& migration, std::string phase,
@@ -339,15 +336,19 @@ asio::awaitable<std::optional<int>> Run::start() {
     known = value_or_throw(co_await find_job(*connection_, migration.name), "looking for the job");
   }
   bool has_open_steps = true;
+  recorded_.clear();
   if (there.at(0, 0) == "t") {
+    recorded_ =
+        value_or_throw(co_await read_recorded_steps(*connection_, migration.name), "reading the steps that are done");
     auto steps = planner::expand_steps(migration);
     for (auto& step : planner::sync_steps(migration)) steps.push_back(std::move(step));
-    has_open_steps = co_await are_steps_open(*connection_, migration.name, std::move(steps));
+    has_open_steps = are_steps_open(recorded_, steps);
     co_await look_at_drift(known && known->status == JobStatus::kComplete, has_open_steps);
   }
   // Everything in the file meets the server before anything is touched.
   if (migration.backfill && !known) co_await check(true);
-  auto const unreadable = value_or_throw(co_await check_step_syntax(*connection_, migration), "checking the steps");
+  auto const unreadable =
+      value_or_throw(co_await check_step_syntax(*connection_, migration, recorded_), "checking the steps");
   if (!unreadable.empty()) throw CommandError{kExitUsage, planner::to_lines(unreadable)};
   if (migration.sync) co_await check_sync_before(there.at(0, 0) == "t");
   co_await check_verify(true);
@@ -387,11 +388,12 @@ asio::awaitable<std::optional<int>> Run::start() {
 asio::awaitable<std::vector<std::string>> Run::what_is_next() {
   std::vector<std::string> notes;
   auto const& name = loaded_.migration.name;
-  auto steps = planner::contract_steps(loaded_.migration);
+  auto const steps = planner::contract_steps(loaded_.migration);
   std::size_t const count = loaded_.migration.contract.size();
   if (count == 0 || !connection_->is_usable()) co_return notes;
-  bool const is_open = co_await are_steps_open(*connection_, name, std::move(steps));
-  if (is_open) {
+  auto const recorded =
+      value_or_throw(co_await read_recorded_steps(*connection_, name), "reading the steps that are done");
+  if (are_steps_open(recorded, steps)) {
     notes.push_back(fmt::format(
         "next: `pgbackfill gate {0}`, then `pgbackfill complete {0}` for the {1} contract step(s)", name, count));
   }
@@ -446,16 +448,10 @@ asio::awaitable<void> Run::check(bool before_expand) {
 asio::awaitable<void> Run::check_verify(bool before_expand) {
   auto const& migration = loaded_.migration;
   if (migration.verify.empty()) co_return;
-  auto const there =
-      value_or_throw(co_await connection_->query(state::has_version(), Deadlines()), "reading the state schema");
-  if (there.at(0, 0) == "t") {
-    for (auto const& placed : planner::contract_steps(migration)) {
-      std::string statement = state::step_done(migration.name, placed.phase, placed.position);
-      auto const done = value_or_throw(co_await connection_->query(std::move(statement), Deadlines()),
-                                       "reading the steps that are done");
-      if (!done.rows.empty()) co_return;
-    }
-  }
+  auto const contract = planner::contract_steps(migration);
+  bool const has_begun = std::any_of(contract.begin(), contract.end(),
+                                     [&](planner::PlacedStep const& placed) { return is_recorded(recorded_, placed); });
+  if (has_begun) co_return;
   bool const names_may_come = before_expand && !migration.expand.empty();
   auto const problems = value_or_throw(co_await check_checks(*connection_, migration.verify, names_may_come),
                                        "checking the checks of verify");
@@ -795,7 +791,9 @@ asio::awaitable<int> Finish::complete() {
   co_await require_agreement(*connection_, migration().name, steps, options_.yes, context_.owner());
   co_await run_hooks_at(planner::Boundary::kBeforeContract, "complete");
   auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
-  bool const has_open_steps = co_await are_steps_open(*connection_, migration().name, steps);
+  auto const recorded =
+      value_or_throw(co_await read_recorded_steps(*connection_, migration().name), "reading the steps that are done");
+  bool const has_open_steps = are_steps_open(recorded, steps);
   auto before =
       value_or_throw(co_await begin_steps(*connection_, migration(), has_open_steps), "recording the table's facts");
   auto const outcome = co_await run_steps(steps, terms, teller_);

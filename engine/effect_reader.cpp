@@ -8,6 +8,7 @@
 #include "planner/lint/sql_script.h"
 #include "planner/sql_text.h"
 #include "planner/step_detail.h"
+#include "planner/step_order.h"
 
 namespace pgbackfill::engine {
 
@@ -61,25 +62,48 @@ asio::awaitable<Result<std::optional<MeasuredEffect>>> measure_effect(PgConnecti
   co_return std::optional(effect);
 }
 
-asio::awaitable<Result<std::vector<planner::Problem>>> check_step_syntax(PgConnection& connection,
-                                                                         planner::Migration const& migration) {
-  std::vector<planner::Problem> problems;
-  for (auto const* steps : {&migration.expand, &migration.contract}) {
-    for (auto const& step : *steps) {
-      auto const* run = std::get_if<planner::RunSql>(&step.detail->kind);
-      if (run == nullptr) continue;
-      for (std::string const& text : {run->sql, run->down.value_or("")}) {
-        for (auto const& statement : planner::lint::split_script(text).statements) {
-          auto sql = text.substr(statement.span.begin, statement.span.end - statement.span.begin);
-          auto const read = co_await connection.read_statement(std::move(sql), Deadlines());
-          if (read) continue;
-          if (!connection.is_usable()) co_return read.error();
-          if (read.error().sqlstate != kSyntaxError) continue;
-          problems.push_back({step.position, fmt::format("the server cannot read this SQL: {} ({})",
-                                                         read.error().message, read.error().sqlstate)});
-        }
+namespace {
+
+struct SqlOfStep {
+  planner::SourcePosition position;
+  std::string sql;
+};
+
+// Statement by statement.
+std::vector<SqlOfStep> sql_of_steps(planner::Migration const& migration, RecordedSteps const& recorded) {
+  auto steps = planner::expand_steps(migration);
+  for (auto& step : planner::contract_steps(migration)) steps.push_back(std::move(step));
+  std::vector<SqlOfStep> statements;
+  for (auto const& placed : steps) {
+    auto const* run = std::get_if<planner::RunSql>(&placed.step.detail->kind);
+    if (run == nullptr || is_done_as_it_is(recorded, placed)) continue;
+    for (std::string const& text : {run->sql, run->down.value_or("")}) {
+      for (auto const& statement : planner::lint::split_script(text).statements) {
+        auto const& span = statement.span;
+        statements.push_back({placed.step.position, text.substr(span.begin, span.end - span.begin)});
       }
     }
+  }
+  return statements;
+}
+
+}  // namespace
+
+asio::awaitable<Result<std::vector<planner::Problem>>> check_step_syntax(PgConnection& connection,
+                                                                         planner::Migration const& migration,
+                                                                         RecordedSteps recorded) {
+  std::vector<planner::Problem> problems;
+  auto const statements = sql_of_steps(migration, recorded);
+  if (statements.empty()) co_return problems;
+  std::vector<std::string> texts;
+  for (auto const& statement : statements) texts.push_back(statement.sql);
+  auto const refusals = co_await connection.read_statements(std::move(texts), Deadlines());
+  if (!refusals) co_return refusals.error();
+  for (std::size_t number = 0; number < statements.size(); ++number) {
+    auto const& refusal = refusals->at(number);
+    if (!refusal || refusal->sqlstate != kSyntaxError) continue;
+    problems.push_back({statements[number].position,
+                        fmt::format("the server cannot read this SQL: {} ({})", refusal->message, refusal->sqlstate)});
   }
   co_return problems;
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/pg_connection.h"
+#include "engine/recorded_steps.h"
 #include "planner/lint/effect_probe.h"
 #include "planner/migration.h"
 
@@ -26,8 +27,10 @@ struct MeasuredEffect {
 asio::awaitable<Result<std::optional<MeasuredEffect>>> measure_effect(PgConnection& connection,
                                                                       planner::lint::EffectProbe probe);
 
-// Syntax errors, by this server's own version, in `sql:` steps and their `down:`.
+// Syntax errors, by this server's own version, in `sql:` steps and their `down:`, but for those that are recorded as
+// done with the text that they have. One round trip for all.
 asio::awaitable<Result<std::vector<planner::Problem>>> check_step_syntax(PgConnection& connection,
-                                                                         planner::Migration const& migration);
+                                                                         planner::Migration const& migration,
+                                                                         RecordedSteps recorded);
 
 }  // namespace pgbackfill::engine

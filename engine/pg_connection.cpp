@@ -330,13 +330,23 @@ asio::awaitable<Result<Rows>> PgConnection::query(std::string statement, Deadlin
   co_return std::move(results->front());
 }
 
-asio::awaitable<Result<Done>> PgConnection::read_statement(std::string statement, Deadlines deadlines) {
+asio::awaitable<Result<std::vector<std::optional<Failure>>>> PgConnection::read_statements(
+    std::vector<std::string> statements, Deadlines deadlines) {
   if (!is_usable()) co_return link_lost();
-  bool const sent = PQsendPrepare(connection_, "", statement.c_str(), 0, nullptr) == 1;
-  if (!sent || PQpipelineSync(connection_) != 1) co_return link_lost();
-  auto const results = co_await exchange(1, true, deadlines);
-  if (!results) co_return results.error();
-  co_return Done();
+  bool sent = true;
+  for (auto const& statement : statements) {
+    // A Sync behind each, so that one that is refused takes none of the others with it.
+    sent =
+        sent && PQsendPrepare(connection_, "", statement.c_str(), 0, nullptr) == 1 && PQpipelineSync(connection_) == 1;
+  }
+  if (!sent) co_return link_lost();
+  std::vector<std::optional<Failure>> refusals(statements.size());
+  for (auto& refusal : refusals) {
+    auto const read = co_await exchange(1, true, deadlines);
+    if (!read && !is_usable()) co_return read.error();
+    if (!read) refusal = read.error();
+  }
+  co_return refusals;
 }
 
 asio::awaitable<Result<Done>> PgConnection::script(std::string text, Deadlines deadlines) {

@@ -84,9 +84,10 @@ class PgConnection : public std::enable_shared_from_this<PgConnection> {
   // A script of any number of statements by the simple protocol, in one transaction unless it says otherwise.
   asio::awaitable<Result<Done>> script(std::string text, Deadlines deadlines);
 
-  // Has the server read one statement without running it. Of statements that are not SELECT, INSERT, UPDATE, DELETE or
-  // MERGE it reads the grammar alone.
-  asio::awaitable<Result<Done>> read_statement(std::string statement, Deadlines deadlines);
+  // Has the server read statements without running them, all in one round trip: why it refuses each, if it does. Of
+  // statements that are not SELECT, INSERT, UPDATE, DELETE or MERGE it reads the grammar alone.
+  asio::awaitable<Result<std::vector<std::optional<Failure>>>> read_statements(std::vector<std::string> statements,
+                                                                               Deadlines deadlines);
 
   // What the server said with DEBUG during the last call, which it does where client_min_messages asks for it.
   std::vector<std::string> const& debug_lines() const { return debug_lines_; }

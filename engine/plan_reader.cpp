@@ -476,7 +476,8 @@ asio::awaitable<void> plan_drift(PgConnection& connection, planner::Migration mi
 
 asio::awaitable<PlanReport> read_plan(PgConnection& connection, LoadedMigration loaded, bool with_sample) {
   auto const& migration = loaded.migration;
-  auto const unreadable = value_or_throw(co_await check_step_syntax(connection, migration), "checking the steps");
+  RecordedSteps const none;
+  auto const unreadable = value_or_throw(co_await check_step_syntax(connection, migration, none), "checking the steps");
   if (!unreadable.empty()) throw CommandError{kExitUsage, planner::to_lines(unreadable)};
   PlanReport report;
   report.migration = migration.name;

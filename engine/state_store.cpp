@@ -1015,6 +1015,10 @@ std::string step_done(std::string const& migration, std::string const& phase, in
                      quote_literal(migration), quote_literal(phase), position);
 }
 
+std::string recorded_steps(std::string const& migration) {
+  return "SELECT phase, position, sql FROM pgbackfill.steps WHERE migration = " + quote_literal(migration);
+}
+
 std::string record_step(std::string const& migration, std::string const& phase, int position, std::string const& sql,
                         Owner const& owner, std::string const& proof) {
   return fmt::format(

@@ -182,6 +182,8 @@ std::string find_migration(std::string const& name);
 // Steps of expand and contract, by position within their phase.
 // sql, proof
 std::string step_done(std::string const& migration, std::string const& phase, int position);
+// phase, position, sql
+std::string recorded_steps(std::string const& migration);
 // `proof` is an SQL query for one text.
 std::string record_step(std::string const& migration, std::string const& phase, int position, std::string const& sql,
                         Owner const& owner, std::string const& proof = {});

@@ -11,6 +11,7 @@
 
 #include "engine/catalog.h"
 #include "engine/progress_view.h"
+#include "engine/recorded_steps.h"
 #include "planner/recipe.h"
 #include "planner/sql_text.h"
 #include "planner/step_detail.h"
@@ -565,7 +566,17 @@ asio::awaitable<Result<StepFacts>> read_step_facts(PgConnection& connection, Sch
 asio::awaitable<StepsOutcome> run_steps(std::vector<PlacedStep> const& steps, StepTerms const& terms, EventSink& sink) {
   StepsOutcome all;
   StepSession session(terms, sink);
+  if (steps.empty()) co_return all;
+  auto const rows = co_await session.ask(state::recorded_steps(terms.migration));
+  if (!rows) {
+    all.end = StepsEnd::kFailed;
+    all.reason = fmt::format("{}: {} ({})", step_name(steps.front()), rows.error().message, rows.error().sqlstate);
+    all.is_lost = rows.error().trouble == Trouble::kConnection;
+    co_return all;
+  }
+  auto const recorded = recorded_steps_of(*rows);
   for (std::size_t position = 0; position < steps.size(); ++position) {
+    if (is_done_as_it_is(recorded, steps[position])) continue;
     StepRun run(session, steps[position], terms);
     auto const one = co_await run.run();
     bool const goes_on = add_outcome(all, one);

@@ -6,10 +6,12 @@
 #include <string>
 
 #include "tests/support/database_fixtures.h"
+#include "tests/support/fault_proxy.h"
 
 namespace pgbackfill::tests {
 namespace {
 
+using namespace std::chrono_literals;
 using testing::AllOf;
 using testing::HasSubstr;
 
@@ -38,6 +40,61 @@ TEST_F(EffectTest, SqlThatTheServerCannotReadIsRefusedBeforeAnythingIsTouched) {
     EXPECT_EQ(client_->value("SELECT count(*) FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'a'"),
               "0");
   }
+}
+
+// `steps` steps that do nothing, in both phases, and what a run of it says through the proxy.
+class EffectTripsTest : public EffectTest {
+ protected:
+  static std::string file(int steps, std::string const& last) {
+    std::string text = "name: m" + std::to_string(steps) + "\ntable: t\nexpand:\n";
+    for (int step = 0; step < steps; ++step) text += "  - {sql: SELECT " + std::to_string(step) + ", down: SELECT 0}\n";
+    text += "contract:\n";
+    for (int step = 0; step < steps; ++step) text += "  - sql: SELECT " + std::to_string(step) + "\n";
+    return text + last;
+  }
+  // Round trips of `run`.
+  int trips(int steps, std::string const& last, int exit_code) const {
+    FaultProxy proxy(cluster_->port());
+    proxy.set_delay(20ms);
+    write("m.yaml", file(steps, last));
+    ProgramOptions options;
+    options.working_dir = dir();
+    auto const result =
+        run_program({PGBACKFILL_PROGRAM, "run", "m.yaml", "--dsn", proxy.dsn() + " dbname=" + database_},
+                    std::chrono::seconds(60), options);
+    EXPECT_EQ(result.exit_code, exit_code) << result.err;
+    return proxy.round_trips();
+  }
+};
+
+TEST_F(EffectTripsTest, TheServerReadsAllStatementsInOneRoundTrip) {
+  std::string const broken = "  - sql: ALTR TABLE t\n  - sql: DROP TABEL t\n";
+  int const of_few = trips(1, broken, kUsage);
+  int const of_many = trips(40, broken, kUsage);
+  EXPECT_LT(of_many, of_few + 10) << of_few;
+  write("m.yaml", file(40, broken));
+  auto const refused = run({"run", "m.yaml"});
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("m.yaml:85:10: the server cannot read this SQL: syntax error at or near "
+                                           "\"ALTR\""),
+                                 HasSubstr("m.yaml:86:10: the server cannot read this SQL: syntax error at or near "
+                                           "\"TABEL\"")));
+}
+
+TEST_F(EffectTripsTest, WhatIsDoneIsNeitherReadNorAskedAboutAgain) {
+  for (int const steps : {1, 40}) {
+    write("m.yaml", file(steps, ""));
+    auto const done = run({"run", "m.yaml"});
+    ASSERT_EQ(done.exit_code, kDone) << done.err;
+    auto const completed = run({"complete", "m.yaml", "--yes"});
+    ASSERT_EQ(completed.exit_code, kDone) << completed.err;
+  }
+  int const of_few = trips(1, "", kDone);
+  int const of_many = trips(40, "", kDone);
+  EXPECT_LT(of_many, of_few + 10) << of_few;
+  client_->exec("ALTER DATABASE " + database_ + " SET log_min_duration_statement = 0");
+  trips(40, "", kDone);
+  client_->exec("ALTER DATABASE " + database_ + " RESET log_min_duration_statement");
+  EXPECT_THAT(cluster_->log_text(1 << 20), testing::Not(testing::ContainsRegex("parse [^ ]*: SELECT 39\n")));
 }
 
 TEST_F(EffectTest, SqlOverWhatEarlierStepsMakeIsNoMistake) {

@@ -186,10 +186,11 @@ struct Link {
   RequestReader requests;
   std::string first_packet;  // until the client's start-up packet is known
   bool is_started = false;
-  int answers_due = 1;     // the login's is the first
-  bool is_waiting = true;  // the client has sent something since the last answer that was due
-  bool is_cut = false;     // by a fault: ends with a reset
-  bool is_over = false;    // by its own end
+  int answers_due = 1;      // the login's is the first
+  bool is_waiting = true;   // the client has sent something since the last answer that was due
+  bool is_answered = true;  // the server has said something since the client did
+  bool is_cut = false;      // by a fault: ends with a reset
+  bool is_over = false;     // by its own end
 };
 
 }  // namespace
@@ -269,6 +270,7 @@ class FaultProxy::Impl {
   std::chrono::microseconds delay_{};
   int dropped_answers_ = 0;
   int dropped_requests_ = 0;
+  int round_trips_ = 0;
   std::uint64_t generation_ = 0;  // tells a poll that its links are no more
 
  private:
@@ -424,6 +426,7 @@ void FaultProxy::Impl::take_request(Link& link, std::string bytes) {
     start_link(link, std::move(bytes));
     return;
   }
+  if (std::exchange(link.is_answered, false)) ++round_trips_;
   bool const is_new = !std::exchange(link.is_waiting, true);
   bool const is_farewell = bytes[0] == 'X';
   if (is_new && !is_farewell && chance(request_random_, request_probability_)) {
@@ -453,6 +456,7 @@ void FaultProxy::Impl::start_link(Link& link, std::string bytes) {
 
 void FaultProxy::Impl::take_answer(Link& link, std::string_view bytes) {
   auto& reader = link.reader;
+  link.is_answered = true;
   reader.partial.append(bytes);
   AnswerReader::Message message{};
   bool is_client_asked = false;
@@ -557,6 +561,10 @@ int FaultProxy::dropped_answers() const {
 
 int FaultProxy::dropped_requests() const {
   return impl_->get(impl_->dropped_requests_);
+}
+
+int FaultProxy::round_trips() const {
+  return impl_->get(impl_->round_trips_);
 }
 
 }  // namespace pgbackfill::tests

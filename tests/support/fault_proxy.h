@@ -48,6 +48,9 @@ class FaultProxy {
   int connections() const;
   int dropped_answers() const;
   int dropped_requests() const;
+  // How often a client sent something after it had been answered, on all connections so far. For the count not to
+  // depend on how fast the server is, a delay has to keep its first answer until the client has sent all it had to say.
+  int round_trips() const;
 
  private:
   class Impl;
