@@ -88,6 +88,11 @@ void refuse_keys(Refusals& refusals, StepFacts const& facts, std::string const& 
               "FROM unnest(" +
               columns_of_key("confrelid", "confkey") + ") n))"),
       "the copy has no unique index over the columns that these foreign keys refer to; build it, or drop them: ");
+  refuse_list(refusals,
+              names("pg_catalog.quote_ident(k.conname)",
+                    "pg_catalog.pg_constraint k WHERE k.contype = 'f' AND k.conrelid = " + new_oid +
+                        " AND k.confrelid = " + old_oid),
+              "these foreign keys of the copy refer to the table that it replaces; let them refer to the copy: ");
   if (facts.server_version < kVersionWithPartitionedNotValid) {
     refuse_list(
         refusals,
@@ -105,6 +110,70 @@ void refuse_keys(Refusals& refusals, StepFacts const& facts, std::string const& 
                 "::pg_catalog.oid END) AND (SELECT " + columns_of_key("conrelid", "conkey") +
                 " FROM (SELECT l.conkey, l.conrelid) k) = " + columns_of_key("conrelid", "conkey") + ")"),
       "the copy lacks foreign keys like these of the table; add them before, with add_foreign_key, or drop these: ");
+}
+
+// --- names of what corresponds
+// -------------------------------------------------------------------------------------------------
+
+// Indexes of a table with those that constraints have: title, definition without names and types of the columns, so
+// that a key over a wider integer is the same key.
+std::string titled_indexes(std::string const& oid) {
+  return "SELECT x.relname AS title, CASE WHEN k.oid IS NULL THEN CASE WHEN i.indisunique THEN 'unique ' ELSE '' END "
+         "|| "
+         "pg_catalog.substr(pg_catalog.pg_get_indexdef(i.indexrelid), 1 + "
+         "pg_catalog.length(pg_catalog.format('CREATE %sINDEX %I ON %s%I.%I USING ', CASE WHEN i.indisunique THEN "
+         "'UNIQUE ' ELSE '' END, x.relname, CASE WHEN x.relkind = 'I' THEN 'ONLY ' ELSE '' END, n.nspname, "
+         "c.relname))) "
+         "ELSE k.contype::text || ' ' || pg_catalog.pg_get_constraintdef(k.oid) END AS definition FROM "
+         "pg_catalog.pg_index i "
+         "JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_class c ON c.oid = i.indrelid JOIN "
+         "pg_catalog.pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_catalog.pg_constraint k ON k.conindid = "
+         "i.indexrelid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x') WHERE i.indisvalid AND i.indrelid "
+         "= " +
+         oid;
+}
+
+// Checks and foreign keys. A reference to either of the two tables is one to itself, in the end.
+std::string titled_constraints(std::string const& oid, std::string const& old_oid, std::string const& new_oid) {
+  return "SELECT k.conname AS title, k.contype::text || ' ' || pg_catalog.regexp_replace(CASE WHEN k.confrelid IN (" +
+         old_oid + ", " + new_oid +
+         ") THEN pg_catalog.replace(pg_catalog.pg_get_constraintdef(k.oid), ' REFERENCES ' || "
+         "k.confrelid::pg_catalog.regclass::text || '(', ' REFERENCES (') ELSE pg_catalog.pg_get_constraintdef(k.oid) "
+         "END, ' NOT VALID$', '') AS definition FROM pg_catalog.pg_constraint k WHERE k.contype IN ('c', 'f') AND "
+         "k.conparentid = 0 AND k.conrelid = " +
+         oid;
+}
+
+// old_title, new_title: what of the copy is like what of the table, and has another name. Of several alike the first
+// corresponds to the first.
+std::string pairs(std::string const& of_old, std::string const& of_new) {
+  return "WITH sides AS (SELECT true AS is_old, q.* FROM (" + of_old + ") q UNION ALL SELECT false, q.* FROM (" +
+         of_new +
+         ") q), unlike AS (SELECT s.*, row_number() OVER (PARTITION BY s.is_old, s.definition ORDER BY s.title) AS "
+         "place "
+         "FROM sides s WHERE NOT EXISTS (SELECT FROM sides t WHERE t.is_old <> s.is_old AND t.title = s.title AND "
+         "t.definition = s.definition)) SELECT o.title AS old_title, n.title AS new_title FROM unlike o JOIN unlike n "
+         "ON "
+         "n.definition = o.definition AND n.place = o.place WHERE o.is_old AND NOT n.is_old";
+}
+
+std::string pairs_of_indexes(std::string const& old_oid, std::string const& new_oid) {
+  return pairs(titled_indexes(old_oid), titled_indexes(new_oid));
+}
+
+std::string pairs_of_constraints(std::string const& old_oid, std::string const& new_oid) {
+  return pairs(titled_constraints(old_oid, old_oid, new_oid), titled_constraints(new_oid, old_oid, new_oid));
+}
+
+// Whose name is to be given to another constraint of the copy.
+void refuse_taken_names(Refusals& refusals, std::string const& old_oid, std::string const& new_oid) {
+  refuse_list(
+      refusals,
+      names("pg_catalog.quote_ident(k.conname)",
+            "((" + pairs_of_indexes(old_oid, new_oid) + ") UNION ALL (" + pairs_of_constraints(old_oid, new_oid) +
+                ")) p JOIN pg_catalog.pg_constraint k ON k.conname = p.old_title AND k.conrelid = " + new_oid),
+      "these constraints of the copy have the names of others of the table, which go over to what corresponds to "
+      "them; rename these first: ");
 }
 
 void refuse_replication(Refusals& refusals, std::string const& old_oid, std::string const& new_oid) {
@@ -162,6 +231,7 @@ std::string refusal_of(Swap const& step, StepFacts const& facts) {
                         quote_literal("the mirror's trigger is not on " + shown(table)));
   refuse_dependents(refusals, old_oid);
   refuse_keys(refusals, facts, old_oid, new_oid);
+  refuse_taken_names(refusals, old_oid, new_oid);
   refuse_replication(refusals, old_oid, new_oid);
   refuse_policies(refusals, old_oid, new_oid);
   return first_of(refusals);
@@ -262,18 +332,38 @@ std::string carrying_the_rest() {
          "    EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', new_oid::regclass, r.attname, r.said);\n  END LOOP;\n";
 }
 
+// Statements and monitoring know indexes and constraints by name, and ON CONFLICT ON CONSTRAINT has no other way. Names
+// of indexes are those of the schema: the old table's get the copy's in exchange.
+std::string carrying_names() {
+  return "  SELECT format('%I', n.nspname) INTO home FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+         "WHERE "
+         "c.oid = new_oid;\n"
+         "  after := ARRAY(SELECT s.text FROM (" +
+         pairs_of_indexes("old_oid", "new_oid") +
+         ") p CROSS JOIN LATERAL (VALUES (1, format('ALTER INDEX %s.%I RENAME TO %I', home, p.old_title, '~swap ' || "
+         "md5(p.old_title::text))), (2, format('ALTER INDEX %s.%I RENAME TO %I', home, p.new_title, p.old_title)), (3, "
+         "format('ALTER INDEX %s.%I RENAME TO %I', home, '~swap ' || md5(p.old_title::text), p.new_title))) s (place, "
+         "text) ORDER BY p.old_title, s.place)\n"
+         "    || ARRAY(SELECT format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', new_oid::regclass, p.new_title, "
+         "p.old_title) FROM (" +
+         pairs_of_constraints("old_oid", "new_oid") +
+         ") p ORDER BY p.old_title);\n"
+         "  FOREACH statement IN ARRAY after LOOP\n    EXECUTE statement;\n  END LOOP;\n";
+}
+
 std::string swap_block(Swap const& step, TableName const& table) {
   auto const with = in_schema(table, step.with.name);
   return "\nDECLARE\n  old_oid oid := " + literal_of(table) + ";\n  new_oid oid := " + literal_of(with) +
          ";\n  mirror oid := " + sync::function_oid(step.migration) +
-         ";\n  after text[] := '{}';\n  r record;\n  used bigint;\n  own bigint;\n  statement text;\nBEGIN\n" +
+         ";\n  after text[] := '{}';\n  home text;\n  r record;\n  used bigint;\n  own bigint;\n  statement "
+         "text;\nBEGIN\n" +
          // Under the locks now: whoever took the trigger away meanwhile let rows pass.
          "  IF NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = old_oid AND g.tgfoid = mirror AND g.tgenabled = "
          "'A') THEN\n    RAISE EXCEPTION 'the trigger of the mirror is gone';\n  END IF;\n" +
          collecting(step) + "  EXECUTE format('ALTER TABLE %s RENAME TO %I', new_oid::regclass, " +
          quote_literal(table.name) + ");\n" + carrying_rights() +
          "  FOREACH statement IN ARRAY after LOOP\n    EXECUTE statement;\n  END LOOP;\n" + carrying_sequences() +
-         carrying_the_rest() + "END";
+         carrying_the_rest() + carrying_names() + "END";
 }
 
 Action swap_action(Swap const& step, StepFacts const& facts) {

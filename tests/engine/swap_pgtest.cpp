@@ -60,6 +60,39 @@ class SwapTest : public DatabaseTest {
         "GRANT ALL ON orders_new TO PUBLIC");
     write("m.yaml", kFile);
   }
+  // Indexes and constraints of all sorts; those of the copy have the names that the server gives.
+  void add_names() const {
+    client_->exec(
+        "CREATE TABLE numbers (id int PRIMARY KEY); INSERT INTO numbers SELECT generate_series(0, 1000); ALTER TABLE "
+        "orders ADD CONSTRAINT \"Note, id\" UNIQUE (note, id) DEFERRABLE, ADD CONSTRAINT \"Short USING x\" CHECK "
+        "(length(note) < 100), ADD CONSTRAINT \"Known\" FOREIGN KEY (id) REFERENCES numbers, ADD CONSTRAINT positive "
+        "CHECK (amount > 0); CREATE INDEX \"By ON note\" ON orders (lower(note) DESC) WHERE note IS NOT NULL; CREATE "
+        "UNIQUE INDEX by_id ON orders (id) INCLUDE (note); CREATE INDEX of_old ON orders (amount);"
+        "ALTER TABLE orders_new ADD UNIQUE (note, id) DEFERRABLE, ADD CHECK (length(note) < 100), ADD FOREIGN KEY (id) "
+        "REFERENCES numbers, ADD CONSTRAINT positive CHECK (\"Amount\" > 0); CREATE INDEX ON orders_new (lower(note) "
+        "DESC) WHERE note IS NOT NULL; CREATE UNIQUE INDEX ON orders_new (id) INCLUDE (note); CREATE INDEX of_new ON "
+        "orders_new (\"Amount\")");
+  }
+  std::string names_of(std::string const& table) const {
+    return client_->value(
+        "SELECT string_agg(n, ', ' ORDER BY n COLLATE \"C\") FROM (SELECT relname::text AS n FROM "
+        "pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = '" +
+        table + "'::regclass UNION SELECT conname FROM pg_constraint WHERE contype <> 'n' AND conrelid = '" + table +
+        "'::regclass) x");
+  }
+  void expect_names() const {
+    EXPECT_EQ(names_of("orders"), "By ON note, Known, Note, id, Short USING x, by_id, of_new, orders_pkey, positive");
+    EXPECT_EQ(names_of("orders_old"),
+              "Known, Short USING x, of_old, orders_new_id_note_idx, orders_new_lower_idx, orders_new_note_id_key, "
+              "orders_new_pkey, positive");
+    EXPECT_EQ(client_->value("INSERT INTO orders (id, note) VALUES (3, 'x') ON CONFLICT ON CONSTRAINT orders_pkey DO "
+                             "UPDATE SET note = 'found' RETURNING note"),
+              "found");
+    EXPECT_EQ(
+        client_->value("SELECT string_agg(contype::text, '' ORDER BY contype) FROM pg_constraint WHERE contype <> "
+                       "'n' AND conrelid = 'orders'::regclass"),
+        "ccfpu");
+  }
   void run_to_the_gate() const {
     auto const ran = run({"run", "m.yaml"});
     ASSERT_EQ(ran.exit_code, kDone) << ran.err;
@@ -158,6 +191,37 @@ TEST_F(SwapTest, CarriesOverWhatHangsOnTheTable) {
   EXPECT_EQ(client_->value("SELECT count(*) FROM orders"), "500");
 }
 
+TEST_F(SwapTest, GivesTheNamesOfIndexesAndConstraintsToWhatCorresponds) {
+  make_tables();
+  add_names();
+  run_to_the_gate();
+  auto const done = run({"complete", "m", "--yes"});
+  ASSERT_EQ(done.exit_code, kDone) << done.err;
+  expect_swapped();
+  expect_names();
+  // Twice the same is no trouble.
+  EXPECT_EQ(run({"complete", "m", "--yes"}).exit_code, kDone);
+  expect_names();
+}
+
+TEST_F(SwapTest, GivesNamesToReferencesToItselfAndToEachOfSeveralAlike) {
+  client_->exec(
+      "CREATE TABLE orders (id int PRIMARY KEY, note text, amount int, CONSTRAINT \"Up\" FOREIGN KEY (amount) "
+      "REFERENCES "
+      "orders); CREATE INDEX a_1 ON orders (note); CREATE INDEX a_2 ON orders (note); CREATE TABLE orders_new (id int "
+      "PRIMARY KEY, note text, amount int REFERENCES orders_new); CREATE INDEX b_1 ON orders_new (note); CREATE INDEX "
+      "b_2 "
+      "ON orders_new (note); CREATE INDEX b_3 ON orders_new (note); INSERT INTO orders (id) SELECT generate_series(1, "
+      "50)");
+  std::string file = kFile;
+  write("m.yaml", file.replace(file.find("\"Amount\": amount * 100"), 22, "amount: amount"));
+  run_to_the_gate();
+  auto const done = run({"complete", "m", "--yes"});
+  ASSERT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_EQ(names_of("orders"), "Up, a_1, a_2, b_3, orders_pkey");
+  EXPECT_EQ(names_of("orders_old"), "Up, b_1, b_2, orders_new_pkey");
+}
+
 TEST_F(SwapTest, TakesOverTheSequenceThatBothUse) {
   make_tables();
   client_->exec(
@@ -172,13 +236,14 @@ TEST_F(SwapTest, TakesOverTheSequenceThatBothUse) {
 }
 
 TEST_F(SwapTest, GoesOnWhereItWasKilled) {
-  for (int statement = 1; statement < 40; ++statement) {
+  for (int statement = 1; statement < 60; ++statement) {
     SCOPED_TRACE(fmt::format("killed at statement {}", statement));
     client_->exec(
         "SET client_min_messages = warning; DROP EVENT TRIGGER IF EXISTS brake; DROP SCHEMA IF EXISTS brake, "
         "pgbackfill, "
         "public CASCADE; CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO PUBLIC");
     make_tables();
+    add_names();
     run_to_the_gate();
     client_->exec(kStatementBrake);
     kill_at(statement, statement % 2 == 0);
@@ -188,6 +253,7 @@ TEST_F(SwapTest, GoesOnWhereItWasKilled) {
     auto const done = run({"complete", "m", "--yes"});
     ASSERT_EQ(done.exit_code, kDone) << done.err;
     expect_swapped();
+    expect_names();
     if (!was_reached) return;
   }
   FAIL() << "it has no last statement";
@@ -262,6 +328,15 @@ TEST_F(SwapTest, RefusesWhatWouldStayBehind) {
        "orders "
        "(note))",
        "by_note_fk of by", "DROP TABLE by; DROP INDEX by_note"},
+      {"ALTER TABLE orders ADD CONSTRAINT few CHECK (id < 9999); ALTER TABLE orders_new ADD CONSTRAINT other CHECK (id "
+       "< "
+       "9999), ADD CONSTRAINT few CHECK (id < 99999)",
+       "the names of others of the table, which go over to what corresponds to them; rename these first: few",
+       "ALTER TABLE orders DROP CONSTRAINT few; ALTER TABLE orders_new DROP CONSTRAINT few, DROP CONSTRAINT other"},
+      {"ALTER TABLE orders_new ADD CONSTRAINT back FOREIGN KEY (id) REFERENCES orders",
+       "the table that it replaces; let "
+       "them refer to the copy: back",
+       "ALTER TABLE orders_new DROP CONSTRAINT back"},
       {"CREATE PUBLICATION news FOR TABLE orders", "publications", "DROP PUBLICATION news"},
       {"ALTER TABLE orders ENABLE ROW LEVEL SECURITY", "row level security",
        "ALTER TABLE orders DISABLE ROW LEVEL SECURITY"},
