@@ -108,9 +108,13 @@ asio::awaitable<std::shared_ptr<PgConnection>> CommandContext::connect() {
   ConnectTarget where = target();
   auto opened = co_await PgConnection::open(std::move(where), blocking_);
   if (!opened) {
-    throw CommandError{kExitFailed,
-                       fmt::format("cannot connect to {}: {}", describe_target(options_.dsn), opened.error().message),
-                       true};
+    // Who forgot it would look for the fault at the server.
+    char const* const hint = options_.dsn.empty()
+                                 ? " (neither --dsn nor DATABASE_URL says where; this is what libpq's environment says)"
+                                 : "";
+    throw CommandError{
+        kExitFailed,
+        fmt::format("cannot connect to {}: {}{}", describe_target(options_.dsn), opened.error().message, hint), true};
   }
   co_return *opened;
 }

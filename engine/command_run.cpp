@@ -915,6 +915,22 @@ asio::awaitable<int> roll_back_one(CommandContext& context, FinishOptions option
   co_return co_await finish.roll_back();
 }
 
+namespace {
+
+std::string what_stays(planner::Migration const& migration) {
+  if (!migration.backfill) return "";
+  switch (migration.backfill->kind) {
+    case planner::WorkKind::kDelete:
+      return "rows that were deleted do not come back";
+    case planner::WorkKind::kCopy:
+      return "copies of rows go with their table alone";
+    default:
+      return "values that were overwritten stay as they are";
+  }
+}
+
+}  // namespace
+
 asio::awaitable<RollbackPreview> preview_rollback(PgConnection& connection, planner::Migration migration) {
   RollbackPreview preview;
   auto contract = co_await preview_undo(connection, migration.name, planner::contract_steps(migration));
@@ -926,6 +942,7 @@ asio::awaitable<RollbackPreview> preview_rollback(PgConnection& connection, plan
   preview.steps = co_await preview_undo(connection, migration.name, undoable_steps(migration));
   auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
   if (job) preview.job_status = state::status_name(job->status);
+  preview.what_stays = what_stays(migration);
   co_return preview;
 }
 
@@ -939,8 +956,9 @@ std::string rollback_text(std::string const& name, RollbackPreview const& previe
   if (!preview.job_status.empty() && undoes) {
     text += "  the backfill is forgotten: the next `run` begins with the first row again\n";
   }
-  if (preview.steps.empty() && preview.job_status.empty()) text += "  nothing: nothing of it is there\n";
-  return text + "  values that were overwritten stay as they are\n";
+  if (preview.steps.empty() && preview.job_status.empty()) return text + "  nothing: nothing of it is there\n";
+  if (preview.steps.empty()) text += "  no step is there that could be undone\n";
+  return preview.what_stays.empty() ? text : text + "  " + preview.what_stays + "\n";
 }
 
 int run_command(CommandContext& context, RunOptions const& options) {

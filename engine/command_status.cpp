@@ -464,12 +464,15 @@ std::string next_without_job(Page const& page) {
   return run_command_for(one) + " does what is not done yet";
 }
 
+bool is_everybody_gone(Page const& page) {
+  return std::all_of(page.holders.begin(), page.holders.end(), [](Holder const& holder) { return holder.is_gone; });
+}
+
 std::string next_when_running(Page const& page) {
   auto const& one = page.overview;
   if (one.processes > 0) {
-    bool const gone =
-        std::all_of(page.holders.begin(), page.holders.end(), [](Holder const& holder) { return holder.is_gone; });
-    if (gone) return "its process is gone; " + run_command_for(one) + " frees its ranges at once and goes on there";
+    if (is_everybody_gone(page))
+      return "its process is gone; " + run_command_for(one) + " frees its ranges at once and goes on there";
     return "it runs; another " + run_command_for(one) + ", here or on another host, joins in";
   }
   if (!page.waiting.empty()) return "a process waits to go on: for its window, for held rows or for a connection";
@@ -632,12 +635,16 @@ class PageView {
         one.is(JobStatus::kComplete) ? "" : fmt::format(" of about {}", human_count(one.rows_estimated));
     add("",
         fmt::format("{}{} rows passed, {} changed", human_count(one.rows_done), all, human_count(one.rows_changed)));
-    if (one.is_worked_on()) {
+    // What a process told before it was killed is no news.
+    bool const is_alone = !page_.holders.empty() && is_everybody_gone(page_);
+    if (one.is_worked_on() && !is_alone) {
       add("  pace", pace_text());
       add_list("", pace_texts(page_.runners));
     }
-    add_list("  held back", held_back_texts(page_.runners));
-    add_list("  notice", warning_texts(page_.runners));
+    if (!is_alone) {
+      add_list("  held back", held_back_texts(page_.runners));
+      add_list("  notice", warning_texts(page_.runners));
+    }
     if (!one.has_ended()) add_list("  shares", elsewhere_texts(page_.elsewhere));
     std::string batches = counted(one.batches, "batch", "batches");
     if (one.last_batch_ms) batches += fmt::format(", the last one {} ago", age_of(one));

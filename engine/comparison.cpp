@@ -134,7 +134,9 @@ ComparisonFound Comparison::sum() const {
 void Comparison::stop(std::string const& why) const {
   std::string const text =
       fmt::format("{}: {}; {} row(s) were compared", planner::check_text(check_), why, sum().rows_compared);
-  if (terms_.state == nullptr) throw CommandError{kExitFailed, text};
+  if (terms_.state == nullptr) {
+    throw CommandError{kExitResumable, text + ", and the same command begins with the first one again"};
+  }
   bool const is_kept = terms_.rows->why().empty() && terms_.state->why().empty();
   char const* const there = is_kept ? "there" : "where it was kept last, a moment before";
   throw CommandError{kExitResumable,

@@ -21,6 +21,7 @@ struct RollbackPreview {
   std::string refusal;
   std::vector<UndoneStep> steps;
   std::string job_status;  // empty: there is no job
+  std::string what_stays;  // of the rows that the backfill has written or deleted
 };
 asio::awaitable<RollbackPreview> preview_rollback(PgConnection& connection, planner::Migration migration);
 std::string rollback_text(std::string const& name, RollbackPreview const& preview);

@@ -18,6 +18,7 @@ using planner::lint::Work;
 
 constexpr int kLabelColumns = 13;
 constexpr int kLeastColumns = 30;
+constexpr std::size_t kMostSqlShown = 1'000;
 
 std::string bytes_text(double bytes) {
   char const* const units[] = {"B", "kB", "MB", "GB", "TB"};
@@ -76,6 +77,15 @@ std::string shown_sql(std::string sql) {
   return sql;
 }
 
+// A step may be a block of code as long as a page; its title says what it does.
+std::string abridged(std::string sql) {
+  if (sql.size() <= kMostSqlShown) return sql;
+  auto const end = sql.find_last_of(" \n", kMostSqlShown / 4);
+  auto const begin = sql.substr(0, end == std::string::npos ? kMostSqlShown / 4 : end);
+  return fmt::format("{} ... ({} characters; --format json and markdown show them)", begin,
+                     human_count(static_cast<std::int64_t>(sql.size())));
+}
+
 std::string statement_text(PlannedStatement const& statement, std::int64_t table_bytes) {
   return fmt::format("{}; {}{}; {}{}", lock_text(statement), work_text(statement, table_bytes),
                      statement.is_measured ? ", tried on an empty copy" : "",
@@ -105,7 +115,7 @@ void add_step_text(Sheet& sheet, char const* title, PlannedStep const& step) {
                             step.is_sql ? step.sql : step.title, step.is_recorded ? " (done)" : "");
   add(fmt::format("risk {}: {}", planner::risk_word(step.risk), step.reason));
   for (auto const& statement : step.statements) {
-    if (!step.is_sql) add_sql("- " + shown_sql(statement.sql));
+    if (!step.is_sql) add_sql("- " + abridged(shown_sql(statement.sql)));
     sheet.add(indent + "  ", statement_text(statement, step.table_bytes));
   }
   if (!step.safe_form.empty()) add("so because: " + step.safe_form);

@@ -188,6 +188,7 @@ void StepSession::tell_progress(std::string step) {
   Progress progress;
   progress.migration = terms_.migration;
   progress.phase = terms_.phase == "contract" ? RunPhase::kContracting : RunPhase::kExpanding;
+  progress.elapsed = std::chrono::duration_cast<milliseconds>(Clock::now() - began_);
   progress.step = std::move(step);
   sink_.emit(std::move(progress));
 }

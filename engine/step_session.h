@@ -100,6 +100,7 @@ class StepSession {
 
   StepTerms const& terms_;
   EventSink& sink_;
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   std::shared_ptr<PgConnection> watch_;
   std::shared_ptr<PgConnection> work_;
 };

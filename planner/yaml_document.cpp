@@ -273,7 +273,19 @@ SourcePosition position_of(YAML::Mark const& mark, std::string const& file) {
   return mark.is_null() ? SourcePosition{file, 0, 0} : SourcePosition{file, mark.line + 1, mark.column + 1};
 }
 
-std::string syntax_text(std::string const& reason) {
+// The parser takes it for part of the text before, and complains of what comes then.
+bool begins_with_tab(std::string_view text, int line) {
+  std::size_t begin = 0;
+  for (int left = line; left > 0 && begin < text.size(); --left) {
+    begin = std::min(text.find('\n', begin), text.size() - 1) + 1;
+  }
+  auto const first = text.find_first_not_of(" \t", begin);
+  return text.substr(begin, first == std::string_view::npos ? first : first - begin).find('\t') !=
+         std::string_view::npos;
+}
+
+std::string syntax_text(std::string const& reason, bool has_tab) {
+  if (has_tab) return "not valid YAML: " + reason + " (the line begins with a tab; YAML is indented by spaces)";
   return "not valid YAML: " + reason + " (a text that contains ': ', ' #', quotes or brackets belongs in quotes)";
 }
 
@@ -295,7 +307,8 @@ YamlDocument parse_yaml(std::string_view text, std::string_view file_name) {
   } catch (Refused const& refusal) {
     return refused(position_of(refusal.mark(), file), refusal.what());
   } catch (YAML::Exception const& exception) {
-    return refused(position_of(exception.mark, file), syntax_text(exception.msg));
+    bool const has_tab = !exception.mark.is_null() && begins_with_tab(text, exception.mark.line);
+    return refused(position_of(exception.mark, file), syntax_text(exception.msg, has_tab));
   }
   YamlDocument document;
   document.nodes = builder.take_nodes();

@@ -76,6 +76,9 @@ class MigrationLinter {
       if (finding.risk != Risk::kDestructive) continue;
       finding.risk = Risk::kMedium;
       finding.why += " (in `contract`: only behind the gate, and once approved)";
+      bool const is_typed = !std::holds_alternative<RunSql>(step.detail->kind);
+      if (is_typed)
+        finding.instead = "this is the place for it; look for what still uses it, then `pgbackfill approve`";
     }
   }
 

@@ -122,6 +122,22 @@ TEST_F(ComparisonTest, ARowWhoseExpressionFailsIsAFailureWithItsPlace) {
   EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.comparisons"), "0");
 }
 
+TEST_F(ComparisonTest, ACompleteThatIsInterruptedMeanwhileIsResumable) {
+  write_file(std::string(kSlow) + "contract:\n  - set_not_null: display\n");
+  auto program = start({"complete", "m.yaml"});
+  ASSERT_TRUE(poll_until([&] {
+    return client_->value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbackfill' AND query LIKE "
+                          "'%upper(name)%'") != "0";
+  }));
+  program.signal(SIGINT);
+  auto const cut_short = program.wait();
+  EXPECT_EQ(cut_short.exit_code, kResumable) << cut_short.err;
+  EXPECT_THAT(cut_short.err, HasSubstr("and the same command begins with the first one again"));
+  EXPECT_EQ(client_->value("SELECT attnotnull FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = "
+                           "'display'"),
+            "f");
+}
+
 TEST_F(ComparisonTest, InterruptedOrKilledItGoesOnWhereItWas) {
   for (int const signal : {SIGINT, SIGKILL}) {
     write_file(kSlow);

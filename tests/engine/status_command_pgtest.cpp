@@ -130,6 +130,9 @@ TEST_F(StatusCommand, TellsAProcessThatDiedFromOneThatRuns) {
   auto const status = json({"status", run->name()});
   EXPECT_TRUE(status.at("lease_holders").as_array().at(0).as_object().at("is_gone").as_bool());
   EXPECT_TRUE(contains(text_of(status.at("next")), "its process is gone"));
+  auto const soon = pgbackfill({"status", run->name()});
+  EXPECT_TRUE(contains(soon.out, "its process is gone")) << soon.out;
+  EXPECT_FALSE(contains(soon.out, " left\n")) << "nobody works, and so there is no time left: " << soon.out;
   run->state("UPDATE pgbackfill.ranges SET owner = NULL WHERE job_id = {job} RETURNING 1");
   auto const page = pgbackfill({"status", run->name()});
   EXPECT_TRUE(contains(page.out, "no process is working on it; run it again")) << page.out;

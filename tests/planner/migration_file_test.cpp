@@ -744,6 +744,7 @@ TEST(MigrationFile, RefusesWhatIsNotOneMap) {
 
 TEST(MigrationFile, GivesThePositionOfASyntaxError) {
   EXPECT_THAT(problems_of("name: x\n\ttable: t\n"), ElementsAre(StartsWith("m.yaml:2:1: not valid YAML: illegal tab")));
+  EXPECT_THAT(problems_of("name: x\nbackfill:\n\tset: {a: b}\n"), ElementsAre(HasSubstr("the line begins with a tab")));
   EXPECT_THAT(problems_of("name: x\ntable: \"a\".\"b\"\n"), ElementsAre(StartsWith("m.yaml:2:11: not valid YAML")));
   EXPECT_THAT(problems_of("name: *x\n"), ElementsAre(StartsWith("m.yaml:1:7: not valid YAML")));
   EXPECT_THAT(problems_of("name: x\nwindows: [a\n"), ElementsAre(HasSubstr("not valid YAML")));

@@ -637,6 +637,7 @@ TEST(LintOfMigrations, TellsWhatTypedStepsLoseAndKnowsWhatTheyMake) {
   EXPECT_EQ(found[1].rule, "drop-column");
   EXPECT_EQ(found[1].risk, Risk::kMedium);
   EXPECT_EQ(found[1].position.line, 9);
+  EXPECT_THAT(found[1].instead, HasSubstr("this is the place for it"));
 }
 
 TEST(LintOfMigrations, TellsWhatASwapIsAbout) {
