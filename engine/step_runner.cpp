@@ -13,6 +13,7 @@
 #include "engine/progress_view.h"
 #include "engine/recorded_steps.h"
 #include "planner/recipe.h"
+#include "planner/short_line.h"
 #include "planner/sql_text.h"
 #include "planner/step_detail.h"
 
@@ -47,11 +48,8 @@ bool runs_alone(std::string const& sql) {
   return std::regex_search(sql, pattern);
 }
 
-std::string shortened(std::string text) {
-  for (auto& character : text) {
-    if (character == '\n' || character == '\t') character = ' ';
-  }
-  return text.size() > kMostShown ? text.substr(0, kMostShown - 3) + "..." : text;
+std::string shortened(std::string_view text) {
+  return planner::short_line(text, kMostShown);
 }
 
 // Class 23 and 22: the rows, not the statement, are at fault.

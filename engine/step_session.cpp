@@ -12,6 +12,7 @@
 
 #include "engine/progress_view.h"
 #include "planner/lock_watch.h"
+#include "planner/short_line.h"
 #include "throttle/lock_ladder.h"
 
 namespace pgbackfill::engine {
@@ -34,6 +35,7 @@ constexpr milliseconds kLeastLook{50};
 constexpr auto kTellEvery = 5s;
 constexpr milliseconds kWraparoundPause{5'000};
 constexpr std::size_t kMostNamed = 3;
+constexpr std::size_t kMostQueryShown = 80;
 
 struct Blocker {
   int pid = 0;
@@ -70,12 +72,6 @@ std::vector<Blocker> sessions_of(Rows const& rows) {
   return sessions;
 }
 
-std::string on_one_line(std::string text, std::size_t most) {
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
-  return text.size() > most ? text.substr(0, most - 3) + "..." : text;
-}
-
 std::string name_of(Blocker const& session) {
   if (session.pid == 0) {
     return session.prepared == "?" ? "a prepared transaction" : "prepared transaction '" + session.prepared + "'";
@@ -88,7 +84,7 @@ std::string name_of(Blocker const& session) {
   if (session.state.empty()) return text;
   auto const age = session.is_idle_in_transaction() ? session.state_age : session.transaction_age;
   text += fmt::format(", {} for {}", session.state, human_duration(age));
-  if (!session.query.empty()) text += ": " + on_one_line(session.query, 80);
+  if (!session.query.empty()) text += ": " + planner::short_line(session.query, kMostQueryShown);
   return text;
 }
 

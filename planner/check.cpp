@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "planner/short_line.h"
 #include "planner/sql_text.h"
 
 namespace pgbackfill::planner {
@@ -102,19 +103,8 @@ std::optional<double> number_of(std::string const& text) {
 
 constexpr std::size_t kMostShown = 100;
 
-// A line of bounded length; a character is never cut in two.
-std::string shortened(std::string const& text) {
-  std::string line;
-  for (char const c : text) {
-    bool const is_first_of_character = (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-    if (line.size() >= kMostShown && is_first_of_character) return line + "...";
-    line += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-  }
-  return line;
-}
-
-std::string shown(TableName const& table) {
-  return table.schema.empty() ? table.name : table.schema + "." + table.name;
+std::string shortened(std::string_view text) {
+  return short_line(text, kMostShown);
 }
 
 std::string text_of(ZeroCheck const& check) {

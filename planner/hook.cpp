@@ -15,10 +15,6 @@ std::string one_line(std::string text) {
   return text;
 }
 
-std::string shown(TableName const& table) {
-  return table.schema.empty() ? table.name : table.schema + "." + table.name;
-}
-
 std::string subject_of(Hook const& hook) {
   switch (hook.kind) {
     case HookKind::kCommand:

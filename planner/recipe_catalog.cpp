@@ -9,10 +9,6 @@ std::string quoted(TableName const& table) {
   return quote_qualified(table.schema, table.name);
 }
 
-std::string shown(TableName const& table) {
-  return table.schema.empty() ? table.name : table.schema + "." + table.name;
-}
-
 std::string oid_of(TableName const& table) {
   return "pg_catalog.to_regclass(" + quote_literal(quoted(table)) + ")";
 }

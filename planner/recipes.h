@@ -21,8 +21,6 @@ namespace pgbackfill::planner::recipes {
 // The table's oid or NULL, as an SQL expression.
 std::string oid_of(TableName const& table);
 std::string quoted(TableName const& table);
-// "public.users" for people.
-std::string shown(TableName const& table);
 
 std::string has_column(TableName const& table, std::string_view column);
 // Whether the column is there and satisfies a condition over pg_attribute a.

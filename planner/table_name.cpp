@@ -48,6 +48,10 @@ ParsedTableName refused(std::string problem) {
 
 }  // namespace
 
+std::string shown(TableName const& table) {
+  return table.schema.empty() ? table.name : table.schema + "." + table.name;
+}
+
 bool is_plain_identifier(std::string_view text) {
   return !text.empty() && text.size() <= kMaxIdentifierBytes && begins_identifier(text.front()) &&
          std::all_of(text.begin(), text.end(), continues_identifier);

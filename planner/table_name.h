@@ -14,7 +14,12 @@ namespace pgbackfill::planner {
 struct TableName {
   std::string schema;
   std::string name;
+
+  bool operator==(TableName const&) const = default;
 };
+
+// For people: public.users. Not SQL, which is quote_qualified()'s.
+std::string shown(TableName const& table);
 
 // What PostgreSQL keeps of an identifier, in bytes (NAMEDATALEN - 1).
 inline constexpr std::size_t kMaxIdentifierBytes = 63;
