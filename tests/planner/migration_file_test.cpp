@@ -442,6 +442,8 @@ TEST(MigrationFile, RefusesHooksThatCouldNotRun) {
               ElementsAre(HasSubstr("'status' needs 'http' beside it")));
   EXPECT_THAT(problems_of("name: x\nafter: {backup: {command: a}}\n"),
               ElementsAre(HasSubstr("unknown key 'backup' (it belongs under 'before')")));
+  EXPECT_THAT(problems_of("name: x\nbefore: {backup: {pg_dump: f, tables: []}}\n"),
+              ElementsAre(HasSubstr("'tables' must be a list of tables, not an empty one")));
   EXPECT_THAT(problems_of("name: x\nbefore: {backup: {pg_dump: f, tables: [a.b.c.d]}}\n"),
               ElementsAre(StartsWith("m.yaml:2:40: 'a.b.c.d': ")));
   EXPECT_THAT(problems_of("name: x\nbefore: {backup: {command: f, timeout: 30d}}\n"),
@@ -536,6 +538,8 @@ TEST(MigrationFile, RefusesTypedStepsWithMistakes) {
               ElementsAre(StartsWith("m.yaml:3:5: 'set_not_null' has no table; write 'table:'"),
                           StartsWith("m.yaml:4:5: 'drop_column' has no table"),
                           StartsWith("m.yaml:4:28: unknown key 'nmae' (did you mean 'name'?)")));
+  EXPECT_THAT(problems_of("name: x\nexpand: [{drop_column: {name: a, tabel: t}}]\n"),
+              ElementsAre(HasSubstr("unknown key 'tabel' (did you mean 'table'?)")));
   EXPECT_THAT(problems_of("name: x\ntable: t\nexpand: [{add_column: {name: a}}]\n"),
               ElementsAre(StartsWith("m.yaml:3:11: 'type' is missing in 'add_column'; for example type: text")));
   EXPECT_THAT(
@@ -595,7 +599,7 @@ TEST(MigrationFile, WantsExactlyOneKindOfWork) {
 
 TEST(MigrationFile, WantsATableForABackfill) {
   EXPECT_THAT(problems_of("name: x\nbackfill: {set: {a: 1}}\n"),
-              ElementsAre(StartsWith("m.yaml:2:1: the backfill has no table")));
+              ElementsAre(StartsWith("m.yaml:2:1: 'backfill' has no table")));
   EXPECT_EQ(migration_of("name: x\nbackfill: {table: t, set: {a: 1}}\n").backfill->table.name, "t");
   EXPECT_EQ(problems_of("name: x\ntable: a-b\nbackfill: {set: {a: 1}}\n").size(), 1U);
 }

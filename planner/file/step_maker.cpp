@@ -1,4 +1,4 @@
-#include "planner/step_file.h"
+#include "planner/file/step_maker.h"
 
 #include <algorithm>
 #include <memory>
@@ -7,7 +7,7 @@
 #include "planner/sql_text.h"
 #include "planner/step_detail.h"
 
-namespace pgbackfill::planner {
+namespace pgbackfill::planner::file {
 namespace {
 
 using Kind = decltype(StepDetail::kind);
@@ -49,39 +49,16 @@ class StepMaker {
   SwapColumn swap_column();
   CreateIndex create_index();
 
-  StepValue const* find(std::string_view key) const {
-    auto const found = std::find_if(values_.values.begin(), values_.values.end(),
-                                    [&](StepValue const& value) { return value.key == key; });
-    return found == values_.values.end() ? nullptr : &*found;
-  }
-  std::string text(std::string_view key) const {
-    auto const* value = find(key);
-    return value == nullptr ? std::string{} : value->text;
-  }
-  std::vector<std::string> items(std::string_view key) const {
-    auto const* value = find(key);
-    return value == nullptr ? std::vector<std::string>{} : value->items;
-  }
+  std::string text(std::string_view key) const { return values_.text(key); }
+  std::vector<std::string> items(std::string_view key) const { return values_.items(key); }
   bool flag(std::string_view key) const { return text(key) == "true"; }
-  TableName table();
-  TableName other(std::string_view key) const {
-    auto const* value = find(key);
-    return value == nullptr ? TableName{} : value->table;
-  }
+  TableName table() { return values_.own_table(problems_); }
+  TableName other(std::string_view key) const { return values_.table(key); }
   std::string written();
 
   StepValues const& values_;
   std::vector<Problem>& problems_;
 };
-
-TableName StepMaker::table() {
-  if (auto const* value = find("table")) return value->table;
-  if (values_.default_table) return *values_.default_table;
-  problems_.push_back({values_.position, "'" + std::string{values_.word} +
-                                             "' has no table; write 'table:' in it or at the top of the file, for "
-                                             "example table: public.users"});
-  return {};
-}
 
 AddColumn StepMaker::add_column() {
   return {table(), text("name"), text("type"), text("default"), flag("not_null")};
@@ -117,8 +94,9 @@ AddForeignKey StepMaker::add_foreign_key() {
   key.on_delete = text("on_delete");
   key.on_update = text("on_update");
   if (!key.to.empty() && key.to.size() != key.columns.size()) {
-    problems_.push_back({find("to")->position, "'to' has " + std::to_string(key.to.size()) + " columns and 'columns' " +
-                                                   std::to_string(key.columns.size()) + "; each refers to one"});
+    problems_.push_back(
+        {values_.find("to")->position, "'to' has " + std::to_string(key.to.size()) + " columns and 'columns' " +
+                                           std::to_string(key.columns.size()) + "; each refers to one"});
   }
   return key;
 }
@@ -156,7 +134,7 @@ Kind StepMaker::kind_of_table() {
   if (word == "swap") return Swap{table(), other("with"), text("keep_as"), values_.migration};
   RunSql run;
   run.sql = text("sql");
-  if (auto const* down = find("down")) run.down = down->text;
+  if (auto const* down = values_.find("down")) run.down = down->text;
   return run;
 }
 
@@ -167,7 +145,7 @@ std::string StepMaker::written() {
   // These do not fall back on the table at the top of the file.
   bool const has_own =
       values_.word == "create_table" || values_.word == "drop_table" || values_.word == "add_enum_value";
-  bool const needs_table = find("table") == nullptr && values_.default_table.has_value() && !has_own;
+  bool const needs_table = values_.find("table") == nullptr && values_.default_table.has_value() && !has_own;
   if (needs_table) parts.emplace_back("table", as_text(*values_.default_table));
   for (auto const& value : values_.values) {
     std::string shown = value.table.name.empty() ? as_text(value.text) : as_text(value.table);
@@ -191,10 +169,6 @@ SchemaStep StepMaker::make() {
   step.text = written();
   return step;
 }
-
-}  // namespace
-
-namespace {
 
 std::string as_text(std::vector<ColumnExpression> const& columns) {
   std::vector<std::string> parts;
@@ -238,4 +212,4 @@ SchemaStep make_step(StepValues const& values, std::vector<Problem>& problems) {
   return StepMaker{values, problems}.make();
 }
 
-}  // namespace pgbackfill::planner
+}  // namespace pgbackfill::planner::file

@@ -1,0 +1,94 @@
+// backfill:
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "planner/file/sections.h"
+#include "planner/file/values.h"
+#include "planner/file/wording.h"
+
+namespace pgbackfill::planner::file {
+namespace {
+
+void read_work(FileReader& reader, Fields const& fields, Backfill& backfill) {
+  if (auto const* set = fields.find("set")) {
+    backfill.kind = WorkKind::kUpdate;
+    backfill.assignments = read_assignments(reader, *set);
+  }
+  if (auto const* sql = fields.find("sql")) {
+    backfill.kind = WorkKind::kSql;
+    backfill.sql = read_statement(reader, *sql);
+    backfill.sql_position = reader.position_of(*sql->value);
+  }
+  if (auto const* copy_to = fields.find("copy_to")) {
+    backfill.kind = WorkKind::kCopy;
+    backfill.copy_to = read_table(reader, *copy_to).value_or(TableName{});
+  }
+  if (auto const* columns = fields.find("columns")) {
+    // Read also beside a 'set' that has been refused already, for the problems in it.
+    auto assignments = read_assignments(reader, *columns);
+    if (backfill.kind == WorkKind::kCopy) backfill.assignments = std::move(assignments);
+  }
+  if (auto const* remove = fields.find("delete")) {
+    backfill.kind = WorkKind::kDelete;
+    if (is_scalar(reader, *remove) && remove->value->text != "true") {
+      reader.refuse(*remove->value, "'delete' can only be true; leave the key out to delete nothing");
+    }
+  }
+}
+
+void read_batch(FileReader& reader, Fields const& fields, BatchOptions& batch) {
+  auto const* field = fields.find("batch");
+  if (field == nullptr) return;
+  auto const batch_fields = reader.read_map(*field);
+  if (!batch_fields) return;
+  batch.target = read_duration(reader, *batch_fields, "target").value_or(batch.target);
+  auto const min_rows = read_count(reader, *batch_fields, "min_rows");
+  auto const max_rows = read_count(reader, *batch_fields, "max_rows");
+  if (min_rows && max_rows && *min_rows > *max_rows) {
+    reader.refuse(*batch_fields->find("min_rows")->value,
+                  "min_rows " + std::to_string(*min_rows) + " is more than max_rows " + std::to_string(*max_rows));
+    return;
+  }
+  // A bound that stands alone moves the other one's default, never the other way round.
+  batch.max_rows = max_rows.value_or(std::max(batch.max_rows, min_rows.value_or(0)));
+  batch.min_rows = min_rows.value_or(std::min(batch.min_rows, batch.max_rows));
+}
+
+std::int64_t read_bad_row(FileReader& reader, Fields const& fields) {
+  auto const* field = fields.find("on_bad_row");
+  if (field == nullptr) return 0;
+  if (field->value->kind == YamlKind::kMap) {
+    auto const bad_row = reader.read_map(*field);
+    return read_count(reader, *bad_row, "quarantine").value_or(0);
+  }
+  // `stop`: what holds without the key, too.
+  if (is_scalar(reader, *field)) word_of(reader, *field);
+  return 0;
+}
+
+}  // namespace
+
+std::optional<Backfill> read_backfill(FileReader& reader, Fields const& fields, Top const& top) {
+  auto const* section = fields.find("backfill");
+  if (section == nullptr) return std::nullopt;
+  Backfill backfill;
+  backfill.position = reader.position_of(*section->key);
+  auto const of_backfill = reader.read_map(*section);
+  if (!of_backfill) return backfill;
+  backfill.table = read_table_or(reader, *of_backfill, *section, top.table);
+  read_work(reader, *of_backfill, backfill);
+  if (auto const* where = of_backfill->find("where")) {
+    backfill.where = read_expression(reader, *where);
+    backfill.where_position = reader.position_of(*where->value);
+  }
+  if (auto const workers = read_count(reader, *of_backfill, "workers")) backfill.workers = static_cast<int>(*workers);
+  read_batch(reader, *of_backfill, backfill.batch);
+  if (read_word(reader, *of_backfill, "commit") == "sync") backfill.commit = CommitMode::kSync;
+  if (read_word(reader, *of_backfill, "triggers") == "skip") backfill.triggers = TriggerMode::kSkip;
+  backfill.quarantine_budget = read_bad_row(reader, *of_backfill);
+  return backfill;
+}
+
+}  // namespace pgbackfill::planner::file

@@ -1,0 +1,38 @@
+// The sections of a migration file: each is read in the file of its name, `backfill:` in backfill_section.cpp.
+//
+// They take the keys of the file's top level and give what the section says; without the section, what holds then.
+// What is wrong is noted with the reader. For one thread at a time, as the reader is.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "planner/file/file_reader.h"
+#include "planner/migration.h"
+
+namespace pgbackfill::planner::file {
+
+// What stands at the top of the file for all sections.
+struct Top {
+  std::string migration;
+  // Empty when there is a table and it is wrong: that is one problem, not one more a section.
+  std::optional<TableName> table;
+};
+
+// `key`: expand or contract.
+std::vector<SchemaStep> read_steps(FileReader& reader, Fields const& fields, std::string_view key, Top const& top);
+std::optional<Backfill> read_backfill(FileReader& reader, Fields const& fields, Top const& top);
+// Beside `mirror` the backfill learns by which columns its copy is kept.
+std::optional<Sync> read_sync(FileReader& reader, Fields const& fields, Top const& top,
+                              std::optional<Backfill>& backfill);
+std::vector<Check> read_verify(FileReader& reader, Fields const& fields, Top const& top);
+std::vector<Hook> read_hooks(FileReader& reader, Fields const& fields);
+ThrottleOptions read_throttle(FileReader& reader, Fields const& fields);
+std::vector<ProbeOptions> read_probes(FileReader& reader, Fields const& fields);
+std::vector<WriterName> read_writers(FileReader& reader, Fields const& fields);
+// `key`: windows or blackout.
+std::vector<WindowText> read_windows(FileReader& reader, Fields const& fields, std::string_view key);
+
+}  // namespace pgbackfill::planner::file

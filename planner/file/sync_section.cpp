@@ -1,0 +1,87 @@
+// sync:, in its two forms `set` and `mirror`.
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "planner/file/sections.h"
+#include "planner/file/step_maker.h"
+#include "planner/file/values.h"
+#include "planner/file/wording.h"
+
+namespace pgbackfill::planner::file {
+namespace {
+
+std::vector<ColumnExpression> read_column_expressions(FileReader& reader, Fields const& fields, std::string_view key) {
+  std::vector<ColumnExpression> columns;
+  auto const* field = fields.find(key);
+  if (field == nullptr) return columns;
+  for (auto& one : read_assignments(reader, *field)) {
+    columns.push_back({one.column, std::move(one.expression), one.position});
+  }
+  return columns;
+}
+
+std::optional<Sync> read_set(FileReader& reader, Fields const& of_sync, Fields const& fields, Top const& top,
+                             std::optional<Backfill> const& backfill) {
+  auto const& section = *fields.find("sync");
+  InstallSync install;
+  install.migration = top.migration;
+  install.set = read_column_expressions(reader, of_sync, "set");
+  install.reverse = read_column_expressions(reader, of_sync, "reverse");
+  install.table = read_table_or(reader, of_sync, section, top.table);
+  bool const takes_all = backfill && backfill->kind == WorkKind::kUpdate && backfill->where.empty();
+  if (takes_all && !install.reverse.empty()) {
+    reader.refuse(*fields.find("backfill")->key,
+                  "beside 'reverse' a backfill needs a 'where' that spares the rows that the new version of the "
+                  "application wrote, for example where: display_name IS NULL");
+  }
+  return make_sync(install, reader.position_of(*section.key));
+}
+
+// What it carries is what the backfill copies.
+std::optional<Sync> read_mirror(FileReader& reader, Fields const& of_sync, Field const& section, Top const& top,
+                                std::optional<Backfill>& backfill) {
+  auto const& mirror = *of_sync.find("mirror");
+  auto key = read_columns(reader, mirror);
+  auto const* table = of_sync.find("table");
+  auto const named = table == nullptr ? std::nullopt : read_table(reader, *table);
+  bool const is_copy = backfill && backfill->kind == WorkKind::kCopy;
+  if (!is_copy) {
+    reader.refuse(*mirror.key, "'mirror' carries on what a backfill copies; it needs 'copy_to' in 'backfill'");
+    return std::nullopt;
+  }
+  bool const is_other = named && *named != backfill->table;
+  if (is_other) {
+    reader.refuse(*table->value, "'mirror' is for the table of the backfill; leave 'table' out");
+    return std::nullopt;
+  }
+  InstallMirror install;
+  install.table = backfill->table;
+  install.migration = top.migration;
+  install.to = backfill->copy_to;
+  install.where = backfill->where;
+  install.key = std::move(key);
+  for (auto const& one : backfill->assignments) install.columns.push_back({one.column, one.expression, one.position});
+  for (auto const& column : install.key) {
+    bool const is_copied = std::any_of(install.columns.begin(), install.columns.end(),
+                                       [&](ColumnExpression const& one) { return one.column == column; });
+    if (!is_copied) reader.refuse(*mirror.value, "column " + quoted(column) + " is not in 'columns' of the backfill");
+  }
+  backfill->mirror_key = install.key;
+  return make_mirror(install, reader.position_of(*section.key));
+}
+
+}  // namespace
+
+std::optional<Sync> read_sync(FileReader& reader, Fields const& fields, Top const& top,
+                              std::optional<Backfill>& backfill) {
+  auto const* section = fields.find("sync");
+  if (section == nullptr) return std::nullopt;
+  auto const of_sync = reader.read_map(*section);
+  if (!of_sync) return std::nullopt;
+  if (of_sync->find("mirror") != nullptr) return read_mirror(reader, *of_sync, *section, top, backfill);
+  return read_set(reader, *of_sync, fields, top, backfill);
+}
+
+}  // namespace pgbackfill::planner::file
