@@ -534,14 +534,20 @@ asio::awaitable<StepInspection> StepRun::inspect() {
   co_return inspection;
 }
 
-// Whether the next step's turn has come.
-bool add_outcome(StepsOutcome& all, StepsOutcome const& one) {
-  all.ran += one.ran;
-  if (one.end == StepsEnd::kDone) return true;
-  all.end = one.end;
-  all.reason = one.reason;
-  all.is_lost = one.is_lost;
-  return false;
+using StepDeed = asio::awaitable<StepsOutcome> (StepRun::*)();
+
+// The same with one step after the other, up to the first that is not done.
+asio::awaitable<StepsOutcome> go_through(std::vector<PlacedStep> const& steps, StepDeed deed, StepSession& session,
+                                         StepTerms const& terms) {
+  StepsOutcome all;
+  for (auto const& step : steps) {
+    StepRun run(session, step, terms);
+    auto one = co_await (run.*deed)();
+    one.ran += all.ran;
+    all = std::move(one);
+    if (all.end != StepsEnd::kDone) break;
+  }
+  co_return all;
 }
 
 }  // namespace
@@ -563,8 +569,8 @@ asio::awaitable<Result<StepFacts>> read_step_facts(PgConnection& connection, Sch
 
 asio::awaitable<StepsOutcome> run_steps(std::vector<PlacedStep> const& steps, StepTerms const& terms, EventSink& sink) {
   StepsOutcome all;
-  StepSession session(terms, sink);
   if (steps.empty()) co_return all;
+  StepSession session(terms, sink);
   auto const rows = co_await session.ask(state::recorded_steps(terms.migration));
   if (!rows) {
     all.end = StepsEnd::kFailed;
@@ -573,40 +579,24 @@ asio::awaitable<StepsOutcome> run_steps(std::vector<PlacedStep> const& steps, St
     co_return all;
   }
   auto const recorded = recorded_steps_of(*rows);
-  for (std::size_t position = 0; position < steps.size(); ++position) {
-    if (is_done_as_it_is(recorded, steps[position])) continue;
-    StepRun run(session, steps[position], terms);
-    auto const one = co_await run.run();
-    bool const goes_on = add_outcome(all, one);
-    if (!goes_on) co_return all;
+  std::vector<PlacedStep> open;
+  for (auto const& step : steps) {
+    if (!is_done_as_it_is(recorded, step)) open.push_back(step);
   }
-  co_return all;
+  co_return co_await go_through(open, &StepRun::run, session, terms);
 }
 
 asio::awaitable<StepsOutcome> undo_steps(std::vector<PlacedStep> const& steps, StepTerms const& terms,
                                          EventSink& sink) {
-  StepsOutcome all;
   StepSession session(terms, sink);
-  for (std::size_t position = steps.size(); position-- > 0;) {
-    StepRun run(session, steps[position], terms);
-    auto const one = co_await run.undo();
-    bool const goes_on = add_outcome(all, one);
-    if (!goes_on) co_return all;
-  }
-  co_return all;
+  std::vector<PlacedStep> const last_first(steps.rbegin(), steps.rend());
+  co_return co_await go_through(last_first, &StepRun::undo, session, terms);
 }
 
 asio::awaitable<StepsOutcome> settle_steps(std::vector<PlacedStep> const& steps, StepTerms const& terms,
                                            EventSink& sink) {
-  StepsOutcome all;
   StepSession session(terms, sink);
-  for (std::size_t position = 0; position < steps.size(); ++position) {
-    StepRun run(session, steps[position], terms);
-    auto const one = co_await run.settle();
-    bool const goes_on = add_outcome(all, one);
-    if (!goes_on) co_return all;
-  }
-  co_return all;
+  co_return co_await go_through(steps, &StepRun::settle, session, terms);
 }
 
 asio::awaitable<std::vector<StepInspection>> inspect_steps(std::vector<PlacedStep> const& steps, StepTerms const& terms,
