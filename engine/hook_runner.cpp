@@ -44,9 +44,9 @@ std::string last_part(std::string const& text) {
 std::string last_line(std::string const& text) {
   auto const end = text.find_last_not_of(" \t\r\n");
   if (end == std::string::npos) return "";
-  auto const begin = text.find_last_of('\n', end);
-  return text.substr(begin == std::string::npos ? 0 : begin + 1,
-                     end - (begin == std::string::npos ? 0 : begin + 1) + 1);
+  auto const line_break = text.find_last_of('\n', end);
+  auto const begin = line_break == std::string::npos ? 0 : line_break + 1;
+  return text.substr(begin, end + 1 - begin);
 }
 
 std::string end_text(ChildResult const& child, std::chrono::milliseconds timeout) {
@@ -213,8 +213,7 @@ std::vector<std::string> HookRun::dump_arguments(std::string const& file) const 
   std::vector<std::string> arguments = {"pg_dump", "--format=custom", "--no-password", "--lock-wait-timeout=60s",
                                         "--file=" + file};
   for (auto const& table : hook_.tables) {
-    arguments.push_back("--table=" + (table.schema.empty() ? planner::quote_identifier(table.name)
-                                                           : planner::quote_qualified(table.schema, table.name)));
+    arguments.push_back("--table=" + planner::quote_qualified(table.schema, table.name));
   }
   return arguments;
 }
