@@ -168,12 +168,7 @@ asio::awaitable<HooksOutcome> hooks_of(CommandContext& context, planner::Migrati
 }
 
 void Run::tell(Severity severity, std::string text) {
-  LogLine line;
-  line.at = std::chrono::system_clock::now();
-  line.severity = severity;
-  line.text = std::move(text);
-  line.fields = {{"migration", loaded_.migration.name}};
-  sink().emit(std::move(line));
+  sink().emit(log_line(severity, std::move(text), {{"migration", loaded_.migration.name}}));
 }
 
 void Run::tell_phase(RunPhase phase) {

@@ -57,11 +57,7 @@ asio::awaitable<void> conclude(CommandContext& context, PgConnection& connection
 }
 
 void tell(EventSink& sink, Severity severity, std::string text) {
-  LogLine line;
-  line.at = std::chrono::system_clock::now();
-  line.severity = severity;
-  line.text = std::move(text);
-  sink.emit(std::move(line));
+  sink.emit(log_line(severity, std::move(text)));
 }
 
 asio::awaitable<std::shared_ptr<PgConnection>> replica_of(CommandContext& context, std::string conninfo,

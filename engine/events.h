@@ -32,6 +32,12 @@ struct LogLine {
   std::vector<std::pair<std::string, std::string>> fields;
 };
 
+inline LogLine log_line(Severity severity, std::string text,
+                        std::vector<std::pair<std::string, std::string>> fields = {},
+                        std::chrono::system_clock::time_point at = std::chrono::system_clock::now()) {
+  return {at, severity, std::move(text), std::move(fields)};
+}
+
 enum class RunPhase {
   kStarting,
   kExpanding,

@@ -79,11 +79,7 @@ class Turn {
 };
 
 void tell(EventSink& sink, Severity severity, std::string text) {
-  LogLine line;
-  line.at = std::chrono::system_clock::now();
-  line.severity = severity;
-  line.text = std::move(text);
-  sink.emit(std::move(line));
+  sink.emit(log_line(severity, std::move(text)));
 }
 
 asio::awaitable<Result<bool>> Turn::take(std::string const& boundary, EventSink& sink) {

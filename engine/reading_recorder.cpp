@@ -60,13 +60,7 @@ struct ReadingRecorder::Workshop {
          std::error_code(errno, std::generic_category()).message());
   }
 
-  void warn(std::string text) {
-    LogLine line;
-    line.at = std::chrono::system_clock::now();
-    line.severity = Severity::kWarning;
-    line.text = std::move(text);
-    next.emit(std::move(line));
-  }
+  void warn(std::string text) { next.emit(log_line(Severity::kWarning, std::move(text))); }
 
   EventSink& next;
   std::string const path;

@@ -172,12 +172,7 @@ struct StepSession::Seen {
 };
 
 void StepSession::tell(Severity severity, std::string text) {
-  LogLine line;
-  line.at = std::chrono::system_clock::now();
-  line.severity = severity;
-  line.text = std::move(text);
-  line.fields = {{"migration", terms_.migration}, {"phase", terms_.phase}};
-  sink_.emit(std::move(line));
+  sink_.emit(log_line(severity, std::move(text), {{"migration", terms_.migration}, {"phase", terms_.phase}}));
 }
 
 void StepSession::tell_progress(std::string step) {

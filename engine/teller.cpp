@@ -542,7 +542,7 @@ struct Teller::Workshop {
     if (lost == confessed_lines) return;
     auto const text = fmt::format("{} log lines are missing here: the output did not keep up.", lost - confessed_lines);
     confessed_lines = lost;
-    voice->hear(LogLine{std::chrono::system_clock::now(), Severity::kWarning, text, {}});
+    voice->hear(log_line(Severity::kWarning, text));
   }
 
   TellerOptions const options;

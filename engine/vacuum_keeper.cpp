@@ -366,12 +366,7 @@ void VacuumKeeper::Watch::tell_once(KeptTable const& table, std::string const& w
 }
 
 void VacuumKeeper::Watch::tell(Severity severity, std::string text) {
-  LogLine line;
-  line.at = std::chrono::system_clock::now();
-  line.severity = severity;
-  line.text = std::move(text);
-  line.fields = {{"migration", migration_}};
-  sink_.emit(std::move(line));
+  sink_.emit(log_line(severity, std::move(text), {{"migration", migration_}}));
 }
 
 // --- VacuumKeeper ----------------------------------------------------------------------------------------------------

@@ -81,12 +81,7 @@ class Checking {
 };
 
 void Checking::tell(Severity severity, std::string text) {
-  LogLine line;
-  line.at = std::chrono::system_clock::now();
-  line.severity = severity;
-  line.text = std::move(text);
-  line.fields = {{"migration", migration_.name}};
-  terms_.sink.emit(std::move(line));
+  terms_.sink.emit(log_line(severity, std::move(text), {{"migration", migration_.name}}));
 }
 
 ComparisonTerms Checking::comparison_terms(std::size_t number) {

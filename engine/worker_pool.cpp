@@ -627,12 +627,7 @@ planner::WalkOptions WorkerPool::walk_options(int leaf) const {
 // --- telling ---------------------------------------------------------------------------------------------------------
 
 void WorkerPool::tell(Severity severity, std::string text) {
-  LogLine line;
-  line.at = database_.wall_now();
-  line.severity = severity;
-  line.text = std::move(text);
-  line.fields = {{"migration", job_.name}};
-  sink_.emit(std::move(line));
+  sink_.emit(log_line(severity, std::move(text), {{"migration", job_.name}}, database_.wall_now()));
 }
 
 // Once a leaf: no batch can be smaller, so each one takes longer than it should.
