@@ -1,5 +1,7 @@
 // The tables in schema pgbackfill: every statement that touches them is a text made here.
 //
+// Made in state_*.cpp, a file a subject: state_batch.cpp, state_job.cpp, state_step.cpp and so on.
+//
 // Pure text; sessions and commands send it. The layout is versioned: upgrades are a list of scripts, each of which
 // brings the schema from one version to the next in one transaction.
 #pragma once

@@ -1,6 +1,6 @@
 // The one description of what a migration file may hold: sections, keys, kinds of values, bounds and a sentence each.
 //
-// The parser (planner/migration_file.cpp) looks keys, bounds and words up here, and the JSON Schema for editors is
+// The parser (planner/file/) looks keys, bounds and words up here, and the JSON Schema for editors is
 // made from it, so that the two cannot drift. Says nothing about how a value is run. Constant data, safe from any
 // thread.
 #pragma once

@@ -1,4 +1,4 @@
-// A server that holds one table and one job in memory, and behaves as the statements of engine/state_store.cpp and
+// A server that holds one table and one job in memory, and behaves as the statements of engine/state_*.cpp and
 // planner/work_sql.cpp do on PostgreSQL: row locks, timeouts, fences, and commits that a crash may forget.
 //
 // Every commit is a change that can be applied again. A crash keeps the flushed commits and any number of those after
