@@ -140,8 +140,7 @@ class StepRun {
   std::optional<std::chrono::steady_clock::time_point> busy_since_;
 };
 
-// --- what is there
-// -----------------------------------------------------------------------------------------------------
+// --- what is there --------------------------------------------------------------------------------------------------
 
 asio::awaitable<std::optional<Failure>> StepRun::read_facts(bool with_spelling) {
   auto const rows = co_await session_.ask(planner::facts_sql(step_));
@@ -213,8 +212,7 @@ asio::awaitable<std::optional<StepsOutcome>> StepRun::recorded_text(std::string&
   co_return std::nullopt;
 }
 
-// --- there
-// -------------------------------------------------------------------------------------------------------------
+// --- there ----------------------------------------------------------------------------------------------------------
 
 asio::awaitable<StepsOutcome> StepRun::run() {
   std::string text;
@@ -405,8 +403,7 @@ asio::awaitable<StepsOutcome> StepRun::run_recipe() {
   co_return failed(fmt::format("not done after {} statements; somebody else changes it at the same time", kMostRounds));
 }
 
-// --- and back
-// ----------------------------------------------------------------------------------------------------------
+// --- and back -------------------------------------------------------------------------------------------------------
 
 asio::awaitable<StepsOutcome> StepRun::undo() {
   bool const is_recipe = planner::is_typed(step_);

@@ -15,8 +15,7 @@
 
 namespace pgbackfill::planner::recipes {
 
-// --- questions to the catalog
-// ------------------------------------------------------------------------------------------
+// --- questions to the catalog ---------------------------------------------------------------------------------------
 
 // The table's oid or NULL, as an SQL expression.
 std::string oid_of(TableName const& table);
@@ -45,8 +44,7 @@ std::vector<std::pair<std::string, std::string>> table_refusals(TableName const&
 // table_column_label, cut to 63 bytes as the server cuts it.
 std::string object_name(std::string_view table, std::string_view column, std::string_view label);
 
-// --- statements that many recipes are made of
-// ----------------------------------------------------------------------------
+// --- statements that many recipes are made of -----------------------------------------------------------------------
 
 std::string column_list(std::vector<std::string> const& columns);
 TableLock exclusive(TableName const& table);
@@ -67,8 +65,7 @@ std::string facts_of_table(TableName const& table, std::string const& parents, s
 std::vector<std::string> probe_begin(StepFacts const& facts);
 inline constexpr char kProbe[] = "pg_temp.pgbackfill_probe";
 
-// --- the steps
-// -----------------------------------------------------------------------------------------------------------
+// --- the steps ------------------------------------------------------------------------------------------------------
 
 std::string facts_sql(RunSql const& step);
 std::vector<std::string> spelling(RunSql const& step, StepFacts const& facts);

@@ -75,8 +75,7 @@ Recipe not_null_by_check(SetNotNull const& step, StepFacts const& facts, Recipe 
 
 }  // namespace
 
-// --- add_column
-// --------------------------------------------------------------------------------------------------------
+// --- add_column -----------------------------------------------------------------------------------------------------
 
 std::string facts_sql(AddColumn const& step) {
   return facts_of_table(step.table, "", "");
@@ -121,8 +120,7 @@ Recipe recipe(AddColumn const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- drop_column
-// -------------------------------------------------------------------------------------------------------
+// --- drop_column ----------------------------------------------------------------------------------------------------
 
 std::string facts_sql(DropColumn const& step) {
   return facts_of_table(step.table,
@@ -153,8 +151,7 @@ Recipe recipe(DropColumn const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- set_not_null
-// ------------------------------------------------------------------------------------------------------
+// --- set_not_null ---------------------------------------------------------------------------------------------------
 
 std::string facts_sql(SetNotNull const& step) {
   std::string const named =
@@ -191,8 +188,7 @@ Recipe recipe(SetNotNull const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- drop_not_null
-// -----------------------------------------------------------------------------------------------------
+// --- drop_not_null --------------------------------------------------------------------------------------------------
 
 std::string facts_sql(DropNotNull const& step) {
   return facts_sql(SetNotNull{step.table, step.column});
@@ -228,8 +224,7 @@ Recipe recipe(DropNotNull const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- set_default and drop_default
-// --------------------------------------------------------------------------------------
+// --- set_default and drop_default -----------------------------------------------------------------------------------
 
 namespace {
 
@@ -278,8 +273,7 @@ Recipe recipe(SetDefault const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- rename_column
-// -----------------------------------------------------------------------------------------------------
+// --- rename_column --------------------------------------------------------------------------------------------------
 
 std::string facts_sql(RenameColumn const& step) {
   return facts_of_table(step.table, "", "");
@@ -312,8 +306,7 @@ Recipe recipe(RenameColumn const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- change_type
-// -------------------------------------------------------------------------------------------------------
+// --- change_type ----------------------------------------------------------------------------------------------------
 
 std::string facts_sql(ChangeType const& step) {
   return facts_of_table(step.table, "", "");

@@ -58,8 +58,7 @@ bool was_nullable_is_known(StepFacts const& facts) {
 
 }  // namespace
 
-// --- add_check
-// ---------------------------------------------------------------------------------------------------------
+// --- add_check ------------------------------------------------------------------------------------------------------
 
 std::string facts_sql(AddCheck const& step) {
   return facts_of_table(step.table, "", "");
@@ -85,8 +84,7 @@ Recipe recipe(AddCheck const& step, StepFacts const& facts) {
   return added_not_valid(facts, step.name, "CHECK " + parenthesised(step.condition), is_same, std::move(recipe));
 }
 
-// --- add_foreign_key
-// ---------------------------------------------------------------------------------------------------
+// --- add_foreign_key ------------------------------------------------------------------------------------------------
 
 std::string facts_sql(AddForeignKey const& step) {
   // The table that it will refer to, quoted, where the role may lock it.
@@ -138,8 +136,7 @@ Recipe recipe(AddForeignKey const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- add_unique and add_primary_key
-// ------------------------------------------------------------------------------------
+// --- add_unique and add_primary_key ---------------------------------------------------------------------------------
 
 std::string facts_sql(AddKey const& step) {
   return facts_of_table(step.table, "", "");
@@ -149,59 +146,40 @@ std::vector<std::string> spelling(AddKey const& /*step*/, StepFacts const& /*fac
   return {};
 }
 
-Recipe recipe(AddKey const& step, StepFacts const& facts) {
-  auto const& table = facts.table;
-  std::string const word = step.is_primary ? "PRIMARY KEY" : "UNIQUE";
-  Recipe recipe;
-  recipe.title = std::string(step.is_primary ? "add_primary_key " : "add_unique ") + step.name + " on " + shown(table);
-  recipe.relation = quoted(table);
-  recipe.risk = Risk::kMedium;
-  recipe.reason = "writers that repeat a value fail from the end of the build on";
-  std::string const is_key = std::string{"k.contype = '"} + (step.is_primary ? "p" : "u") + "' AND " +
-                             key_columns("conrelid", "conkey") + " = " + name_list(step.columns);
-  std::string const has_constraint = constraint_is(table, step.name, is_key);
-  std::string const has_index = index_is(table, step.name, "true");
-  recipe.done = has_constraint;
-  if (step.is_primary) {
-    recipe.before =
-        "SELECT array_agg(a.attname::text)::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = " + oid_of(table) +
-        " AND NOT a.attnotnull AND a.attname::text = ANY (" + name_list(step.columns) + ")";
-    for (auto const& column : step.columns) {
-      StepFacts of_column = facts;
-      of_column.is_claimed = true;
-      of_column.before.clear();
-      of_column.named.clear();
-      auto not_null = recipes::recipe(SetNotNull{table, column}, of_column);
-      for (auto& action : not_null.actions) {
-        action.needed = "NOT " + has_constraint + " AND " + action.needed;
-        recipe.actions.push_back(std::move(action));
-      }
+namespace {
+
+// The columns of a primary key, without the lock that the server would hold while it looks for NULLs.
+std::vector<Action> not_null_actions(AddKey const& step, StepFacts const& facts, std::string const& has_constraint) {
+  std::vector<Action> actions;
+  StepFacts of_column = facts;
+  of_column.is_claimed = true;
+  of_column.before.clear();
+  of_column.named.clear();
+  for (auto const& column : step.columns) {
+    auto not_null = recipes::recipe(SetNotNull{facts.table, column}, of_column);
+    for (auto& action : not_null.actions) {
+      action.needed = "NOT " + has_constraint + " AND " + action.needed;
+      actions.push_back(std::move(action));
     }
   }
-  recipe.actions.push_back(
-      drop_index(table, step.name, facts.is_claimed ? index_is(table, step.name, "NOT i.indisvalid") : "false"));
-  auto build = recipe.actions.back();
-  build.sql = "CREATE UNIQUE INDEX CONCURRENTLY " + quote_identifier(step.name) + " ON " + quoted(table) + " (" +
-              column_list(step.columns) + ")";
-  build.effort = Effort::kBuild;
-  build.needed = "NOT " + has_index;
-  recipe.actions.push_back(std::move(build));
-  // The index has the constraint's name from the start: ADD CONSTRAINT would rename it otherwise.
-  recipe.actions.push_back(brief(
-      table,
-      "ADD CONSTRAINT " + quote_identifier(step.name) + " " + word + " USING INDEX " + quote_identifier(step.name),
-      index_is(table, step.name, "i.indisvalid") + " AND NOT " + has_constraint));
-  recipe.undo = {brief(table, "DROP CONSTRAINT " + quote_identifier(step.name), has_constraint),
-                 drop_index(table, step.name, has_index + " AND NOT " + has_constraint)};
-  for (auto const& column : step.is_primary ? step.columns : std::vector<std::string>()) {
-    if (!was_nullable_is_known(facts)) break;
+  return actions;
+}
+
+void make_nullable_again(AddKey const& step, StepFacts const& facts, std::vector<Action>& undo) {
+  if (!was_nullable_is_known(facts)) return;
+  auto const& table = facts.table;
+  for (auto const& column : step.columns) {
     std::string const was_nullable = quote_literal(column) + " = ANY (" + quote_literal(facts.before) + "::text[])";
-    recipe.undo.push_back(brief(table, "ALTER COLUMN " + quote_identifier(column) + " DROP NOT NULL",
-                                column_is(table, column, "a.attnotnull") + " AND " + was_nullable));
+    undo.push_back(brief(table, "ALTER COLUMN " + quote_identifier(column) + " DROP NOT NULL",
+                         column_is(table, column, "a.attnotnull") + " AND " + was_nullable));
     std::string const check = object_name(table.name, column, "not_null");
-    recipe.undo.push_back(brief(table, "DROP CONSTRAINT " + quote_identifier(check),
-                                constraint_is(table, check, "k.contype = 'c'") + " AND " + was_nullable));
+    undo.push_back(brief(table, "DROP CONSTRAINT " + quote_identifier(check),
+                         constraint_is(table, check, "k.contype = 'c'") + " AND " + was_nullable));
   }
+}
+
+std::string key_refusal(AddKey const& step, StepFacts const& facts, std::string const& has_index) {
+  auto const& table = facts.table;
   auto refusals = table_refusals(table);
   for (auto const& column : step.columns) {
     refusals.emplace_back("NOT " + has_column(table, column),
@@ -220,12 +198,51 @@ Recipe recipe(AddKey const& step, StepFacts const& facts) {
                         quote_literal("a constraint " + step.name + " is there already, with another definition"));
   refusals.emplace_back(has_relation(table, step.name) + (facts.is_claimed ? " AND NOT " + has_index : ""),
                         quote_literal("the name " + step.name + " is taken by something that is not from this step"));
-  recipe.refusal = first_of(refusals);
+  return first_of(refusals);
+}
+
+}  // namespace
+
+Recipe recipe(AddKey const& step, StepFacts const& facts) {
+  auto const& table = facts.table;
+  std::string const word = step.is_primary ? "PRIMARY KEY" : "UNIQUE";
+  Recipe recipe;
+  recipe.title = std::string(step.is_primary ? "add_primary_key " : "add_unique ") + step.name + " on " + shown(table);
+  recipe.relation = quoted(table);
+  recipe.risk = Risk::kMedium;
+  recipe.reason = "writers that repeat a value fail from the end of the build on";
+  std::string const is_key = std::string{"k.contype = '"} + (step.is_primary ? "p" : "u") + "' AND " +
+                             key_columns("conrelid", "conkey") + " = " + name_list(step.columns);
+  std::string const has_constraint = constraint_is(table, step.name, is_key);
+  std::string const has_index = index_is(table, step.name, "true");
+  recipe.done = has_constraint;
+  if (step.is_primary) {
+    recipe.before =
+        "SELECT array_agg(a.attname::text)::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = " + oid_of(table) +
+        " AND NOT a.attnotnull AND a.attname::text = ANY (" + name_list(step.columns) + ")";
+    recipe.actions = not_null_actions(step, facts, has_constraint);
+  }
+  recipe.actions.push_back(
+      drop_index(table, step.name, facts.is_claimed ? index_is(table, step.name, "NOT i.indisvalid") : "false"));
+  auto build = recipe.actions.back();
+  build.sql = "CREATE UNIQUE INDEX CONCURRENTLY " + quote_identifier(step.name) + " ON " + quoted(table) + " (" +
+              column_list(step.columns) + ")";
+  build.effort = Effort::kBuild;
+  build.needed = "NOT " + has_index;
+  recipe.actions.push_back(std::move(build));
+  // The index has the constraint's name from the start: ADD CONSTRAINT would rename it otherwise.
+  recipe.actions.push_back(brief(
+      table,
+      "ADD CONSTRAINT " + quote_identifier(step.name) + " " + word + " USING INDEX " + quote_identifier(step.name),
+      index_is(table, step.name, "i.indisvalid") + " AND NOT " + has_constraint));
+  recipe.undo = {brief(table, "DROP CONSTRAINT " + quote_identifier(step.name), has_constraint),
+                 drop_index(table, step.name, has_index + " AND NOT " + has_constraint)};
+  if (step.is_primary) make_nullable_again(step, facts, recipe.undo);
+  recipe.refusal = key_refusal(step, facts, has_index);
   return recipe;
 }
 
-// --- drop_constraint
-// ---------------------------------------------------------------------------------------------------
+// --- drop_constraint ------------------------------------------------------------------------------------------------
 
 std::string facts_sql(DropConstraint const& step) {
   return facts_of_table(step.table, parents_of(step.table, "k.conname = " + quote_literal(step.name)), "");

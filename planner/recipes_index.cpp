@@ -100,8 +100,7 @@ Recipe recipe(CreateIndex const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- drop_index
-// --------------------------------------------------------------------------------------------------------
+// --- drop_index -----------------------------------------------------------------------------------------------------
 
 std::string facts_sql(DropIndex const& step) {
   return facts_of_table(step.table, "", "");
@@ -149,8 +148,7 @@ Recipe recipe(DropIndex const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- reindex
-// -----------------------------------------------------------------------------------------------------------
+// --- reindex --------------------------------------------------------------------------------------------------------
 
 std::string facts_sql(Reindex const& step) {
   return facts_of_table(step.table, "", "");

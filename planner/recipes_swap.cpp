@@ -237,8 +237,7 @@ std::string refusal_of(Swap const& step, StepFacts const& facts) {
   return first_of(refusals);
 }
 
-// --- the transaction
-// -----------------------------------------------------------------------------------------------------------
+// --- the transaction ------------------------------------------------------------------------------------------------
 
 // Privileges of a table and its columns, as rows (col, grantee, privilege, grantable), after the owner is the same.
 std::string privileges(std::string const& oid) {

@@ -293,8 +293,7 @@ Recipe recipe(InstallSync const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- remove
-// ------------------------------------------------------------------------------------------------------------
+// --- remove ---------------------------------------------------------------------------------------------------------
 
 std::string facts_sql(RemoveSync const& step) {
   return facts_of_table(step.table, "", "");

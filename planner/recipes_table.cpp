@@ -18,8 +18,7 @@ std::string is_attached(StepFacts const& facts, TableName const& partition, std:
 
 }  // namespace
 
-// --- create_table
-// ------------------------------------------------------------------------------------------------------
+// --- create_table ---------------------------------------------------------------------------------------------------
 
 std::string facts_sql(CreateTable const& step) {
   return facts_of_table(step.table, "", "");
@@ -55,8 +54,7 @@ Recipe recipe(CreateTable const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- drop_table
-// --------------------------------------------------------------------------------------------------------
+// --- drop_table -----------------------------------------------------------------------------------------------------
 
 std::string facts_sql(DropTable const& step) {
   return facts_of_table(step.table, parents_of(step.table, "true"), "");
@@ -85,8 +83,7 @@ Recipe recipe(DropTable const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- rename_table
-// ------------------------------------------------------------------------------------------------------
+// --- rename_table ---------------------------------------------------------------------------------------------------
 
 std::string facts_sql(RenameTable const& step) {
   return facts_of_table(step.table, "", "");
@@ -127,8 +124,7 @@ Recipe recipe(RenameTable const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- add_enum_value
-// ----------------------------------------------------------------------------------------------------
+// --- add_enum_value -------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -169,8 +165,7 @@ Recipe recipe(AddEnumValue const& step, StepFacts const& facts) {
   return recipe;
 }
 
-// --- detach_partition
-// --------------------------------------------------------------------------------------------------
+// --- detach_partition -----------------------------------------------------------------------------------------------
 
 std::string facts_sql(DetachPartition const& step) {
   std::string const has_default =

@@ -49,8 +49,7 @@ class ExampleTraffic : public DatabaseTest {
   }
 };
 
-// --- rename a column
-// ----------------------------------------------------------------------------------------------------
+// --- rename a column ------------------------------------------------------------------------------------------------
 
 // A writer of the version that knows the column by this name alone.
 AppTraffic::Change name_writer(std::string column) {
@@ -113,8 +112,7 @@ TEST_F(ExampleTraffic, RenameAColumnAndBack) {
   expect_agreement("users u FULL JOIN twin t USING (id) WHERE u.name IS DISTINCT FROM t.name");
 }
 
-// --- int to bigint
-// ------------------------------------------------------------------------------------------------------
+// --- int to bigint --------------------------------------------------------------------------------------------------
 
 // One application, before and after: it knows `id` and `order_id`.
 std::string order_change(std::mt19937_64& random) {
@@ -184,8 +182,7 @@ TEST_F(ExampleTraffic, IntToBigintPrimaryKeyReferencedByAForeignKey) {
   EXPECT_EQ(client_->try_exec("INSERT INTO order_items (order_id, n) VALUES (3000000002, 1)"), "23503");
 }
 
-// --- split a table
-// ------------------------------------------------------------------------------------------------------
+// --- split a table --------------------------------------------------------------------------------------------------
 
 enum class AddressVersion { kUsersAlone, kBoth, kAddressesAlone };
 
@@ -253,8 +250,7 @@ TEST_F(ExampleTraffic, SplitATable) {
             "0");
 }
 
-// --- text to jsonb
-// ------------------------------------------------------------------------------------------------------
+// --- text to jsonb --------------------------------------------------------------------------------------------------
 
 std::string document_change(std::mt19937_64& random) {
   auto const id = between(random, 1, kRows * 5 / 4);
@@ -322,8 +318,7 @@ TEST_F(ExampleTraffic, TextToJsonb) {
   EXPECT_EQ(client_->value("SELECT to_regprocedure('jsonb_or_string(text)')"), "NULL");
 }
 
-// --- NOT NULL with a derived default
-// ------------------------------------------------------------------------------------
+// --- NOT NULL with a derived default --------------------------------------------------------------------------------
 
 AppTraffic::Change derived_writer(bool fills) {
   return [fills](std::mt19937_64& random) {
@@ -360,8 +355,7 @@ TEST_F(ExampleTraffic, AddNotNullWithADerivedDefault) {
       "upper(t.name)");
 }
 
-// --- join backfill
-// ------------------------------------------------------------------------------------------------------
+// --- join backfill --------------------------------------------------------------------------------------------------
 
 TEST_F(ExampleTraffic, JoinBackfillAcrossTwoTables) {
   client_->exec(
@@ -389,8 +383,7 @@ TEST_F(ExampleTraffic, JoinBackfillAcrossTwoTables) {
   expect_agreement("orders o LEFT JOIN customers c ON c.id = o.customer_id WHERE o.region IS DISTINCT FROM c.region");
 }
 
-// --- purge
-// --------------------------------------------------------------------------------------------------------------
+// --- purge ----------------------------------------------------------------------------------------------------------
 
 TEST_F(ExampleTraffic, PurgeOldRows) {
   client_->exec(

@@ -84,8 +84,7 @@ class MirrorTest : public DatabaseTest {
   }
 };
 
-// --- the races, one interleaving each
-// -------------------------------------------------------------------------------------
+// --- the races, one interleaving each -------------------------------------------------------------------------------
 
 // Stops the batch when it is about to insert row 50, so that it has read that row and the rows before it.
 constexpr char kStopAtRow50[] =
@@ -204,8 +203,7 @@ TEST_F(MirrorTest, AnOldSnapshotFailsRatherThanMissesTheCopy) {
   }
 }
 
-// --- many writers at once
-// -----------------------------------------------------------------------------------------------------
+// --- many writers at once -------------------------------------------------------------------------------------------
 
 class Writer {
  public:
@@ -315,8 +313,7 @@ TEST_F(MirrorTwinTest, WritersAndBatchesAgreeOverPartitions) {
   writers_and_batches_agree("  workers: 3\n  batch: {min_rows: 1, max_rows: 40}\n");
 }
 
-// --- one statement at a time
-// -----------------------------------------------------------------------------------------------------
+// --- one statement at a time ----------------------------------------------------------------------------------------
 
 TEST_F(MirrorTest, EachKindOfWriteIsCarried) {
   make_tables(30);

@@ -393,8 +393,7 @@ INSTANTIATE_TEST_SUITE_P(Steps, EveryStepTest, testing::ValuesIn(step_cases()),
 INSTANTIATE_TEST_SUITE_P(Steps, StepBesideTrafficTest, testing::ValuesIn(cases_with_traffic()),
                          [](auto const& each) { return each.param.name; });
 
-// --- what must not happen
-// ----------------------------------------------------------------------------------------------
+// --- what must not happen -------------------------------------------------------------------------------------------
 
 TEST_F(StepsTest, LeavesAloneWhatWasThereBefore) {
   client_->exec(

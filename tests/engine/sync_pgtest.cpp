@@ -76,8 +76,7 @@ class SyncTest : public DatabaseTest {
   }
 };
 
-// --- the twin
-// -----------------------------------------------------------------------------------------------------------
+// --- the twin -------------------------------------------------------------------------------------------------------
 
 // Each write goes to the table and, as what it means, to the twin, in one transaction.
 class Writer {
@@ -188,8 +187,7 @@ TEST_F(SyncTest, OldAndNewWritersAgreeWhileTheBackfillRuns) {
   EXPECT_EQ(client_->value("SELECT sweeps FROM pgbackfill.jobs"), "f") << "the trigger spares the last pass";
 }
 
-// --- one statement at a time
-// --------------------------------------------------------------------------------------------
+// --- one statement at a time ----------------------------------------------------------------------------------------
 
 struct WriteCase {
   std::string does;
@@ -391,8 +389,7 @@ sync:
   EXPECT_EQ(client_->value("SELECT \"it's \"\"a\"\" {b}; DROP TABLE t; -- ☃\" FROM \"S.x\".\"new\""), "Fg");
 }
 
-// --- its life
-// -----------------------------------------------------------------------------------------------------------
+// --- its life -------------------------------------------------------------------------------------------------------
 
 TEST_F(SyncTest, CompleteSwitchesItOffBeforeItNeedsALock) {
   make_users(10);

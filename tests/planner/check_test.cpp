@@ -37,8 +37,7 @@ std::vector<std::string> problems_of(std::string const& list, std::string const&
   return texts;
 }
 
-// --- the file
-// --------------------------------------------------------------------------------------------------------
+// --- the file -------------------------------------------------------------------------------------------------------
 
 TEST(Checks, AreReadInTheirOrderWithPositions) {
   auto const checks = checks_of(
@@ -78,8 +77,7 @@ TEST(Checks, MistakesAreToldWithTheirPlaces) {
   EXPECT_THAT(problems_of("  - agrees: {set: {a: b}}\n", ""), ElementsAre(HasSubstr("'agrees' has no table")));
 }
 
-// --- the SQL
-// ---------------------------------------------------------------------------------------------------------
+// --- the SQL --------------------------------------------------------------------------------------------------------
 
 TEST(Checks, QuoteNamesAndKeepSqlAsItIs) {
   EXPECT_EQ(check_sql(check_of("zero: \"SELECT 0 -- x\"")), "SELECT 0 -- x");
@@ -95,8 +93,7 @@ TEST(Checks, QuoteNamesAndKeepSqlAsItIs) {
   EXPECT_EQ(check_sql(agrees), "");
 }
 
-// --- the answer
-// ------------------------------------------------------------------------------------------------------
+// --- the answer -----------------------------------------------------------------------------------------------------
 
 TEST(Checks, OnlyZeroIsZero) {
   auto const zero = check_of("zero: SELECT 0");
