@@ -351,12 +351,8 @@ int run_cli(int argc, char** argv) {
   try {
     CommandContext context(cli.common);
     return cli.chosen(context);
-  } catch (CommandError const& error) {
-    std::cerr << error.text << '\n';
-    return error.exit_code;
-  } catch (std::exception const& error) {
-    std::cerr << "pgbackfill: " << error.what() << '\n';
-    return kExitFailed;
+  } catch (...) {
+    return report_error(std::current_exception());
   }
 }
 

@@ -91,14 +91,17 @@ int CommandContext::run(asio::awaitable<int> command) {
     io_.stop();
   });
   io_.run();
+  return failed ? report_error(failed) : exit_code;
+}
+
+int report_error(std::exception_ptr error) {
   try {
-    if (failed) std::rethrow_exception(failed);
-    return exit_code;
-  } catch (CommandError const& error) {
-    std::cerr << error.text << '\n';
-    return error.exit_code;
-  } catch (std::exception const& error) {
-    std::cerr << "pgbackfill: " << error.what() << '\n';
+    std::rethrow_exception(error);
+  } catch (CommandError const& refusal) {
+    std::cerr << refusal.text << '\n';
+    return refusal.exit_code;
+  } catch (std::exception const& failure) {
+    std::cerr << "pgbackfill: " << failure.what() << '\n';
     return kExitFailed;
   }
 }

@@ -6,6 +6,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <boost/json/object.hpp>
 #include <chrono>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -43,6 +44,9 @@ struct CommandError {
   // The server was away or had no place: the same may succeed a little later.
   bool is_passing = false;
 };
+
+// Says on standard error why a command ended, and gives its exit code.
+int report_error(std::exception_ptr error);
 
 class CommandContext {
  public:

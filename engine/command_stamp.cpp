@@ -86,13 +86,7 @@ asio::awaitable<void> check_work(CommandContext& context, PgConnection& connecti
   } else {
     stamp.failures.emplace_back("backfill: without a `where` that says what is left nothing can be measured");
   }
-  state::NewJob job;
-  job.name = migration.name;
-  job.definition = definition_of(backfill);
-  job.table_schema = preflight.table.schema;
-  job.table_name = preflight.table.name;
-  job.workers = backfill.workers;
-  job.batch_target = backfill.batch.target;
+  auto const job = new_job(migration, preflight);
   for (auto& statement : state::stamp_job(job, context.owner())) stamp.statements.push_back(std::move(statement));
 }
 

@@ -23,8 +23,7 @@ std::string files_of_copy() {
 }
 
 std::vector<std::string> statements_of(planner::lint::EffectProbe const& probe) {
-  std::string const table = probe.table.schema.empty() ? planner::quote_identifier(probe.table.name)
-                                                       : planner::quote_qualified(probe.table.schema, probe.table.name);
+  std::string const table = planner::quote_qualified(probe.table.schema, probe.table.name);
   return {"BEGIN",
           "SELECT pg_catalog.set_config('lock_timeout', '2000', true), pg_catalog.set_config('statement_timeout', "
           "'30000', true)",

@@ -346,9 +346,7 @@ std::string definition_of(planner::Backfill const& backfill) {
   return text;
 }
 
-asio::awaitable<Result<Done>> create_job(PgConnection& connection, planner::Migration const& migration,
-                                         Preflight const& preflight, std::vector<LeafRanges> ranges,
-                                         Owner const& owner) {
+state::NewJob new_job(planner::Migration const& migration, Preflight const& preflight) {
   auto const& backfill = *migration.backfill;
   state::NewJob job;
   job.name = migration.name;
@@ -357,6 +355,13 @@ asio::awaitable<Result<Done>> create_job(PgConnection& connection, planner::Migr
   job.table_name = preflight.table.name;
   job.workers = backfill.workers;
   job.batch_target = backfill.batch.target;
+  return job;
+}
+
+asio::awaitable<Result<Done>> create_job(PgConnection& connection, planner::Migration const& migration,
+                                         Preflight const& preflight, std::vector<LeafRanges> ranges,
+                                         Owner const& owner) {
+  auto job = new_job(migration, preflight);
   job.sweeps = preflight.sweeps;
   for (std::size_t number = 0; number < ranges.size(); ++number) {
     auto const& leaf = preflight.table.leaves[number];

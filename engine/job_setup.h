@@ -51,6 +51,9 @@ asio::awaitable<Result<std::vector<LeafRanges>>> plan_ranges(PgConnection& conne
 // What the job does, in a form that changes only when the work does; workers and pace are not part of it.
 std::string definition_of(planner::Backfill const& backfill);
 
+// What the file and the table say of it; without leaves and ranges.
+state::NewJob new_job(planner::Migration const& migration, Preflight const& preflight);
+
 asio::awaitable<Result<Done>> create_job(PgConnection& connection, planner::Migration const& migration,
                                          Preflight const& preflight, std::vector<LeafRanges> ranges,
                                          Owner const& owner);
