@@ -8,12 +8,6 @@
 namespace pgbackfill::planner {
 namespace {
 
-constexpr KeyRule kTableRule{.key = "table",
-                             .kind = ValueKind::kTable,
-                             .doc = "The table, if it is not the one at the top of the file.",
-                             .example = "public.users",
-                             .section = &kTableSection};
-
 constexpr KeyRule where_rule(std::string_view doc) {
   return {.key = "where", .kind = ValueKind::kExpression, .doc = doc, .example = "deleted_at IS NULL"};
 }
@@ -22,18 +16,9 @@ constexpr KeyRule columns_rule(std::string_view key, std::string_view doc, std::
   return {.key = key, .kind = ValueKind::kColumns, .doc = doc, .example = example, .is_required = true};
 }
 
-constexpr KeyRule other_table_rule(std::string_view key, std::string_view doc, std::string_view example) {
-  return {.key = key,
-          .kind = ValueKind::kTable,
-          .doc = doc,
-          .example = example,
-          .is_required = true,
-          .section = &kTableSection};
-}
-
 constexpr std::array<KeyRule, 3> kRowCountKeys{{
     kTableRule,
-    other_table_rule("same_as", "The table that has as many rows.", "public.users_v2"),
+    table_rule("same_as", "The table that has as many rows.", "public.users_v2"),
     where_rule("Which rows of 'table' are counted; all without it."),
 }};
 constexpr Section kRowCountSection{"row_count", kRowCountKeys};
@@ -41,7 +26,7 @@ constexpr Section kRowCountSection{"row_count", kRowCountKeys};
 constexpr std::array<KeyRule, 4> kNoOrphansKeys{{
     kTableRule,
     columns_rule("columns", "The columns that refer to another table, taken literally.", R"(["user_id"])"),
-    other_table_rule("references", "The table that they refer to.", "public.users"),
+    table_rule("references", "The table that they refer to.", "public.users"),
     columns_rule("to", "Its columns, in the same order.", R"(["id"])"),
 }};
 constexpr Section kNoOrphansSection{"no_orphans", kNoOrphansKeys};

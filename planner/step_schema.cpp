@@ -22,12 +22,6 @@ constexpr KeyRule unsupported_step(std::string_view key, std::string_view sql) {
   return {.key = key, .kind = ValueKind::kUnsupported, .doc = sql, .example = ""};
 }
 
-constexpr KeyRule kTableRule{.key = "table",
-                             .kind = ValueKind::kTable,
-                             .doc = "The table, if it is not the one at the top of the file.",
-                             .example = "public.users",
-                             .section = &kTableSection};
-
 constexpr KeyRule column_rule(std::string_view key, std::string_view doc) {
   return {.key = key, .kind = ValueKind::kIdentifier, .doc = doc, .example = "display_name", .is_required = true};
 }
@@ -54,15 +48,6 @@ constexpr Section kAddColumnSection{"add_column", kAddColumnKeys};
 
 constexpr KeyRule name_rule(std::string_view doc, std::string_view example) {
   return {.key = "name", .kind = ValueKind::kIdentifier, .doc = doc, .example = example, .is_required = true};
-}
-
-constexpr KeyRule table_rule(std::string_view key, std::string_view doc, std::string_view example) {
-  return {.key = key,
-          .kind = ValueKind::kTable,
-          .doc = doc,
-          .example = example,
-          .is_required = true,
-          .section = &kTableSection};
 }
 
 constexpr std::array<KeyRule, 2> kDropColumnKeys{{kTableRule, column_rule("name", "The column, taken literally.")}};
