@@ -93,11 +93,7 @@ AddForeignKey StepMaker::add_foreign_key() {
   key.to = items("to");
   key.on_delete = text("on_delete");
   key.on_update = text("on_update");
-  if (!key.to.empty() && key.to.size() != key.columns.size()) {
-    problems_.push_back(
-        {values_.find("to")->position, "'to' has " + std::to_string(key.to.size()) + " columns and 'columns' " +
-                                           std::to_string(key.columns.size()) + "; each refers to one"});
-  }
+  values_.require_pairs(problems_);
   return key;
 }
 

@@ -35,6 +35,14 @@ TableName StepValues::own_table(std::vector<Problem>& problems) const {
   return {};
 }
 
+void StepValues::require_pairs(std::vector<Problem>& problems) const {
+  auto const columns = items("columns").size();
+  auto const to = items("to").size();
+  if (to == 0 || columns == 0 || to == columns) return;
+  problems.push_back({find("to")->position, "'to' has " + std::to_string(to) + " columns and 'columns' " +
+                                                std::to_string(columns) + "; each refers to one"});
+}
+
 void read_step_values(FileReader& reader, Field const& field, StepValues& step) {
   auto const& section = *field.rule->section;
   bool const is_short = !field.rule->shorthand.empty() && field.value->kind == YamlKind::kScalar;

@@ -37,6 +37,8 @@ struct StepValues {
   TableName table(std::string_view key) const;
   // The key `table`, else the table at the top of the file; neither is a problem.
   TableName own_table(std::vector<Problem>& problems) const;
+  // `columns` refer to those of `to`, if that is given, one to one.
+  void require_pairs(std::vector<Problem>& problems) const;
 };
 
 // The keys of a step's map, or the one that a plain text stands for.

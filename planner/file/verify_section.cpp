@@ -18,11 +18,7 @@ NoOrphansCheck no_orphans(StepValues const& values, std::vector<Problem>& proble
   check.columns = values.items("columns");
   check.references = values.table("references");
   check.to = values.items("to");
-  if (check.to.size() != check.columns.size() && !check.to.empty() && !check.columns.empty()) {
-    problems.push_back(
-        {values.find("to")->position, "'to' has " + std::to_string(check.to.size()) + " columns and 'columns' " +
-                                          std::to_string(check.columns.size()) + "; each refers to one"});
-  }
+  values.require_pairs(problems);
   return check;
 }
 
