@@ -5,7 +5,6 @@
 #include "engine/command_context.h"
 #include "engine/step_runner.h"
 #include "planner/contract_plan.h"
-#include "planner/sql_text.h"
 
 namespace pgbackfill::engine {
 

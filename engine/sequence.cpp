@@ -9,7 +9,6 @@
 #include <map>
 #include <set>
 
-#include "engine/catalog.h"
 #include "engine/console.h"
 #include "engine/job_setup.h"
 #include "engine/one_migration.h"

@@ -1,6 +1,5 @@
 // The layout of schema pgbackfill: a script for each version, and what is asked of it as a whole.
 
-#include "engine/state_sql.h"
 #include "engine/state_store.h"
 
 namespace pgbackfill::engine::state {

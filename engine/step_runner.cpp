@@ -10,11 +10,9 @@
 #include <variant>
 
 #include "engine/catalog.h"
-#include "engine/progress_view.h"
 #include "engine/recorded_steps.h"
 #include "planner/recipe.h"
 #include "planner/short_line.h"
-#include "planner/sql_text.h"
 #include "planner/step_detail.h"
 
 namespace pgbackfill::engine {

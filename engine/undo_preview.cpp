@@ -9,7 +9,6 @@
 #include "engine/command_context.h"
 #include "engine/progress_view.h"
 #include "engine/step_runner.h"
-#include "planner/contract_plan.h"
 #include "planner/recipe.h"
 #include "planner/step_detail.h"
 

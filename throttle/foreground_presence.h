@@ -20,7 +20,6 @@ class ForegroundPresence {
 
   // True until a first look.
   bool is_there() const { return is_there_; }
-  double mean_active() const { return mean_; }
 
  private:
   std::optional<TimePoint> seen_at_;

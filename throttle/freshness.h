@@ -21,7 +21,6 @@ class Freshness {
 
   bool was_seen() const { return at_.has_value(); }
   double age_seconds(TimePoint now) const;
-  double usual_delay_seconds() const { return delay_; }
   // 1: trust it, between: slow down to this share, 0: stop. Also 0 when nothing was ever seen.
   double trust(TimePoint now) const;
 

@@ -40,7 +40,6 @@ class LatencyServo {
   bool is_starting() const { return is_starting_; }
   // The first quiet commits are still being measured.
   bool is_starting_up() const { return is_listening_ && !has_listened_; }
-  bool has_baseline() const { return quiet_ > 0; }
   double quiet_seconds() const { return quiet_; }
   // Of recent commits to the quiet latency; 1 while nothing is known.
   double ratio() const { return ratio_; }

@@ -16,15 +16,13 @@ class SteadyMean {
 
   bool has_value() const { return has_value_; }
   double value() const { return mean_; }
-  // How far values usually are from the mean.
-  double deviation() const { return deviation_; }
 
  private:
   double period_;
   bool has_value_ = false;
   double mean_ = 0;
   double recent_ = 0;
-  double deviation_ = 0;
+  double deviation_ = 0;  // how far values usually are from the mean
 };
 
 }  // namespace pgbackfill::throttle

@@ -6,7 +6,6 @@
 #include "planner/file/sections.h"
 #include "planner/file/step_maker.h"
 #include "planner/file/step_values.h"
-#include "planner/file/values.h"
 #include "planner/file/wording.h"
 
 namespace pgbackfill::planner::file {
