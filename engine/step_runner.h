@@ -47,7 +47,7 @@ struct StepInspection {
 asio::awaitable<std::vector<StepInspection>> inspect_steps(std::vector<planner::PlacedStep> const& steps,
                                                            StepTerms const& terms, EventSink& sink);
 
-// Facts of a step, from a connection that only reads. `claim` is the answer to state::find_claim().
+// Facts of a step, from a connection that only reads; what is claimed of it is not among them.
 asio::awaitable<Result<planner::StepFacts>> read_step_facts(PgConnection& connection, planner::SchemaStep const& step);
 
 // "file.yaml:3:5: expand step 1", for messages.
