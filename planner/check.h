@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "planner/assignment.h"
 #include "planner/source_position.h"
 #include "planner/table_name.h"
 
@@ -47,16 +48,10 @@ struct ConstraintsValidCheck {
   TableName table;
 };
 
-struct AgreedColumn {
-  SourcePosition position;
-  std::string column;
-  std::string expression;  // SQL
-};
-
 // Each column is what the expression over the other ones gives.
 struct AgreesCheck {
   TableName table;
-  std::vector<AgreedColumn> set;
+  std::vector<Assignment> set;
   std::string where;  // SQL; empty: all rows
   SourcePosition where_position;
 };

@@ -59,7 +59,7 @@ bool is_of_work(Migration const& migration, std::string const& column) {
   }
   if (!migration.sync) return false;
   auto const& kind = migration.sync->install.detail->kind;
-  std::vector<ColumnExpression> computed;
+  std::vector<Assignment> computed;
   std::string where;
   if (auto const* sync = std::get_if<InstallSync>(&kind)) {
     computed = sync->set;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "planner/assignment.h"
 #include "planner/check.h"
 #include "planner/hook.h"
 #include "planner/schema_step.h"
@@ -23,12 +24,6 @@ namespace pgbackfill::planner {
 enum class WorkKind { kUpdate, kSql, kCopy, kDelete };
 enum class CommitMode { kAsync, kSync };
 enum class TriggerMode { kFire, kSkip };
-
-struct Assignment {
-  SourcePosition position;
-  std::string column;
-  std::string expression;  // SQL
-};
 
 struct BatchOptions {
   std::chrono::milliseconds target{100};

@@ -106,7 +106,7 @@ std::optional<SpelledMirror> read_mirror_spelling(InstallMirror const& step, std
   }
   for (auto const& column : step.key) {
     auto const found = std::find_if(step.columns.begin(), step.columns.end(),
-                                    [&](ColumnExpression const& one) { return one.column == column; });
+                                    [&](Assignment const& one) { return one.column == column; });
     if (found == step.columns.end()) return std::nullopt;
     mirror.key.push_back(reads[static_cast<std::size_t>(found - step.columns.begin())]);
   }

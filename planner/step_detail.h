@@ -9,7 +9,7 @@
 #include <variant>
 #include <vector>
 
-#include "planner/source_position.h"
+#include "planner/assignment.h"
 #include "planner/table_name.h"
 
 namespace pgbackfill::planner {
@@ -162,18 +162,12 @@ struct Swap {
   std::string migration;
 };
 
-struct ColumnExpression {
-  std::string column;
-  std::string expression;  // SQL
-  SourcePosition position;
-};
-
 // Of `sync:`, not of a list of steps: the trigger that keeps columns in step, and its end.
 struct InstallSync {
   TableName table;
   std::string migration;
-  std::vector<ColumnExpression> set;      // from what the old version of the application writes
-  std::vector<ColumnExpression> reverse;  // and back
+  std::vector<Assignment> set;      // from what the old version of the application writes
+  std::vector<Assignment> reverse;  // and back
 };
 
 // Of `sync: {mirror: ...}`: the trigger that carries writes on to the table of a `copy_to` backfill.
@@ -181,9 +175,9 @@ struct InstallMirror {
   TableName table;
   std::string migration;
   TableName to;
-  std::vector<ColumnExpression> columns;  // of the copy
-  std::string where;                      // SQL, empty: all rows
-  std::vector<std::string> key;           // columns of the copy that say which row is which
+  std::vector<Assignment> columns;  // of the copy
+  std::string where;                // SQL, empty: all rows
+  std::vector<std::string> key;     // columns of the copy that say which row is which
 };
 
 struct RemoveSync {

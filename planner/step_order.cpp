@@ -121,7 +121,7 @@ bool sync_guards_backfill(Migration const& migration) {
   return is_same(sync.table, backfill.table) &&
          std::all_of(backfill.assignments.begin(), backfill.assignments.end(), [&](Assignment const& assignment) {
            return std::any_of(sync.set.begin(), sync.set.end(),
-                              [&](ColumnExpression const& one) { return one.column == assignment.column; });
+                              [&](Assignment const& one) { return one.column == assignment.column; });
          });
 }
 

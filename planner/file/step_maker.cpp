@@ -166,7 +166,7 @@ SchemaStep StepMaker::make() {
   return step;
 }
 
-std::string as_text(std::vector<ColumnExpression> const& columns) {
+std::string as_text(std::vector<Assignment> const& columns) {
   std::vector<std::string> parts;
   for (auto const& one : columns) parts.push_back(as_text(one.column) + ": " + as_text(one.expression));
   return "{" + join(parts, ", ") + "}";

@@ -12,23 +12,13 @@
 namespace pgbackfill::planner::file {
 namespace {
 
-std::vector<ColumnExpression> read_column_expressions(FileReader& reader, Fields const& fields, std::string_view key) {
-  std::vector<ColumnExpression> columns;
-  auto const* field = fields.find(key);
-  if (field == nullptr) return columns;
-  for (auto& one : read_assignments(reader, *field)) {
-    columns.push_back({one.column, std::move(one.expression), one.position});
-  }
-  return columns;
-}
-
 std::optional<Sync> read_set(FileReader& reader, Fields const& of_sync, Fields const& fields, Top const& top,
                              std::optional<Backfill> const& backfill) {
   auto const& section = *fields.find("sync");
   InstallSync install;
   install.migration = top.migration;
-  install.set = read_column_expressions(reader, of_sync, "set");
-  install.reverse = read_column_expressions(reader, of_sync, "reverse");
+  if (auto const* set = of_sync.find("set")) install.set = read_assignments(reader, *set);
+  if (auto const* reverse = of_sync.find("reverse")) install.reverse = read_assignments(reader, *reverse);
   install.table = read_table_or(reader, of_sync, section, top.table);
   bool const takes_all = backfill && backfill->kind == WorkKind::kUpdate && backfill->where.empty();
   if (takes_all && !install.reverse.empty()) {
@@ -62,10 +52,10 @@ std::optional<Sync> read_mirror(FileReader& reader, Fields const& of_sync, Field
   install.to = backfill->copy_to;
   install.where = backfill->where;
   install.key = std::move(key);
-  for (auto const& one : backfill->assignments) install.columns.push_back({one.column, one.expression, one.position});
+  install.columns = backfill->assignments;
   for (auto const& column : install.key) {
     bool const is_copied = std::any_of(install.columns.begin(), install.columns.end(),
-                                       [&](ColumnExpression const& one) { return one.column == column; });
+                                       [&](Assignment const& one) { return one.column == column; });
     if (!is_copied) reader.refuse(*mirror.value, "column " + quoted(column) + " is not in 'columns' of the backfill");
   }
   backfill->mirror_key = install.key;

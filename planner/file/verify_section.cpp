@@ -45,11 +45,7 @@ AgreesCheck read_agrees(FileReader& reader, Field const& field, Top const& top) 
   auto const fields = reader.read_map(field);
   if (!fields) return check;
   check.table = read_table_or(reader, *fields, field, top.table);
-  if (auto const* set = fields->find("set")) {
-    for (auto& one : read_assignments(reader, *set)) {
-      check.set.push_back({one.position, one.column, std::move(one.expression)});
-    }
-  }
+  if (auto const* set = fields->find("set")) check.set = read_assignments(reader, *set);
   if (auto const* where = fields->find("where")) {
     check.where = read_expression(reader, *where);
     check.where_position = reader.position_of(*where->value);

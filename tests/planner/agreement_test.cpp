@@ -29,7 +29,7 @@ LeafFacts leaf_with_key() {
   return leaf;
 }
 
-Check check_of(std::vector<AgreedColumn> set, std::string where = "") {
+Check check_of(std::vector<Assignment> set, std::string where = "") {
   Check check;
   check.position = {"m.yaml", 4, 5};
   AgreesCheck agrees;
@@ -41,7 +41,7 @@ Check check_of(std::vector<AgreedColumn> set, std::string where = "") {
   return check;
 }
 
-AgreedColumn price_is(std::string expression) {
+Assignment price_is(std::string expression) {
   return {{"m.yaml", 5, 9}, "price", std::move(expression)};
 }
 

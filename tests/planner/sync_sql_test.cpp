@@ -117,8 +117,8 @@ TEST(SyncProblem, NamesWhatNoTriggerCanDo) {
 
 TEST(SyncSpelling, ReadsBackWhatTheServerSays) {
   InstallSync step;
-  step.set = {{"c", "?", {}}};
-  step.reverse = {{"a", "?", {}}};
+  step.set = {{{}, "c", "?"}};
+  step.reverse = {{{}, "a", "?"}};
   auto const sync = read_sync_spelling(step, "x\\ny \\\\\nt\n2\na\nb\\nb\n\nz\nt\n1\nc\n(0)::integer");
   ASSERT_TRUE(sync);
   EXPECT_EQ(sync->set[0].expression, "x\ny \\");
