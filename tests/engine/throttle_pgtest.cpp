@@ -63,9 +63,8 @@ class ThrottleTest : public CountedTableTest {
     options.throttling = "  max_rows_per_second: 2000\n" + throttling;
     // A test before may have left the standby behind; a run that meets it so waits for it first.
     EXPECT_TRUE(wait_until_replayed(*cluster_, 0));
-    EXPECT_TRUE(poll_until([&] {
-      return client_->value("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1";
-    }));
+    EXPECT_TRUE(poll_until(
+        [&] { return client_->value("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"; }));
     return migration_from(cluster_->dsn(), options);
   }
 
