@@ -2,14 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <random>
 #include <utility>
 
 #include "engine/command_context.h"
+#include "engine/stoppable_sleep.h"
 #include "planner/duration.h"
 #include "throttle/backoff.h"
 
@@ -21,8 +18,6 @@ using namespace std::chrono_literals;
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-// Sleeps are cut into pieces this long, so that a stop is heard soon.
-constexpr milliseconds kPatienceOfAStop{50};
 constexpr throttle::BackoffOptions kBackoff{100ms, 2'000ms};
 
 }  // namespace
@@ -62,22 +57,13 @@ asio::awaitable<bool> LastingConnection::come_back() {
                          planner::format_duration(terms_.patience), failure);
       co_return false;
     }
-    bool const goes_on = co_await sleep(throttle::backoff_delay(attempt, kBackoff, uniform(random)));
+    auto const delay = throttle::backoff_delay(attempt, kBackoff, uniform(random));
+    bool const goes_on = co_await sleep_unless_stopped(delay, terms_.is_stopping);
     if (!goes_on) {
       why_ = "interrupted while the connection was lost: " + failure;
       co_return false;
     }
   }
-}
-
-asio::awaitable<bool> LastingConnection::sleep(milliseconds duration) const {
-  auto const until = Clock::now() + duration;
-  asio::steady_timer timer(co_await asio::this_coro::executor);
-  while (!terms_.is_stopping() && Clock::now() < until) {
-    timer.expires_after(std::min(kPatienceOfAStop, std::chrono::ceil<milliseconds>(until - Clock::now())));
-    co_await timer.async_wait(asio::use_awaitable);
-  }
-  co_return !terms_.is_stopping();
 }
 
 }  // namespace pgbackfill::engine

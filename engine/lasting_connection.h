@@ -38,7 +38,6 @@ class LastingConnection {
 
  private:
   asio::awaitable<bool> come_back();
-  asio::awaitable<bool> sleep(std::chrono::milliseconds duration) const;
 
   std::shared_ptr<PgConnection> connection_;
   LastingTerms terms_;

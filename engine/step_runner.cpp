@@ -11,6 +11,7 @@
 
 #include "engine/catalog.h"
 #include "engine/recorded_steps.h"
+#include "engine/stoppable_sleep.h"
 #include "planner/recipe.h"
 #include "planner/short_line.h"
 #include "planner/step_detail.h"
@@ -298,7 +299,7 @@ asio::awaitable<std::optional<StepsOutcome>> StepRun::wait_while_busy(Action con
   if (now - *busy_since_ > terms_.patience) {
     co_return stopped("waited in vain for " + rows->at(0, 0));
   }
-  bool const goes_on = co_await session_.pause(kBusyPause);
+  bool const goes_on = co_await sleep_unless_stopped(kBusyPause, terms_.is_stopping);
   if (!goes_on) co_return stopped("interrupted");
   co_return StepsOutcome();
 }
@@ -381,7 +382,7 @@ asio::awaitable<StepsOutcome> StepRun::run_recipe() {
     bool const is_worth_repeating = outcome.end == StatementEnd::kLost || outcome.failure.trouble == Trouble::kConflict;
     if (is_worth_repeating) {
       session_.tell(Severity::kWarning, name_ + ": " + outcome.text + "; looking at what is there");
-      bool const goes_on = co_await session_.pause(kReconnectPause);
+      bool const goes_on = co_await sleep_unless_stopped(kReconnectPause, terms_.is_stopping);
       if (!goes_on) co_return stopped("interrupted");
       continue;
     }
@@ -389,7 +390,7 @@ asio::awaitable<StepsOutcome> StepRun::run_recipe() {
       // Nothing is cleared away here: it may be what the other process has made.
       if (++overtaken == kMostOvertaken) co_return outcome_of(outcome);
       session_.tell(Severity::kDebug, name_ + ": " + outcome.text + "; looking at what is there");
-      bool const goes_on = co_await session_.pause(kReconnectPause);
+      bool const goes_on = co_await sleep_unless_stopped(kReconnectPause, terms_.is_stopping);
       if (!goes_on) co_return stopped("interrupted");
       continue;
     }

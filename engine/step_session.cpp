@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "engine/progress_view.h"
+#include "engine/stoppable_sleep.h"
 #include "planner/lock_watch.h"
 #include "planner/short_line.h"
 #include "throttle/lock_ladder.h"
@@ -184,17 +185,6 @@ void StepSession::tell_progress(std::string step) {
   sink_.emit(std::move(progress));
 }
 
-asio::awaitable<bool> StepSession::pause(milliseconds duration) {
-  auto const executor = co_await asio::this_coro::executor;
-  auto const until = Clock::now() + duration;
-  while (Clock::now() < until) {
-    if (terms_.is_stopping()) co_return false;
-    asio::steady_timer timer(executor, std::min<Clock::duration>(until - Clock::now(), 250ms));
-    co_await timer.async_wait(asio::use_awaitable);
-  }
-  co_return !terms_.is_stopping();
-}
-
 asio::awaitable<std::optional<Failure>> StepSession::connect() {
   for (auto* connection : {&watch_, &work_}) {
     if (*connection && (*connection)->is_usable()) continue;
@@ -343,7 +333,7 @@ asio::awaitable<StatementOutcome> StepSession::climb(StatementTerms const& state
       // It does not give way to anybody, and who queues behind it holds up the traffic.
       tell(Severity::kWarning,
            fmt::format("{}: waiting without asking for a lock{}", statement.title, in_the_way(names)));
-      bool const goes_on = co_await pause(kWraparoundPause);
+      bool const goes_on = co_await sleep_unless_stopped(kWraparoundPause, terms_.is_stopping);
       if (!goes_on) co_return ended(StatementEnd::kStopped, "interrupted" + in_the_way(names));
       continue;
     }
@@ -383,7 +373,7 @@ asio::awaitable<StatementOutcome> StepSession::climb(StatementTerms const& state
                                          attempt_number + 1, in_the_way(names), next.count());
     tell(Severity::kWarning, text);
     tell_progress(text);
-    bool const goes_on = co_await pause(next);
+    bool const goes_on = co_await sleep_unless_stopped(next, terms_.is_stopping);
     if (!goes_on) co_return ended(StatementEnd::kStopped, "interrupted" + in_the_way(names));
   }
 }

@@ -74,8 +74,6 @@ class StepSession {
   // Statements in a transaction that is rolled back; the rows of the last one.
   asio::awaitable<Result<Rows>> try_out(std::vector<std::string> statements);
   asio::awaitable<StatementOutcome> perform(StatementTerms statement);
-  // Waits for a moment; false when the operator stops meanwhile.
-  asio::awaitable<bool> pause(std::chrono::milliseconds duration);
   int server_version() const { return watch_ ? watch_->server_version() : 0; }
 
   void tell(Severity severity, std::string text);

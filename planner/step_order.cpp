@@ -24,15 +24,11 @@ bool may_break_trigger(PlacedStep const& placed) {
          std::holds_alternative<DropTable>(kind) || std::holds_alternative<RenameTable>(kind);
 }
 
-bool is_same(TableName const& one, TableName const& other) {
-  return one.schema == other.schema && one.name == other.name;
-}
-
 bool is_swap_of_sync(Migration const& migration, SchemaStep const& step) {
   auto const* swap = std::get_if<SwapColumn>(&step.detail->kind);
   if (swap == nullptr || !migration.sync) return false;
   auto const* sync = std::get_if<InstallSync>(&migration.sync->install.detail->kind);
-  return sync != nullptr && is_same(swap->table, sync->table);
+  return sync != nullptr && swap->table == sync->table;
 }
 
 }  // namespace
@@ -118,7 +114,7 @@ bool sync_guards_backfill(Migration const& migration) {
   if (migration.backfill->kind != WorkKind::kUpdate) return false;
   auto const& sync = std::get<InstallSync>(migration.sync->install.detail->kind);
   auto const& backfill = *migration.backfill;
-  return is_same(sync.table, backfill.table) &&
+  return sync.table == backfill.table &&
          std::all_of(backfill.assignments.begin(), backfill.assignments.end(), [&](Assignment const& assignment) {
            return std::any_of(sync.set.begin(), sync.set.end(),
                               [&](Assignment const& one) { return one.column == assignment.column; });
