@@ -14,7 +14,7 @@
 #include <chrono>
 #include <thread>
 
-#include "engine/local_cluster.h"
+#include "engine/sandbox/local_cluster.h"
 
 namespace pgbackfill::bench {
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "planner/lint/lint.h"
-#include "planner/lint/sql_syntax.h"
+#include "planner/sql/sql_syntax.h"
 
 namespace pgbackfill::planner::lint {
 namespace {

@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/local_cluster.h"
+#include "engine/sandbox/local_cluster.h"
 
 namespace pgbackfill::bench {
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/local_cluster.h"
+#include "engine/sandbox/local_cluster.h"
 #include "tests/support/program.h"
 
 namespace pgbackfill::bench {

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "planner/key.h"
-#include "planner/range_walk.h"
-#include "planner/ranges.h"
-#include "planner/work_sql.h"
+#include "planner/keys/range_walk.h"
+#include "planner/model/key.h"
+#include "planner/model/ranges.h"
+#include "planner/work/work_sql.h"
 
 namespace pgbackfill::planner {
 namespace {
@@ -59,7 +59,7 @@ BENCHMARK_CAPTURE(condition_of_an_interval, mixed, mixed_key());
 void text_of_a_batch(benchmark::State& state, BatchMode mode) {
   auto const target = target_of(composite_key());
   auto const interval = interval_of(target.key);
-  for (auto _ : state) benchmark::DoNotOptimize(work_ctes(target, interval, mode));
+  for (auto _ : state) benchmark::DoNotOptimize(batch_work(target, interval, mode));
 }
 BENCHMARK_CAPTURE(text_of_a_batch, plain, BatchMode::kPlain);
 BENCHMARK_CAPTURE(text_of_a_batch, skip_locked, BatchMode::kSkipLocked);

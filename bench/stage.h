@@ -8,7 +8,7 @@
 #include <set>
 #include <string>
 
-#include "engine/local_cluster.h"
+#include "engine/sandbox/local_cluster.h"
 
 namespace pgbackfill::bench {
 

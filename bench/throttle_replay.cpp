@@ -1,7 +1,7 @@
 // Replays recorded readings through the throttle and prints each decision: throttle_replay FILE [REPLICA_LAG_MS]
 //
-// FILE has a moment a line (engine/reading_json.h). What our batches did is part of the recording, so this shows what
-// would have been decided at each moment, not what would have become of it.
+// FILE has a moment a line (engine/tell/reading_json.h). What our batches did is part of the recording, so this shows
+// what would have been decided at each moment, not what would have become of it.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 #include <string>
 #include <variant>
 
-#include "engine/reading_json.h"
+#include "engine/tell/reading_json.h"
 #include "throttle/throttle.h"
 #include "throttle/wording.h"
 

@@ -1,6 +1,6 @@
 // How long to wait before trying again after a deadlock, a lock timeout or a lost connection.
 //
-// Source: proposed law H3, retry with full jitter: anywhere between nothing and base * 2^attempt, at most the cap.
+// Why: docs/throttle.md#batch-size. Full jitter: anywhere between nothing and base * 2^attempt, at most the cap.
 // Workers that collided once are thereby spread out instead of colliding again.
 //
 // The random number comes in as an argument. Free of state, safe from any thread.

@@ -1,9 +1,8 @@
 // How many keys the next batch takes, so that a batch lasts about as long as the target.
 //
-// Source: proposed law H3, log-domain EWMA of the cost of a row. Kept: the fast rise and slow fall of the cost, the
-// bounded steps, the halving of an overlong batch, the byte cap. Left out: the median of three, which delays a true
-// rise by one batch and buys nothing that the tests can see. Added: doubling at the start, and growth measured from
-// the rows that a batch really took, so that many workers that report the same size make one step, not many.
+// The law: docs/throttle.md#batch-size. The cost of a row rises fast and falls slowly, steps are bounded, and an
+// overlong batch halves the next one. Growth is measured from the rows that a batch really took, so that many workers
+// that report the same size make one step, not many.
 //
 // Units: rows are keys of the table; durations are execution and commit only, never the wait for a turn or a token.
 // It never reads a clock, never waits, and never asks for fewer than `min_rows`: smaller batches are the caller's own
@@ -53,6 +52,11 @@ class BatchSizer {
   // Both act at once where they ask for less, and step by step where they allow more.
   void set_target(std::chrono::milliseconds target);
   void set_limits(BatchLimits const& limits);
+
+  // What a batch takes whatever its rows, as far as it is known.
+  std::chrono::nanoseconds overhead() const {
+    return std::chrono::nanoseconds(static_cast<std::int64_t>(overhead_ns_));
+  }
 
   // Even the smallest batch allowed is expected to take longer than the target.
   bool is_pinned_at_minimum() const;

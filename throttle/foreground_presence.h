@@ -1,8 +1,8 @@
 // Whether anybody else works on the server: only then does it matter to somebody how slow a commit is.
 //
-// By the sessions that were at work when one looked, as a mean over about ten seconds: what a lone monitoring query
-// takes stays below the bar, a hundred transactions a second do not. It comes at once and goes slowly. Whoever cannot
-// see the sessions has to take it that somebody is there.
+// Several sessions that worked within a tenth of a second are somebody at once. One alone is by the share of the time
+// that it is busy, as a mean over about three seconds: what polls or monitors stays below the bar. It goes slowly.
+// Whoever cannot see the sessions has to assume that somebody is there.
 //
 // A controller with memory. One thread at a time.
 #pragma once
@@ -16,7 +16,7 @@ namespace pgbackfill::throttle {
 class ForegroundPresence {
  public:
   // Once each, oldest first; one that is known already changes nothing.
-  void see(ActivityReading const& activity);
+  void see(PresenceReading const& presence);
 
   // True until a first look.
   bool is_there() const { return is_there_; }

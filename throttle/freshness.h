@@ -1,8 +1,8 @@
 // How far to trust the last of a series of readings: fully while they come as usual, less and less when they stop
 // coming, and not at all after a while.
 //
-// Source: throttle law H2. A sensor that is always a second late is late, not stale: its usual delay is learned.
-// Pure. One thread at a time.
+// The law and its reasons: docs/throttle.md#trust. A sensor that is always a second late is late, not stale: its usual
+// delay is learned. Pure. One thread at a time.
 #pragma once
 
 #include <optional>

@@ -18,9 +18,7 @@ constexpr double kReferenceRate = 2e6;  // where nothing was written when it beg
 constexpr double kShareOfSoft = 0.3;
 constexpr double kLetGo = 0.8;            // of what made a guard bind
 constexpr seconds kPatienceWithRole{10};  // a failover's moment, or a server that stays read-only
-constexpr double kSlotMargin = 1.25;
-constexpr double kMostOfSlot = 0.5;      // a slot may keep less than the headroom asks for
-constexpr double kArchiveHalvesIn = 10;  // seconds
+constexpr double kArchiveHalvesIn = 10;   // seconds
 constexpr double kLeastArchiveShare = 0.05;
 // Below, whatever is dead in a table is soon cleaned away.
 constexpr std::uint64_t kSmallTable = std::uint64_t{64} << 20;
@@ -90,7 +88,6 @@ void Guards::judge_health(Reading const& reading, Limits const& limits, TimePoin
   if (!reading.health.is_seen()) return;
   HealthReading const& health = reading.health.value;
   judge_role(health, now);
-  judge_slots(health, limits);
   judge_archive(health, limits, now);
   judge_wraparound(health, limits);
   judge_dead_rows(health, limits);
@@ -103,47 +100,8 @@ void Guards::judge_role(HealthReading const& health, TimePoint now) {
   verdict_.must_stop = verdict_.must_stop || is_to_stay;
   stop(CauseKind::kServerRole, "",
        "the server takes no writes: it is a standby or read-only; " +
-           std::string(is_to_stay ? "start again against the primary" : "waiting whether that passes"),
+           std::string(is_to_stay ? "start again against the primary" : "waiting to see whether it becomes writable"),
        true);
-}
-
-void Guards::judge_slots(HealthReading const& health, Limits const& limits) {
-  if (!can_see_hard(health.slots, "the state of replication slots")) return;
-  if (!knows_slots_) {
-    for (auto const& slot : health.slots.value) {
-      if (slot.wal_status == "lost") lost_from_the_start_.insert(slot.name);
-    }
-    knows_slots_ = true;
-  }
-  for (auto const& slot : health.slots.value) judge_slot(slot, limits);
-}
-
-void Guards::judge_slot(SlotReading const& slot, Limits const& limits) {
-  std::string const name = "slot " + slot.name;
-  if (slot.wal_status == "lost") {
-    std::string const text = name + " has lost its WAL";
-    if (lost_from_the_start_.contains(slot.name)) return warn(CauseKind::kSlotAtRisk, name, text + " before this run");
-    return stop(CauseKind::kSlotAtRisk, name, text + " during this run; drop it or let its consumer start anew", true);
-  }
-  if (slot.wal_status == "unreserved") {
-    return stop(CauseKind::kSlotAtRisk, name,
-                name + " is about to lose its WAL (unreserved); its consumer must catch up", true);
-  }
-  auto const retained = static_cast<double>(slot.retained.value_or(0));
-  if (slot.safe_wal_size) {
-    auto const safe = static_cast<double>(*slot.safe_wal_size);
-    double const least =
-        std::min(static_cast<double>(limits.slot_headroom), kMostOfSlot * (retained + std::max(safe, 0.0)));
-    if (slot_latches_.size() > kMostNames) slot_latches_.clear();
-    if (!slot_latches_[slot.name].update(-safe, -least, -kSlotMargin * least)) return;
-    return stop(CauseKind::kSlotAtRisk, name,
-                name + " may keep only " + say_bytes(safe) + " more of WAL (" + say_bytes(least) + " wanted)", true);
-  }
-  if (!slot.active && retained > static_cast<double>(limits.slot_headroom)) {
-    warn(CauseKind::kSlotAtRisk, name,
-         name + " has no consumer and keeps " + say_bytes(retained) +
-             " of WAL, without a bound; drop it if nobody needs it");
-  }
 }
 
 void Guards::judge_archive(HealthReading const& health, Limits const& limits, TimePoint now) {
@@ -206,7 +164,7 @@ void Guards::judge_activity(Reading const& reading, Limits const& limits, TimePo
   if (!can_see(reading.activity, "the activity of other sessions")) return;
   if (activity_freshness_.trust(now) <= 0) {
     return warn(CauseKind::kBlind, "activity",
-                "the activity of other sessions was not read for " + say_seconds(activity_freshness_.age_seconds(now)));
+                "no data on the activity of other sessions for " + say_seconds(activity_freshness_.age_seconds(now)));
   }
   ActivityReading const& activity = reading.activity.value;
   double const missing = limits.min_free_connections - activity.connections_free;
@@ -226,10 +184,11 @@ void Guards::judge_activity(Reading const& reading, Limits const& limits, TimePo
     xmin_soft_ = {};
     return;
   }
-  std::string const holder = activity.oldest_xmin_holder.empty() ? "" : ", held by " + activity.oldest_xmin_holder;
+  std::string const holder =
+      activity.oldest_xmin_holder.empty() ? "" : "; " + activity.oldest_xmin_holder + " holds a snapshot";
   slow(xmin_soft_, kShareOfSoft, CauseKind::kXminHorizon, "",
-       "vacuum can remove nothing of the last " + say_seconds(age) + holder + " (slower above " + say_seconds(most) +
-           ")");
+       "vacuum cannot remove rows that died in the last " + say_seconds(age) + holder + " (slower above " +
+           say_seconds(most) + ")");
 }
 
 void Guards::judge_waiters(Reading const& reading, Limits const& limits, TimePoint now) {
@@ -240,7 +199,7 @@ void Guards::judge_waiters(Reading const& reading, Limits const& limits, TimePoi
   bool const is_visible = can_see(reading.waiters, "who waits for our locks");
   if (is_visible && waiter_freshness_.trust(now) <= 0) {
     warn(CauseKind::kBlind, "waiters",
-         "who waits for our locks was not read for " + say_seconds(waiter_freshness_.age_seconds(now)) +
+         "no data on sessions waiting for our locks for " + say_seconds(waiter_freshness_.age_seconds(now)) +
              "; batches are shorter");
     verdict_.batch_scale = std::min(verdict_.batch_scale, kWaiterCut);
   }

@@ -1,41 +1,32 @@
-// What else stops or slows a backfill: slots, archive, wraparound, dead rows, xmin horizon, connections, lock waiters,
+// What else stops or slows a backfill: archive, wraparound, dead rows, xmin horizon, connections, lock waiters,
 // the server's role, and probes of the user's own.
 //
-// Source: throttle law H6. Hard guards stop; soft ones slow down to a share of what was written when they began, and
-// never to nothing, so that a long autovacuum or a forgotten transaction does not starve the job. Each lets go only
-// well below what made it bind. What cannot be read is told of, and counts as bad where a guard needs it.
+// The law and its reasons: docs/throttle.md#guards. Hard guards stop; soft ones slow down to a share of what was
+// written when they began, and never to nothing, so that a long autovacuum or a forgotten transaction does not starve
+// the job. Each lets go only well below what made it bind. What cannot be read is told of, and counts as bad where a
+// guard needs it.
 //
 // A controller with memory. One thread at a time.
 #pragma once
 
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "throttle/cause_book.h"
 #include "throttle/decision.h"
 #include "throttle/freshness.h"
+#include "throttle/latch.h"
 #include "throttle/limits.h"
 #include "throttle/reading.h"
 
 namespace pgbackfill::throttle {
 
-// Holds from above `on` until at or below `off`.
-class Latch {
- public:
-  bool update(double value, double on, double off) { return is_on_ = value > (is_on_ ? off : on); }
-  bool is_on() const { return is_on_; }
-
- private:
-  bool is_on_ = false;
-};
-
 struct GuardVerdict {
   bool may_start = true;
   bool must_stop = false;
-  bool is_hard = false;  // holds whatever the mode: a slot, the wraparound, the server's role
+  bool is_hard = false;  // holds whatever the mode: the wraparound, the server's role
   double wal_per_second = kUnlimited;
   double most_workers = kUnlimited;
   double batch_scale = 1;
@@ -55,8 +46,6 @@ class Guards {
 
   void judge_health(Reading const& reading, Limits const& limits, TimePoint now);
   void judge_role(HealthReading const& health, TimePoint now);
-  void judge_slots(HealthReading const& health, Limits const& limits);
-  void judge_slot(SlotReading const& slot, Limits const& limits);
   void judge_archive(HealthReading const& health, Limits const& limits, TimePoint now);
   void judge_wraparound(HealthReading const& health, Limits const& limits);
   void judge_dead_rows(HealthReading const& health, Limits const& limits);
@@ -83,9 +72,6 @@ class Guards {
   Freshness activity_freshness_{2};
   Freshness waiter_freshness_{0.5};
   std::optional<TimePoint> unwritable_since_;
-  std::set<std::string> lost_from_the_start_;
-  bool knows_slots_ = false;
-  std::map<std::string, Latch> slot_latches_;
   Latch archive_slow_;
   Latch archive_stop_;
   double archive_share_ = 1;

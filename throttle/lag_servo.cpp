@@ -9,7 +9,7 @@ namespace {
 constexpr double kStartRate = 8e6;
 constexpr double kLeastRate = 128e3;    // a soft limit slows, and never starves
 constexpr double kLeastShare = 0.01;    // of the capacity, for the same end
-constexpr double kGrowthAtStart = 1.6;  // per second
+constexpr double kGrowthAtStart = 2.5;  // per second
 constexpr double kGrowth = 1.5;         // per second, of the limit when it rises
 constexpr double kProbing = 1.25;       // per second, while the queue is empty
 constexpr double kStartEnds = 0.5;      // of the set-point

@@ -1,7 +1,7 @@
 // How many bytes of WAL per second one standby or slot can bear: feed-forward of its headroom, corrected by its
 // backlog.
 //
-// Source: throttle law H4, with two changes that the plant of tests/simulation showed to be better. Headroom is what it
+// The law and its reasons: docs/throttle.md#replicas. Headroom is what it
 // replays per second, learned only while it has something to replay, less what others write; both are means that follow
 // a step at once and noise hardly (steady_mean.h). The backlog is held at a set-point well below the limit, since a
 // drop of capacity by k multiplies the lag by k whatever one does. It is not the backlog of the reading, which is old,

@@ -10,15 +10,14 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kRecent{2};
+constexpr milliseconds kRecent{1'500};
 constexpr std::size_t kMostCommits = 200;
 // Less would starve the run on a small server, where even a quiet run doubles the latency of a commit.
 constexpr double kLeastWorkers = 0.17;
 // One commit of a second says nothing that one of eight times the quiet latency does not say.
 constexpr double kMostOutlier = 8;
 
-constexpr int kFirstQuiet = 12;  // commits, before the first batch
-constexpr int kWindowQuiet = 10;
+constexpr int kQuietCommits = 24;  // of a window
 constexpr seconds kLongestWindow{2};
 constexpr seconds kWindowEvery{60};
 constexpr seconds kWindowSoon{8};        // after much has changed
@@ -32,13 +31,15 @@ constexpr double kRecentCommits = 40;  // about what the ratio is the mean of
 constexpr double kSlowCommits = 200;   // and the slow one
 constexpr double kSure = 2;            // doubts
 constexpr double kSureOfSlow = 1;
-constexpr milliseconds kEchoOfBatch{500};  // until what a batch left behind is gone
-constexpr seconds kCutHolds{60};           // what has cut once is measured well
-constexpr seconds kDoubtEvery{6};
+// Until what a batch left behind is written: the WAL writer wakes every 200 ms by default.
+constexpr milliseconds kEchoOfBatch{300};
+constexpr seconds kCutHolds{60};  // what has cut once is measured well
+constexpr seconds kDoubtEvery{3};
 constexpr double kDeviationOfSpread = 1.25;  // of a bell curve
 
 constexpr double kWeightOfRatio = 0.4;  // per second
 constexpr double kWeightOfSlow = 0.1;
+constexpr double kMargin = 0.015;  // the tail of others is ahead of the mean of commits
 constexpr double kDeadBand = 0.04;
 constexpr double kFullError = 0.22;
 constexpr double kUp = 0.05;          // per second
@@ -49,8 +50,8 @@ constexpr double kRecoveryError = 0.10;
 constexpr double kRecoveryBelow = 0.8;  // of good workers
 constexpr double kGood = 0.08;
 constexpr double kWeightOfGood = 0.05;
-constexpr double kStartGrowth = 0.3;  // per second, about 1.35: what comes meanwhile is seen after two to three seconds
-constexpr double kStartEnds = 0.08;
+constexpr double kStartGrowth = 0.45;  // per second, about 1.6: what comes meanwhile is seen after two seconds
+constexpr double kStartEnds = -0.05;
 constexpr double kAfterStart = 0.8;
 constexpr double kCoresOfWorker = 1.25;  // its session, and what writes and sends its WAL
 constexpr double kShed = 2;              // times the allowed ratio
@@ -84,7 +85,8 @@ void LatencyServo::see(CanaryReading const& canary) {
 void LatencyServo::step(PoolState const& pool, std::optional<double> cores_busy, Limits const& limits, TimePoint now) {
   double const passed = stepped_at_ ? std::clamp(seconds_between(*stepped_at_, now), 0.0, 1.0) : 0;
   stepped_at_ = now;
-  busy_workers_ += std::min(passed, 1.0) * (pool.in_flight - busy_workers_);
+  busy_workers_ += std::min(passed, 1.0) * (pool.busy - busy_workers_);
+  if (pool.wanted > 0) most_workers_ = pool.wanted;
   note_quiet(pool, now);
   listen_or_not(pool, limits, now);
   judge(now, passed);
@@ -125,7 +127,7 @@ double LatencyServo::doubt(double commits) const {
 }
 
 double LatencyServo::room(double ratio, Limits const& limits) const {
-  return std::log(std::max(limits.latency_ratio, 1.01)) - std::log(std::max(ratio, 1e-3));
+  return std::log(std::max(limits.latency_ratio, 1.01)) - kMargin - std::log(std::max(ratio, 1e-3));
 }
 
 // Noise must not cut, nor a small excess stay for ever: a large one is believed soon, a small one after a while.
@@ -142,20 +144,20 @@ void LatencyServo::judge_excess(Limits const& limits, TimePoint now) {
 
 void LatencyServo::listen_or_not(PoolState const& pool, Limits const& limits, TimePoint now) {
   if (is_listening_) {
-    int const enough = has_listened_ ? kWindowQuiet : kFirstQuiet;
     if (listening_since_ == TimePoint{}) listening_since_ = now;
     bool const is_too_long = now - listening_since_ > kLongestWindow;
-    if (quiet_seen_ < enough && !is_too_long) return;
+    if (quiet_seen_ < kQuietCommits && !is_too_long) return;
     is_listening_ = false;
-    has_listened_ = true;
     listened_at_ = now;
     workers_at_listening_ = workers_;
     return;
   }
   // A server that did not answer in the first window would leave it at its start for ever.
   bool const is_unknown = !(quiet_ > 0);
-  bool const is_disputed = is_unknown || room(ratio_, limits) < 0 || (cut_at_ && now - *cut_at_ < kCutHolds);
-  if (pool.is_held || !is_disputed || (workers_ >= pool.wanted && !is_unknown)) return;
+  bool const is_disputed =
+      is_unknown || room(ratio_, limits) < -doubt(kRecentCommits) || (cut_at_ && now - *cut_at_ < kCutHolds);
+  bool const is_free = !is_used_ || workers_ >= kMostStretch * pool.wanted;
+  if (pool.is_held || !is_disputed || (is_free && !is_unknown)) return;
   bool const is_changed = workers_ < kMuchChanged * workers_at_listening_;
   bool const is_doubtful = quiet_count_ < kMostQuiet;
   auto const pause = is_doubtful ? kDoubtEvery : is_changed ? kWindowSoon : kWindowEvery;
@@ -164,7 +166,7 @@ void LatencyServo::listen_or_not(PoolState const& pool, Limits const& limits, Ti
   listened_at_ = now;
   workers_at_listening_ = workers_;
   // The rests of a fraction of a worker may have told it for nothing.
-  bool const is_told = quiet_seen_ >= kWindowQuiet;
+  bool const is_told = quiet_seen_ >= kQuietCommits;
   quiet_seen_ = 0;
   if (is_told) return;
   is_listening_ = true;
@@ -207,9 +209,9 @@ void LatencyServo::move(PoolState const& pool, Limits const& limits, TimePoint n
     return;
   }
   // A fraction of a worker is seen at work too seldom to tell.
-  bool const is_used = workers_ < 1 || busy_workers_ >= (is_starting_ ? kUsedAtStart : kUsed) *
-                                                            std::min(workers_, static_cast<double>(pool.wanted));
-  if (left > 0 && (now < hold_until_ || !is_used)) return;
+  is_used_ = workers_ < 1 || busy_workers_ >= (is_starting_ ? kUsedAtStart : kUsed) *
+                                                  std::min(workers_, static_cast<double>(pool.wanted));
+  if (left > 0 && (now < hold_until_ || !is_used_)) return;
   workers_ = std::max(workers_ * std::exp(grown(left, room(slow_ratio_, limits), passed)), kLeastWorkers);
 }
 
@@ -231,8 +233,8 @@ bool LatencyServo::is_alarmed(double allowed) const {
 }
 
 double LatencyServo::grown(double left, double room_in_the_long_run, double passed) const {
+  if (left < 0) return is_starting_ || is_cutting_ ? kDown * std::max(left, -1.0) / kFullError * passed : 0;
   if (is_starting_) return left > 0 ? kStartGrowth * passed : 0;
-  if (left < 0) return is_cutting_ ? kDown * std::max(left, -1.0) / kFullError * passed : 0;
   if (left < kDeadBand) return 0;
   bool const is_recovering = left > kRecoveryError && (good_workers_ <= 0 || workers_ < kRecoveryBelow * good_workers_);
   bool const has_room = left > kRecoveryError && room_in_the_long_run > kRecoveryError;
@@ -249,7 +251,7 @@ void LatencyServo::cap(PoolState const& pool, std::optional<double> cores_busy, 
     is_held_by_cores_ = workers_ >= std::min(least_cap, half) && std::min(least_cap, half) < pool.wanted;
     workers_ = std::min({workers_, least_cap, half});
   }
-  if (pool.wanted > 0) workers_ = std::min(workers_, static_cast<double>(pool.wanted));
+  workers_ = std::min(workers_, kMostStretch * most_workers_);
 }
 
 }  // namespace pgbackfill::throttle

@@ -1,14 +1,16 @@
 // How many batches may run at once, by how much slower a commit is than it would be without us.
 //
-// Source: throttle law H5. The quiet latency is learned from commits while none of our batches ran: at the start, in
-// any pause, in the rests of a fraction of a worker, and, while latency holds us back, in short quiet windows that are
-// asked for. Without us holding back none is, since it costs: then only a latency below the quiet one moves that.
-// Workers move by a share per second, so that one law serves 0.2 workers of a small server and 20 of a large one. A
-// fraction is meant: on a server of two cores at half load, one worker that never rests is too much.
+// The law and its reasons: docs/throttle.md#foreground. The quiet latency is learned from commits while none of our
+// batches ran: at the start, in any pause, in the rests of a fraction of a worker, and, while latency holds us back, in
+// short quiet windows that are asked for. Without us holding back none is, since it costs: then only a latency below
+// the quiet one moves that. Workers move by a share per second, so that one law serves 0.2 workers of a small server
+// and 20 of a large one. A fraction is meant: on a server of two cores at half load, one worker that never rests is too
+// much. Batches are short at first, and get longer only once all workers run and there is still room.
 //
 // A controller with memory. One thread at a time.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <optional>
 #include <string>
@@ -21,6 +23,7 @@ namespace pgbackfill::throttle {
 
 struct PoolState {
   int in_flight = 0;
+  double busy = 0;  // batches in flight since the last decision, in the mean
   int wanted = 0;
   bool has_started_any = false;  // since the last decision
   bool is_held = false;          // by something else: nothing is learned about workers
@@ -28,18 +31,20 @@ struct PoolState {
 
 class LatencyServo {
  public:
+  static constexpr double kMostStretch = 25;
+
   // A commit's latency. Once each, oldest first.
   void see(CanaryReading const& canary);
 
   // Moves to `now` what may run. cores_busy: by the foreground; nullopt if not known.
   void step(PoolState const& pool, std::optional<double> cores_busy, Limits const& limits, TimePoint now);
 
-  double workers() const { return workers_; }
+  double workers() const { return std::min(workers_, most_workers_); }
+  // How much longer than the shortest a batch may take, from 1 to kMostStretch.
+  double stretch() const { return std::max(workers_ / most_workers_, 1.0); }
   // No batch may start: the quiet latency is being measured.
   bool is_listening() const { return is_listening_; }
   bool is_starting() const { return is_starting_; }
-  // The first quiet commits are still being measured.
-  bool is_starting_up() const { return is_listening_ && !has_listened_; }
   double quiet_seconds() const { return quiet_; }
   // Of recent commits to the quiet latency; 1 while nothing is known.
   double ratio() const { return ratio_; }
@@ -78,7 +83,6 @@ class LatencyServo {
   bool is_held_by_latency_ = false;
   bool is_held_by_cores_ = false;
   int quiet_seen_ = 0;  // in this window
-  bool has_listened_ = false;
   bool has_worked_ = false;
   double quiet_ = 0;
   double quiet_count_ = 0;
@@ -87,8 +91,10 @@ class LatencyServo {
   double ratio_ = 1;
   double slow_ratio_ = 1;
   bool is_cutting_ = false;
+  bool is_used_ = true;  // about as many run as may
   std::optional<TimePoint> cut_at_;
-  double workers_ = 0.35;
+  double workers_ = 0.35;    // beyond most_workers_, what is left is for longer batches
+  double most_workers_ = 1;  // that the pool would run
   double workers_at_listening_ = 1;
   double good_workers_ = 0;
   double busy_workers_ = 0;  // in flight, smoothed

@@ -1,6 +1,6 @@
 // What a backfill may cost, as the operator sets it. The defaults hold without a throttle section in the file.
 //
-// Durations, WAL bytes and ratios as the names say. Where a default comes from: throttle law H4 to H6.
+// Durations, WAL bytes and ratios as the names say. Where a default comes from: docs/throttle.md#structure.
 #pragma once
 
 #include <chrono>

@@ -23,10 +23,12 @@ constexpr int kFirstLongAttempt = kNowaitAttempts + static_cast<int>(std::size(k
 
 }  // namespace
 
+milliseconds longest_rung(LadderFacts const& facts) {
+  return std::max(kLeastLongRung, facts.deadlock_timeout * 3 / 2);
+}
+
 Rung ladder_rung(int attempt, LadderFacts const& facts) {
-  if (facts.is_behind_autovacuum || attempt >= kFirstLongAttempt) {
-    return {false, std::max(kLeastLongRung, facts.deadlock_timeout * 3 / 2)};
-  }
+  if (facts.is_behind_autovacuum || attempt >= kFirstLongAttempt) return {false, longest_rung(facts)};
   if (attempt < kNowaitAttempts) return {true, kNowaitTimeout};
   return {false, kShortRungs[attempt - kNowaitAttempts]};
 }

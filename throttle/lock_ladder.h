@@ -25,6 +25,9 @@ struct LadderFacts {
 // `attempt` counts from 0.
 Rung ladder_rung(int attempt, LadderFacts const& facts);
 
+// How long an attempt waits at the most.
+std::chrono::milliseconds longest_rung(LadderFacts const& facts);
+
 // The pause after a rung, with jitter; `uniform01` is in [0, 1].
 std::chrono::milliseconds ladder_pause(int attempt, Rung const& rung, double uniform01);
 

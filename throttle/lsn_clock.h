@@ -1,8 +1,8 @@
 // When a position of the WAL was written, from a ring of what the primary said: a replica's lag in time.
 //
 // replay_lag is not used: it is NULL when idle and at times under load, froze at zero with a stopped receiver, and
-// stays high after a pause (throttle law E, measured). The age of the first byte that a replica has not replayed is
-// neither, as long as something writes WAL; the canary does.
+// stays high after a pause (measured: docs/throttle.md#replicas). The age of the first byte that a replica has not
+// replayed is neither, as long as something writes WAL; the canary does.
 //
 // Pure; time comes in as an argument. One thread at a time.
 #pragma once

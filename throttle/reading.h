@@ -61,6 +61,7 @@ struct ReplicationReading {
   TimePoint at{};
   Lsn flushed = 0;  // pg_current_wal_flush_lsn()
   std::vector<ReplicaReading> replicas;
+  std::uint32_t timeline = 0;  // another one: another server is the primary
 };
 
 // One commit of a table-free message, timed by the client: what a foreground commit feels.
@@ -76,6 +77,13 @@ struct WaiterReading {
   std::chrono::milliseconds longest{0};
   int our_pid = 0;  // of the session that the longest waits for
   std::string who;  // the longest waiter, for people
+};
+
+// Whether anybody else uses the server; read more often than the rest of the activity.
+struct PresenceReading {
+  TimePoint at{};
+  int active = 0;  // foreground sessions that run something now; never ours
+  int worked = 0;  // that did so within the last 100 ms, or do now
 };
 
 struct ActivityReading {
@@ -107,6 +115,13 @@ struct SlotReading {
   std::optional<std::int64_t> safe_wal_size;  // NULL without max_slot_wal_keep_size
 };
 
+// All of them, and the position up to which the server had written when their sizes were taken.
+struct SlotsReading {
+  TimePoint at{};
+  Lsn written = 0;
+  std::vector<SlotReading> slots;
+};
+
 struct ArchiveReading {
   bool is_on = false;
   std::int64_t segments_waiting = 0;
@@ -126,7 +141,6 @@ struct VacuumReading {
 struct HealthReading {
   TimePoint at{};
   bool is_writable = true;  // primary, and not read-only
-  Sample<std::vector<SlotReading>> slots;
   Sample<ArchiveReading> archive;
   Sample<VacuumReading> vacuum;
   Sample<std::int64_t> wraparound_age;  // transactions, the database's oldest
@@ -158,8 +172,10 @@ struct Reading {
   // takes each once by its time. Without them the latest counts alone.
   std::vector<CanaryReading> canaries;
   Sample<WaiterReading> waiters;
+  Sample<PresenceReading> presence;
   Sample<ActivityReading> activity;
   Sample<WalReading> wal;
+  Sample<SlotsReading> slots;
   Sample<HealthReading> health;
   std::vector<ProbeReading> probes;
   Sample<std::vector<NeighbourReading>> neighbours;  // in this database; never sampled: there are none

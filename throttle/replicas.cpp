@@ -78,6 +78,8 @@ void Replicas::see(Sample<ReplicationReading> const& sample, Limits const& limit
   if (!is_news) return;
   freshness_.see(at, now);
   clock_.see(at, sample.value.flushed);
+  if (sample.value.timeline != timeline_) members_.clear();
+  timeline_ = sample.value.timeline;
   for (auto& [label, member] : members_) member.is_here = false;
   for (auto const& reading : sample.value.replicas) {
     if (is_wanted(reading, limits)) see_member(reading, sample.value, limits, own, now);
@@ -206,7 +208,7 @@ void Replicas::judge_lag(std::string const& label, Member const& member, Limits 
   verdict.wal_per_second = servo.rate();
   verdict.is_starting = servo.is_starting();
   if (own.written->rate(kBoundSeconds) < kUsed * servo.rate()) return;
-  std::string const rates = "; " + say_rate(servo.rate()) + " of WAL is what it can take from us now";
+  std::string const rates = "; " + say_rate(servo.rate()) + " of WAL can be absorbed from this job now";
   std::string const capacity = servo.capacity() > 0 ? ", of " + say_rate(servo.capacity()) + " in all" : "";
   causes.note(servo.is_starting() ? CauseKind::kStarting : kind, Grip::kSlows, label, lag + rates + capacity);
 }
@@ -225,7 +227,7 @@ void Replicas::judge_missing(std::string const& subject, std::string const& what
   verdict.may_start = false;
   if (is_patient) {
     causes.note(CauseKind::kReplicaMissing, Grip::kStops, subject,
-                text + "; it is waited for, up to " + say_seconds(patience));
+                text + "; waiting for it, up to " + say_seconds(patience));
     return;
   }
   verdict.must_stop = verdict.must_stop || policy == MissingReplica::kAbort;

@@ -1,12 +1,14 @@
 // All standbys and logical slots together: who counts, who is missing, and what the slowest can bear.
 //
 // A standby counts once it has streamed in this run; one that only joins is told of and not waited for. One that
-// counted and is gone is waited for, then the operator's policy holds. A position that is not shown, not there or old
-// is never taken for no lag. Source: throttle law H2 and H4.
+// counted and is gone is waited for, then the operator's policy holds; not after a fail-over, for one of those that
+// were there is the primary now, and the others come to it or do not. A position that is not shown, not there or old
+// is never taken for no lag. The law: docs/throttle.md#replicas.
 //
 // A controller with memory. One thread at a time.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -64,6 +66,7 @@ class Replicas {
   bool judge_sight(Limits const& limits, OwnWal const& own, TimePoint now, ReplicaVerdict& verdict, CauseBook& causes);
 
   LsnClock clock_;
+  std::uint32_t timeline_ = 0;
   Freshness freshness_{0.5};
   Sight sight_ = Sight::kNeverSampled;
   std::string why_;

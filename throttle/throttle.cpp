@@ -13,6 +13,7 @@
 #include "throttle/latency_servo.h"
 #include "throttle/odometer.h"
 #include "throttle/replicas.h"
+#include "throttle/slot_guard.h"
 #include "throttle/wal_cost.h"
 #include "throttle/wording.h"
 
@@ -21,7 +22,8 @@ namespace {
 
 constexpr double kBoundSeconds = 2;
 constexpr double kBound = 0.9;
-constexpr double kLeastBatchScale = 0.1;  // of a fraction of a worker
+// A commit of others that meets a batch of ours waits about as long as that lasts. Shorter ones would be all overhead.
+constexpr std::chrono::duration<double> kShortestBatch{0.004};
 
 double seconds_between(TimePoint from, TimePoint to) {
   return std::chrono::duration<double>(to - from).count();
@@ -35,7 +37,7 @@ std::vector<NeighbourReading> others_of(Reading const& reading) {
   return others;
 }
 
-// "2 more run here, 1 of them in database shop"
+// "2 other jobs are running, 1 of them in database shop"
 std::string say_others(std::vector<NeighbourReading> const& others) {
   std::set<std::string> databases;
   std::size_t elsewhere = 0;
@@ -44,7 +46,8 @@ std::string say_others(std::vector<NeighbourReading> const& others) {
     ++elsewhere;
     databases.insert(each.database);
   }
-  std::string text = std::to_string(others.size()) + (others.size() == 1 ? " more runs here" : " more run here");
+  std::string text =
+      std::to_string(others.size()) + (others.size() == 1 ? " other job is running" : " other jobs are running");
   if (databases.empty()) return text;
   text += elsewhere == others.size() ? ", in " : ", " + std::to_string(elsewhere) + " of them in ";
   if (databases.size() > 1) return text + std::to_string(databases.size()) + " other databases";
@@ -59,13 +62,16 @@ struct Throttle::State {
   void count(Reading const& reading, Work const& work, TimePoint now);
   void learn_cost(Reading const& reading, Work const& work);
   double own_weight() const { return limits.weight / std::max(last_work.processes, 1); }
+  double part_of_wal(Reading const& reading, double total) const;
   double share_of_wal(Reading const& reading, double total, CauseBook& book) const;
   double share_of_workers(Reading const& reading, double total, int wanted, CauseBook& book) const;
   void decide_wal(Reading const& reading, TimePoint now, Decision& decision);
   void decide_workers(Reading const& reading, Work const& work, TimePoint now, Decision& decision);
+  bool latency_is_felt(Reading const& reading);
   bool can_see_latency(Reading const& reading, TimePoint now, Decision& decision);
   void say_workers(Work const& work, double cores_busy, Decision const& decision);
   void apply_guards(GuardVerdict const& verdict, Decision& decision);
+  void apply_slots(Reading const& reading, TimePoint now, Decision& decision);
   void apply_ceiling(Decision& decision);
   void apply_mode(Decision& decision) const;
 
@@ -74,9 +80,10 @@ struct Throttle::State {
   Replicas replicas;
   LatencyServo latency;
   ForegroundPresence foreground;
+  bool was_felt = true;
   Freshness canary_freshness{0.5};
   Guards guards;
-  bool is_stopped_hard = false;
+  SlotGuard slots;
   WalCost cost;
   Odometer own;      // WAL of this job
   Odometer all_own;  // and of its neighbours
@@ -106,7 +113,7 @@ void Throttle::State::count(Reading const& reading, Work const& work, TimePoint 
 }
 
 void Throttle::State::learn_cost(Reading const& reading, Work const& work) {
-  rows_since_wal += work.rows;
+  rows_since_wal += work.rows_changed;
   was_idle_since_wal = was_idle_since_wal && work.rows == 0 && work.in_flight == 0;
   if (!reading.wal.is_seen()) return;
   WalReading const& next = reading.wal.value;
@@ -126,7 +133,7 @@ void Throttle::State::learn_cost(Reading const& reading, Work const& work) {
   was_idle_since_wal = work.in_flight == 0;
 }
 
-double Throttle::State::share_of_wal(Reading const& reading, double total, CauseBook& book) const {
+double Throttle::State::part_of_wal(Reading const& reading, double total) const {
   auto const others = others_of(reading);
   if (others.empty() || std::isinf(total)) return total;
   double const used = own.rate(kBoundSeconds);
@@ -134,10 +141,15 @@ double Throttle::State::share_of_wal(Reading const& reading, double total, Cause
   double const wanted = used > 0 ? wanted_of(used, last.wal_per_second) : kUnlimited;
   std::vector<Claim> claims{{"", own_weight(), wanted}};
   for (auto const& each : others) claims.push_back({each.name, each.weight, each.wal_wanted});
-  double const part = share_out(total, claims).front();
-  if (part < total && used >= kBound * part) {
+  return share_out(total, claims).front();
+}
+
+double Throttle::State::share_of_wal(Reading const& reading, double total, CauseBook& book) const {
+  double const part = part_of_wal(reading, total);
+  if (part < total && own.rate(kBoundSeconds) >= kBound * part) {
     book.note(CauseKind::kSharing, Grip::kSlows, "",
-              say_rate(part) + " of WAL of " + say_rate(total) + " is this job's part; " + say_others(others));
+              "this job's share is " + say_rate(part) + " of " + say_rate(total) + " of WAL; " +
+                  say_others(others_of(reading)));
   }
   return part;
 }
@@ -149,8 +161,9 @@ double Throttle::State::share_of_workers(Reading const& reading, double total, i
   for (auto const& each : others) claims.push_back({each.name, each.weight, each.workers_wanted});
   double const part = share_out(total, claims).front();
   if (part < total && part < wanted) {
-    book.note(CauseKind::kSharing, Grip::kSlows, "workers",
-              say_number(part) + " of " + say_number(total) + " workers is this job's part; " + say_others(others));
+    book.note(
+        CauseKind::kSharing, Grip::kSlows, "workers",
+        "this job's share is " + say_number(part) + " of " + say_number(total) + " workers; " + say_others(others));
   }
   return part;
 }
@@ -168,30 +181,43 @@ void Throttle::State::decide_wal(Reading const& reading, TimePoint now, Decision
 }
 
 void Throttle::State::decide_workers(Reading const& reading, Work const& work, TimePoint now, Decision& decision) {
+  if (!latency_is_felt(reading)) {
+    can_see_latency(reading, now, decision);
+    return;
+  }
   if (reading.canaries.empty() && reading.canary.is_seen()) latency.see(reading.canary.value);
   for (auto const& canary : reading.canaries) latency.see(canary);
 
-  PoolState pool{work.in_flight, work.wanted, work.rows > 0, !decision.may_start};
-  for (auto const& each : others_of(reading)) pool.in_flight += static_cast<int>(std::ceil(each.workers));
-  std::optional<double> cores_busy;
-  if (reading.activity.is_seen()) {
-    cores_busy = reading.activity.value.active;
-    foreground.see(reading.activity.value);
+  PoolState pool{work.in_flight, work.busy, work.wanted, work.rows > 0, !decision.may_start};
+  for (auto const& each : others_of(reading)) {
+    pool.in_flight += static_cast<int>(std::ceil(each.workers));
+    pool.busy += each.workers;
   }
+  std::optional<double> cores_busy;
+  if (reading.activity.is_seen()) cores_busy = reading.activity.value.active;
+  decision.is_beside_others = true;
   latency.step(pool, cores_busy, limits, now);
   if (!can_see_latency(reading, now, decision)) return;
-  // Nobody waits for those commits. The servo goes on, so that whoever comes finds the workers far down.
-  bool const is_alone = reading.activity.is_seen() && !foreground.is_there();
-  if (is_alone && !latency.is_starting_up()) return;
 
   decision.workers = std::min(decision.workers, share_of_workers(reading, latency.workers(), work.wanted, causes));
   // Many short disturbances instead of a few long ones.
-  if (decision.workers < 1) decision.batch_scale *= std::max(decision.workers, kLeastBatchScale);
+  decision.longest_batch = std::chrono::round<std::chrono::milliseconds>(latency.stretch() * kShortestBatch);
   say_workers(work, cores_busy.value_or(0), decision);
   if (!latency.is_listening()) return;
   decision.may_start = false;
+  decision.is_listening = true;
   causes.note(latency.is_starting() ? CauseKind::kStarting : CauseKind::kForegroundLatency, Grip::kStops, "listening",
-              "for a moment, to learn how fast a commit is without us");
+              "pausing briefly to measure commit latency without this job");
+}
+
+// Nobody waits for commits where nobody else works. Whoever comes finds no batch running, and what a commit takes is
+// measured anew, with them.
+bool Throttle::State::latency_is_felt(Reading const& reading) {
+  if (reading.presence.is_seen()) foreground.see(reading.presence.value);
+  bool const is_felt = !reading.presence.is_seen() || foreground.is_there();
+  if (is_felt && !std::exchange(was_felt, true)) latency = LatencyServo();
+  was_felt = is_felt;
+  return is_felt;
 }
 
 bool Throttle::State::can_see_latency(Reading const& reading, TimePoint now, Decision& decision) {
@@ -242,7 +268,16 @@ void Throttle::State::apply_guards(GuardVerdict const& verdict, Decision& decisi
   decision.workers = std::min(decision.workers, verdict.most_workers);
   decision.batch_scale = verdict.batch_scale;
   decision.cancel = verdict.cancel;
-  is_stopped_hard = verdict.is_hard;
+  decision.must_rest = verdict.is_hard;
+}
+
+void Throttle::State::apply_slots(Reading const& reading, TimePoint now, Decision& decision) {
+  auto const verdict = slots.judge(reading.slots, limits, all_own, now, causes);
+  decision.may_start = decision.may_start && verdict.may_start;
+  decision.must_stop = decision.must_stop || verdict.must_stop;
+  decision.must_rest = decision.must_rest || !verdict.may_start;
+  decision.slot_wal_per_second = part_of_wal(reading, verdict.wal_per_second);
+  decision.wal_per_second = std::min(decision.wal_per_second, decision.slot_wal_per_second);
 }
 
 void Throttle::State::apply_ceiling(Decision& decision) {
@@ -259,16 +294,22 @@ void Throttle::State::apply_ceiling(Decision& decision) {
 // Off and observe let everything run but for what the guards of the server itself forbid.
 void Throttle::State::apply_mode(Decision& decision) const {
   if (limits.mode == Mode::kOn) return;
-  Pace const pace{decision.may_start, decision.wal_per_second, decision.workers, decision.batch_scale};
+  Pace const pace{decision.may_start, decision.wal_per_second, decision.workers, decision.batch_scale,
+                  decision.longest_batch};
   if (limits.mode == Mode::kObserve) decision.withheld = pace;
-  decision.may_start = !is_stopped_hard;
-  decision.must_stop = decision.must_stop && is_stopped_hard;
-  decision.wal_per_second = kUnlimited;
+  decision.may_start = !decision.must_rest;
+  decision.must_stop = decision.must_stop && decision.must_rest;
+  decision.wal_per_second = decision.slot_wal_per_second;
   decision.workers = kUnlimited;
   decision.batch_scale = 1;
+  decision.longest_batch = kAnyLength;
+  decision.is_beside_others = false;
   decision.cancel.clear();
   if (limits.mode == Mode::kOff) {
-    std::erase_if(decision.causes, [](Cause const& cause) {
+    std::erase_if(decision.causes, [&](Cause const& cause) {
+      // Slots that were not read.
+      bool const is_blind = cause.kind == CauseKind::kBlind && cause.grip == Grip::kStops;
+      if (is_blind && decision.must_rest) return false;
       return cause.kind != CauseKind::kSlotAtRisk && cause.kind != CauseKind::kWraparound &&
              cause.kind != CauseKind::kServerRole;
     });
@@ -298,6 +339,7 @@ Decision Throttle::decide(Reading const& reading, Work const& work, TimePoint no
   state.decide_wal(reading, now, decision);
   auto const guards = state.guards.judge(reading, state.limits, state.own.rate(kBoundSeconds), now, state.causes);
   state.apply_guards(guards, decision);
+  state.apply_slots(reading, now, decision);
   state.decide_workers(reading, work, now, decision);
   state.apply_ceiling(decision);
   decision.causes = state.causes.take();

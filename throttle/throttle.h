@@ -1,6 +1,6 @@
 // From readings to a decision: servos for replicas and foreground, guards over them.
 //
-// A controller with memory, fed with readings and with what the batches did, asked for a decision about four times a
+// A controller with memory, fed with readings and with what the batches did, asked for a decision about five times a
 // second. Time comes in as an argument. One thread at a time.
 #pragma once
 
@@ -15,10 +15,12 @@ namespace pgbackfill::throttle {
 
 // What our batches did since the last decision.
 struct Work {
-  std::int64_t rows = 0;
+  std::int64_t rows = 0;          // of batches that began
+  std::int64_t rows_changed = 0;  // of batches that ended; what is unchanged writes no WAL
   std::int64_t batches = 0;
-  double wal_bytes = 0;  // as estimated by WalCost when they were charged
+  double wal_bytes = 0;  // as estimated by WalCost when they were charged, less what was given back
   int in_flight = 0;     // batches running now
+  double busy = 0;       // batches running, in the mean
   int wanted = 0;        // workers that would run if nothing held them
   int processes = 1;     // that work on this job and divide its weight, this one too
 };

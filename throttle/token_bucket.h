@@ -1,6 +1,6 @@
 // A rate that callers share: so many rows, or bytes of WAL, per second.
 //
-// Source: proposed law H4, anti-windup (b). A batch may start while nothing is owed; what it takes is charged when it
+// Why: docs/throttle.md#structure. A batch may start while nothing is owed; what it takes is charged when it
 // starts and may overdraw, and the next batch waits the debt out. What is left unused is kept for at most half a
 // second, so over any time t at most rate * (t + 0.5 s) and one batch start, and a pause is never made up for
 // afterwards.

@@ -10,7 +10,7 @@ constexpr double kWeight = 0.3;
 constexpr double kWeightOfOthers = 0.5;
 constexpr double kLeastBytesPerRow = 16;      // less than any record's header
 constexpr double kMostBytesPerRow = 1'000e6;  // more than any row
-// Rows are counted when their batch starts, and their WAL comes while it runs: over so long it evens out.
+// Rows are counted when their batch ends, and their WAL comes while it runs: over so long it evens out.
 constexpr double kStretchSeconds = 4;
 constexpr double kFirstStretchSeconds = 1.5;
 constexpr std::int64_t kLeastRows = 10;

@@ -17,7 +17,7 @@ struct WalInterval {
   double seconds = 0;
   double wal_bytes = 0;             // of the whole server
   std::optional<double> own_bytes;  // of our sessions, where the server counts it
-  std::int64_t rows = 0;            // of batches that started in it
+  std::int64_t rows = 0;            // changed by batches that ended in it
   bool is_idle = false;             // no batch ran at any time of it
 };
 

@@ -86,6 +86,14 @@ std::optional<Backfill> read_backfill(FileReader& reader, Fields const& fields, 
   read_batch(reader, *of_backfill, backfill.batch);
   if (read_word(reader, *of_backfill, "commit") == "sync") backfill.commit = CommitMode::kSync;
   if (read_word(reader, *of_backfill, "triggers") == "skip") backfill.triggers = TriggerMode::kSkip;
+  if (auto const* names = of_backfill->find("skip_foreign_keys")) {
+    backfill.skipped_foreign_keys = read_columns(reader, *names);
+  }
+  if (auto const* conflict = of_backfill->find("on_conflict")) {
+    backfill.on_conflict_position = reader.position_of(*conflict->value);
+    if (read_word(reader, *of_backfill, "on_conflict") == "count") backfill.on_conflict = ConflictMode::kCount;
+  }
+  backfill.rows_per_key = read_count(reader, *of_backfill, "rows_per_key").value_or(backfill.rows_per_key);
   backfill.quarantine_budget = read_bad_row(reader, *of_backfill);
   return backfill;
 }

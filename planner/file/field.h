@@ -1,14 +1,14 @@
 // A key of a migration file beside its value and the rule that it has to keep.
 //
-// Points into the document and into planner/migration_schema.h; outlives neither. Values, safe from any thread.
+// Points into the document and into planner/file/migration_schema.h; outlives neither. Values, safe from any thread.
 #pragma once
 
 #include <algorithm>
 #include <string_view>
 #include <vector>
 
-#include "planner/migration_schema.h"
-#include "planner/yaml_document.h"
+#include "planner/file/migration_schema.h"
+#include "planner/file/yaml_document.h"
 
 namespace pgbackfill::planner::file {
 

@@ -5,9 +5,9 @@
 #include <map>
 #include <utility>
 
+#include "planner/file/migration_file.h"
 #include "planner/file/wording.h"
-#include "planner/migration_file.h"
-#include "planner/suggestion.h"
+#include "planner/model/suggestion.h"
 
 namespace pgbackfill::planner::file {
 namespace {

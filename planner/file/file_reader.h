@@ -1,5 +1,5 @@
-// The structure of a migration file: walks its sections by the rules of planner/migration_schema.h and collects what
-// is wrong.
+// The structure of a migration file: walks its sections by the rules of planner/file/migration_schema.h and collects
+// what is wrong.
 //
 // Knows which keys stand where, which belong together and which exclude each other, and nothing of what a value means:
 // that is planner/file/values.h and the readers of sections (planner/file/sections.h). For one thread at a time.
@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "planner/file/field.h"
-#include "planner/migration_schema.h"
-#include "planner/source_position.h"
-#include "planner/yaml_document.h"
+#include "planner/file/migration_schema.h"
+#include "planner/file/yaml_document.h"
+#include "planner/model/source_position.h"
 
 namespace pgbackfill::planner::file {
 

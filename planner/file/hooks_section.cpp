@@ -6,7 +6,7 @@
 #include "planner/file/sections.h"
 #include "planner/file/values.h"
 #include "planner/file/wording.h"
-#include "planner/hook.h"
+#include "planner/model/hook.h"
 
 namespace pgbackfill::planner::file {
 namespace {

@@ -4,10 +4,10 @@
 #include <string>
 #include <utility>
 
-#include "planner/duration.h"
 #include "planner/file/sections.h"
 #include "planner/file/values.h"
 #include "planner/file/wording.h"
+#include "planner/model/duration.h"
 
 namespace pgbackfill::planner::file {
 namespace {

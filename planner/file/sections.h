@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "planner/file/file_reader.h"
-#include "planner/migration.h"
+#include "planner/model/migration.h"
 
 namespace pgbackfill::planner::file {
 

@@ -3,9 +3,9 @@
 #include <utility>
 #include <vector>
 
-#include "planner/batch_place.h"
 #include "planner/file/values.h"
 #include "planner/file/wording.h"
+#include "planner/keys/batch_place.h"
 
 namespace pgbackfill::planner::file {
 namespace {

@@ -4,8 +4,8 @@
 #include <memory>
 #include <utility>
 
-#include "planner/sql_text.h"
-#include "planner/step_detail.h"
+#include "planner/model/sql_text.h"
+#include "planner/model/step_detail.h"
 
 namespace pgbackfill::planner::file {
 namespace {
@@ -67,7 +67,7 @@ AddColumn StepMaker::add_column() {
 SwapColumn StepMaker::swap_column() {
   std::string const column = text("column");
   std::string const keep_as = text("keep_as");
-  return {table(), column, text("with"), keep_as.empty() ? column + "_old" : keep_as, ""};
+  return {table(), column, text("with"), keep_as.empty() ? column + "_old" : keep_as, "", {}};
 }
 
 CreateIndex StepMaker::create_index() {
@@ -93,6 +93,8 @@ AddForeignKey StepMaker::add_foreign_key() {
   key.to = items("to");
   key.on_delete = text("on_delete");
   key.on_update = text("on_update");
+  key.is_deferrable = flag("deferrable");
+  key.is_initially_deferred = flag("initially_deferred");
   values_.require_pairs(problems_);
   return key;
 }
@@ -117,6 +119,7 @@ Kind StepMaker::kind_of_table() {
   if (word == "add_foreign_key") return add_foreign_key();
   if (word == "add_unique") return AddKey{table(), text("name"), items("columns"), false};
   if (word == "add_primary_key") return AddKey{table(), text("name"), items("columns"), true};
+  if (word == "swap_primary_key") return AddKey{table(), text("name"), items("columns"), true, true};
   if (word == "drop_constraint") return DropConstraint{table(), text("name")};
   if (word == "create_index") return create_index();
   if (word == "drop_index") return DropIndex{table(), text("name")};

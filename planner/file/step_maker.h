@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "planner/file/step_values.h"
-#include "planner/schema_step.h"
-#include "planner/source_position.h"
-#include "planner/step_detail.h"
+#include "planner/model/schema_step.h"
+#include "planner/model/source_position.h"
+#include "planner/model/step_detail.h"
 
 namespace pgbackfill::planner::file {
 

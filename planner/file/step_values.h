@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "planner/file/file_reader.h"
-#include "planner/source_position.h"
-#include "planner/table_name.h"
+#include "planner/model/source_position.h"
+#include "planner/model/table_name.h"
 
 namespace pgbackfill::planner::file {
 

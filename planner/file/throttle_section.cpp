@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "planner/file/sections.h"
+#include "planner/file/throttle_settings.h"
 #include "planner/file/values.h"
 #include "planner/file/wording.h"
-#include "planner/throttle_settings.h"
 
 namespace pgbackfill::planner::file {
 namespace {

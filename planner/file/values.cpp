@@ -7,9 +7,9 @@
 #include <utility>
 #include <variant>
 
+#include "planner/file/throttle_settings.h"
 #include "planner/file/wording.h"
-#include "planner/suggestion.h"
-#include "planner/throttle_settings.h"
+#include "planner/model/suggestion.h"
 
 namespace pgbackfill::planner::file {
 namespace {
@@ -85,7 +85,8 @@ std::vector<std::string> read_columns(FileReader& reader, Field const& field) {
     if (is_name) {
       columns.push_back(item.text);
     } else {
-      reader.refuse(item, "a column must be a name of 1 to 63 bytes; " + for_example(*field.rule));
+      reader.refuse(item, std::string(field.rule->key == "skip_foreign_keys" ? "a foreign key" : "a column") +
+                              " must be a name of 1 to 63 bytes; " + for_example(*field.rule));
     }
   }
   return columns;

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "planner/file/file_reader.h"
-#include "planner/migration.h"
-#include "planner/table_name.h"
+#include "planner/model/migration.h"
+#include "planner/model/table_name.h"
 
 namespace pgbackfill::planner::file {
 

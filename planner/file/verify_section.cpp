@@ -3,11 +3,11 @@
 #include <string>
 #include <utility>
 
-#include "planner/check.h"
 #include "planner/file/sections.h"
 #include "planner/file/step_values.h"
 #include "planner/file/values.h"
 #include "planner/file/wording.h"
+#include "planner/model/check.h"
 
 namespace pgbackfill::planner::file {
 namespace {

@@ -1,6 +1,6 @@
 #include "planner/file/wording.h"
 
-#include "planner/short_line.h"
+#include "planner/model/short_line.h"
 
 namespace pgbackfill::planner::file {
 namespace {

@@ -8,8 +8,8 @@
 #include <string_view>
 
 #include "planner/file/field.h"
-#include "planner/migration_schema.h"
-#include "planner/yaml_document.h"
+#include "planner/file/migration_schema.h"
+#include "planner/file/yaml_document.h"
 
 namespace pgbackfill::planner::file {
 

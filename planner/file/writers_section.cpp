@@ -4,7 +4,7 @@
 
 #include "planner/file/sections.h"
 #include "planner/file/wording.h"
-#include "planner/writers.h"
+#include "planner/model/writers.h"
 
 namespace pgbackfill::planner::file {
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 
-#include "planner/lint/sql_script.h"
-#include "planner/lint/sql_syntax.h"
+#include "planner/sql/sql_script.h"
+#include "planner/sql/sql_syntax.h"
 
 namespace pgbackfill::planner::lint {
 namespace {

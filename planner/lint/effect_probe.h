@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "planner/table_name.h"
+#include "planner/model/table_name.h"
 
 namespace pgbackfill::planner::lint {
 

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "planner/lint/lint_terms.h"
-#include "planner/source_position.h"
+#include "planner/model/source_position.h"
 
 namespace pgbackfill::planner::lint {
 

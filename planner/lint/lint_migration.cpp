@@ -4,13 +4,13 @@
 #include <utility>
 #include <variant>
 
+#include "planner/file/migration_file.h"
 #include "planner/lint/lint.h"
 #include "planner/lint/linter_state.h"
 #include "planner/lint/plain_step.h"
 #include "planner/lint/script_linter.h"
 #include "planner/lint/yaml_place.h"
-#include "planner/migration_file.h"
-#include "planner/step_detail.h"
+#include "planner/model/step_detail.h"
 
 namespace pgbackfill::planner::lint {
 namespace {

@@ -6,10 +6,13 @@
 namespace pgbackfill::planner::lint {
 namespace {
 
-constexpr std::array<std::string_view, 5> kWork{"none", "scan", "index build", "rewrite", "all rows"};
-constexpr std::array<std::string_view, 5> kWorkSentences{
-    "the catalog only", "reads the whole table", "reads the whole table and builds an index",
-    "writes the whole table and its indexes anew", "changes the rows one by one, in one transaction"};
+constexpr std::array<std::string_view, 6> kWork{"none", "sample", "scan", "index build", "rewrite", "all rows"};
+constexpr std::array<std::string_view, 6> kWorkSentences{"the catalog only",
+                                                         "reads a sample of the table",
+                                                         "reads the whole table",
+                                                         "reads the whole table and builds an index",
+                                                         "writes the whole table and its indexes anew",
+                                                         "changes the rows one by one, in one transaction"};
 
 }  // namespace
 

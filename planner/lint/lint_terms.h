@@ -5,7 +5,7 @@
 
 #include <string_view>
 
-#include "planner/recipe.h"
+#include "planner/steps/recipe.h"
 
 namespace pgbackfill::planner::lint {
 
@@ -13,7 +13,7 @@ using planner::LockMode;  // in the order of their strength
 using planner::Risk;
 
 // What takes longer the larger the table is.
-enum class Work { kNone, kScan, kIndexBuild, kRewrite, kAllRows };
+enum class Work { kNone, kSample, kScan, kIndexBuild, kRewrite, kAllRows };
 
 std::string_view work_word(Work work);   // "index build"
 std::string_view work_words(Work work);  // a sentence's worth

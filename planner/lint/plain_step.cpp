@@ -2,7 +2,7 @@
 
 #include <variant>
 
-#include "planner/sql_text.h"
+#include "planner/model/sql_text.h"
 
 namespace pgbackfill::planner::lint {
 namespace {
@@ -81,6 +81,8 @@ string sql_of(AddForeignKey const& step) {
 }
 
 string sql_of(AddKey const& step) {
+  // The name of the key that it takes the place of is not known.
+  if (step.is_replacing) return {};
   return altered(step.table, "ADD CONSTRAINT " + quote_identifier(step.name) +
                                  (step.is_primary ? " PRIMARY KEY " : " UNIQUE ") + listed(step.columns));
 }

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "planner/step_detail.h"
+#include "planner/model/step_detail.h"
 
 namespace pgbackfill::planner::lint {
 

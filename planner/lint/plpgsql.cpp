@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "planner/lint/schema_facts.h"
-#include "planner/lint/sql_script.h"
-#include "planner/sql_text.h"
+#include "planner/model/sql_text.h"
+#include "planner/sql/sql_script.h"
 
 namespace pgbackfill::planner::lint {
 namespace {

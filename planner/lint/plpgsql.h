@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "planner/lint/sql_syntax.h"
+#include "planner/sql/sql_syntax.h"
 
 namespace pgbackfill::planner::lint {
 

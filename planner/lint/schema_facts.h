@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "planner/lint/sql_syntax.h"
+#include "planner/sql/sql_syntax.h"
 
 namespace pgbackfill::planner::lint {
 

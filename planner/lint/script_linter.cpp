@@ -4,9 +4,9 @@
 #include <array>
 #include <utility>
 
-#include "planner/lint/newer_syntax.h"
 #include "planner/lint/tool_script.h"
-#include "planner/suggestion.h"
+#include "planner/model/suggestion.h"
+#include "planner/sql/newer_syntax.h"
 
 namespace pgbackfill::planner::lint {
 namespace {

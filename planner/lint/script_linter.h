@@ -13,8 +13,8 @@
 
 #include "planner/lint/allowance.h"
 #include "planner/lint/plpgsql.h"
-#include "planner/lint/sql_script.h"
 #include "planner/lint/verdict.h"
+#include "planner/sql/sql_script.h"
 
 namespace pgbackfill::planner::lint {
 

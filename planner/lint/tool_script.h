@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "planner/lint/sql_script.h"
+#include "planner/sql/sql_script.h"
 
 namespace pgbackfill::planner::lint {
 

@@ -21,9 +21,10 @@ using throttle::Sight;
 using throttle::TimePoint;
 using throttle::Work;
 
-constexpr double kStep = 0.01;
+constexpr double kStep = 0.002;
 constexpr double kPoint = 0.05;
-constexpr double kCanarySeconds = 0.1;
+constexpr double kCanarySeconds = 0.05;
+constexpr double kListeningCanarySeconds = 0.025;
 constexpr double kWalSeconds = 1;
 constexpr double kActivitySeconds = 1;
 constexpr double kQuietCommit = 0.0005;
@@ -160,13 +161,14 @@ class Plant {
       double const share = std::min(kStep / slow, worker.left_seconds);
       own += worker.wal_per_second * share * pages;
       worker.left_seconds -= kStep / slow;
-      if (worker.left_seconds > 0) continue;
+      if (worker.left_seconds > 0.5 * kStep / slow) continue;  // to the nearest step
       worker.is_busy = false;
       worker.last = throttle::LastBatch{
           time_at(now_), std::chrono::nanoseconds{static_cast<std::int64_t>((now_ - worker.started_at) * 1e9)}};
     }
     double const alone = slow_down(std::min(options_.foreground_load(now_), kMostLoad), options_.cores);
     slow_ratio_ = slow / alone;
+    busy_seconds_ += busy * kStep;
     smooth_busy_ += kStep / kLoadInertia * (busy - smooth_busy_);
     double const others = options_.foreground_wal(now_) * foreground_noise_.next(random_) * pages * kStep;
     own_ += own;
@@ -197,7 +199,7 @@ class Plant {
   void sense() {
     if (!is_blind()) silent_since_lsn_ = lsn_of(replayed_);
     if (is_due(law_.replication_seconds())) sense_replication();
-    if (is_due(kCanarySeconds)) sense_canary();
+    if (is_due(decision_.is_listening ? kListeningCanarySeconds : kCanarySeconds)) sense_canary();
     if (is_due(kWalSeconds)) sense_wal();
     if (is_due(kActivitySeconds)) {
       // Whole sessions at one look; right in the mean of several.
@@ -205,6 +207,8 @@ class Plant {
       int const active = static_cast<int>(active_);
       active_ -= active;
       reading_.activity = {Sight::kSeen, {time_at(now_), active, 50, {}, ""}, time_at(now_), ""};
+      int const worked = options_.foreground_load(now_) > 0 ? 5 : 0;
+      reading_.presence = {Sight::kSeen, {time_at(now_), active, worked}, time_at(now_), ""};
     }
     while (!on_the_way_.empty() && on_the_way_.front().first <= now_ + 1e-9) {
       reading_.replication = std::move(on_the_way_.front().second);
@@ -242,7 +246,7 @@ class Plant {
     throttle::CanaryReading canary{time_at(now_), std::chrono::nanoseconds{static_cast<std::int64_t>(seconds * 1e9)}};
     reading_.canary = {Sight::kSeen, canary, canary.at, ""};
     reading_.canaries.push_back(canary);
-    if (reading_.canaries.size() > 20) reading_.canaries.erase(reading_.canaries.begin());
+    if (reading_.canaries.size() > 60) reading_.canaries.erase(reading_.canaries.begin());
   }
 
   void sense_wal() {
@@ -252,16 +256,19 @@ class Plant {
     wal.inserted = lsn_of(flushed_);
     if (options_.does_server_count_own_wal) wal.own_bytes = static_cast<std::uint64_t>(own_);
     reading_.wal = {Sight::kSeen, wal, now, ""};
+    reading_.slots = {Sight::kSeen, {now, wal.inserted, {}}, now, ""};
     throttle::HealthReading health;
     health.at = now;
-    health.slots.sight = health.archive.sight = health.vacuum.sight = health.wraparound_age.sight = Sight::kSeen;
-    health.slots.at = health.archive.at = health.vacuum.at = health.wraparound_age.at = now;
+    health.archive.sight = health.vacuum.sight = health.wraparound_age.sight = Sight::kSeen;
+    health.archive.at = health.vacuum.at = health.wraparound_age.at = now;
     reading_.health = {Sight::kSeen, health, now, ""};
     reading_.waiters = {Sight::kSeen, {now, 0, std::chrono::milliseconds{0}, 0, ""}, now, ""};
   }
 
   void decide() {
     work_.in_flight = in_flight();
+    work_.busy = busy_seconds_ / law_.decision_seconds();
+    busy_seconds_ = 0;
     work_.wanted = options_.workers;
     decision_ = law_.decide(reading_, work_, time_at(now_));
     work_ = {};
@@ -287,7 +294,9 @@ class Plant {
 
   void start_batch(Worker& worker) {
     double const cost = law_.wal_bytes_per_row();
-    auto const full = static_cast<std::int64_t>(options_.worker_wal * options_.batch_seconds / options_.row_bytes);
+    double const longest = std::chrono::duration<double>(decision_.longest_batch).count();
+    double const batch_seconds = std::min(options_.batch_seconds, std::max(longest, kStep));
+    auto const full = static_cast<std::int64_t>(options_.worker_wal * batch_seconds / options_.row_bytes);
     std::int64_t const most = throttle::most_rows(decision_.wal_per_second, cost);
     auto const rows = std::max<std::int64_t>(
         static_cast<std::int64_t>(static_cast<double>(std::min(full, most)) * decision_.batch_scale), 1);
@@ -298,6 +307,7 @@ class Plant {
     worker.wal_per_second = options_.worker_wal;
     bucket_.charge(static_cast<double>(rows) * cost, time_at(now_));
     work_.rows += rows;
+    work_.rows_changed += rows;
     work_.batches += 1;
     work_.wal_bytes += static_cast<double>(rows) * cost;
   }
@@ -320,6 +330,7 @@ class Plant {
   double now_ = 0;
   std::vector<Worker> workers_;
   double smooth_busy_ = 0;
+  double busy_seconds_ = 0;  // since the last decision
   double slow_ratio_ = 1;
   double active_ = 0;  // sessions at work that the next look will show
   double own_ = 0;

@@ -1,5 +1,5 @@
-// A server with a replica and a foreground load, as far as a throttle can tell: the plant of throttle law H8, in
-// virtual time. One run is a function of its options.
+// A server with a replica and a foreground load, as far as a throttle can tell: the plant of docs/throttle.md#figures,
+// in virtual time. One run is a function of its options.
 //
 // The replica replays a queue of WAL at a capacity; its lag is the age of the queue's head. The primary slows down with
 // the share of its cores that is busy, as a queue with that many servers does, and so do our batches. Sensors come

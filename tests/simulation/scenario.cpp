@@ -6,7 +6,7 @@
 #include <memory>
 #include <utility>
 
-#include "engine/worker_pool.h"
+#include "engine/run/worker_pool.h"
 #include "tests/simulation/checkers.h"
 #include "tests/simulation/sim_database.h"
 

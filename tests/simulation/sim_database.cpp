@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "planner/passes.h"
-#include "planner/range_walk.h"
+#include "planner/keys/passes.h"
+#include "planner/keys/range_walk.h"
 
 namespace pgbackfill::tests {
 

@@ -1,6 +1,6 @@
 // One process's view of a SimServer: the engine's Database and its sessions, with faults on the way.
 //
-// A session does what engine/pg_database.cpp does: the same calls, in the same order, each in a transaction of its
+// A session does what engine/run/pg_database.cpp does: the same calls, in the same order, each in a transaction of its
 // own. Every call first asks what is to go wrong with it. Destroying the database closes its connections and leaves
 // on the server whatever runs there.
 #pragma once
@@ -10,7 +10,7 @@
 #include <memory>
 #include <string>
 
-#include "engine/database.h"
+#include "engine/run/database.h"
 #include "tests/simulation/sim_server.h"
 #include "tests/simulation/sim_world.h"
 

@@ -1,5 +1,5 @@
-// A server that holds one table and one job in memory, and behaves as the statements of engine/state_*.cpp and
-// planner/work_sql.cpp do on PostgreSQL: row locks, timeouts, fences, and commits that a crash may forget.
+// A server that holds one table and one job in memory, and behaves as the statements of engine/state/*.cpp and
+// planner/work/work_sql.cpp do on PostgreSQL: row locks, timeouts, fences, and commits that a crash may forget.
 //
 // Every commit is a change that can be applied again. A crash keeps the flushed commits and any number of those after
 // them; a fail-over keeps what the standby had. Transactions are coroutines of the server's own group, so that they go
@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/database.h"
+#include "engine/run/database.h"
 #include "tests/simulation/sim_world.h"
 
 namespace pgbackfill::tests {

@@ -71,7 +71,7 @@ Scenario noisy() {
 
 // H9 asks for at most 1 s of lag and 3 s until 90 %. Until the step is seen, the queue grows by 13 to 15 MB; who goes
 // on at 90 % drains that in 10 s, who stops drains it in one but is not at 90 % meanwhile. Less lag is the better side
-// of that, so the bar is 0.8 s and 5 s.
+// of that, so the bar is 0.8 s and 6 s: after a quiet moment of half a second, what others write is known to a quarter.
 Scenario foreground_step() {
   return {"4 foreground WAL 10 to 25 MB/s",
           [](std::uint64_t seed) {
@@ -80,7 +80,7 @@ Scenario foreground_step() {
             return options;
           },
           {{"highest lag", "s", 0.8, true, false, [](auto const& run) { return run.highest_lag(kWarm, 120); }},
-           {"time to 90 % of 15 MB/s", "s", 5, true, false,
+           {"time to 90 % of 15 MB/s", "s", 6, true, false,
             [](auto const& run) { return 1 + or_never(run.seconds_until_rate(run.moment + 1, 0.9 * 15e6)); }},
            {"headroom used after", "%", 98, false, false,
             [](auto const& run) { return 100 * run.own_rate(kWarm + 10, 120) / 15e6; }}}};

@@ -1,6 +1,6 @@
-// The acceptance figures of throttle law H9 that a plant can show: each scenario with its measures and their bars, and
-// a table of them for several laws side by side. Used by the tests, which hold the bars, and by bench/run throttle,
-// which prints.
+// The acceptance figures of the throttle that a plant can show (docs/throttle.md#figures): each scenario with its
+// measures and their bars, and a table of them for several laws side by side. Used by the tests, which hold the bars,
+// and by bench/run throttle, which prints.
 #pragma once
 
 #include <cstdint>

@@ -53,12 +53,14 @@ void DatabaseTest::write(std::string const& name, std::string const& text) const
 }
 
 ProgramResult DatabaseTest::run(std::vector<std::string> words, bool is_connected) const {
-  words.insert(words.begin(), PGBACKFILL_PROGRAM);
-  if (is_connected) words.insert(words.end(), {"--dsn", dsn()});
+  std::vector<std::string> command;
+  command.emplace_back(PGBACKFILL_PROGRAM);
+  for (auto& word : words) command.push_back(std::move(word));
+  if (is_connected) command.insert(command.end(), {"--dsn", dsn()});
   ProgramOptions options;
   options.working_dir = dir_;
   options.environment = {{"DATABASE_URL", ""}, {"PGHOST", "/nowhere"}};
-  return run_program(words, std::chrono::seconds(60), options);
+  return run_program(command, std::chrono::seconds(60), options);
 }
 
 // --- a counted table a test ------------------------------------------------------------------------------------------

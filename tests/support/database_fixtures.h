@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/local_cluster.h"
+#include "engine/sandbox/local_cluster.h"
 #include "tests/support/migration_run.h"
 #include "tests/support/pg_client.h"
 #include "tests/support/program.h"

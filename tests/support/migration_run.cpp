@@ -77,7 +77,8 @@ MigrationRun::~MigrationRun() {
 }
 
 Program& MigrationRun::start(std::vector<std::string> const& options) {
-  std::vector<std::string> words = {PGBACKFILL_PROGRAM, "run", (dir_ / (name_ + ".yaml")).string(), "--dsn", dsn_};
+  std::vector<std::string> words = {PGBACKFILL_PROGRAM, "run", (dir_ / (name_ + ".yaml")).string(), "--dsn",
+                                    process_dsn_.empty() ? dsn_ : process_dsn_};
   words.insert(words.end(), common_options_.begin(), common_options_.end());
   words.insert(words.end(), options.begin(), options.end());
   processes_.push_back(std::make_unique<Program>(words));

@@ -54,6 +54,8 @@ class MigrationRun {
   std::string const& name() const { return name_; }
   std::string const& dsn() const { return dsn_; }
   void set_dsn(std::string dsn) { dsn_ = std::move(dsn); }
+  // Where its processes connect, if not where the test does.
+  void set_process_dsn(std::string dsn) { process_dsn_ = std::move(dsn); }
   void add_program_option(std::string option) { common_options_.push_back(std::move(option)); }
 
   // Rows passed by now, by all processes; waits until there are that many, or false. A server that is away is waited
@@ -70,6 +72,7 @@ class MigrationRun {
  private:
   std::string name_;
   std::string dsn_;
+  std::string process_dsn_;
   std::filesystem::path dir_;
   std::vector<std::string> common_options_;
   std::vector<std::unique_ptr<Program>> processes_;
@@ -86,7 +89,7 @@ struct CountUp {
   std::string commit = "async";
   int workers = 2;
   int max_rows = 300;
-  std::string more;        // lines of the section backfill
+  std::string more;                          // lines of the section backfill
   std::string throttling = "  mode: off\n";  // the section throttle
 };
 std::string count_up(CountUp const& options);

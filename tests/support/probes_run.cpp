@@ -41,7 +41,7 @@ bool ProbesRun::look_again() {
   auto const now = std::chrono::steady_clock::now();
   return until([&](throttle::Reading const& reading) {
     return reading.replication.at > now && reading.canary.at > now && reading.waiters.at > now &&
-           reading.activity.at > now && reading.wal.at > now && reading.health.at > now;
+           reading.activity.at > now && reading.presence.at > now && reading.wal.at > now && reading.health.at > now;
   });
 }
 

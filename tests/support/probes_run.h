@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/probes.h"
+#include "engine/probes/probes.h"
 
 namespace pgbackfill::tests {
 

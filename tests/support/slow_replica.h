@@ -9,7 +9,7 @@
 #include <chrono>
 #include <string>
 
-#include "engine/local_cluster.h"
+#include "engine/sandbox/local_cluster.h"
 
 namespace pgbackfill::tests {
 

@@ -45,7 +45,6 @@ WalReading wal(TimePoint at) {
 HealthReading health(TimePoint at) {
   HealthReading reading;
   reading.at = at;
-  reading.slots = seen(std::vector<SlotReading>{{"search", false, "extended", 40'000'000, 2'000'000'000}}, at);
   reading.archive = seen(ArchiveReading{true, 5, 2}, at);
   reading.vacuum = seen(VacuumReading{true, false, 3'000'000, 250'000, 700'000'000, 600'000'000}, at);
   reading.wraparound_age = seen(std::int64_t{150'000'000}, at);
@@ -60,11 +59,14 @@ engine::HealthTold told_health(TimePoint at) {
   told.reading.canary = seen(CanaryReading{at, 700us}, at);
   told.reading.waiters = seen(WaiterReading{at, 2, 30ms, 4711, "pid 815 (app)"}, at);
   told.reading.activity = seen(ActivityReading{at, 7, 80, 12s, "pid 99"}, at);
+  told.reading.presence = seen(PresenceReading{at, 2, 3}, at);
   told.reading.wal = seen(wal(at), at);
+  told.reading.slots =
+      seen(SlotsReading{at, 51'000'000, {{"search", false, "extended", 40'000'000, 2'000'000'000}}}, at);
   told.reading.health = seen(health(at), at);
   told.reading.probes = {{"queue_length", seen(12.5, at), 100}};
   told.reading.neighbours = seen(std::vector<NeighbourReading>{{"other_job", 2, 1e6, 2e6, 1.5, 4}}, at);
-  told.work = {5'000, 4, 2'500'000, 3, 4};
+  told.work = {5'000, 5'000, 4, 2'500'000, 3, 2.5, 4};
   told.decision.at = at;
   told.decision.may_start = true;
   told.decision.wal_per_second = 31'000'000;

@@ -1,7 +1,7 @@
 // A reading in which everything was seen, with a decision that something binds: for tests of what is shown of them.
 #pragma once
 
-#include "engine/events.h"
+#include "engine/base/events.h"
 
 namespace pgbackfill::tests {
 

@@ -32,7 +32,6 @@ class GuardsTest : public testing::Test {
     HealthReading health;
     health.at = now_;
     health.is_writable = is_writable_;
-    health.slots = {Sight::kSeen, {slot_}, now_, ""};
     health.archive = {Sight::kSeen, archive_, now_, ""};
     health.vacuum = {Sight::kSeen, vacuum_, now_, ""};
     health.wraparound_age = {Sight::kSeen, wraparound_, now_, ""};
@@ -76,7 +75,6 @@ class GuardsTest : public testing::Test {
   WaiterReading waiters_;
   WalReading wal_;
   bool is_writable_ = true;
-  SlotReading slot_{"debezium", true, "reserved", 1'000'000, {}};
   ArchiveReading archive_{true, 0, 0};
   VacuumReading vacuum_{false, false, 1'000'000, 0, 0, 0};
   std::int64_t wraparound_ = 200'000'000;
@@ -106,45 +104,6 @@ TEST_F(GuardsTest, SlowDownThenStopOnAnOldHealth) {
   EXPECT_GT(slowed.wal_per_second, 0);
   now_ += 60s;
   EXPECT_FALSE(judge().may_start);
-}
-
-TEST_F(GuardsTest, StopASlotThatIsAboutToBeLost) {
-  slot_.wal_status = "unreserved";
-  auto const verdict = pass(1s);
-  EXPECT_FALSE(verdict.may_start);
-  EXPECT_TRUE(verdict.is_hard);
-  EXPECT_THAT(text_of(CauseKind::kSlotAtRisk), HasSubstr("slot debezium"));
-  slot_.wal_status = "extended";
-  EXPECT_TRUE(pass(1s).may_start);
-}
-
-TEST_F(GuardsTest, StopForASlotLostNowAndNotForOneLostBefore) {
-  pass(1s);
-  slot_.wal_status = "lost";
-  EXPECT_FALSE(pass(1s).may_start);
-
-  guards_ = Guards{};
-  EXPECT_TRUE(pass(1s).may_start);
-  EXPECT_EQ(grip_of(CauseKind::kSlotAtRisk), Grip::kWarns);
-}
-
-TEST_F(GuardsTest, KeepAHeadroomForSlotsWithHysteresis) {
-  slot_.retained = std::uint64_t{20} << 30;
-  slot_.safe_wal_size = (std::int64_t{2} << 30) - 1;
-  EXPECT_FALSE(pass(1s).may_start);
-  slot_.safe_wal_size = (std::int64_t{2} << 30) + 1;
-  EXPECT_FALSE(pass(1s).may_start);
-  slot_.safe_wal_size = std::int64_t{3} << 30;
-  EXPECT_TRUE(pass(1s).may_start);
-}
-
-TEST_F(GuardsTest, AskASmallSlotForHalfOfItOnly) {
-  slot_.retained = 10 << 20;
-  slot_.safe_wal_size = 54 << 20;
-  EXPECT_TRUE(pass(1s).may_start);
-  slot_.retained = 40 << 20;
-  slot_.safe_wal_size = 24 << 20;
-  EXPECT_FALSE(pass(1s).may_start);
 }
 
 TEST_F(GuardsTest, HalveForTheArchiveAndStopWhenItIsFarBehind) {
@@ -288,11 +247,6 @@ TEST_F(GuardsTest, TellWhatTheyCannotSee) {
     EXPECT_EQ(cause.kind, CauseKind::kBlind);
     EXPECT_EQ(cause.grip, Grip::kWarns);
   }
-}
-
-TEST_F(GuardsTest, DoNotOverlookASlotWhoseStateCouldNotBeRead) {
-  reading_.health.value.slots = {Sight::kFailed, {}, now_, "canceled"};
-  EXPECT_FALSE(judge().may_start);
 }
 
 }  // namespace

@@ -18,12 +18,12 @@ class LatencyServoTest : public testing::Test {
     auto const end = now_ + time;
     for (; now_ < end; now_ += 250ms) {
       double const running = servo_.is_listening() || is_held_ ? 0 : std::min<double>(servo_.workers(), wanted_);
-      for (int canary = 0; canary < 2 && !is_silent_; ++canary) {
+      for (int canary = 0; canary < 5 && !is_silent_; ++canary) {
         double const taken = latency_(running);
-        servo_.see({now_ - 200ms + canary * 100ms, std::chrono::nanoseconds{static_cast<std::int64_t>(taken * 1e9)}});
+        servo_.see({now_ - 200ms + canary * 50ms, std::chrono::nanoseconds{static_cast<std::int64_t>(taken * 1e9)}});
       }
       if (servo_.is_listening()) ++windows_;
-      PoolState const pool{static_cast<int>(std::ceil(running)), wanted_, running > 0, is_held_};
+      PoolState const pool{static_cast<int>(std::ceil(running)), running, wanted_, running > 0, is_held_};
       servo_.step(pool, cores_busy_, limits_, now_);
     }
   }

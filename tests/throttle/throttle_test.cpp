@@ -36,7 +36,7 @@ class ThrottleTest : public testing::Test {
   }
 
   void read_replication(std::vector<ReplicaReading> replicas) {
-    reading_.replication = {Sight::kSeen, {now_, flushed_, std::move(replicas)}, now_, ""};
+    reading_.replication = {Sight::kSeen, {now_, flushed_, std::move(replicas), timeline_}, now_, ""};
   }
 
   Decision decide() { return throttle_.decide(reading_, work_, now_); }
@@ -46,13 +46,14 @@ class ThrottleTest : public testing::Test {
     reading_.canary = {Sight::kSeen, {now_, commit_}, now_, ""};
     reading_.waiters = {Sight::kSeen, {now_, 0, 0ms, 0, ""}, now_, ""};
     reading_.activity = {Sight::kSeen, {now_, active_, 50, {}, ""}, now_, ""};
+    reading_.presence = {Sight::kSeen, {now_, active_, active_}, now_, ""};
     WalReading wal;
     wal.at = now_;
     wal.inserted = flushed_;
     reading_.wal = {Sight::kSeen, wal, now_, ""};
     HealthReading health;
     health.at = now_;
-    health.slots = {Sight::kSeen, {}, now_, ""};
+    reading_.slots = {Sight::kSeen, {now_, flushed_, {}}, now_, ""};
     health.archive = {Sight::kSeen, {}, now_, ""};
     health.vacuum = {Sight::kSeen, {}, now_, ""};
     health.wraparound_age = {Sight::kSeen, 0, now_, ""};
@@ -92,6 +93,7 @@ class ThrottleTest : public testing::Test {
   std::chrono::microseconds commit_{500};
   int active_ = 0;  // of the foreground
   Lsn flushed_ = 1'000'000'000'000;
+  std::uint32_t timeline_ = 1;
 };
 
 TEST_F(ThrottleTest, WaitsUntilReplicationWasRead) {
@@ -203,6 +205,17 @@ TEST_F(ThrottleTest, WaitsForAVanishedReplicaAndThenObeysThePolicy) {
   EXPECT_EQ(cause(watch(1s, {"db-2", "db-3"}), CauseKind::kReplicaMissing), nullptr);
 }
 
+// One of those that were there is the primary now; and it is not known which.
+TEST_F(ThrottleTest, AfterAFailOverNobodyIsMissed) {
+  watch(2s, {"db-2", "db-3"});
+  timeline_ = 2;
+  auto decision = watch(1s, {"db-3"});
+  EXPECT_EQ(cause(decision, CauseKind::kReplicaMissing), nullptr);
+  EXPECT_TRUE(decision.may_start);
+  decision = watch(1s, {});
+  EXPECT_FALSE(decision.may_start) << "db-3 was seen on the new primary";
+}
+
 TEST_F(ThrottleTest, WaitsForExpectedReplicasFromTheStart) {
   limits_.expected_replicas = 2;
   throttle_.set_limits(limits_);
@@ -261,23 +274,42 @@ TEST_F(ThrottleTest, IgnoresReceiversAndIgnoredReplicas) {
 
 TEST_F(ThrottleTest, SlowCommitsHoldNothingBackWhileNobodyElseWorks) {
   watch(5s, {});
-  work_ = {10'000, 1, 6e6, 2, 2};
+  work_ = {10'000, 10'000, 1, 6e6, 2, 2, 2};
   commit_ = 5ms;
   auto const decision = watch(30s, {});
   EXPECT_TRUE(decision.may_start);
   EXPECT_EQ(decision.workers, kUnlimited);
+  EXPECT_EQ(decision.longest_batch, kAnyLength);
+  EXPECT_FALSE(decision.is_beside_others);
   EXPECT_TRUE(decision.causes.empty());
 }
 
-TEST_F(ThrottleTest, WhoComesFindsFewWorkers) {
+TEST_F(ThrottleTest, WhoComesFindsNoBatchAndThenFewSmallOnes) {
   watch(5s, {});
-  work_ = {10'000, 1, 6e6, 2, 2};
+  work_ = {10'000, 10'000, 1, 6e6, 2, 2, 2};
   commit_ = 5ms;
   watch(30s, {});
-  active_ = 2;
-  auto const decision = watch(1s, {});
-  EXPECT_LT(decision.workers, 0.5);
-  EXPECT_NE(cause(decision, CauseKind::kForegroundLatency), nullptr);
+  active_ = 5;
+  work_ = {0, 0, 0, 0, 0, 0, 2};
+  EXPECT_TRUE(watch(kPeriod, {}).is_listening);
+  auto const decision = watch(4s, {});
+  EXPECT_TRUE(decision.may_start);
+  EXPECT_LT(decision.workers, 1);
+  EXPECT_LT(decision.longest_batch, 10ms);
+  EXPECT_TRUE(decision.is_beside_others);
+}
+
+TEST_F(ThrottleTest, WhoComesChangesNothingInModeObserve) {
+  limits_.mode = Mode::kObserve;
+  throttle_.set_limits(limits_);
+  watch(5s, {});
+  active_ = 5;
+  auto const decision = watch(2s, {});
+  EXPECT_TRUE(decision.may_start);
+  EXPECT_FALSE(decision.is_beside_others);
+  EXPECT_EQ(decision.longest_batch, kAnyLength);
+  ASSERT_TRUE(decision.withheld);
+  EXPECT_LT(decision.withheld->longest_batch, 10ms);
 }
 
 TEST_F(ThrottleTest, SharesWithJobsOfOtherDatabasesByWeight) {
@@ -290,13 +322,13 @@ TEST_F(ThrottleTest, SharesWithJobsOfOtherDatabasesByWeight) {
   auto const shared = decide();
   EXPECT_DOUBLE_EQ(shared.wal_per_second, alone / 1.25);
   ASSERT_NE(cause(shared, CauseKind::kSharing), nullptr);
-  EXPECT_THAT(cause(shared, CauseKind::kSharing)->text,
-              HasSubstr("is this job's part; 1 more runs here, in database shop"));
+  EXPECT_THAT(cause(shared, CauseKind::kSharing)->text, HasSubstr("of WAL; 1 other job is running, in database shop"));
   NeighbourReading const here{"users", 0.75, 0, kUnlimited, 0, 4};
   reading_.neighbours = {Sight::kSeen, {here}, now_, ""};
   auto const of_three = decide();
   EXPECT_DOUBLE_EQ(of_three.wal_per_second, alone / 2);
-  EXPECT_THAT(cause(of_three, CauseKind::kSharing)->text, HasSubstr("2 more run here, 1 of them in database shop"));
+  EXPECT_THAT(cause(of_three, CauseKind::kSharing)->text,
+              HasSubstr("2 other jobs are running, 1 of them in database shop"));
   // Not heard of any more.
   reading_.elsewhere.sight = Sight::kFailed;
   EXPECT_DOUBLE_EQ(decide().wal_per_second, alone / 1.75);
@@ -332,6 +364,17 @@ TEST_F(ThrottleTest, DecidesButDoesNotActWhenItObserves) {
   ASSERT_TRUE(decision.withheld.has_value());
   EXPECT_FALSE(decision.withheld->may_start);
   EXPECT_NE(cause(decision, CauseKind::kReplicaLag), nullptr);
+}
+
+TEST_F(ThrottleTest, WaitsForSlotsToBeReadAlsoWhenItIsOff) {
+  limits_.mode = Mode::kOff;
+  throttle_ = Throttle(limits_);
+  reading_.slots = {};
+  auto const decision = decide();
+  EXPECT_FALSE(decision.may_start);
+  EXPECT_TRUE(decision.must_rest);
+  ASSERT_NE(cause(decision, CauseKind::kBlind), nullptr);
+  EXPECT_TRUE(watch(250ms, {}).may_start);
 }
 
 TEST_F(ThrottleTest, IsOffWhenItIsOff) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace pgbackfill::throttle {
 namespace {
@@ -215,6 +216,161 @@ TEST(VacuumDebt, DeadRowsOfAnEarlierRunAreDebt) {
   debt.see(reading);
   EXPECT_NEAR(debt.debt(), 0.09, 1e-9);
   EXPECT_TRUE(debt.advise(kBudget, true).should_vacuum);
+}
+
+// After a job that let it grow by its whole budget: 20 % of the file is room, of which nobody knows how much is dead.
+Table with_unknown_debt() {
+  Table table;
+  table.debt.set_bytes_needed(1'024 * kMebi * 5 / 6);
+  return table;
+}
+
+Table with_room() {
+  auto table = with_unknown_debt();
+  table.debt.vacuum_began(table.reading.at);
+  table.debt.vacuum_ended(true);
+  ++table.reading.vacuums;
+  table.see();
+  return table;
+}
+
+TEST(VacuumDebt, RoomFromBeforeIsVacuumedOnceAtTheStart) {
+  auto table = with_unknown_debt();
+  EXPECT_TRUE(table.advise().should_vacuum);
+  table.debt.vacuum_began(table.reading.at);
+  EXPECT_EQ(table.advise().share, 1);
+  table.debt.vacuum_ended(true);
+  EXPECT_FALSE(table.advise().should_vacuum);
+}
+
+TEST(VacuumDebt, ATableThatChangesFastIsVacuumedSoonerAndHeldSooner) {
+  auto table = with_room();
+  table.reading.at += 500ms;
+  table.reading.rows_changed = table.reading.rows_dead = 30'000;
+  table.see();
+  EXPECT_TRUE(table.advise().should_vacuum);
+  table.debt.vacuum_began(table.reading.at);
+  table.reading.at += 500ms;
+  table.reading.rows_changed = table.reading.rows_dead = 100'000;
+  table.see();
+  EXPECT_LT(table.advise().share, 0.2) << "ten percent, and seven more before anybody heeds this";
+}
+
+TEST(VacuumDebt, RoomFromBeforeIsAPartOfTheBudgetAndAVacuumIsDueBeforeItIsUsedUp) {
+  auto table = with_room();
+  EXPECT_NEAR(table.debt.growth(), 0.2, 0.001);
+  EXPECT_FALSE(table.advise().should_vacuum);
+  table.reading.rows_changed = table.reading.rows_dead = 49'000;
+  table.see();
+  EXPECT_FALSE(table.advise().should_vacuum);
+  table.reading.rows_changed = table.reading.rows_dead = 51'000;
+  table.see();
+  EXPECT_TRUE(table.advise().should_vacuum);
+}
+
+TEST(VacuumDebt, RoomFromBeforeLetsThemWorkOnWhileItVacuums) {
+  auto table = with_room();
+  table.reading.rows_changed = table.reading.rows_dead = 60'000;
+  table.see();
+  table.debt.vacuum_began(table.reading.at);
+  EXPECT_EQ(table.advise().share, 1);
+  table.reading.rows_changed = 190'000;
+  table.see();
+  EXPECT_EQ(table.advise().share, 0) << "the room is used up";
+  EXPECT_THAT(table.advise().text, HasSubstr("it is 20 % larger than its rows need (bloat allows 20 %)"));
+}
+
+TEST(VacuumDebt, BeyondRoomFromBeforeTheFileItselfCounts) {
+  auto table = with_room();
+  table.change(0.03);
+  EXPECT_TRUE(table.debt.has_grown());
+  EXPECT_TRUE(table.advise().should_vacuum) << "half of the usual, near the budget";
+  table.debt.vacuum_began(table.reading.at);
+  EXPECT_EQ(table.advise().share, 0);
+}
+
+TEST(VacuumDebt, HotUpdatesInRoomFromBeforeNeedNoVacuum) {
+  auto table = with_room();
+  table.reading.rows_changed = table.reading.rows_updated = 500'000;
+  table.reading.rows_dead = 2'000;
+  table.see();
+  EXPECT_FALSE(table.advise().should_vacuum);
+}
+
+TEST(VacuumDebt, ChangesThatTheStatisticsDoNotKnowYetCountAsDeadRows) {
+  auto table = with_room();
+  table.reading.rows_changed = 60'000;
+  table.see();
+  EXPECT_TRUE(table.advise().should_vacuum);
+}
+
+TEST(VacuumDebt, BetweenTwoReadingsNoMoreRowsAreChangedThanThereIsRoomFor) {
+  VacuumDebt unseen("users", 1'024 * kMebi, 1'000'000);
+  EXPECT_NEAR(unseen.advise(kBudget, true).rows, 50'000, 1) << "until the first reading";
+  EXPECT_TRUE(std::isinf(unseen.advise(0, true).rows));
+  Table table;
+  EXPECT_NEAR(table.advise().rows, 180'000, 1);
+  table.change(0.06);
+  EXPECT_NEAR(table.advise().rows, 120'000, 1);
+  table.debt.vacuum_began(table.reading.at);
+  table.change(0.12);
+  EXPECT_NEAR(table.advise().rows, 0, 1) << "nothing is free before the vacuum ends";
+  table.debt.vacuum_ended(true);
+  EXPECT_NEAR(table.advise().rows, 60'000, 1) << "what it freed";
+}
+
+TEST(VacuumDebt, RoomFromBeforeIsUsedUpByOldVersionsToo) {
+  auto table = with_room();
+  EXPECT_NEAR(table.advise().rows, 200'000, 100);
+  table.reading.rows_changed = table.reading.rows_dead = 60'000;
+  table.see();
+  EXPECT_NEAR(table.advise().rows, 140'000, 100);
+}
+
+TEST(VacuumDebt, WhatAVacuumCannotHelpHasNoRoomToKeep) {
+  Table table;
+  table.change(0.3);
+  EXPECT_TRUE(std::isinf(table.debt.advise(kBudget, false).rows));
+  table.reading.horizon = 999'990;
+  table.see();
+  EXPECT_TRUE(std::isinf(table.advise().rows));
+  table.reading.horizon.reset();
+  table.debt.vacuum_began(table.reading.at);
+  EXPECT_EQ(table.advise().rows, 0);
+  table.reading.at += kLongestHold + 1s;
+  table.see();
+  EXPECT_TRUE(std::isinf(table.advise().rows)) << "not for ever";
+}
+
+TEST(VacuumDebt, ABatchOfOursThatHoldsASnapshotIsAwaitedAndBlamedOnNobody) {
+  Table table;
+  table.reading.horizon = 999'990;
+  table.reading.is_held_by_us = true;
+  table.change(0.1);
+  auto const advice = table.advise();
+  EXPECT_FALSE(advice.should_vacuum);
+  EXPECT_FALSE(advice.is_held);
+  EXPECT_EQ(advice.text, "");
+  EXPECT_NEAR(advice.rows, 80'000, 1);
+}
+
+TEST(VacuumDebt, AVacuumPaysWhatNoSnapshotMayStillSee) {
+  Table table;
+  table.reading.horizon = 1'000'000 + 50;
+  table.change(0.1);
+  table.debt.vacuum_began(table.reading.at);
+  table.debt.vacuum_ended(true);
+  EXPECT_NEAR(table.debt.debt(), 0.05, 1e-9);
+}
+
+TEST(VacuumDebt, RoomFromBeforeIsNoReasonToSlowDownWhereVacuumIsHeld) {
+  auto table = with_room();
+  table.reading.horizon = 999'990;
+  table.reading.rows_changed = table.reading.rows_dead = 100'000;
+  table.reading.next_xid += 1'000;
+  table.see();
+  EXPECT_TRUE(table.advise().is_held);
+  EXPECT_EQ(table.advise().share, 1);
 }
 
 TEST(VacuumDebt, AnUnknownNumberOfRowsOrBytesIsNoTrouble) {

@@ -1,4 +1,5 @@
 #include "throttle/windows.h"
+#include "engine/base/command_error.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <map>
 #include <regex>
 #include <set>
 #include <string>
@@ -179,8 +180,8 @@ Findings planner_includes(Source const& source) {
   return includes_that(
       source,
       [&](std::string const& name) {
-        bool const is_sql_parser = source.path == "planner/lint/sql_syntax.cpp" &&
-                                   (name == "<pg_query.h>" || name.starts_with("<boost/json/"));
+        bool const is_sql_parser =
+            source.path == "planner/sql/sql_syntax.cpp" && (name == "<pg_query.h>" || name.starts_with("<boost/json/"));
         bool const is_parser = name.starts_with("<yaml-cpp/") || is_sql_parser;
         return !is_std_header(name) && !is_parser && !name.starts_with("\"planner/");
       },
@@ -205,11 +206,73 @@ Findings clocks(Source const& source) {
 }
 
 Findings libpq_includes(Source const& source) {
-  static std::set<std::string> const allowed = {"engine/pg_connection.cpp", "tests/support/pg_client.cpp"};
+  static std::set<std::string> const allowed = {"engine/pg/pg_connection.cpp", "tests/support/pg_client.cpp"};
   if (allowed.contains(source.path) || is_in(source, "bench")) return {};
   return includes_that(
       source, [](std::string const& name) { return name.find("libpq") != std::string::npos; },
-      "libpq belongs in engine/pg_connection.cpp, not");
+      "libpq belongs in engine/pg/pg_connection.cpp, not");
+}
+
+// What each room may include besides itself; of the engine's, planner/ and throttle/ too. docs/architecture.md says
+// why.
+using Rooms = std::map<std::string, std::set<std::string>>;
+
+Rooms const& rooms_of(std::string const& folder) {
+  static std::map<std::string, Rooms> const all = {
+      {"planner",
+       {
+           {"sql", {}},
+           {"model", {"sql"}},
+           {"work", {"sql", "model"}},
+           {"keys", {"sql", "model", "work"}},
+           {"checks", {"sql", "model", "work", "keys"}},
+           {"steps", {"sql", "model", "work", "keys"}},
+           {"file", {"sql", "model", "work", "keys", "checks", "steps"}},
+           {"lint", {"sql", "model", "work", "keys", "checks", "steps", "file"}},
+       }},
+      {"engine",
+       {
+           {"base", {}},
+           {"state", {"base"}},
+           {"pg", {"base", "state"}},
+           {"probes", {"base", "pg"}},
+           {"run", {"base", "state", "pg", "probes"}},
+           {"view", {"base", "state"}},
+           {"tell", {"base", "view"}},
+           {"process", {"base", "state", "pg", "run", "view", "tell"}},
+           {"steps", {"base", "state", "pg", "probes", "run"}},
+           {"verify", {"base", "state", "pg", "probes", "run", "steps", "process"}},
+           {"plan", {"base", "state", "pg", "probes", "run", "steps", "verify", "process", "view"}},
+           {"app", {"base", "state", "pg", "probes", "run", "steps", "verify", "process", "plan", "view", "tell"}},
+           {"sandbox", {"base"}},
+           {"cli",
+            {"base", "state", "pg", "probes", "run", "steps", "verify", "process", "plan", "view", "tell", "app",
+             "sandbox"}},
+       }},
+  };
+  return all.at(folder);
+}
+
+Findings room_includes(Source const& source) {
+  static std::regex const pattern("(planner|engine)/([a-z]+)/[a-z0-9_]+\\.(h|cpp)");
+  static std::regex const included("\"(planner|engine)/([a-z]+/)?[a-z0-9_]+\\.h\"");
+  if (!is_in(source, "planner") && !is_in(source, "engine")) return {};
+  std::smatch place;
+  bool const has_room = std::regex_match(source.path, place, pattern) && rooms_of(place[1]).contains(place[2]);
+  if (!has_room) return {source.path + ":1: there is no such room"};
+  std::string const folder = place[1];
+  std::string const room = place[2];
+  bool const is_silent = folder == "engine" && (room == "base" || room == "state" || room == "view");
+  return includes_that(
+      source,
+      [&](std::string const& name) {
+        std::smatch other;
+        if (is_silent && name.starts_with("<boost/asio")) return true;
+        if (!std::regex_match(name, other, included) || other[1] != folder) return false;
+        std::string const from = other[2].length() == 0 ? "" : other[2].str().substr(0, other[2].length() - 1);
+        return from != room && !rooms_of(folder).at(room).contains(from);
+      },
+      folder + '/' + room + " must not include");
 }
 
 bool includes_prometheus(Source const& source) {
@@ -235,26 +298,35 @@ Findings prometheus_files(std::vector<Source> const& all) {
 // Messages that tell people where to look.
 bool is_message_about_state(std::string const& path, std::string const& name) {
   static std::set<std::pair<std::string, std::string>> const messages = {
-      {"engine/pg_database.cpp", "pgbackfill.jobs"},
-      {"engine/command_context.cpp", "pgbackfill.meta"},
-      {"engine/command_run.cpp", "pgbackfill.quarantine"},
-      {"engine/command_status.cpp", "pgbackfill.quarantine"},
+      {"engine/run/pg_database.cpp", "pgbackfill.jobs"},
+      {"engine/process/command_context.cpp", "pgbackfill.meta"},
+      {"engine/process/command_context.cpp", "pgbackfill.migrations"},
+      // Where what is stored cannot be, the row is named.
+      {"engine/verify/comparison.cpp", "pgbackfill.comparisons"},
+      {"engine/run/job_setup.cpp", "pgbackfill.runners"},
+      {"engine/run/pg_database.cpp", "pgbackfill.deferred"},
+      {"engine/run/pg_database.cpp", "pgbackfill.leaves"},
+      {"engine/run/pg_database.cpp", "pgbackfill.ranges"},
+      {"engine/view/runners_view.cpp", "pgbackfill.runners"},
+      {"engine/steps/step_runner.cpp", "pgbackfill.claims"},
+      {"engine/app/run_one.cpp", "pgbackfill.quarantine"},
+      {"engine/cli/command_status.cpp", "pgbackfill.quarantine"},
   };
   return messages.contains({path, name});
 }
 
 Findings state_tables(Source const& source) {
   bool const is_product = is_in(source, "engine") || is_in(source, "planner") || is_in(source, "throttle");
-  if (!is_product || source.path.starts_with("engine/state_")) return {};
+  if (!is_product || source.path.starts_with("engine/state/")) return {};
   std::string const strings = blanked(source.text, Keep::kStrings);
   static std::regex const pattern(
       "pgbackfill\\.(meta|migrations|jobs|leaves|ranges|deferred|quarantine|steps|claims|events|facts|runners|"
-      "approvals|hooks|comparisons)\\b");
+      "approvals|hooks|hook_turns|comparisons)\\b");
   Findings findings;
   for (auto at = std::sregex_iterator(strings.begin(), strings.end(), pattern); at != std::sregex_iterator(); ++at) {
     if (is_message_about_state(source.path, at->str())) continue;
     findings.push_back(finding(source, static_cast<std::size_t>(at->position()),
-                               "SQL of state tables belongs in engine/state_*.cpp: " + at->str()));
+                               "SQL of state tables belongs in engine/state/*.cpp: " + at->str()));
   }
   return findings;
 }
@@ -418,21 +490,21 @@ void expect_clean(Rule const& rule, std::string const& path, std::string const& 
 
 TEST(Tidy, PlannerIncludesOnlyTheLibraryItselfAndItsParsers) {
   expect_kept(planner_includes);
-  for (char const* name : {"<boost/asio.hpp>", "<libpq-fe.h>", "\"throttle/backoff.h\"", "\"engine/gate.h\"",
+  for (char const* name : {"<boost/asio.hpp>", "<libpq-fe.h>", "\"throttle/backoff.h\"", "\"engine/verify/gate.h\"",
                            "<thread>", "<random>", "<unistd.h>", "<spdlog/spdlog.h>"}) {
-    expect_found(planner_includes, "planner/key.cpp", "\n# include " + std::string(name) + "\n", 2);
+    expect_found(planner_includes, "planner/model/key.cpp", "\n# include " + std::string(name) + "\n", 2);
   }
   expect_found(planner_includes, "planner/lint/lint.cpp", "#include <pg_query.h>\n");
-  expect_clean(planner_includes, "planner/lint/sql_syntax.cpp",
+  expect_clean(planner_includes, "planner/sql/sql_syntax.cpp",
                "#include <pg_query.h>\n#include <boost/json/value.hpp>\n");
-  expect_clean(planner_includes, "planner/key.h",
-               "#include <chrono>\n#include <yaml-cpp/parser.h>\n#include \"planner/key.h\"\n");
-  expect_clean(planner_includes, "engine/gate.h", "#include <thread>\n");
+  expect_clean(planner_includes, "planner/model/key.h",
+               "#include <chrono>\n#include <yaml-cpp/parser.h>\n#include \"planner/model/key.h\"\n");
+  expect_clean(planner_includes, "engine/verify/gate.h", "#include <thread>\n");
 }
 
 TEST(Tidy, ThrottleIncludesOnlyTheLibraryItselfAndTimeZones) {
   expect_kept(throttle_includes);
-  expect_found(throttle_includes, "throttle/backoff.h", "#include \"planner/key.h\"\n");
+  expect_found(throttle_includes, "throttle/backoff.h", "#include \"planner/model/key.h\"\n");
   expect_found(throttle_includes, "throttle/backoff.h", "#include <date/tz.h>\n");
   expect_clean(throttle_includes, "throttle/windows.cpp", "#include <date/tz.h>\n#include \"throttle/windows.h\"\n");
 }
@@ -441,14 +513,38 @@ TEST(Tidy, PlannerAndThrottleNeverAskForTheTime) {
   expect_kept(clocks);
   expect_found(clocks, "throttle/backoff.cpp", "auto now = std::chrono::steady_clock::now();\n");
   expect_clean(clocks, "throttle/backoff.cpp", "// steady_clock::now()\n");
-  expect_clean(clocks, "engine/gate.cpp", "steady_clock::now();\n");
+  expect_clean(clocks, "engine/verify/gate.cpp", "steady_clock::now();\n");
 }
 
 TEST(Tidy, LibpqAppearsInOnePlace) {
   expect_kept(libpq_includes);
-  expect_found(libpq_includes, "engine/gate.cpp", "#include <libpq-fe.h>\n");
-  expect_found(libpq_includes, "tests/engine/gate_pgtest.cpp", "\n\n#include <postgresql/libpq-fe.h>\n", 3);
-  expect_clean(libpq_includes, "engine/pg_connection.cpp", "#include <libpq-fe.h>\n");
+  expect_found(libpq_includes, "engine/verify/gate.cpp", "#include <libpq-fe.h>\n");
+  expect_found(libpq_includes, "tests/engine/verify/gate_pgtest.cpp", "\n\n#include <postgresql/libpq-fe.h>\n", 3);
+  expect_clean(libpq_includes, "engine/pg/pg_connection.cpp", "#include <libpq-fe.h>\n");
+}
+
+TEST(Tidy, ARoomIncludesOnlyWhatStandsBelowIt) {
+  expect_kept(room_includes);
+  for (std::string const folder : {"planner", "engine"}) {
+    for (auto const& [room, below] : rooms_of(folder)) {
+      for (auto const& [other, unused] : rooms_of(folder)) {
+        std::string const path = folder + '/' + room + "/gate.cpp";
+        std::string const include = "#include \"" + folder + '/' + other + "/gate.h\"\n";
+        if (room == other || below.contains(other)) {
+          expect_clean(room_includes, path, include);
+        } else {
+          expect_found(room_includes, path, include);
+        }
+      }
+    }
+    expect_found(room_includes, folder + "/gate.cpp", "");
+    expect_found(room_includes, folder + "/kitchen/gate.cpp", "");
+  }
+  expect_found(room_includes, "engine/cli/gate.cpp", "#include \"engine/gate.h\"\n");
+  expect_clean(room_includes, "engine/base/gate.cpp", "#include \"planner/lint/gate.h\"\n");
+  for (char const* silent : {"base", "state", "view"}) {
+    expect_found(room_includes, "engine/" + std::string(silent) + "/gate.h", "#include <boost/asio/awaitable.hpp>\n");
+  }
 }
 
 TEST(Tidy, PrometheusAppearsInOnePlace) {
@@ -462,11 +558,11 @@ TEST(Tidy, PrometheusAppearsInOnePlace) {
 
 TEST(Tidy, StateTablesAreNamedByTheStateStoreAlone) {
   expect_kept(state_tables);
-  expect_clean(state_tables, "engine/state_job.cpp", "auto s = \"SELECT 1 FROM pgbackfill.jobs\";\n");
-  expect_found(state_tables, "engine/gate.cpp", "\nauto s = \"SELECT 1 FROM pgbackfill.jobs\";\n", 2);
-  expect_found(state_tables, "engine/gate.cpp", "auto s = R\"sql(\nUPDATE pgbackfill.ranges)sql\";\n", 2);
-  expect_clean(state_tables, "engine/gate.cpp", "// pgbackfill.jobs\nauto s = \"pgbackfill.batch\";\n");
-  expect_clean(state_tables, "engine/command_run.cpp", "auto s = \"see pgbackfill.quarantine\";\n");
+  expect_clean(state_tables, "engine/state/state_job.cpp", "auto s = \"SELECT 1 FROM pgbackfill.jobs\";\n");
+  expect_found(state_tables, "engine/verify/gate.cpp", "\nauto s = \"SELECT 1 FROM pgbackfill.jobs\";\n", 2);
+  expect_found(state_tables, "engine/verify/gate.cpp", "auto s = R\"sql(\nUPDATE pgbackfill.ranges)sql\";\n", 2);
+  expect_clean(state_tables, "engine/verify/gate.cpp", "// pgbackfill.jobs\nauto s = \"pgbackfill.batch\";\n");
+  expect_clean(state_tables, "engine/app/run_one.cpp", "auto s = \"see pgbackfill.quarantine\";\n");
 }
 
 TEST(Tidy, NothingWithBracesStandsBesideACoAwait) {
@@ -541,8 +637,8 @@ TEST(Tidy, NothingIsLeftToDo) {
 
 TEST(Tidy, TestsAreNamedSoThatTheyAreFound) {
   expect_kept(test_names);
-  expect_found(test_names, "tests/engine/gate.cpp", "\nTEST(Gate, Opens) {}\n");
-  expect_clean(test_names, "tests/engine/gate_test.cpp", "TEST(Gate, Opens) {}\n");
+  expect_found(test_names, "tests/engine/verify/gate.cpp", "\nTEST(Gate, Opens) {}\n");
+  expect_clean(test_names, "tests/engine/verify/gate_test.cpp", "TEST(Gate, Opens) {}\n");
 }
 
 TEST(Tidy, DocsNameTestsAndExamplesThatExist) {
@@ -560,13 +656,73 @@ TEST(Tidy, DocsNameTestsAndExamplesThatExist) {
     auto const dot = found.find('.');
     std::string test = '(' + found.substr(0, dot) + ", ";
     if (dot != std::string::npos) test += found.substr(dot + 1) + ')';
-    EXPECT_TRUE(std::any_of(sources().begin(), sources().end(), [&](Source const& source) {
-      return source.path.starts_with("tests/") && source.text.find("TEST") != std::string::npos &&
-             source.text.find(test) != std::string::npos;
-    })) << "there is no test "
-        << found;
+    EXPECT_TRUE(std::any_of(sources().begin(), sources().end(),
+                            [&](Source const& source) {
+                              return source.path.starts_with("tests/") &&
+                                     source.text.find("TEST") != std::string::npos &&
+                                     source.text.find(test) != std::string::npos;
+                            }))
+        << "there is no test " << found;
   }
   EXPECT_GT(names, 20U);
+}
+
+// "Which key it pages by" is #which-key-it-pages-by.
+std::string anchor_of(std::string const& heading) {
+  std::string anchor;
+  for (char const letter : heading) {
+    bool const is_kept = std::isalnum(static_cast<unsigned char>(letter)) != 0 || letter == '-' || letter == '_';
+    if (is_kept) anchor += static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+    if (letter == ' ') anchor += '-';
+  }
+  return anchor;
+}
+
+bool has_section(std::string const& page, std::string const& anchor) {
+  std::regex const heading("(^|\n)#+ ([^\n]+)");
+  for (std::sregex_iterator at(page.begin(), page.end(), heading), end; at != end; ++at) {
+    if (anchor_of((*at)[2]) == anchor) return true;
+  }
+  return false;
+}
+
+// Empty, or what is wrong with a link such as "docs/steps.md#locks", by the folder of the page that it stands on.
+std::string broken_link(fs::path const& folder, std::string const& link) {
+  auto const hash = link.find('#');
+  fs::path const page = folder / link.substr(0, hash);
+  if (!fs::exists(page)) return "there is no " + page.string();
+  if (hash == std::string::npos || fs::is_directory(page)) return "";
+  bool const is_there = has_section(read(page), link.substr(hash + 1));
+  return is_there ? "" : page.string() + " has no section #" + link.substr(hash + 1);
+}
+
+TEST(Tidy, LinksAndCitedSectionsExist) {
+  fs::path const root = PGBACKFILL_SOURCE_DIR;
+  std::vector<fs::path> pages = {root / "README.md", root / "CONTRIBUTING.md", root / "CHANGELOG.md"};
+  for (auto const& entry : fs::directory_iterator(root / "docs")) {
+    if (entry.path().extension() == ".md") pages.push_back(entry.path());
+  }
+  std::regex const link("\\]\\(([^)#:]*)(#[^)]*)?\\)");
+  std::size_t links = 0;
+  for (auto const& page : pages) {
+    std::string const text = read(page);
+    for (std::sregex_iterator at(text.begin(), text.end(), link), end; at != end; ++at, ++links) {
+      std::string const target = (*at)[1].length() > 0 ? std::string((*at)[1]) : page.filename().string();
+      EXPECT_EQ(broken_link(page.parent_path(), target + std::string((*at)[2])), "") << page;
+    }
+  }
+  EXPECT_GT(links, 50U);
+  std::regex const cited("docs/[a-z-]+\\.md#[a-z0-9-]+");
+  std::size_t cites = 0;
+  for (auto const& source : sources()) {
+    if (source.path.starts_with("tests/tidy/")) continue;
+    for (std::sregex_iterator at(source.text.begin(), source.text.end(), cited), end; at != end; ++at, ++cites) {
+      EXPECT_EQ(broken_link(root, at->str()), "") << source.path;
+    }
+  }
+  EXPECT_GT(cites, 10U);
+  EXPECT_NE(broken_link(root, "docs/throttle.md#nothing"), "");
+  EXPECT_NE(broken_link(root, "docs/nothing.md"), "");
 }
 
 }  // namespace

@@ -18,9 +18,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/local_cluster.h"
+#include "engine/sandbox/local_cluster.h"
 #include "planner/lint/lint.h"
-#include "planner/lint/sql_script.h"
+#include "planner/sql/sql_script.h"
 #include "tests/support/pg_client.h"
 #include "tests/support/poll_until.h"
 

@@ -1,0 +1,381 @@
+// `complete` and `rollback` of one migration.
+
+#include <fmt/format.h>
+#include <algorithm>
+#include "engine/app/one_migration.h"
+#include "engine/app/phase_parts.h"
+#include "engine/base/command_error.h"
+#include "engine/base/text.h"
+#include "engine/process/interrupts.h"
+#include "engine/run/facts_keeper.h"
+#include "engine/run/job_setup.h"
+#include "engine/steps/approval.h"
+#include "engine/steps/hook_runner.h"
+#include "engine/steps/other_migrations.h"
+#include "engine/steps/recorded_steps.h"
+#include "engine/steps/step_check.h"
+#include "engine/steps/step_runner.h"
+#include "engine/steps/subscribers.h"
+#include "engine/verify/gate.h"
+#include "planner/file/migration_file.h"
+#include "planner/model/sql_text.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// With a server that is away while hooks run.
+constexpr auto kHookPatience = 300s;
+constexpr char kRunAgain[] = "run the same command to go on";
+
+// One `complete` or `rollback` of one migration.
+class Finish {
+ public:
+  Finish(CommandContext& context, FinishOptions options)
+      : context_(context),
+        options_(std::move(options)),
+        teller_(context.teller_options()),
+        interrupts_(context.interrupts()) {}
+
+  asio::awaitable<int> complete();
+  asio::awaitable<int> roll_back();
+
+ private:
+  asio::awaitable<void> load();
+  asio::awaitable<void> confirm_rollback();
+  asio::awaitable<void> require_open_gate();
+  asio::awaitable<void> check_others(std::vector<planner::PlacedStep> steps);
+  asio::awaitable<void> check_others_of_undo();
+  // What the open contract steps would take away beside what they name; refuses what the server would refuse.
+  asio::awaitable<std::vector<std::string>> ask_contract(std::vector<planner::PlacedStep> steps);
+  asio::awaitable<bool> has_contract_begun();
+  asio::awaitable<void> refuse_past_complete();
+  // What it would meet in the middle, it meets before it begins.
+  asio::awaitable<void> refuse_half_way();
+  asio::awaitable<void> run_hooks_at(planner::Boundary boundary, std::string command);
+  int conclude(StepsOutcome const& outcome, std::string const& command, std::string const& done,
+               std::string const& what);
+  planner::Migration const& migration() const { return loaded_.migration; }
+
+  CommandContext& context_;
+  FinishOptions options_;
+  Teller teller_;
+  Interrupts& interrupts_;
+  std::shared_ptr<PgConnection> connection_;
+  LoadedMigration loaded_;
+};
+
+asio::awaitable<void> Finish::load() {
+  auto const use = options_.is_dry_run ? StateUse::kReads : StateUse::kWrites;
+  connection_ = co_await context_.connect_to_state(use);
+  loaded_ = co_await find_migration(*connection_, options_.file_or_name, SourceUse::kRun);
+  co_await context_.adopt_settings_aloud(*connection_, loaded_.migration.name);
+}
+
+// Whoever may write to the state schema could have changed the text that it keeps: no command on this host comes from
+// there.
+asio::awaitable<void> Finish::run_hooks_at(planner::Boundary boundary, std::string command) {
+  if (options_.skip_hooks || planner::hooks_at(migration().hooks, boundary).empty()) co_return;
+  if (!loaded_.is_from_file) {
+    throw CommandError{kExitUsage,
+                       fmt::format("{} has hooks {}, which are run from its file alone and not from what the "
+                                   "database keeps of it: `pgbackfill {} FILE`, or --skip-hooks",
+                                   migration().name, planner::name_of(boundary), command)};
+  }
+  auto const outcome = co_await hooks_of(context_, migration(), boundary, kHookPatience, teller_);
+  if (!outcome.is_content()) {
+    throw CommandError{kExitResumable, fmt::format("{}\nnothing is lost: run `pgbackfill {} {}` again to go on",
+                                                   outcome.trouble, command, options_.file_or_name)};
+  }
+  // The old one was idle for as long as they took.
+  connection_ = co_await context_.connect_to_state(StateUse::kWrites);
+}
+
+// Whatever expand made goes, with all that is in it. `complete` asks about its destructive steps alone.
+asio::awaitable<void> Finish::confirm_rollback() {
+  if (options_.yes) co_return;
+  std::vector<std::string> parts;
+  if (!planner::expand_steps(migration()).empty()) {
+    parts.emplace_back("the expand steps, with all that was written into what they made");
+  }
+  if (migration().sync) parts.emplace_back("the sync trigger");
+  auto const preview = co_await preview_rollback(*connection_, migration());
+  bool const has_steps = parts.empty() && !preview.steps.empty();
+  if (has_steps) parts.emplace_back("the contract steps that have begun");
+  bool const is_unfinished =
+      !preview.job_status.empty() && preview.job_status != state::status_name(JobStatus::kComplete);
+  if (is_unfinished) parts.emplace_back("the backfill, which is not complete");
+  if (parts.empty()) co_return;
+  throw CommandError{kExitGateClosed,
+                     fmt::format("rollback would take back of {}: {}; nothing was done. --dry-run shows it, --yes "
+                                 "does it",
+                                 migration().name, planner::join(parts, "; "))};
+}
+
+int Finish::conclude(StepsOutcome const& outcome, std::string const& command, std::string const& done,
+                     std::string const& what) {
+  if (outcome.end == StepsEnd::kFailed) throw CommandError{kExitFailed, outcome.reason};
+  if (outcome.end == StepsEnd::kStopped) {
+    throw CommandError{kExitResumable, fmt::format("{}; run `pgbackfill {} {}` again to go on", outcome.reason, command,
+                                                   options_.file_or_name)};
+  }
+  context_.print(outcome.ran > 0 ? fmt::format("{}: {} step(s) {}\n", migration().name, outcome.ran, done)
+                                 : fmt::format("{}: there is nothing left to {}\n", migration().name, what));
+  return kExitDone;
+}
+
+asio::awaitable<int> Finish::complete() {
+  co_await load();
+  auto const steps = planner::contract_steps(migration());
+  co_await require_open_gate();
+  co_await check_others(steps);
+  auto companions = co_await ask_contract(steps);
+  co_await require_agreement(*connection_, migration().name, steps, std::move(companions), options_.yes,
+                             context_.owner());
+  co_await run_hooks_at(planner::Boundary::kBeforeContract, "complete");
+  auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
+  auto const recorded =
+      value_or_throw(co_await read_recorded_steps(*connection_, migration().name), "reading the steps that are done");
+  bool const has_open_steps = are_steps_open(recorded, steps);
+  auto before =
+      value_or_throw(co_await begin_steps(*connection_, migration(), has_open_steps), "recording the table's facts");
+  StepsOutcome outcome;
+  {
+    Interrupts::InOrder const in_order(interrupts_, kStepPatience);
+    outcome = co_await run_steps(steps, terms, teller_);
+  }
+  bool const is_settled = before && outcome.end == StepsEnd::kDone;
+  if (is_settled) {
+    value_or_throw(co_await settle_facts(*connection_, migration(), std::move(*before)), "recording the table's facts");
+  }
+  if (outcome.end == StepsEnd::kDone) co_await run_hooks_at(planner::Boundary::kAfterContract, "complete");
+  co_return conclude(outcome, "complete", "done", "do: no contract step is open");
+}
+
+asio::awaitable<void> Finish::check_others(std::vector<planner::PlacedStep> steps) {
+  auto const recorded =
+      value_or_throw(co_await read_recorded_steps(*connection_, migration().name), "reading the steps that are done");
+  steps = open_steps(recorded, std::move(steps));
+  auto const conflicts = co_await others_that_need(*connection_, migration().name, steps);
+  refuse_conflicts(conflicts);
+  bool const is_agreed = options_.subscribers_ready || migration().subscribers_ready;
+  auto made = without_places(steps);
+  co_await require_subscribers_ready(*connection_, std::move(made), is_agreed);
+}
+
+asio::awaitable<void> Finish::check_others_of_undo() {
+  auto const recorded =
+      value_or_throw(co_await read_recorded_steps(*connection_, migration().name), "reading the steps that are done");
+  auto steps = planner::expand_steps(migration());
+  std::erase_if(steps, [&](planner::PlacedStep const& step) { return !is_recorded(recorded, step); });
+  auto const conflicts = co_await others_that_need_undone(*connection_, migration().name, steps);
+  refuse_conflicts(conflicts);
+}
+
+asio::awaitable<std::vector<std::string>> Finish::ask_contract(std::vector<planner::PlacedStep> steps) {
+  auto recorded =
+      value_or_throw(co_await read_recorded_steps(*connection_, migration().name), "reading the steps that are done");
+  std::vector<planner::PlacedStep> const none;
+  auto const answers =
+      value_or_throw(co_await ask_steps(*connection_, migration().name, std::move(steps), none, std::move(recorded)),
+                     "asking the server about the steps");
+  auto const refused = refusals_of(answers);
+  if (!refused.empty()) throw CommandError{kExitUsage, planner::to_lines(refused) + "\nno contract step was begun"};
+  co_return companion_lines(answers);
+}
+
+// A contract that was cut short may have dropped what the gate would read: then it goes on, as the gate was open when
+// it began. A gate that can be measured counts every time.
+asio::awaitable<void> Finish::require_open_gate() {
+  // After a swap the names that the gate would read mean other tables.
+  bool const swapped = value_or_throw(co_await has_swapped_tables(*connection_, migration()), "looking for the swap");
+  if (swapped) co_return;
+  GateReading gate;
+  std::optional<CommandError> unmeasured;
+  auto const began = std::chrono::steady_clock::now();
+  try {
+    auto const is_stopping = [this] { return interrupts_.is_asked(); };
+    gate = co_await measure_gate(context_, *connection_, migration(), is_stopping, teller_);
+  } catch (CommandError const& error) {
+    if (error.is_passing || error.is_locked) throw;
+    unmeasured = error;
+  }
+  if (unmeasured) {
+    bool const has_begun = co_await has_contract_begun();
+    if (!has_begun) throw *unmeasured;
+    co_return;
+  }
+  // What a contract that was cut short has dropped cannot be asked about any more.
+  auto const is_gone = [](CheckResult const& check) { return check.names_what_is_gone; };
+  if (std::any_of(gate.checks.begin(), gate.checks.end(), is_gone)) {
+    bool const has_begun = co_await has_contract_begun();
+    if (has_begun) std::erase_if(gate.checks, is_gone);
+  }
+  co_await keep_reading(*connection_, migration().name, gate, began, teller_);
+  if (!gate.is_open()) throw CommandError{kExitGateClosed, gate_text(migration().name, gate)};
+}
+
+asio::awaitable<bool> Finish::has_contract_begun() {
+  bool const swapped = value_or_throw(co_await has_swapped_tables(*connection_, migration()), "looking for the swap");
+  if (swapped) co_return true;
+  auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
+  auto const steps = planner::contract_steps(migration());
+  StepsOutcome settled;
+  {
+    Interrupts::InOrder const in_order(interrupts_, kStepPatience);
+    settled = co_await settle_steps(steps, terms, teller_);
+  }
+  if (settled.end == StepsEnd::kStopped) throw CommandError{kExitResumable, settled.reason};
+  if (settled.end != StepsEnd::kDone) throw CommandError{kExitFailed, settled.reason};
+  co_return settled.ran > 0;
+}
+
+asio::awaitable<void> Finish::refuse_past_complete() {
+  bool const has_begun = co_await has_contract_begun();
+  if (!has_begun) co_return;
+  auto const preview = co_await preview_rollback(*connection_, migration());
+  throw CommandError{kExitFailed, preview.refusal};
+}
+
+asio::awaitable<void> Finish::refuse_half_way() {
+  auto const preview = co_await preview_rollback(*connection_, migration());
+  for (auto const& name : preview.companions) {
+    teller_.emit(log_line(Severity::kWarning, "the rollback drops along: " + name, {{"migration", migration().name}}));
+  }
+  if (preview.stops.empty()) co_return;
+  throw CommandError{kExitFailed,
+                     fmt::format("rollback of {} was not begun, because the server would refuse it half-way: {}; "
+                                 "change "
+                                 "or drop that first",
+                                 migration().name, planner::join(preview.stops, "; "))};
+}
+
+// The end of sync is no step of its own here: with the trigger it goes anyway.
+std::vector<planner::PlacedStep> undoable_steps(planner::Migration const& migration) {
+  auto steps = planner::expand_steps(migration);
+  for (auto& step : planner::sync_steps(migration)) steps.push_back(std::move(step));
+  for (auto& step : planner::contract_steps(migration)) {
+    if (step.phase != planner::kSyncPhase) steps.push_back(std::move(step));
+  }
+  return steps;
+}
+
+asio::awaitable<int> Finish::roll_back() {
+  co_await load();
+  if (options_.is_dry_run) {
+    auto const preview = co_await preview_rollback(*connection_, migration());
+    context_.print(rollback_text(migration().name, preview));
+    co_return preview.refusal.empty() && preview.stops.empty() ? kExitDone : kExitFailed;
+  }
+  co_await confirm_rollback();
+  co_await refuse_past_complete();
+  co_await check_others_of_undo();
+  co_await refuse_half_way();
+  co_await run_hooks_at(planner::Boundary::kBeforeRollback, "rollback");
+  auto const job = value_or_throw(co_await find_job(*connection_, migration().name), "looking for the job");
+  if (job && job->status == JobStatus::kRunning) {
+    auto const& owner = context_.owner();
+    std::string const who = fmt::format("rolled back by {}@{}, pid {}", owner.user, owner.host, owner.pid);
+    std::string const statement = state::set_status(job->id, JobStatus::kCancelled, who, owner);
+    value_or_throw(co_await connection_->query(statement, Deadlines()), "cancelling the job");
+  }
+  // Last first. A contract step that was cut short has left something.
+  auto const terms = step_terms(context_, migration(), "rollback", options_.locks, interrupts_);
+  auto const steps = undoable_steps(migration());
+  value_or_throw(co_await begin_undo(*connection_, migration().name), "recording that steps are undone");
+  StepsOutcome outcome;
+  {
+    Interrupts::InOrder const in_order(interrupts_, kStepPatience);
+    outcome = co_await undo_steps(steps, terms, teller_);
+  }
+  if (outcome.end == StepsEnd::kDone && migration().sync) {
+    // Its end may have begun. There is nothing left that could end.
+    std::string const forgotten =
+        state::forget_step(migration().name, planner::kSyncPhase, planner::kSyncRemove, context_.owner());
+    value_or_throw(co_await connection_->query(forgotten, Deadlines()), "forgetting the end of sync");
+  }
+  if (outcome.end == StepsEnd::kDone) {
+    co_await run_hooks_at(planner::Boundary::kAfterRollback, "rollback");
+    value_or_throw(co_await connection_->query(state::forget_hooks(migration().name), Deadlines()),
+                   "forgetting the hooks");
+    value_or_throw(co_await forget_facts(*connection_, migration().name), "forgetting the table's facts");
+  }
+  int const code = conclude(outcome, "rollback", "undone", "undo");
+  // What the rows were written into may be gone with the steps: the next run must not take them for done.
+  if (job && outcome.ran > 0) {
+    value_or_throw(co_await connection_->query(state::forget_job(job->id, context_.owner()), Deadlines()),
+                   "forgetting the job");
+    context_.print("the backfill is forgotten: the next `run` begins with the first row again\n");
+  }
+  co_return code;
+}
+
+}  // namespace
+
+asio::awaitable<int> complete_one(CommandContext& context, FinishOptions options) {
+  Finish finish(context, std::move(options));
+  co_return co_await finish.complete();
+}
+
+asio::awaitable<int> roll_back_one(CommandContext& context, FinishOptions options) {
+  Finish finish(context, std::move(options));
+  co_return co_await finish.roll_back();
+}
+
+namespace {
+
+std::string what_stays(planner::Migration const& migration) {
+  if (!migration.backfill) return "";
+  switch (migration.backfill->kind) {
+    case planner::WorkKind::kDelete:
+      return "rows that were deleted do not come back";
+    case planner::WorkKind::kCopy:
+      return "copied rows stay until their table is dropped";
+    default:
+      return "values that were overwritten stay as they are";
+  }
+}
+
+}  // namespace
+
+asio::awaitable<RollbackPreview> preview_rollback(PgConnection& connection, planner::Migration migration) {
+  RollbackPreview preview;
+  auto contract = co_await preview_undo(connection, migration.name, planner::contract_steps(migration));
+  std::erase_if(contract, [](UndoneStep const& step) { return !step.is_recorded; });
+  if (!contract.empty()) {
+    preview.refusal = migration.name + " has begun `complete`: rollback can no longer undo it" + loss_text(contract);
+    co_return preview;
+  }
+  preview.steps = co_await preview_undo(connection, migration.name, undoable_steps(migration));
+  auto tied = value_or_throw(co_await ask_undo(connection, migration.name, undoable_steps(migration)),
+                             "asking the server what depends on what the steps made");
+  preview.stops = std::move(tied.stops);
+  preview.companions = std::move(tied.companions);
+  auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
+  if (job) preview.job_status = state::status_name(job->status);
+  preview.what_stays = what_stays(migration);
+  co_return preview;
+}
+
+std::string rollback_text(std::string const& name, RollbackPreview const& preview) {
+  if (!preview.refusal.empty()) return preview.refusal + "\n";
+  std::string text = "rollback of " + name + " would do this; nothing was done:\n";
+  if (preview.job_status == "running") text += "  the backfill is cancelled\n";
+  text += undo_text(preview.steps);
+  for (auto const& one : preview.companions) text += "  goes with it: " + neutralised(one) + "\n";
+  for (auto const& one : preview.stops) {
+    text += "  stops it, so that nothing would be begun: " + neutralised(one) + "\n";
+  }
+  bool const undoes = std::any_of(preview.steps.begin(), preview.steps.end(),
+                                  [](UndoneStep const& step) { return !step.statements.empty(); });
+  if (!preview.job_status.empty() && undoes) {
+    text += "  the backfill is forgotten: the next `run` begins with the first row again\n";
+  }
+  if (preview.steps.empty() && preview.job_status.empty()) return text + "  nothing to roll back\n";
+  if (preview.steps.empty()) text += "  no step is there that could be undone\n";
+  return preview.what_stays.empty() ? text : text + "  " + preview.what_stays + "\n";
+}
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,79 @@
+#include "engine/app/phase_parts.h"
+
+#include <algorithm>
+#include <memory>
+#include <random>
+
+#include "engine/base/command_error.h"
+#include "engine/process/interrupts.h"
+#include "planner/model/sql_text.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// A hook is asked to end, and killed when it does not.
+constexpr auto kHookEndPatience = 8s;
+
+}  // namespace
+
+bool are_steps_open(RecordedSteps const& recorded, std::vector<planner::PlacedStep> const& steps) {
+  return std::any_of(steps.begin(), steps.end(),
+                     [&](planner::PlacedStep const& step) { return !is_recorded(recorded, step); });
+}
+
+std::vector<planner::PlacedStep> open_steps(RecordedSteps const& recorded, std::vector<planner::PlacedStep> steps) {
+  std::erase_if(steps, [&](planner::PlacedStep const& step) { return is_recorded(recorded, step); });
+  return steps;
+}
+
+std::vector<planner::SchemaStep> without_places(std::vector<planner::PlacedStep> const& placed) {
+  std::vector<planner::SchemaStep> steps;
+  for (auto const& one : placed) steps.push_back(one.step);
+  return steps;
+}
+
+void refuse_conflicts(std::vector<std::string> const& conflicts) {
+  if (conflicts.empty()) return;
+  throw CommandError{kExitGateClosed, planner::join(conflicts, "\n") + "\nnothing was started"};
+}
+
+StepTerms step_terms(CommandContext& context, planner::Migration const& migration, std::string phase,
+                     LockOptions const& locks, Interrupts const& interrupts) {
+  StepTerms terms;
+  terms.migration = migration.name;
+  terms.phase = std::move(phase);
+  terms.owner = context.owner();
+  terms.patience = locks.patience;
+  terms.blockers.pids = locks.terminate_pids;
+  if (locks.terminate_idle > 0ms) terms.blockers.idle_in_transaction = locks.terminate_idle;
+  terms.is_stopping = [&interrupts] { return interrupts.is_asked(); };
+  terms.is_aborting = terms.is_stopping;
+  auto random = std::make_shared<std::mt19937_64>(std::random_device{}());
+  terms.random = [random] { return std::uniform_real_distribution<double>(0, 1)(*random); };
+  terms.connect = [&context] { return context.open(); };
+  terms.standbys = conninfos_of_hosts(context.target().conninfo);
+  for (auto const& text : locks.standbys) terms.standbys.push_back(context.read_conninfo(text, "--standby"));
+  terms.blocking = &context.blocking();
+  return terms;
+}
+
+asio::awaitable<HooksOutcome> hooks_of(CommandContext& context, planner::Migration const& migration,
+                                       planner::Boundary boundary, std::chrono::milliseconds patience,
+                                       EventSink& sink) {
+  auto& interrupts = context.interrupts();
+  Interrupts::InOrder const in_order(interrupts, kHookEndPatience);
+  HookTerms const terms{migration,
+                        context.target(),
+                        context.blocking(),
+                        context.owner(),
+                        [&context] { return context.connect(); },
+                        patience,
+                        [&interrupts] { return interrupts.is_asked(); },
+                        [&interrupts] { return interrupts.is_urgent(); }};
+  co_return co_await run_hooks(boundary, terms, sink);
+}
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,36 @@
+// What `run`, `complete` and `rollback` share: which steps are open, how steps get their locks, hooks at a boundary.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "engine/app/options.h"
+#include "engine/base/events.h"
+#include "engine/process/command_context.h"
+#include "engine/steps/hook_runner.h"
+#include "engine/steps/recorded_steps.h"
+#include "engine/steps/step_runner.h"
+#include "planner/model/migration.h"
+
+namespace pgbackfill::engine {
+
+// A step that is asked to end cancels its statement.
+inline constexpr std::chrono::milliseconds kStepPatience{900};
+
+bool are_steps_open(RecordedSteps const& recorded, std::vector<planner::PlacedStep> const& steps);
+std::vector<planner::PlacedStep> open_steps(RecordedSteps const& recorded, std::vector<planner::PlacedStep> steps);
+std::vector<planner::SchemaStep> without_places(std::vector<planner::PlacedStep> const& placed);
+
+// Nothing that another migration still needs is taken away: throws CommandError with all of them.
+void refuse_conflicts(std::vector<std::string> const& conflicts);
+
+StepTerms step_terms(CommandContext& context, planner::Migration const& migration, std::string phase,
+                     LockOptions const& locks, Interrupts const& interrupts);
+
+// `patience`: with a server that is away.
+asio::awaitable<HooksOutcome> hooks_of(CommandContext& context, planner::Migration const& migration,
+                                       planner::Boundary boundary, std::chrono::milliseconds patience, EventSink& sink);
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,58 @@
+// approve: records who agrees to the contract steps of a migration, and to which.
+
+#include <fmt/format.h>
+
+#include <boost/json/array.hpp>
+
+#include "engine/base/command_error.h"
+#include "engine/cli/commands.h"
+#include "engine/steps/approval.h"
+#include "planner/steps/contract_plan.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+asio::awaitable<int> approve(CommandContext& context, ApproveOptions options) {
+  auto connection = co_await context.connect_to_state(StateUse::kWrites);
+  auto const loaded = co_await find_migration(*connection, options.file_or_name, SourceUse::kShown);
+  auto const& name = loaded.migration.name;
+  auto const steps = planner::contract_steps(loaded.migration);
+  if (steps.empty()) throw CommandError{kExitUsage, name + " has no contract steps: there is nothing to approve"};
+  std::string const plan =
+      value_or_throw(co_await read_contract_plan(*connection, loaded.migration), "asking what goes with the steps");
+  auto const destructive = co_await destructive_steps(*connection, name, steps);
+  std::string statement = state::approve(name, plan, options.reason, context.owner());
+  auto const made =
+      value_or_throw(co_await connection->query(std::move(statement), Deadlines()), "recording the approval");
+  std::string const who = fmt::format("{} ({}@{})", made.at(0, 1), made.at(0, 2), made.at(0, 3));
+  if (context.is_json()) {
+    boost::json::array reasons;
+    for (auto const& reason : destructive) reasons.emplace_back(reason);
+    boost::json::object document;
+    document["migration"] = name;
+    document["plan"] = plan;
+    document["plan_hash"] = made.at(0, 0);
+    document["destructive"] = std::move(reasons);
+    document["approved_by"] = who;
+    document["approved_at"] = made.at(0, 4);
+    document["reason"] = options.reason;
+    context.print(document);
+    co_return kExitDone;
+  }
+  std::string text = plan;
+  for (auto const& reason : destructive) text += "! " + reason + "\n";
+  text +=
+      fmt::format("approved for {} by {} at {}; SHA-256 of these steps: {}\n", name, who, made.at(0, 4), made.at(0, 0));
+  text += fmt::format("`pgbackfill complete {}` runs them, if the gate is open\n", name);
+  context.print(text);
+  co_return kExitDone;
+}
+
+}  // namespace
+
+int approve_command(CommandContext& context, ApproveOptions const& options) {
+  return context.run(approve(context, options));
+}
+
+}  // namespace pgbackfill::engine

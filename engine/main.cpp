@@ -1,5 +1,0 @@
-#include "engine/cli.h"
-
-int main(int argc, char** argv) {
-  return pgbackfill::engine::run_cli(argc, argv);
-}

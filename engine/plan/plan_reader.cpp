@@ -1,0 +1,678 @@
+#include "engine/plan/plan_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+#include <utility>
+
+#include "engine/base/command_error.h"
+#include "engine/base/secret_mask.h"
+#include "engine/pg/catalog.h"
+#include "engine/run/facts_keeper.h"
+#include "engine/run/job_setup.h"
+#include "engine/run/limits.h"
+#include "engine/steps/effect_reader.h"
+#include "engine/steps/other_migrations.h"
+#include "engine/steps/step_check.h"
+#include "engine/steps/step_runner.h"
+#include "engine/steps/subscribers.h"
+#include "engine/steps/sync_guard.h"
+#include "engine/view/plan_verdict.h"
+#include "planner/file/migration_file.h"
+#include "planner/lint/effect_probe.h"
+#include "planner/lint/lint.h"
+#include "planner/model/sql_text.h"
+#include "planner/model/step_detail.h"
+#include "planner/sql/sql_script.h"
+#include "planner/steps/contract_plan.h"
+#include "planner/steps/other_relations.h"
+#include "planner/steps/safe_form.h"
+#include "planner/steps/step_notice.h"
+#include "planner/steps/step_order.h"
+#include "planner/steps/sync_sql.h"
+#include "planner/work/hot_outlook.h"
+#include "throttle/vacuum_debt.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using planner::WorkKind;
+
+// Rows of the batch that the plan shows and that --sample runs.
+constexpr std::int64_t kShownRows = 1'000;
+// Without a sample: what one worker does with narrow rows on modest hardware; the text says that it is a guess.
+constexpr double kAssumedRowsPerSecond = 100'000;
+
+std::vector<std::string> lines_of(Rows const& rows) {
+  std::vector<std::string> lines;
+  for (auto const& row : rows.rows) lines.push_back(row.front().value_or(""));
+  return lines;
+}
+
+// The leaf with the most rows stands for all.
+std::size_t largest_leaf(Preflight const& preflight) {
+  auto const& leaves = preflight.table.leaves;
+  auto const largest = std::max_element(leaves.begin(), leaves.end(), [](auto const& left, auto const& right) {
+    return left.rows_estimated < right.rows_estimated;
+  });
+  return static_cast<std::size_t>(largest - leaves.begin());
+}
+
+asio::awaitable<planner::Interval> first_batch(PgConnection& connection, planner::WorkTarget const& target,
+                                               planner::Bound upper) {
+  planner::Interval interval{std::nullopt, upper};
+  if (!upper) co_return interval;
+  if (target.key.is_by_block()) {
+    interval.hi = planner::KeyValue{std::to_string(std::min<std::int64_t>(std::stoll(upper->front()), 20))};
+    co_return interval;
+  }
+  std::string statement = planner::look_ahead_sql(target, interval, kShownRows);
+  auto const page = value_or_throw(co_await query_read_only(connection, std::move(statement)), "paging the table");
+  auto const& row = page.rows.front();
+  if (!row[1]) co_return interval;
+  interval.hi.emplace();
+  for (std::size_t column = 1; column < row.size(); ++column) interval.hi->push_back(*row[column]);
+  co_return interval;
+}
+
+// As it will run, but for the checkpoint beside it.
+std::string batch_statement(planner::WorkTarget const& target, planner::Interval const& interval) {
+  return planner::plain_work(target, interval);
+}
+
+bool mentions(std::vector<std::string> const& lines, std::string_view words) {
+  return std::any_of(lines.begin(), lines.end(),
+                     [&](std::string const& line) { return line.find(words) != std::string::npos; });
+}
+
+bool fires(planner::TriggerFacts const& trigger, WorkKind kind) {
+  if (trigger.enabled == 'D') return false;
+  if (kind == WorkKind::kUpdate) return trigger.on_update;
+  if (kind == WorkKind::kDelete) return trigger.on_delete;
+  return kind == WorkKind::kSql && (trigger.on_update || trigger.on_delete || trigger.on_insert);
+}
+
+asio::awaitable<PlannedSample> take_sample(PgConnection& connection, planner::TriggerMode triggers,
+                                           planner::WorkTarget const& target, planner::Interval interval) {
+  state::LocalSettings settings;
+  settings.statement_timeout = std::chrono::milliseconds(10'000);
+  settings.lock_timeout = std::chrono::milliseconds(200);
+  settings.skip_triggers = triggers == planner::TriggerMode::kSkip;
+  // ROLLBACK is part of the pipeline; should the link break, the server rolls back as well.
+  std::vector<Statement> statements = {
+      "BEGIN", state::local_settings(settings),
+      users_sql("EXPLAIN (ANALYZE, WAL, FORMAT JSON) " + batch_statement(target, interval)), "ROLLBACK"};
+  auto const results =
+      value_or_throw(co_await connection.pipeline(std::move(statements), Deadlines()), "the sample batch");
+  auto const document = boost::json::parse(results.at(2).at(0, 0));
+  auto const& top = document.as_array().at(0).as_object();
+  PlannedSample sample;
+  sample.milliseconds = top.at("Execution Time").as_double();
+  auto const number = [](boost::json::object const& node, char const* key) -> std::int64_t {
+    auto const* value = node.if_contains(key);
+    return value == nullptr ? 0 : value->to_number<std::int64_t>();
+  };
+  auto const& plan = top.at("Plan").as_object();
+  sample.wal_bytes = number(plan, "WAL Bytes");
+  sample.full_page_images = number(plan, "WAL FPI");
+  // The work by itself returns no rows; what it changes comes from the node below it.
+  bool const is_alone = plan.at("Node Type").as_string() == "ModifyTable";
+  if (auto const* children = plan.if_contains("Plans")) {
+    for (auto const& child : children->as_array()) {
+      auto const& node = child.as_object();
+      auto const* subplan = node.if_contains("Subplan Name");
+      bool const is_work = subplan != nullptr && subplan->as_string() == "CTE pgbackfill_work";
+      if (is_work || (is_alone && subplan == nullptr)) sample.rows = number(node, "Actual Rows");
+    }
+  }
+  co_return sample;
+}
+
+// --- steps -----------------------------------------------------------------------------------------------------------
+
+std::vector<PlannedStatement> statements_of(std::vector<planner::Action> const& actions, std::int64_t table_bytes) {
+  std::vector<PlannedStatement> statements;
+  for (auto const& action : actions) {
+    PlannedStatement statement;
+    statement.sql = action.sql;
+    statement.locks = action.locks;
+    statement.work = planner::work_of(action.effort);
+    statement.duration = planner::duration_class(planner::work_seconds(statement.work, table_bytes));
+    statement.is_alone = action.way == planner::Way::kConcurrent;
+    statements.push_back(std::move(statement));
+  }
+  return statements;
+}
+
+planner::DurationClass duration_of(std::vector<PlannedStatement> const& statements, std::int64_t table_bytes) {
+  double seconds = 0;
+  for (auto const& statement : statements) seconds += planner::work_seconds(statement.work, table_bytes);
+  return planner::duration_class(seconds);
+}
+
+// What lint reads from the text is all that is known of SQL.
+PlannedStep planned_sql(planner::RunSql const& run, planner::lint::LintedStep const& linted, std::int64_t table_bytes) {
+  PlannedStep planned;
+  planned.is_sql = true;
+  planned.sql = run.sql;
+  planned.title = "sql";
+  planned.down = run.down;
+  planned.table_bytes = table_bytes;
+  if (!run.down) planned.no_way_back = "it has no `down:`";
+  PlannedStatement statement;
+  statement.sql = run.sql;
+  for (auto const& effect : linted.effects) {
+    if (effect.lock != planner::LockMode::kNone) statement.locks.push_back({effect.relation, effect.lock});
+    statement.work = std::max(statement.work, effect.work);
+  }
+  statement.duration = planner::duration_class(planner::work_seconds(statement.work, table_bytes));
+  planned.duration = statement.duration;
+  planned.statements.push_back(std::move(statement));
+  planned.reason = "lint has nothing to say against it";
+  auto const worst = std::max_element(linted.findings.begin(), linted.findings.end(),
+                                      [](auto const& left, auto const& right) { return left.risk < right.risk; });
+  if (worst == linted.findings.end()) return planned;
+  planned.risk = worst->risk;
+  planned.reason = worst->why;
+  planned.advice = worst->instead;
+  return planned;
+}
+
+planner::lint::Work work_of(MeasuredEffect const& effect) {
+  using planner::lint::Work;
+  if (effect.rewrites) return Work::kRewrite;
+  if (effect.builds) return Work::kIndexBuild;
+  return effect.scans ? Work::kScan : Work::kNone;
+}
+
+// Replaces what the text says by what the server does, where all of it can be tried.
+asio::awaitable<void> measure_sql(PgConnection& connection, PlannedStep& planned) {
+  auto& statement = planned.statements.front();
+  auto heaviest = planner::lint::Work::kNone;
+  auto const script = planner::lint::split_script(planned.sql);
+  if (script.statements.empty()) co_return;
+  for (auto const& one : script.statements) {
+    auto probe = planner::lint::effect_probe(planned.sql.substr(one.span.begin, one.span.end - one.span.begin));
+    if (!probe) co_return;
+    auto const effect =
+        value_or_throw(co_await measure_effect(connection, std::move(*probe)), "trying a step on an empty copy");
+    if (!effect) co_return;
+    heaviest = std::max(heaviest, work_of(*effect));
+  }
+  statement.work = heaviest;
+  statement.is_measured = true;
+  statement.duration = planner::duration_class(planner::work_seconds(heaviest, planned.table_bytes));
+  planned.duration = statement.duration;
+}
+
+// Of the largest table that it works on.
+asio::awaitable<std::int64_t> bytes_of_relations(PgConnection& connection, std::vector<planner::lint::Effect> effects) {
+  std::vector<std::string> names = {planner::quote_literal("")};
+  for (auto const& effect : effects) {
+    if (effect.work != planner::lint::Work::kNone) names.push_back(planner::quote_literal(effect.relation));
+  }
+  if (names.size() == 1) co_return 0;
+  // As lint names it: nothing that could be read as SQL again.
+  std::string const list = planner::join(names, ", ");
+  auto const sizes = value_or_throw(
+      co_await query_read_only(connection,
+                               "SELECT coalesce(max(pg_catalog.pg_table_size(c.oid)), 0) FROM "
+                               "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+                               "WHERE c.relkind IN ('r', 'm', 'p') AND (n.nspname || '.' || c.relname IN (" +
+                                   list + ") OR (c.relname IN (" + list +
+                                   ") AND n.nspname = ANY (current_setting('pgbackfill.schemas')::text[])))"),
+      "reading the size of a table");
+  co_return std::stoll(sizes.at(0, 0));
+}
+
+asio::awaitable<PlannedStep> plan_typed(PgConnection& connection, planner::SchemaStep step) {
+  PlannedStep planned;
+  auto const facts = value_or_throw(co_await read_step_facts(connection, step), "reading the table of a step");
+  if (facts.kind == 'r' || facts.kind == 'p') {
+    auto const size = value_or_throw(co_await query_read_only(connection, planner::table_bytes_sql(facts)),
+                                     "reading the size of a table");
+    planned.table_bytes = std::stoll(size.at(0, 0));
+  }
+  auto recipe = planner::recipe_for(step, facts);
+  auto actions = recipe.prepare;
+  actions.insert(actions.end(), recipe.actions.begin(), recipe.actions.end());
+  actions.insert(actions.end(), recipe.finish.begin(), recipe.finish.end());
+  std::erase_if(actions, [](planner::Action const& action) { return action.needed == "false"; });
+  planned.title = recipe.title;
+  planned.risk = recipe.risk;
+  planned.reason = recipe.reason;
+  planned.statements = statements_of(actions, planned.table_bytes);
+  planned.duration = duration_of(planned.statements, planned.table_bytes);
+  planned.safe_form = planner::safe_form(step, facts);
+  planned.undo = statements_of(recipe.undo, planned.table_bytes);
+  planned.way_back = recipe.way_back;
+  planned.no_way_back = recipe.no_way_back;
+  std::string const question = planner::other_relations_sql(step, facts);
+  if (question.empty()) co_return planned;
+  auto const others = value_or_throw(co_await query_read_only(connection, question), "reading what depends on a table");
+  for (auto const& row : others.rows) planned.others.push_back({*row[0], *row[1]});
+  co_return planned;
+}
+
+asio::awaitable<PlannedStep> plan_step(PgConnection& connection, planner::PlacedStep placed,
+                                       planner::lint::LintedFile const& linted) {
+  auto const* run = std::get_if<planner::RunSql>(&placed.step.detail->kind);
+  PlannedStep planned;
+  if (run == nullptr) {
+    planned = co_await plan_typed(connection, placed.step);
+  } else {
+    auto const& at = placed.step.position;
+    auto const of_lint = std::find_if(linted.steps.begin(), linted.steps.end(), [&](auto const& each) {
+      return each.position.line == at.line && each.position.column == at.column;
+    });
+    auto const known = of_lint == linted.steps.end() ? planner::lint::LintedStep() : *of_lint;
+    auto const bytes = co_await bytes_of_relations(connection, known.effects);
+    planned = planned_sql(*run, known, bytes);
+    co_await measure_sql(connection, planned);
+  }
+  planned.text = placed.step.text;
+  planned.phase = placed.phase;
+  co_return planned;
+}
+
+asio::awaitable<std::vector<PlannedStep>> plan_steps(PgConnection& connection, std::string migration,
+                                                     std::vector<planner::PlacedStep> steps,
+                                                     planner::lint::LintedFile const& linted, bool has_state) {
+  std::vector<PlannedStep> planned;
+  for (auto const& placed : steps) {
+    auto one = co_await plan_step(connection, placed, linted);
+    one.number = static_cast<std::size_t>(placed.position) + 1;
+    if (has_state) {
+      auto const done = value_or_throw(
+          co_await query_read_only(connection, state::step_done(migration, placed.phase, placed.position)),
+          "reading the steps");
+      one.is_recorded = !done.rows.empty();
+    }
+    planned.push_back(std::move(one));
+  }
+  co_return planned;
+}
+
+// --- the backfill ----------------------------------------------------------------------------------------------------
+
+std::string key_text(planner::Key const& key) {
+  if (key.is_by_block()) return "physical blocks (no usable key)";
+  std::vector<std::string> columns;
+  for (auto const& column : key.columns) {
+    columns.push_back(
+        fmt::format("{} {}{}", planner::quote_identifier(column.name), column.type, column.descending ? " DESC" : ""));
+  }
+  return fmt::format("{} ({})", planner::quote_identifier(key.index), planner::join(columns, ", "));
+}
+
+// What becomes of the heap, by leaf: each changed row leaves its old version, unless the update is HOT.
+PlannedGrowth growth_of(planner::Migration const& migration, planner::TableFacts const& table) {
+  throttle::Limits const limits = limits_of(setting_texts(migration.throttle), {}).limits;
+  PlannedGrowth growth;
+  growth.budget = limits.bloat;
+  for (auto const& leaf : table.leaves) {
+    auto const bytes = static_cast<double>(leaf.bytes);
+    double const without = bytes * (2 - planner::hot_outlook(*migration.backfill, leaf).share);
+    bool const is_vacuumed = static_cast<std::uint64_t>(leaf.bytes) >= throttle::kLeastBytesToVacuum &&
+                             limits.mode == throttle::Mode::kOn && limits.bloat > 0;
+    growth.bytes_without_vacuum += without;
+    growth.bytes_with_budget += is_vacuumed ? std::min(without, bytes * (1 + limits.bloat)) : without;
+  }
+  return growth;
+}
+
+void estimate(PlannedBackfill& planned) {
+  auto const rows = static_cast<double>(planned.rows);
+  if (planned.sample && planned.sample->rows > 0) {
+    auto const sampled = static_cast<double>(planned.sample->rows);
+    planned.seconds = rows * planned.sample->milliseconds / sampled / 1000 / planned.workers;
+    planned.wal_bytes = rows * static_cast<double>(planned.sample->wal_bytes) / sampled;
+  } else {
+    planned.seconds = rows / kAssumedRowsPerSecond / planned.workers;
+  }
+}
+
+// What is lost when the work was wrong.
+void judge_work(planner::Migration const& migration, PlannedBackfill& planned) {
+  auto const& backfill = *migration.backfill;
+  std::vector<std::string> columns;
+  bool all_new = true;
+  for (auto const& assignment : backfill.assignments) {
+    columns.push_back(assignment.column);
+    all_new = all_new && std::any_of(migration.expand.begin(), migration.expand.end(), [&](auto const& step) {
+                auto const* add = std::get_if<planner::AddColumn>(&step.detail->kind);
+                return add != nullptr && add->column == assignment.column;
+              });
+  }
+  switch (backfill.kind) {
+    case WorkKind::kUpdate:
+      planned.title = "set " + planner::join(columns, ", ");
+      planned.risk = all_new ? planner::Risk::kLow : planner::Risk::kMedium;
+      planned.reason =
+          all_new ? "it writes columns that an expand step makes" : "values that it overwrites are not kept";
+      planned.way_back = all_new ? "goes with the columns" : "none: what was there before is not kept";
+      break;
+    case WorkKind::kSql:
+      planned.title = "sql";
+      planned.risk = planner::Risk::kMedium;
+      planned.reason = "values that it overwrites are not kept";
+      planned.way_back = "none: what was there before is not kept";
+      break;
+    case WorkKind::kCopy:
+      planned.title = "copy to " + planner::quote_qualified(backfill.copy_to.schema, backfill.copy_to.name);
+      planned.reason = "the table that it reads stays as it is";
+      planned.way_back = "the rows go with the table that they are copied to";
+      break;
+    case WorkKind::kDelete:
+      planned.title = "delete rows";
+      planned.risk = planner::Risk::kDestructive;
+      planned.reason = "the rows are gone";
+      planned.way_back = "none: the rows are gone";
+      break;
+  }
+}
+
+PlannedBackfill backfill_of(planner::Migration const& migration, Preflight const& preflight,
+                            std::vector<LeafRanges> const& ranges) {
+  auto const& backfill = *migration.backfill;
+  auto const& table = preflight.table;
+  PlannedBackfill planned;
+  planned.table = planner::quote_qualified(table.schema, table.name);
+  planned.kind = backfill.kind;
+  judge_work(migration, planned);
+  planned.is_partitioned = table.kind == 'p';
+  planned.workers = backfill.workers;
+  planned.batch = backfill.batch;
+  planned.commit = backfill.commit;
+  for (auto const& leaf : table.leaves) {
+    planned.rows += leaf.rows_estimated;
+    planned.rows_guessed = planned.rows_guessed || leaf.rows_guessed;
+    planned.heap_bytes += leaf.bytes;
+  }
+  for (auto const& leaf : ranges) planned.ranges += leaf.ranges.size();
+  for (std::size_t leaf = 0; leaf < preflight.keys.size(); ++leaf) {
+    planned.leaves.push_back({preflight.targets[leaf].relation, key_text(preflight.keys[leaf]),
+                              table.leaves[leaf].rows_estimated, ranges[leaf].ranges.size()});
+  }
+  if (backfill.kind == WorkKind::kUpdate) planned.growth = growth_of(migration, table);
+  return planned;
+}
+
+asio::awaitable<void> plan_batch(PgConnection& connection, Preflight const& preflight,
+                                 std::vector<LeafRanges> const& ranges, planner::TriggerMode triggers, bool with_sample,
+                                 PlannedBackfill& planned) {
+  if (preflight.targets.empty()) co_return;
+  std::size_t const shown = largest_leaf(preflight);
+  auto const& target = preflight.targets[shown];
+  auto const interval = co_await first_batch(connection, target, ranges[shown].upper);
+  if (!interval.hi) co_return;
+  planned.batch_sql = batch_statement(target, interval);
+  auto const explained =
+      value_or_throw(co_await query_read_only(connection, users_sql("EXPLAIN (COSTS OFF) " + planned.batch_sql)),
+                     "explaining the batch");
+  planned.explain = lines_of(explained);
+  if (with_sample) planned.sample = co_await take_sample(connection, triggers, target, interval);
+}
+
+std::vector<std::string> notes_of(planner::Migration const& migration, Preflight const& preflight,
+                                  PlannedBackfill const& planned) {
+  auto const& backfill = *migration.backfill;
+  auto const& table = preflight.table;
+  std::vector<std::string> notes = preflight.warnings;
+  notes.insert(notes.end(), preflight.notes.begin(), preflight.notes.end());
+  for (auto const& trigger : table.triggers) {
+    bool const is_of_sync = migration.sync && planner::is_sync_trigger_name(trigger.name, migration.name);
+    if (is_of_sync || !fires(trigger, backfill.kind)) continue;
+    bool const skipped = backfill.triggers == planner::TriggerMode::kSkip && trigger.enabled == 'O';
+    // Statements go to the partitioned table then, as a plain one would.
+    if (trigger.is_of_leaf) continue;
+    notes.push_back(fmt::format("trigger {} {} for each {}: {}", planner::quote_identifier(trigger.name),
+                                skipped ? "is skipped (triggers: skip)" : "fires",
+                                trigger.for_each_row ? "row" : "batch", trigger.definition));
+  }
+  auto const& leaf = table.leaves.empty() ? planner::LeafFacts() : table.leaves.front();
+  for (auto& advice : planner::hot_outlook(backfill, leaf).advice) notes.push_back(std::move(advice));
+  if (mentions(planned.explain, "Seq Scan on " + leaf.name) && planned.rows > 100'000) {
+    notes.emplace_back("the batch is planned as a sequential scan; run ANALYZE on the table first");
+  }
+  if (preflight.sweeps) {
+    notes.emplace_back(
+        "a last pass over the table finds rows that came in behind the batches (it reads, and changes "
+        "only what still satisfies `where`)");
+  }
+  return notes;
+}
+
+asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration const& migration, bool with_sample,
+                                    PlanReport& report) {
+  auto preflight = value_or_throw(co_await check_backfill(connection, *migration.backfill), "checking the file");
+  if (planner::sync_guards_backfill(migration)) preflight.sweeps = false;
+  bool const may_come = may_come_with_expand(preflight, migration);
+  if (!preflight.problems.empty()) {
+    std::string const text = planner::to_lines(preflight.problems);
+    bool const is_past = std::any_of(report.contract.begin(), report.contract.end(),
+                                     [](PlannedStep const& step) { return step.is_recorded; });
+    if (!may_come && !is_past) throw CommandError{kExitUsage, text};
+    report.notes.push_back((is_past ? "the backfill is over, and contract steps took away what it names: "
+                                    : "cannot be checked until the expand steps ran: ") +
+                           text);
+    co_return;
+  }
+  auto const probes = value_or_throw(co_await check_probes(connection, migration.probes), "checking the probes");
+  if (!probes.empty()) throw CommandError{kExitUsage, planner::to_lines(probes)};
+  auto const ranges = value_or_throw(co_await plan_ranges(connection, preflight), "cutting the table into ranges");
+  auto planned = backfill_of(migration, preflight, ranges);
+  co_await plan_batch(connection, preflight, ranges, migration.backfill->triggers, with_sample, planned);
+  estimate(planned);
+  for (auto& note : notes_of(migration, preflight, planned)) report.notes.push_back(std::move(note));
+  report.backfill = std::move(planned);
+}
+
+// The trigger function of a mirror runs with the rights of the role that installs it, whoever writes the table.
+asio::awaitable<void> plan_rights(PgConnection& connection, planner::Migration const& migration, PlanReport& report) {
+  bool const is_mirror = migration.backfill && !migration.backfill->mirror_key.empty();
+  if (!is_mirror) co_return;
+  auto const role = value_or_throw(
+      co_await query_read_only(connection, "SELECT current_user, current_setting('is_superuser')"), "reading the role");
+  if (role.at(0, 1) != "on") co_return;
+  report.notes.push_back(fmt::format(
+      "the trigger function of `mirror:` would run with the rights of {}, a superuser, for everybody who writes "
+      "the table: run pgbackfill as a role that has just the rights it needs",
+      role.at(0, 0)));
+}
+
+std::string_view words_of(planner::Tie tie) {
+  switch (tie) {
+    case planner::Tie::kStops:
+      return "that keeps the server from it";
+    case planner::Tie::kGoes:
+      return "that goes with it";
+    case planner::Tie::kReads:
+      return "that reads it";
+  }
+  return "";
+}
+
+// Those that are named for the step already have their names quoted; foreign keys stand with the other table.
+bool is_named(PlannedStep const& step, planner::Dependent const& dependent) {
+  return std::any_of(step.others.begin(), step.others.end(), [&](OtherRelation const& other) {
+    std::string plain = other.relation;
+    std::erase(plain, '"');
+    return plain == dependent.identity || other.words.ends_with(" by foreign key " + dependent.name);
+  });
+}
+
+std::string with_article(std::string const& type) {
+  bool const has_vowel = std::string_view("aeiou").find(type.front()) != std::string_view::npos;
+  return (has_vowel ? "an " : "a ") + type;
+}
+
+void add_dependents(std::vector<StepAnswer> const& answers, std::vector<PlannedStep>& steps) {
+  for (auto& step : steps) {
+    for (auto const& answer : answers) {
+      bool const is_this =
+          answer.placed.phase == step.phase && static_cast<std::size_t>(answer.placed.position) + 1 == step.number;
+      if (!is_this) continue;
+      auto dependents = answer.in_the_way;
+      dependents.insert(dependents.end(), answer.companions.begin(), answer.companions.end());
+      for (auto const& one : dependents) {
+        if (is_named(step, one)) continue;
+        step.others.push_back({one.identity, fmt::format("is {} {}", with_article(one.type), words_of(one.tie))});
+      }
+    }
+  }
+}
+
+// What the server would answer to the steps that are open.
+asio::awaitable<void> plan_answers(PgConnection& connection, planner::Migration migration, bool has_state,
+                                   PlanReport& report) {
+  RecordedSteps recorded;
+  if (has_state) {
+    recorded = value_or_throw(co_await read_recorded_steps(connection, migration.name), "reading the steps");
+  }
+  auto const answers = value_or_throw(co_await ask_all_steps(connection, std::move(migration), std::move(recorded)),
+                                      "asking the server about the steps");
+  add_dependents(answers, report.expand);
+  add_dependents(answers, report.contract);
+  report.refused = refusals_of(answers);
+}
+
+// A plan does not upgrade the state: of an older one nothing is known.
+asio::awaitable<void> plan_drift(PgConnection& connection, planner::Migration migration, PlanReport& report) {
+  auto const version =
+      value_or_throw(co_await query_read_only(connection, state::read_version()), "reading the version of the state");
+  bool const has_facts = !version.rows.empty() && std::stoi(version.at(0, 0)) >= 9;
+  if (!has_facts) co_return;
+  auto drift =
+      value_or_throw(co_await read_drift(connection, std::move(migration)), "comparing the table with its facts");
+  report.drift = std::move(drift.harmless);
+  report.critical_drift = std::move(drift.critical);
+  if (drift.is_unsettled)
+    report.notes.emplace_back("steps are under way or were cut short: what differs may be theirs");
+}
+
+asio::awaitable<bool> is_sync_recorded(PgConnection& connection, std::string migration, bool has_state) {
+  if (!has_state) co_return false;
+  auto const done = value_or_throw(
+      co_await query_read_only(connection, state::step_done(migration, planner::kSyncPhase, planner::kSyncInstall)),
+      "reading the steps");
+  co_return !done.rows.empty();
+}
+
+// Before the steps are looked at, because the trigger's name depends on the others.
+asio::awaitable<void> plan_sync(PgConnection& connection, planner::Migration& migration, bool has_state,
+                                PlanReport& report) {
+  if (!migration.sync) co_return;
+  bool const is_recorded = co_await is_sync_recorded(connection, migration.name, has_state);
+  if (is_recorded) co_return;
+  auto const look = value_or_throw(co_await check_sync(connection, migration), "checking the file");
+  if (!look.problem.empty()) throw CommandError{kExitUsage, look.problem};
+  for (auto const& note : look.notes) report.notes.push_back(note);
+  auto const problem = co_await place_sync_trigger(connection, migration);
+  auto const placed = planner::sync_steps(migration).front();
+  if (!problem.empty()) report.notes.push_back("run refuses: " + step_name(placed) + ": " + problem);
+  auto const question = planner::column_triggers_sql(migration.sync->install);
+  if (question.empty()) co_return;
+  auto const triggers = value_or_throw(co_await query_read_only(connection, question), "reading the triggers");
+  for (auto const& row : triggers.rows) report.notes.push_back(row.front().value_or(""));
+}
+
+bool takes_replayed_lock(PlannedStep const& step) {
+  return std::any_of(step.statements.begin(), step.statements.end(), [](PlannedStatement const& statement) {
+    return std::any_of(statement.locks.begin(), statement.locks.end(),
+                       [](planner::TableLock const& lock) { return lock.mode == planner::LockMode::kAccessExclusive; });
+  });
+}
+
+// What comes together of several steps: prepared statements, and standbys.
+asio::awaitable<void> note_steps(PgConnection& connection, planner::Migration const& migration, PlanReport& report) {
+  std::vector<std::string> outdating;
+  std::vector<std::string> locking;
+  auto placed = planner::expand_steps(migration);
+  auto const contract = planner::contract_steps(migration);
+  placed.insert(placed.end(), contract.begin(), contract.end());
+  auto planned = report.expand;
+  planned.insert(planned.end(), report.contract.begin(), report.contract.end());
+  for (std::size_t step = 0; step < planned.size(); ++step) {
+    if (planned[step].is_recorded) continue;
+    if (planner::outdates_plans(placed[step].step)) outdating.push_back(step_place(planned[step]));
+    if (takes_replayed_lock(planned[step])) locking.push_back(step_place(planned[step]));
+  }
+  if (!outdating.empty()) report.notes.push_back(planner::outdated_plans_text(outdating));
+  if (locking.empty()) co_return;
+  auto const rows =
+      value_or_throw(co_await query_read_only(connection, planner::standbys_sql()), "looking for standbys");
+  std::vector<std::string> standbys;
+  for (auto const& row : rows.rows) standbys.push_back(row.front().value_or(""));
+  if (!standbys.empty()) report.notes.push_back(planner::replayed_locks_text(standbys, locking));
+}
+
+// Whom the steps would hurt: `run` and `complete` ask the same again.
+asio::awaitable<void> note_others(PgConnection& connection, planner::Migration const& migration, PlanReport& report) {
+  std::vector<planner::PlacedStep> open;
+  auto const add = [&open](std::vector<planner::PlacedStep> const& steps, std::vector<PlannedStep> const& planned) {
+    for (std::size_t step = 0; step < steps.size(); ++step) {
+      if (!planned[step].is_recorded) open.push_back(steps[step]);
+    }
+  };
+  add(planner::expand_steps(migration), report.expand);
+  add(planner::contract_steps(migration), report.contract);
+  auto const conflicts = co_await others_that_need(connection, migration.name, open);
+  for (auto const& conflict : conflicts) report.notes.push_back("in the way: " + conflict);
+  std::vector<planner::SchemaStep> steps;
+  for (auto const& one : open) steps.push_back(one.step);
+  auto const text = co_await subscribers_text(connection, std::move(steps));
+  if (text.empty()) co_return;
+  report.notes.push_back((migration.subscribers_ready ? "agreed to by the file: " : "run refuses: ") + text);
+}
+
+}  // namespace
+
+asio::awaitable<PlanReport> read_plan(PgConnection& connection, LoadedMigration loaded, bool with_sample) {
+  auto& migration = loaded.migration;
+  RecordedSteps const none;
+  auto const unreadable = value_or_throw(co_await check_step_syntax(connection, migration, none), "checking the steps");
+  if (!unreadable.empty()) throw CommandError{kExitUsage, planner::to_lines(unreadable)};
+  PlanReport report;
+  report.migration = migration.name;
+  report.file = migration.file;
+  auto const there =
+      value_or_throw(co_await query_read_only(connection, state::has_version()), "reading the state schema");
+  bool const has_state = there.at(0, 0) == "t";
+  if (has_state) {
+    auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
+    if (job) report.job_status = state::status_name(job->status);
+    co_await plan_drift(connection, migration, report);
+  }
+  co_await plan_rights(connection, migration, report);
+  co_await plan_sync(connection, migration, has_state, report);
+  int const major =
+      std::clamp(connection.server_version() / 10000, planner::lint::kMinPgMajor, planner::lint::kMaxPgMajor);
+  planner::lint::LintOptions options;
+  options.pg_major = major;
+  auto const linted = planner::lint::Linter(options).lint_migration(loaded.source, migration.file);
+  auto expand = planner::expand_steps(migration);
+  auto sync = planner::sync_steps(migration);
+  auto contract = planner::contract_steps(migration);
+  report.expand = co_await plan_steps(connection, migration.name, std::move(expand), linted, has_state);
+  report.sync = co_await plan_steps(connection, migration.name, std::move(sync), linted, has_state);
+  for (auto const& hook : migration.hooks) {
+    report.hooks.push_back(planner::name_of(hook.boundary) + ": " + masked(planner::to_text(hook), {}));
+  }
+  for (auto const& check : migration.verify) report.verify.push_back(planner::check_text(check));
+  report.contract = co_await plan_steps(connection, migration.name, std::move(contract), linted, has_state);
+  auto const agreed = planner::contract_steps(migration);
+  for (std::size_t step = 0; step < agreed.size(); ++step) {
+    report.contract[step].destroys = planner::destructive_reason(agreed[step].step);
+  }
+  co_await plan_answers(connection, migration, has_state, report);
+  if (migration.backfill) co_await plan_backfill(connection, migration, with_sample, report);
+  co_await note_steps(connection, migration, report);
+  co_await note_others(connection, migration, report);
+  co_return report;
+}
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,527 @@
+#include "engine/process/command_context.h"
+
+#include <fmt/format.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/json/serialize.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <random>
+#include <sstream>
+
+#include "engine/base/dsn.h"
+#include "engine/base/secret_mask.h"
+#include "engine/base/text.h"
+#include "engine/pg/open_connections.h"
+#include "engine/view/console.h"
+#include "engine/view/safe_output.h"
+#include "planner/file/migration_file.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// Larger files are no migrations; the parser has its own limit and says so.
+constexpr std::size_t kMostFileBytes = 4 * 1024 * 1024;
+// Of a command's own statements: somebody waits for its answer.
+constexpr auto kLockWait = 2s;
+
+std::string random_name() {
+  std::random_device device;
+  return fmt::format("{:08x}{:08x}", device(), device());
+}
+
+// A pid means something only within one boot and one pid namespace.
+std::string machine_name() {
+  std::ifstream boot("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  std::getline(boot, id);
+  std::error_code error;
+  auto const space = std::filesystem::read_symlink("/proc/self/ns/pid", error);
+  return error ? id : id + " " + space.string();
+}
+
+std::string user_name() {
+  if (passwd const* entry = getpwuid(geteuid())) return entry->pw_name;
+  return std::to_string(geteuid());
+}
+
+Owner this_process() {
+  Owner owner;
+  owner.id = random_name();
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  owner.host = host;
+  owner.machine = machine_name();
+  owner.pid = getpid();
+  owner.user = user_name();
+  return owner;
+}
+
+std::string layout_name(int version, int revision) {
+  return fmt::format("{}.{}", version, revision);
+}
+
+std::string read_file(std::string const& file) {
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) throw CommandError{kExitUsage, neutralised(file) + ": cannot be read"};
+  std::string text(kMostFileBytes, '\0');
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  // A folder can be opened, but not read.
+  if (stream.bad()) throw CommandError{kExitUsage, neutralised(file) + ": cannot be read"};
+  text.resize(static_cast<std::size_t>(stream.gcount()));
+  return text;
+}
+
+}  // namespace
+
+CommandContext::CommandContext(CommonOptions options) : options_(std::move(options)), owner_(this_process()) {
+  find_dsn();
+}
+
+void CommandContext::find_dsn() {
+  dsn_source_ = "--dsn";
+  for (char const* name : kDsnVariables) {
+    char const* const value = std::getenv(name);
+    if (!options_.dsn.empty() || value == nullptr || *value == '\0') continue;
+    options_.dsn = value;
+    dsn_source_ = name;
+  }
+  auto read = read_dsn(options_.dsn, dsn_source_, libpq_keywords());
+  if (auto* problem = std::get_if<std::string>(&read)) {
+    // Commands that need no server never look at it.
+    dsn_problem_ = std::move(*problem);
+    return;
+  }
+  options_.dsn = std::move(std::get<Dsn>(read).conninfo);
+  dsn_note_ = std::move(std::get<Dsn>(read).note);
+}
+
+void CommandContext::tell_once(std::string const& note) {
+  if (note.empty() || !told_.insert(note).second) return;
+  if (options_.log_format == LogFormat::kJson) {
+    Teller(teller_options()).emit(log_line(Severity::kInfo, note));
+  } else if (options_.log_level <= Severity::kInfo) {
+    std::cerr << for_people(note) << '\n';
+  }
+}
+
+std::string CommandContext::read_conninfo(std::string const& text, std::string const& where) {
+  auto read = read_dsn(text, where, libpq_keywords());
+  if (auto* problem = std::get_if<std::string>(&read)) throw CommandError{kExitUsage, std::move(*problem)};
+  auto const& dsn = std::get<Dsn>(read);
+  if (auto const wrong = check_conninfo(dsn.conninfo)) throw CommandError{kExitUsage, where + ": " + *wrong};
+  tell_once(dsn.note);
+  return dsn.conninfo;
+}
+
+ConnectTarget CommandContext::target() const {
+  ConnectTarget target;
+  target.conninfo = options_.dsn;
+  target.recorded_settings = recorded_settings_;
+  return target;
+}
+
+int CommandContext::run(asio::awaitable<int> command) {
+  int exit_code = kExitFailed;
+  interrupts_.listen();
+  try {
+    exit_code = run_or_throw(std::move(command));
+    interrupts_.stop_listening();
+  } catch (...) {
+    interrupts_.stop_listening();
+    exit_code = report_error(std::current_exception());
+  }
+  return exit_code == kExitFailed && interrupts_.has_cut_short() ? kExitResumable : exit_code;
+}
+
+int CommandContext::run_or_throw(asio::awaitable<int> command) {
+  int exit_code = kExitFailed;
+  std::exception_ptr failed;
+  asio::co_spawn(io_, std::move(command), [&](std::exception_ptr error, int code) {
+    failed = error;
+    exit_code = code;
+    io_.stop();
+  });
+  // What works beside the command is cut short as well, each by an exception of its own.
+  while (!io_.stopped()) {
+    try {
+      io_.run();
+    } catch (CutShort const&) {
+      continue;
+    }
+  }
+  if (failed) std::rethrow_exception(failed);
+  return exit_code;
+}
+
+int report_error(std::exception_ptr error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (CommandError const& refusal) {
+    std::cerr << for_people(refusal.text) << '\n';
+    return refusal.exit_code;
+  } catch (CutShort const&) {
+    std::cerr << kWasInterrupted << '\n';
+    return kExitResumable;
+  } catch (state::BrokenState const& broken) {
+    std::cerr << for_people(broken.what()) << '\n';
+    return kExitFailed;
+  } catch (std::exception const& failure) {
+    std::cerr << "pgbackfill: " << for_people(failure.what()) << '\n';
+    return kExitFailed;
+  }
+}
+
+asio::awaitable<Result<std::shared_ptr<PgConnection>>> CommandContext::open() {
+  ConnectTarget where = target();
+  auto opened = co_await PgConnection::open(std::move(where), blocking_);
+  if (!opened) co_return opened;
+  LockTerms terms{kLockWait, state::who_is_in_the_way()};
+  (*opened)->set_lock_terms(std::move(terms));
+  co_return opened;
+}
+
+// Our own functions run with the rights of whoever calls them, and there is where he would put something else.
+asio::awaitable<std::shared_ptr<PgConnection>> CommandContext::connect() {
+  auto connection = co_await connect_to_look();
+  auto const strange = value_or_throw(
+      co_await connection->query(state::strange_state(options_.trusted_owners), Deadlines()), "looking at the state");
+  if (strange.rows.empty()) co_return connection;
+  auto const& owner = strange.at(0, 1);
+  throw CommandError{
+      kExitUsage,
+      fmt::format(
+          "{}: it could run code of its choice with the rights of this role, so nothing was done. {}", strange.at(0, 0),
+          owner.empty() ? "Drop it, or have it explained by whoever made it"
+                        : fmt::format("If that role is to be trusted: --trust-owner {}; else ALTER ... OWNER, or "
+                                      "DROP SCHEMA pgbackfill CASCADE if no migration is under way",
+                                      owner))};
+}
+
+asio::awaitable<std::shared_ptr<PgConnection>> CommandContext::connect_to_look() {
+  if (!dsn_problem_.empty()) throw CommandError{kExitUsage, dsn_problem_};
+  if (auto const wrong = check_conninfo(options_.dsn)) throw CommandError{kExitUsage, dsn_source_ + ": " + *wrong};
+  tell_once(dsn_note_);
+  auto opened = co_await open();
+  if (!opened) {
+    // Who forgot it would look for the fault at the server.
+    char const* const hint = options_.dsn.empty()
+                                 ? " (neither --dsn nor DATABASE_URL says where; this is what libpq's environment says)"
+                                 : "";
+    throw CommandError{
+        kExitFailed,
+        fmt::format("cannot connect to {}: {}{}", describe_target(options_.dsn), opened.error().message, hint), true};
+  }
+  co_return *opened;
+}
+
+asio::awaitable<CommandContext::Layout> CommandContext::read_layout(PgConnection& connection) {
+  Layout layout;
+  auto const there =
+      value_or_throw(co_await connection.query(state::has_version(), Deadlines()), "reading the state schema");
+  if (there.at(0, 0) != "t") co_return layout;
+  auto const read =
+      value_or_throw(co_await connection.query(state::read_version(), Deadlines()), "reading the version of the state");
+  if (read.rows.empty()) {
+    throw CommandError{kExitFailed,
+                       "pgbackfill.meta has no version: somebody changed the state by hand. Put the row "
+                       "back, or, if no migration is under way, DROP SCHEMA pgbackfill CASCADE"};
+  }
+  layout.version = static_cast<int>(state::number_of(read.rows.front()[0], "pgbackfill.meta: version"));
+  layout.revision = static_cast<int>(state::number_of(read.rows.front()[1], "pgbackfill.meta: revision"));
+  if (layout.version > kStateVersion) {
+    throw CommandError{kExitFailed, fmt::format("schema pgbackfill has version {}, this program knows {}: a newer "
+                                                "pgbackfill was here; use that one",
+                                                layout.version, kStateVersion)};
+  }
+  co_return layout;
+}
+
+asio::awaitable<std::shared_ptr<PgConnection>> CommandContext::connect_to_state(StateUse use) {
+  auto connection = co_await connect();
+  co_await require_state(*connection, use);
+  co_return connection;
+}
+
+asio::awaitable<bool> CommandContext::has_state(PgConnection& connection) {
+  auto const layout = co_await read_layout(connection);
+  co_return layout.version > 0;
+}
+
+asio::awaitable<void> CommandContext::require_state(PgConnection& connection, StateUse use) {
+  auto const layout = co_await read_layout(connection);
+  if (layout.version == 0) {
+    throw CommandError{kExitFailed,
+                       "this database has no schema pgbackfill yet: nothing ever ran here (`pgbackfill "
+                       "init` makes it, and so does the first `run`)"};
+  }
+  bool const is_current = layout.version == kStateVersion && layout.revision >= kStateRevision;
+  bool const does = is_current || (use == StateUse::kReads && layout.version >= kOldestReadableVersion);
+  if (!does) {
+    throw CommandError{
+        kExitFailed,
+        fmt::format("schema pgbackfill has the layout {} of an older pgbackfill, and this command needs "
+                    "{}; `pgbackfill init` upgrades it, and says what that means for older programs",
+                    layout_name(layout.version, layout.revision), layout_name(kStateVersion, kStateRevision))};
+  }
+}
+
+namespace {
+
+// Why what the database keeps of a migration may not be run in the name of this role; empty: it may, or there is none.
+asio::awaitable<std::string> why_not_trusted(PgConnection& connection, std::string name) {
+  auto const read =
+      value_or_throw(co_await connection.query(state::trust_in_source(name), Deadlines()), "asking who stored it");
+  if (read.rows.empty()) co_return "";
+  auto const& row = read.rows.front();
+  if (row[2] != "t" || !row[0]) co_return "nobody can tell who wrote what the database keeps of it";
+  if (row[1] != "t") co_return fmt::format("what the database keeps of it was written by role {}", *row[0]);
+  if (row[3]) co_return fmt::format("role {} could have changed what the database keeps of it", *row[3]);
+  co_return "";
+}
+
+// Whoever can write into the state could have written what is about to run in the name of this role.
+asio::awaitable<void> require_trust(PgConnection& connection, std::string name) {
+  auto const why = co_await why_not_trusted(connection, name);
+  if (why.empty()) co_return;
+  throw CommandError{kExitUsage, fmt::format("{0}: {1}, and its SQL would run with the rights of this role; give the "
+                                             "file instead of the name",
+                                             name, why)};
+}
+
+// A search_path decides whose functions and operators the file's SQL means.
+asio::awaitable<void> require_trust_in_settings(PgConnection& connection, std::string name,
+                                                std::vector<std::string> others) {
+  auto const why = co_await why_not_trusted(connection, name);
+  if (why.empty()) co_return;
+  std::string text = fmt::format("{}: {}, and its settings are not those of this session:", name, why);
+  for (auto const& other : others) text += "\n  " + other;
+  throw CommandError{kExitUsage, text + "\nrun it as that role, or from a session with the same settings"};
+}
+
+}  // namespace
+
+asio::awaitable<std::vector<std::string>> CommandContext::adopt_settings(PgConnection& connection,
+                                                                         std::string migration) {
+  recorded_settings_.reset();
+  auto const there =
+      value_or_throw(co_await connection.query(state::has_version(), Deadlines()), "reading the state schema");
+  if (there.at(0, 0) == "t") {
+    auto const rows = value_or_throw(co_await connection.query(state::session_settings(migration), Deadlines()),
+                                     "reading the settings of the migration");
+    if (!rows.rows.empty() && rows.rows.front().front()) {
+      recorded_settings_ = settings_from_json(*rows.rows.front().front());
+      if (!recorded_settings_) {
+        throw CommandError{kExitFailed, fmt::format("pgbackfill.migrations: session_settings of '{}' are not settings "
+                                                    "that pgbackfill records: {}",
+                                                    migration, *rows.rows.front().front())};
+      }
+    }
+  }
+  std::vector<std::string> others;
+  if (recorded_settings_) others = differences(connection.session_settings(), *recorded_settings_);
+  if (!others.empty()) co_await require_trust_in_settings(connection, migration, others);
+  value_or_throw(co_await connection.adopt_settings(recorded_settings_), "taking over the settings of the migration");
+  co_return others;
+}
+
+asio::awaitable<void> CommandContext::adopt_settings_aloud(PgConnection& connection, std::string migration) {
+  auto const texts = co_await adopt_settings(connection, migration);
+  for (auto const& text : texts) {
+    std::cerr << text << ", recorded when " << migration << " first ran\n";
+  }
+}
+
+asio::awaitable<void> CommandContext::require_state_rights(PgConnection& connection) {
+  auto const rights = value_or_throw(co_await connection.query(state::has_state_rights(), Deadlines()),
+                                     "looking at this role's rights");
+  if (rights.rows.front().front().value_or("t") == "t") co_return;
+  auto const role = value_or_throw(co_await connection.query("SELECT quote_ident(current_user)", Deadlines()),
+                                   "looking at this role's name");
+  throw CommandError{kExitUsage, fmt::format("role {0} may not work in schema pgbackfill: {1}", role.at(0, 0),
+                                             state::grants_to(role.at(0, 0)))};
+}
+
+asio::awaitable<std::string> CommandContext::ensure_state(PgConnection& connection) {
+  std::optional<Layout> first;
+  bool is_ours = false;
+  while (true) {
+    auto const layout = co_await read_layout(connection);
+    if (!first) first = layout;
+    if (layout.version == kStateVersion && layout.revision >= kStateRevision) break;
+    is_ours = co_await bring_up(connection, layout);
+  }
+  if (!is_ours) co_return "";
+  if (first->version == 0) co_return "schema pgbackfill is ready";
+  std::string const after = first->version == kStateVersion
+                                ? fmt::format("programs that know version {} go on as before", kStateVersion)
+                                : fmt::format(
+                                      "programs that know version {} at most will refuse it from their next "
+                                      "start on; those at work end what they do",
+                                      first->version);
+  co_return fmt::format("schema pgbackfill went from layout {} to {}; {}", layout_name(first->version, first->revision),
+                        layout_name(kStateVersion, kStateRevision), after);
+}
+
+asio::awaitable<bool> CommandContext::bring_up(PgConnection& connection, Layout from) {
+  std::string script;
+  for (auto const& upgrade : state::upgrades(from.version, from.revision)) script += upgrade;
+  std::string const text = fmt::format("BEGIN; SET LOCAL lock_timeout = {}; {}; {}COMMIT;",
+                                       std::chrono::milliseconds(kLockWait).count(), state::lock_layout(), script);
+  auto const made = co_await connection.script(text, Deadlines());
+  if (made) co_return true;
+  Failure failure = made.error();
+  if (!connection.is_usable()) throw error_of(failure, "making schema pgbackfill");
+  co_await connection.script("ROLLBACK", Deadlines());
+  if (failure.trouble == planner::Trouble::kLockTimeout) failure.message += co_await connection.who_is_in_the_way();
+  if (failure.sqlstate == "42501") {
+    throw CommandError{kExitFailed,
+                       "this role may not create schema pgbackfill: " + failure.message +
+                           "; let an owner run `pgbackfill init`, or GRANT CREATE ON DATABASE to the role"};
+  }
+  // Whoever comes second fails on what the first has made, and finds it when it looks again.
+  auto const now = co_await read_layout(connection);
+  bool const is_other = now.version != from.version || now.revision != from.revision;
+  if (!is_other) throw error_of(failure, "making schema pgbackfill");
+  co_return false;
+}
+
+TellerOptions CommandContext::teller_options() const {
+  TellerOptions teller = detect_teller_options(2);
+  teller.format = options_.log_format;
+  teller.level = options_.log_level;
+  if (!options_.show_progress || options_.log_format == LogFormat::kJson) teller.live = false;
+  return teller;
+}
+
+void CommandContext::print(boost::json::object document) const {
+  boost::json::value told(std::move(document));
+  take_passwords_out(told);
+  std::cout << boost::json::serialize(told) << std::endl;
+}
+
+void CommandContext::print(std::string const& text) const {
+  std::cout << for_people(text, standard_output().view.color) << std::flush;
+}
+
+void CommandContext::draw(std::string const& text) const {
+  std::cout << text << std::flush;
+}
+
+namespace {
+
+std::vector<throttle::Window> parse_windows(std::vector<planner::WindowText> const& lines,
+                                            std::vector<planner::Problem>& problems) {
+  std::vector<throttle::Window> windows;
+  for (auto const& line : lines) {
+    auto window = throttle::parse_window(line.text);
+    if (auto* wrong = std::get_if<std::string>(&window)) {
+      problems.push_back({line.position, *wrong});
+    } else {
+      windows.push_back(std::get<throttle::Window>(window));
+    }
+  }
+  return windows;
+}
+
+}  // namespace
+
+LoadedMigration parse_loaded(std::string const& file, std::string source) {
+  auto parsed = planner::parse_migration(source, file);
+  std::vector<planner::Problem> problems = std::move(parsed.problems);
+  LoadedMigration loaded;
+  std::vector<throttle::Window> windows;
+  std::vector<throttle::Window> blackouts;
+  if (parsed.migration) {
+    windows = parse_windows(parsed.migration->windows, problems);
+    blackouts = parse_windows(parsed.migration->blackout, problems);
+  }
+  if (!problems.empty()) {
+    throw CommandError{kExitUsage, planner::to_lines(problems)};
+  }
+  loaded.migration = std::move(*parsed.migration);
+  loaded.schedule = throttle::Schedule(std::move(windows), std::move(blackouts));
+  loaded.source = std::move(source);
+  return loaded;
+}
+
+namespace {
+
+void replace_all(std::string& text, std::string const& what, std::string const& with) {
+  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size())) {
+    text.replace(at, what.size(), with);
+  }
+}
+
+// Lines of the sections `before` and `after`, where hooks are, and of all others.
+bool is_of_hooks(std::string const& line, bool was_of_hooks) {
+  if (line.starts_with("before:") || line.starts_with("after:")) return true;
+  bool const goes_on = line.empty() || std::string_view(" \t#-").find(line.front()) != std::string_view::npos;
+  return was_of_hooks && goes_on;
+}
+
+}  // namespace
+
+std::string source_to_keep(LoadedMigration const& loaded) {
+  std::vector<FoundSecret> secrets;
+  for (auto const& hook : loaded.migration.hooks) {
+    for (auto const* text : {&hook.what, &hook.expect}) {
+      for (auto& secret : find_secrets(*text)) secrets.push_back(std::move(secret));
+    }
+  }
+  std::string kept;
+  bool is_hook = false;
+  std::istringstream lines(loaded.source);
+  for (std::string line; std::getline(lines, line);) {
+    is_hook = is_of_hooks(line, is_hook);
+    auto const first = line.find_first_not_of(" \t");
+    bool const is_comment = first != std::string::npos && line[first] == '#';
+    if (is_comment) line = masked(line, {});
+    for (auto const& secret : secrets) {
+      replace_all(line, secret.surrounded, secret.masked);
+      // Where the file spells what is around it in another way.
+      if (is_hook && secret.bare.size() >= kShortestSecret) replace_all(line, secret.bare, "***");
+    }
+    kept += line + '\n';
+  }
+  if (!loaded.source.ends_with('\n') && !kept.empty()) kept.pop_back();
+  return kept;
+}
+
+LoadedMigration load_migration(std::string const& file) {
+  return parse_loaded(file, read_file(file));
+}
+
+asio::awaitable<LoadedMigration> find_migration(PgConnection& connection, std::string file_or_name, SourceUse use) {
+  if (std::filesystem::is_regular_file(file_or_name)) co_return load_migration(file_or_name);
+  auto found = value_or_throw(co_await connection.query(state::find_migration(file_or_name), Deadlines()),
+                              "looking for the migration");
+  if (found.rows.empty()) {
+    throw CommandError{kExitUsage, fmt::format("'{}' is neither a file nor a migration that ran in this database",
+                                               neutralised(file_or_name))};
+  }
+  if (use == SourceUse::kRun) co_await require_trust(connection, file_or_name);
+  auto loaded = parse_loaded(found.at(0, 0), found.at(0, 1));
+  if (loaded.migration.name != file_or_name) {
+    throw CommandError{kExitUsage, fmt::format("pgbackfill.migrations keeps under the name {} the file of {}; give the "
+                                               "file instead of the name",
+                                               file_or_name, loaded.migration.name)};
+  }
+  loaded.is_from_file = false;
+  co_return loaded;
+}
+
+std::string name_of(std::string const& file_or_name) {
+  if (std::filesystem::is_regular_file(file_or_name)) return load_migration(file_or_name).migration.name;
+  return file_or_name;
+}
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,136 @@
+#include "engine/run/copy_target.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "engine/pg/catalog.h"
+#include "planner/model/sql_facts.h"
+#include "planner/model/sql_text.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using planner::quote_identifier;
+using planner::quote_literal;
+
+// The largest value of a column without an index of its own: the copy is read once.
+constexpr std::chrono::milliseconds kReadingTimeout = std::chrono::hours(1);
+
+// The column that an expression is; empty: it is more than that.
+std::string plain_column(std::string const& expression) {
+  auto const facts = planner::facts_of_expressions({expression});
+  bool const is_plain = facts.is_read && facts.is_one_column && facts.columns.size() == 1;
+  return is_plain ? facts.columns.front().name : std::string();
+}
+
+std::set<std::string> column_names(planner::Key const& key) {
+  std::set<std::string> names;
+  for (auto const& column : key.columns) names.insert(column.name);
+  return names;
+}
+
+}  // namespace
+
+asio::awaitable<Result<CopyKey>> read_copy_key(PgConnection& connection, planner::Backfill backfill,
+                                               std::vector<planner::Key> keys) {
+  std::map<std::string, std::string> sources;
+  for (auto const& assignment : backfill.assignments) {
+    auto column = plain_column(assignment.expression);
+    if (!column.empty()) sources[assignment.column] = std::move(column);
+  }
+  std::string const statement = fmt::format(
+      "SELECT i.indexrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull AND NOT EXISTS (SELECT 1 "
+      "FROM "
+      "pg_catalog.pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND "
+      "NOT k.convalidated) OR coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false), (SELECT "
+      "quote_ident(n.nspname) || '.' || r.oprname FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_amop m ON "
+      "m.amopfamily = o.opcfamily AND m.amoplefttype = o.opcintype AND m.amoprighttype = o.opcintype AND "
+      "m.amopstrategy = 3 AND m.amoppurpose = 's' JOIN pg_catalog.pg_operator r ON r.oid = m.amopopr JOIN "
+      "pg_catalog.pg_namespace n ON n.oid = r.oprnamespace WHERE o.oid = i.indclass[k.n - 1]) FROM "
+      "pg_catalog.pg_index i CROSS JOIN LATERAL generate_series(1, i.indnkeyatts) AS k (n) JOIN "
+      "pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.n - 1] WHERE i.indrelid = "
+      "{} AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS "
+      "NULL ORDER BY i.indisprimary DESC, i.indexrelid, k.n",
+      planner::oid_of(backfill.copy_to.schema, backfill.copy_to.name));
+  auto rows = co_await query_read_only(connection, statement);
+  if (!rows) co_return rows.error();
+  std::map<std::string, std::vector<std::vector<std::optional<std::string>>>> indexes;
+  std::vector<std::string> order;
+  for (auto const& row : rows->rows) {
+    if (!indexes.contains(*row[0])) order.push_back(*row[0]);
+    indexes[*row[0]].push_back(row);
+  }
+  for (auto const& index : order) {
+    CopyKey key;
+    bool is_usable = true;
+    for (auto const& row : indexes[index]) {
+      auto const source = sources.find(*row[1]);
+      is_usable = is_usable && *row[3] == "t" && source != sources.end();
+      key.columns.push_back(*row[1]);
+      key.sources.push_back(source == sources.end() ? "" : source->second);
+      key.types.push_back(*row[2]);
+      key.operators.push_back(row[4].value_or("pg_catalog.="));
+    }
+    std::set<std::string> const copied(key.sources.begin(), key.sources.end());
+    is_usable = is_usable && std::all_of(keys.begin(), keys.end(), [&](planner::Key const& each) {
+                  return !each.is_by_block() && column_names(each) == copied;
+                });
+    if (is_usable) co_return key;
+  }
+  co_return CopyKey();
+}
+
+asio::awaitable<Result<std::vector<CopySequence>>> read_copy_sequences(PgConnection& connection,
+                                                                       planner::Backfill backfill) {
+  std::vector<std::string> columns;
+  for (auto const& assignment : backfill.assignments) columns.push_back(assignment.column);
+  std::string const statement = fmt::format(
+      "SELECT DISTINCT s.oid, quote_ident(n.nspname) || '.' || quote_ident(s.relname), a.attname, q.seqincrement > 0, "
+      "has_sequence_privilege(s.oid, 'UPDATE') AND has_sequence_privilege(s.oid, 'SELECT') AND "
+      "has_column_privilege(a.attrelid, a.attnum, 'SELECT'), a.attrelid::regclass::text FROM "
+      "pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid CROSS JOIN pg_catalog.pg_class s JOIN "
+      "pg_catalog.pg_namespace n ON n.oid = s.relnamespace JOIN pg_catalog.pg_sequence q ON q.seqrelid = s.oid WHERE "
+      "a.attrelid = {} AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = ANY ({}) AND "
+      "coalesce(nullif(t.typbasetype, 0), t.oid) IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, "
+      "'numeric'::regtype) AND (EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_class'::regclass "
+      "AND "
+      "d.objid = s.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = "
+      "a.attnum "
+      "AND d.deptype IN ('a', 'i')) OR EXISTS (SELECT 1 FROM pg_catalog.pg_attrdef f JOIN pg_catalog.pg_depend d ON "
+      "d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = "
+      "s.oid WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum)) ORDER BY 3, 2",
+      planner::oid_of(backfill.copy_to.schema, backfill.copy_to.name), planner::text_array(columns));
+  auto rows = co_await query_read_only(connection, statement);
+  if (!rows) co_return rows.error();
+  std::vector<CopySequence> sequences;
+  for (auto const& row : rows->rows) {
+    sequences.push_back({*row[0], *row[1], *row[2], *row[3] == "t", *row[4] == "t", *row[5]});
+  }
+  co_return sequences;
+}
+
+asio::awaitable<Result<std::vector<std::string>>> sequence_moves(PgConnection& connection, planner::Backfill backfill) {
+  auto sequences = co_await read_copy_sequences(connection, backfill);
+  if (!sequences) co_return sequences.error();
+  std::vector<std::string> moves;
+  for (auto const& sequence : *sequences) {
+    std::vector<Statement> statements = {fmt::format("SELECT {}({})::numeric FROM {}",
+                                                     sequence.is_rising ? "max" : "min",
+                                                     quote_identifier(sequence.column), sequence.relation)};
+    auto furthest = co_await read_only(connection, std::move(statements), kReadingTimeout);
+    if (!furthest) co_return furthest.error();
+    auto const& value = furthest->rows.front().front();
+    if (!value || *value == "NaN") continue;
+    moves.push_back(
+        fmt::format("SELECT pgbackfill.pass_sequence({}::oid::regclass, {})", sequence.oid, quote_literal(*value)));
+  }
+  co_return moves;
+}
+
+}  // namespace pgbackfill::engine

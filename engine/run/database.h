@@ -1,0 +1,80 @@
+// The one seam between the engine's loops and the world: a database that holds a job, and a clock.
+//
+// Two implementations: PostgreSQL (pg_database.h), and a seeded simulation with a virtual clock in the tests. Calls
+// are coroutines on the engine's thread; failures are values. Nothing here retries or decides.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/base/job.h"
+#include "engine/base/result.h"
+#include "engine/base/runner.h"
+#include "planner/work/batch.h"
+
+namespace pgbackfill::engine {
+
+namespace asio = boost::asio;
+
+// The number of the session that reads the job, among those of the workers, which count from 0.
+inline constexpr int kControlWorker = -1;
+
+// One connection's worth of calls. Not to be used by two coroutines at once, except interrupt().
+class Session {
+ public:
+  virtual ~Session() = default;
+
+  // A range of the job's current pass that nobody holds, or whose lease has run out; nothing when there is none.
+  virtual asio::awaitable<Result<std::optional<planner::Lease>>> claim() = 0;
+  // The far part of the largest range that somebody works on; nothing when none is worth splitting.
+  virtual asio::awaitable<Result<std::optional<planner::Lease>>> split() = 0;
+  virtual asio::awaitable<Result<planner::Page>> look_ahead(planner::Lease lease, std::int64_t rows,
+                                                            std::chrono::milliseconds timeout) = 0;
+  virtual asio::awaitable<Result<planner::BatchDone>> run_batch(planner::BatchRequest request) = 0;
+  // The range as it is now, if it is still ours and not done.
+  virtual asio::awaitable<Result<std::optional<planner::Lease>>> reread(planner::Lease lease) = 0;
+  virtual asio::awaitable<Result<Done>> release(planner::Lease lease) = 0;
+  virtual asio::awaitable<Result<Visit>> visit_deferred(std::int64_t rows) = 0;
+  virtual asio::awaitable<Result<Advance>> advance() = 0;
+  // Ends a pause whose time is over.
+  virtual asio::awaitable<Result<Control>> read_control() = 0;
+  // True once after somebody changed the job, where the server tells; elsewhere always false, and it has to be asked.
+  virtual bool has_news() { return false; }
+  // Tells the others of this process, and hears of them.
+  virtual asio::awaitable<Result<RunnersHeard>> tell_runner(RunnerTold told) = 0;
+  // This process no longer works on the job.
+  virtual asio::awaitable<Result<Done>> forget_runner() = 0;
+  // Who holds the deferred rows or has the table locked, as sentences for people.
+  virtual asio::awaitable<Result<std::vector<std::string>>> blockers() = 0;
+  virtual asio::awaitable<Result<Done>> mark_failed(std::string reason) = 0;
+  virtual asio::awaitable<Result<Done>> reconnect() = 0;
+  virtual bool is_connected() const = 0;
+  // Of its backend, as the server numbers them; 0 where there is none.
+  virtual int server_pid() const { return 0; }
+  // Cancels what runs on the server, if anything.
+  virtual void interrupt() = 0;
+};
+
+class Database {
+ public:
+  virtual ~Database() = default;
+  // `worker` numbers the sessions of this process from 0; a session without a connection connects on reconnect().
+  virtual std::unique_ptr<Session> make_session(int worker) = 0;
+  // Starts a coroutine beside the caller, on the same thread.
+  virtual void spawn(asio::awaitable<void> coroutine) = 0;
+  virtual asio::awaitable<void> sleep(std::chrono::milliseconds duration) = 0;
+  virtual std::chrono::steady_clock::time_point now() const = 0;
+  // Calendar time, for windows.
+  virtual std::chrono::system_clock::time_point wall_now() const = 0;
+  // What sessions found that the operator should know; each text once.
+  virtual std::vector<std::string> take_notes() { return {}; }
+  // Uniform in [0, 1): for jitter.
+  virtual double random() = 0;
+};
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,191 @@
+#include "engine/run/job_binding.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "engine/base/text.h"
+#include "planner/keys/key_choice.h"
+#include "planner/model/sql_text.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using state::StoredLeaf;
+
+// What is to be compared, and what came of it.
+struct Comparison {
+  bool has_table = false;
+  bool is_other_table = false;
+  std::vector<StoredLeaf> leaves;  // those that are not what is stored of them, as they are now
+  std::vector<std::string> told;
+  std::string refusal;  // of a key
+};
+
+bool is_other_table(StoredJob const& job, std::vector<StoredLeaf> const& leaves, planner::TableFacts const& table) {
+  if (job.relation) return *job.relation != table.oid;
+  auto const is_there = [&](StoredLeaf const& leaf) {
+    return std::any_of(table.leaves.begin(), table.leaves.end(),
+                       [&](planner::LeafFacts const& facts) { return facts.oid == leaf.oid; });
+  };
+  return !leaves.empty() && std::none_of(leaves.begin(), leaves.end(), is_there);
+}
+
+// Of another table the leaves are told by their names; the numbers of relations say nothing.
+planner::LeafFacts const* find_leaf(planner::TableFacts const& table, StoredLeaf const& leaf, bool by_name) {
+  if (by_name && table.kind != 'p') return &table.leaves.front();
+  auto const found = std::find_if(table.leaves.begin(), table.leaves.end(), [&](planner::LeafFacts const& facts) {
+    return by_name ? facts.schema == leaf.schema && facts.name == leaf.name : facts.oid == leaf.oid;
+  });
+  return found == table.leaves.end() ? nullptr : &*found;
+}
+
+bool is_as_stored(StoredLeaf const& stored, StoredLeaf const& now) {
+  planner::Key key = now.key;
+  // Not stored, for it has to be that of the library whenever the job is gone on with.
+  for (auto& column : key.columns) column.index_version.clear();
+  return stored.oid == now.oid && stored.schema == now.schema && stored.name == now.name && stored.key == key;
+}
+
+std::string told_types(planner::Key const& before, planner::Key const& now, std::string const& table) {
+  std::string text;
+  for (std::size_t index = 0; index < before.columns.size(); ++index) {
+    auto const& was = before.columns[index];
+    auto const& is = now.columns[index];
+    if (was.type == is.type) continue;
+    text += fmt::format("{}key column {} of {} is {} where it was {}: it sorts alike, and the job goes on",
+                        text.empty() ? "" : "; ", planner::quote_identifier(was.name), table, is.type, was.type);
+  }
+  return text;
+}
+
+Comparison compare(StoredJob const& job, std::vector<StoredLeaf> const& leaves, planner::TableFacts const& table) {
+  Comparison found;
+  found.has_table = true;
+  found.is_other_table = is_other_table(job, leaves, table);
+  for (auto const& leaf : leaves) {
+    if (leaf.is_gone) continue;
+    auto const* const facts = find_leaf(table, leaf, found.is_other_table);
+    // Whoever works on the job settles it.
+    if (facts == nullptr) continue;
+    auto key = planner::key_now(leaf.key, *facts);
+    if (auto const* refusal = std::get_if<planner::Refusal>(&key)) {
+      found.refusal = refusal->text;
+      return found;
+    }
+    StoredLeaf now = leaf;
+    now.oid = facts->oid;
+    now.schema = facts->schema;
+    now.name = facts->name;
+    now.key = std::get<planner::Key>(std::move(key));
+    auto told = told_types(leaf.key, now.key, planner::quote_qualified(now.schema, now.name));
+    if (!told.empty()) found.told.push_back(std::move(told));
+    if (found.is_other_table || !is_as_stored(leaf, now)) found.leaves.push_back(std::move(now));
+  }
+  return found;
+}
+
+// What is different, as far as it can be known.
+std::string difference_of(StoredJob const& job, std::vector<StoredLeaf> const& leaves,
+                          planner::TableFacts const& table) {
+  std::string const was = planner::quote_qualified(job.table.schema, job.table.name);
+  std::string const is = planner::quote_qualified(table.schema, table.name);
+  std::string text = fmt::format("table {} is not the one that {} began on", is, job.name);
+  if (was != is) text += fmt::format(", which was {}", was);
+  if (job.relation) {
+    text += fmt::format(": its oid is {}, and that of the other was {}", table.oid, *job.relation);
+  } else if (!leaves.empty()) {
+    text += fmt::format(": none of its oids is that of {} then, {}",
+                        planner::quote_qualified(leaves.front().schema, leaves.front().name), leaves.front().oid);
+  }
+  return text + ". It was restored from a dump, swapped, made anew, or is found by another search_path";
+}
+
+std::string fate_of_rows(StoredJob const& job, Control const& control) {
+  std::string text = fmt::format(
+      "about {} of {} rows were done; they count as done by their keys, and the others are "
+      "done in this table",
+      human_count(control.rows_done), human_count(std::max(control.rows_estimated, control.rows_done)));
+  if (job.sweeps) text += "; the last pass goes over all rows once more and does those that satisfy `where`";
+  return text;
+}
+
+std::string refusal_of_table(std::string const& difference, std::string const& fate) {
+  return fmt::format(
+      "{}\nnothing was started. With --accept-drift the job goes on with this table: {}. That is right for a table "
+      "that "
+      "was restored together with schema pgbackfill, as of one moment. For any other give the migration another name, "
+      "and it begins with the first row",
+      difference, fate);
+}
+
+asio::awaitable<Result<std::vector<StoredLeaf>>> read_leaves(PgConnection& connection, std::int64_t job) {
+  auto const rows = co_await connection.query(state::list_leaves(job), Deadlines());
+  if (!rows) co_return rows.error();
+  std::vector<StoredLeaf> leaves;
+  for (auto const& row : rows->rows) leaves.push_back(state::stored_leaf_of(row));
+  co_return leaves;
+}
+
+}  // namespace
+
+namespace {
+
+asio::awaitable<Result<Comparison>> read_comparison(PgConnection& connection, StoredJob job, planner::TableFacts table,
+                                                    bool accepts_other_table, Owner owner) {
+  auto const leaves = co_await read_leaves(connection, job.id);
+  if (!leaves) co_return leaves.error();
+  auto const control = co_await connection.query(state::control(job.id, owner.id), Deadlines());
+  if (!control) co_return control.error();
+  bool const has_rows = table.kind == 'r' || table.kind == 'p';
+  if (!has_rows || table.leaves.empty() || control->rows.empty()) co_return Comparison();
+  auto found = compare(job, *leaves, table);
+  if (!found.is_other_table) co_return found;
+  std::string const difference = difference_of(job, *leaves, table);
+  std::string const fate = fate_of_rows(job, state::control_of(control->rows.front()));
+  if (!found.refusal.empty()) {
+    found.refusal = difference + "\nit cannot be gone on with: " + found.refusal;
+  } else if (!accepts_other_table) {
+    found.refusal = refusal_of_table(difference, fate);
+  } else {
+    found.told.insert(found.told.begin(), difference + ". The job goes on with it: " + fate);
+  }
+  co_return found;
+}
+
+}  // namespace
+
+asio::awaitable<Result<Binding>> look_at_identity(PgConnection& connection, StoredJob job, planner::TableFacts table,
+                                                  bool accepts_other_table, Owner owner) {
+  auto found = co_await read_comparison(connection, std::move(job), std::move(table), accepts_other_table, owner);
+  if (!found) co_return found.error();
+  Binding binding;
+  if (found->is_other_table) binding.refusal = std::move(found->refusal);
+  co_return binding;
+}
+
+asio::awaitable<Result<Binding>> bind_job(PgConnection& connection, StoredJob job, planner::TableFacts table,
+                                          bool accepts_other_table, Owner owner) {
+  auto read = co_await read_comparison(connection, job, table, accepts_other_table, owner);
+  if (!read) co_return read.error();
+  auto found = std::move(*read);
+  Binding binding;
+  binding.refusal = std::move(found.refusal);
+  if (!binding.refusal.empty() || !found.has_table) co_return binding;
+  bool const is_known =
+      job.relation && !found.is_other_table && job.table.schema == table.schema && job.table.name == table.name;
+  if (is_known && found.leaves.empty()) co_return binding;
+  auto statements = state::bind_job(job.id, table, found.leaves, found.is_other_table);
+  for (auto const& text : found.told) {
+    statements.push_back(state::record_event(job.id, job.name, "bound", text, owner));
+  }
+  auto const stored = co_await connection.pipeline(std::move(statements), Deadlines());
+  if (!stored) co_return stored.error();
+  binding.told = std::move(found.told);
+  co_return binding;
+}
+
+}  // namespace pgbackfill::engine

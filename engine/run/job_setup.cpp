@@ -1,0 +1,426 @@
+#include "engine/run/job_setup.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+
+#include "engine/pg/catalog.h"
+#include "engine/pg/local_process.h"
+#include "engine/run/work_checks.h"
+#include "planner/keys/key_choice.h"
+#include "planner/model/sql_text.h"
+#include "planner/model/suggestion.h"
+#include "planner/steps/step_order.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using planner::Problem;
+using planner::WorkKind;
+
+std::string table_text(planner::TableName const& name) {
+  return planner::quote_qualified(name.schema, name.name);
+}
+
+std::string kind_refusal(char kind) {
+  switch (kind) {
+    case 'v':
+      return "is a view; backfill the table under it";
+    case 'm':
+      return "is a materialized view; refresh it instead";
+    case 'f':
+      return "is a foreign table; run pgbackfill on the server that has the rows";
+    case 'S':
+      return "is a sequence";
+    case 'i':
+    case 'I':
+      return "is an index";
+    default:
+      return "is not a table";
+  }
+}
+
+std::string text_in(boost::json::object const& node, char const* key) {
+  auto const* value = node.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+}
+
+// The inputs of a plan's node, without the subqueries of its expressions: outer and inner of a join, all of an Append.
+std::vector<boost::json::object const*> inputs_of(boost::json::object const& node) {
+  std::vector<boost::json::object const*> inputs;
+  auto const* children = node.if_contains("Plans");
+  if (children == nullptr) return inputs;
+  for (auto const& value : children->as_array()) {
+    auto const& child = value.as_object();
+    std::string const relationship = text_in(child, "Parent Relationship");
+    bool const is_input =
+        relationship == "Outer" || relationship == "Inner" || relationship == "Member" || relationship == "Subquery";
+    if (is_input) inputs.push_back(&child);
+  }
+  return inputs;
+}
+
+// Whether a node of a plan can be seen to return nothing.
+bool is_empty(boost::json::object const& node) {
+  if (text_in(node, "One-Time Filter") == "false") return true;
+  auto const inputs = inputs_of(node);
+  auto const is_input_empty = [](auto const* input) { return is_empty(*input); };
+  if (inputs.empty()) return false;
+  if (inputs.size() == 1) {
+    // A sum over no rows is a row.
+    bool const is_total = text_in(node, "Node Type") == "Aggregate" && !node.contains("Group Key");
+    return !is_total && is_empty(*inputs.front());
+  }
+  std::string const join = text_in(node, "Join Type");
+  if (join.empty()) return std::all_of(inputs.begin(), inputs.end(), is_input_empty);
+  if (join == "Inner" || join == "Semi") return std::any_of(inputs.begin(), inputs.end(), is_input_empty);
+  return (join == "Left" || join == "Anti") && is_empty(*inputs.front());
+}
+
+// Looks for what changes rows, and for CTEs of the statement's own, whose emptiness no plan tells.
+void look_for_changes(boost::json::object const& node, bool& changes_rows, bool& has_ctes) {
+  bool const is_scan = text_in(node, "Node Type") == "CTE Scan";
+  if (is_scan && text_in(node, "CTE Name") != "pgbackfill_work") has_ctes = true;
+  if (text_in(node, "Node Type") == "ModifyTable") {
+    for (auto const* input : inputs_of(node)) changes_rows = changes_rows || !is_empty(*input);
+  }
+  auto const* children = node.if_contains("Plans");
+  if (children == nullptr) return;
+  for (auto const& child : children->as_array()) look_for_changes(child.as_object(), changes_rows, has_ctes);
+}
+
+// A batch without rows has to change none. Were {batch} only one way of several to be picked (OR, NOT, a function),
+// each batch would change the rows of all.
+asio::awaitable<Result<Done>> check_empty_batch(PgConnection& connection, Preflight& preflight) {
+  auto const probe = planner::empty_batch_probe(preflight.targets.front());
+  if (!probe) co_return Done();
+  auto explained = co_await query_read_only(connection, users_sql("EXPLAIN (FORMAT JSON) " + probe->sql));
+  if (!explained) co_return explained.error();
+  auto const document = boost::json::parse(explained->at(0, 0));
+  bool changes_rows = false;
+  bool has_ctes = false;
+  look_for_changes(document.as_array().at(0).as_object().at("Plan").as_object(), changes_rows, has_ctes);
+  if (!changes_rows || has_ctes) co_return Done();
+  preflight.problems.push_back(
+      {probe->position,
+       "{batch} does not bound the statement: it would change rows also for a batch without any. Write it as a "
+       "condition that is joined to all others by AND"});
+  co_return Done();
+}
+
+constexpr char kSyntaxError[] = "42601";
+
+// Every SQL text of the file meets the server here, before anything is touched.
+asio::awaitable<Result<Done>> check_texts(PgConnection& connection, Preflight& preflight) {
+  bool only_missing = true;
+  if (preflight.targets.empty()) co_return Done();
+  for (auto const& probe : planner::probes(preflight.targets.front())) {
+    auto explained = co_await query_read_only(connection, users_sql("EXPLAIN " + probe.sql));
+    if (explained) continue;
+    if (is_of_the_moment(explained.error())) co_return explained.error();
+    auto const& state = explained.error().sqlstate;
+    only_missing = only_missing && is_missing_name(state);
+    preflight.is_hopeless = preflight.is_hopeless || state == kSyntaxError;
+    // Of an enum, or a type that does not go with the column's or the operator's.
+    preflight.refuses_value = state == "22P02" || state == "42804" || state == "42883" || state == "42846";
+    preflight.problems.push_back(
+        {probe.position, fmt::format("{} ({})", explained.error().message, explained.error().sqlstate)});
+    break;
+  }
+  if (preflight.problems.empty()) {
+    auto checked = co_await check_empty_batch(connection, preflight);
+    if (!checked) co_return checked.error();
+    only_missing = preflight.problems.empty();
+  }
+  preflight.only_missing_names = only_missing;
+  co_return Done();
+}
+
+}  // namespace
+
+bool is_missing_name(std::string const& sqlstate) {
+  return sqlstate == "42703" || sqlstate == "42P01" || sqlstate == "42883" || sqlstate == "3F000" ||
+         sqlstate == "42704";
+}
+
+asio::awaitable<Result<std::vector<planner::Problem>>> check_probes(PgConnection& connection,
+                                                                    std::vector<planner::ProbeOptions> probes) {
+  std::vector<planner::Problem> problems;
+  for (auto const& probe : probes) {
+    if (probe.sql.empty()) continue;
+    auto planned = co_await query_read_only(connection, users_sql("EXPLAIN " + probe.sql));
+    if (planned) continue;
+    if (is_of_the_moment(planned.error())) co_return planned.error();
+    problems.push_back(
+        {probe.sql_position, fmt::format("the server refuses the query of probe '{}': {} ({})", probe.name,
+                                         planned.error().message, planned.error().sqlstate)});
+  }
+  co_return problems;
+}
+
+namespace {
+
+bool may_make_names(Preflight const& preflight, planner::Migration const& migration) {
+  if (preflight.missing_table) return planner::may_make_table(migration, *preflight.missing_table);
+  auto const& backfill = *migration.backfill;
+  if (backfill.kind != WorkKind::kUpdate || preflight.table.leaves.empty()) return true;
+  auto const& columns = preflight.table.leaves.front().columns;
+  return std::all_of(backfill.assignments.begin(), backfill.assignments.end(), [&](auto const& assignment) {
+    return std::any_of(columns.begin(), columns.end(),
+                       [&](auto const& column) { return column.name == assignment.column; }) ||
+           planner::may_make_column(migration, backfill.table, assignment.column);
+  });
+}
+
+}  // namespace
+
+bool may_come_with_expand(Preflight const& preflight, planner::Migration const& migration) {
+  if (preflight.is_hopeless || migration.expand.empty()) return false;
+  if (planner::has_sql_in_expand(migration)) return true;
+  if (preflight.only_missing_names) return may_make_names(preflight, migration);
+  if (preflight.lacks_key) return planner::may_make_key(migration, migration.backfill->table);
+  return preflight.refuses_value && planner::may_change_types(migration);
+}
+
+namespace {
+
+void make_targets(planner::Backfill const& backfill, Preflight& preflight) {
+  auto const& table = preflight.table;
+  auto const refuse = [&](std::string text) { preflight.problems.push_back({backfill.position, std::move(text)}); };
+  for (auto const& leaf : table.leaves) {
+    std::string const name = planner::quote_qualified(leaf.schema, leaf.name);
+    if (leaf.kind != 'r') {
+      refuse("partition " + name + " " + kind_refusal(leaf.kind));
+      continue;
+    }
+    auto choice = planner::choose_key(leaf, backfill);
+    if (auto const* refusal = std::get_if<planner::Refusal>(&choice)) {
+      preflight.lacks_key = true;
+      refuse(refusal->text);
+      continue;
+    }
+    preflight.keys.push_back(std::get<planner::Key>(std::move(choice)));
+    preflight.targets.push_back(planner::make_work_target(backfill, table, leaf, preflight.keys.back()));
+  }
+}
+
+void hand_out_traits(Preflight& preflight) {
+  for (auto& target : preflight.targets) target.traits = preflight.traits;
+}
+
+// Batches name keys by their texts, and run under the settings of the file: with array_nulls off, {NULL} would be an
+// array of a text there.
+asio::awaitable<Result<Done>> check_array_keys(PgConnection& connection, planner::SourcePosition position,
+                                               Preflight& preflight) {
+  std::string arrays;
+  for (auto const& key : preflight.keys) {
+    for (auto const& column : key.columns) {
+      if (column.type.ends_with("[]")) arrays = column.name;
+    }
+  }
+  if (arrays.empty()) co_return Done();
+  auto const setting =
+      co_await query_read_only(connection, users_sql("SELECT pg_catalog.current_setting('array_nulls')"));
+  if (!setting) co_return setting.error();
+  if (setting->at(0, 0) == "off") {
+    preflight.problems.push_back(
+        {position, fmt::format("column {} of the key is an array, and array_nulls is off: an array with NULL could not "
+                               "be found again; set array_nulls to on for this role, or page by another key",
+                               planner::quote_identifier(arrays))});
+  }
+  co_return Done();
+}
+
+}  // namespace
+
+asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, planner::Backfill backfill,
+                                                  Purpose purpose) {
+  Preflight preflight;
+  auto facts = co_await read_table_facts(connection, backfill.table);
+  if (!facts) co_return facts.error();
+  if (!*facts) {
+    auto tables = co_await list_tables(connection);
+    if (!tables) co_return tables.error();
+    std::vector<std::string_view> const names(tables->begin(), tables->end());
+    preflight.problems.push_back({backfill.position, "table " + table_text(backfill.table) + " does not exist" +
+                                                         planner::did_you_mean(backfill.table.name, names)});
+    preflight.only_missing_names = true;
+    preflight.missing_table = backfill.table;
+    co_return preflight;
+  }
+  preflight.table = std::move(**facts);
+  auto const& table = preflight.table;
+  auto const refuse = [&](std::string text) { preflight.problems.push_back({backfill.position, std::move(text)}); };
+  if (table.kind != 'r' && table.kind != 'p') {
+    refuse(planner::quote_qualified(table.schema, table.name) + " " + kind_refusal(table.kind));
+    preflight.is_hopeless = true;
+    co_return preflight;
+  }
+  make_targets(backfill, preflight);
+  if (!preflight.problems.empty()) co_return preflight;
+  bool const whole = backfill.kind == WorkKind::kUpdate || backfill.kind == WorkKind::kDelete;
+  preflight.sweeps = whole && !backfill.where.empty();
+  if (table.has_children) {
+    preflight.warnings.push_back(
+        "tables that inherit from this one are left alone (ONLY); give them migrations of "
+        "their own: " +
+        planner::join(table.children, ", "));
+  }
+  auto problems = planner::check_against_table(backfill, table, preflight.keys);
+  bool const columns_only = !problems.empty();
+  for (auto& problem : problems) preflight.problems.push_back(std::move(problem));
+  look_at_triggers(backfill, preflight);
+  auto arrays = co_await check_array_keys(connection, backfill.position, preflight);
+  if (!arrays) co_return arrays.error();
+  // Whoever only counts needs no right to write, and what he may not read the server says.
+  if (purpose == Purpose::kMeasure) co_return preflight;
+  std::size_t const known = preflight.problems.size();
+  auto rights = co_await check_rights(connection, backfill, preflight);
+  if (!rights) co_return rights.error();
+  preflight.lacks_rights = preflight.problems.size() > known;
+  if (backfill.kind == WorkKind::kCopy) {
+    auto copy = co_await check_copy(connection, backfill, preflight);
+    if (!copy) co_return copy.error();
+  }
+  auto foreign_keys = co_await check_foreign_keys(connection, backfill, preflight);
+  if (!foreign_keys) co_return foreign_keys.error();
+  hand_out_traits(preflight);
+  if (preflight.problems.empty() || columns_only) {
+    std::size_t const before = preflight.problems.size();
+    auto texts = co_await check_texts(connection, preflight);
+    if (!texts) co_return texts.error();
+    // The server says the same of a missing column, with less help.
+    if (columns_only) preflight.problems.resize(before);
+  }
+  if (preflight.problems.empty()) {
+    auto looked = co_await look_at_work(connection, backfill, preflight);
+    if (!looked) co_return looked.error();
+    hand_out_traits(preflight);
+  }
+  co_return preflight;
+}
+
+asio::awaitable<Result<std::vector<LeafRanges>>> plan_ranges(PgConnection& connection, Preflight const& preflight) {
+  std::vector<LeafRanges> result;
+  for (std::size_t number = 0; number < preflight.targets.size(); ++number) {
+    auto const& target = preflight.targets[number];
+    auto const& leaf = preflight.table.leaves[number];
+    LeafRanges planned;
+    auto upper = co_await read_last_key(connection, target);
+    if (!upper) co_return upper.error();
+    planned.upper = *upper;
+    auto bounds = co_await read_bounds(connection, target, leaf, planned.upper);
+    if (!bounds) co_return bounds.error();
+    planned.ranges = target.key.is_by_block() && planned.upper
+                         ? planner::cut_by_blocks(std::stoll(planned.upper->front()) + 1, leaf.rows_estimated)
+                         : planner::cut_by_bounds(*bounds, planned.upper, leaf.rows_estimated);
+    result.push_back(std::move(planned));
+  }
+  co_return result;
+}
+
+std::string definition_of(planner::Backfill const& backfill) {
+  std::string text = "table " + table_text(backfill.table) + "\n";
+  switch (backfill.kind) {
+    case WorkKind::kUpdate:
+      text += "update\n";
+      break;
+    case WorkKind::kDelete:
+      text += "delete\n";
+      break;
+    case WorkKind::kCopy:
+      text += "copy to " + table_text(backfill.copy_to) + "\n";
+      break;
+    case WorkKind::kSql:
+      text += "sql " + backfill.sql + "\n";
+      break;
+  }
+  for (auto const& assignment : backfill.assignments) {
+    text += planner::quote_identifier(assignment.column) + " = " + assignment.expression + "\n";
+  }
+  if (!backfill.mirror_key.empty()) text += "mirrored by " + planner::join(backfill.mirror_key, ", ") + "\n";
+  if (backfill.on_conflict == planner::ConflictMode::kCount) text += "collisions are counted\n";
+  if (!backfill.where.empty()) text += "where " + backfill.where + "\n";
+  return text;
+}
+
+state::NewJob new_job(planner::Migration const& migration, Preflight const& preflight) {
+  auto const& backfill = *migration.backfill;
+  state::NewJob job;
+  job.name = migration.name;
+  job.definition = definition_of(backfill);
+  job.table_schema = preflight.table.schema;
+  job.table_name = preflight.table.name;
+  job.relation = preflight.table.oid;
+  job.workers = backfill.workers;
+  job.batch_target = backfill.batch.target;
+  return job;
+}
+
+asio::awaitable<Result<Done>> create_job(PgConnection& connection, planner::Migration const& migration,
+                                         Preflight const& preflight, std::vector<LeafRanges> ranges,
+                                         Owner const& owner) {
+  auto job = new_job(migration, preflight);
+  job.sweeps = preflight.sweeps;
+  for (std::size_t number = 0; number < ranges.size(); ++number) {
+    auto const& leaf = preflight.table.leaves[number];
+    job.leaves.push_back({static_cast<int>(number), leaf.oid, leaf.schema, leaf.name, preflight.keys[number],
+                          leaf.rows_estimated, leaf.blocks, leaf.bytes, ranges[number].upper});
+    for (auto& range : ranges[number].ranges) job.ranges.push_back({static_cast<int>(number), std::move(range)});
+  }
+  auto statements = state::create_job(job, owner);
+  auto created = co_await connection.pipeline(std::move(statements), Deadlines());
+  if (!created) co_return created.error();
+  co_return Done();
+}
+
+asio::awaitable<Result<std::optional<StoredJob>>> find_job(PgConnection& connection, std::string name) {
+  auto rows = co_await connection.query(state::find_job(name), Deadlines());
+  if (!rows) co_return rows.error();
+  if (rows->rows.empty()) co_return std::optional<StoredJob>();
+  StoredJob job;
+  job.id = std::stoll(rows->at(0, 0));
+  job.name = name;
+  job.definition = rows->at(0, 1);
+  job.table = {rows->at(0, 2), rows->at(0, 3)};
+  job.status = state::status_of(rows->at(0, 4));
+  job.reason = rows->at(0, 5);
+  job.pass = std::stoi(rows->at(0, 6));
+  job.sweeps = rows->at(0, 7) == "t";
+  job.workers = state::workers_of(rows->rows.front()[8]);
+  job.batch_target = state::batch_target_of(rows->rows.front()[9]);
+  job.settings = state::live_settings(rows->rows.front()[10]);
+  job.pause_has_end = rows->at(0, 11) == "t";
+  auto const relation = rows->rows.front()[12];
+  if (relation) job.relation = static_cast<std::uint32_t>(std::stoul(*relation));
+  co_return std::optional<StoredJob>(std::move(job));
+}
+
+asio::awaitable<Result<int>> release_dead_processes(PgConnection& connection, std::int64_t job, Owner owner) {
+  auto holders = co_await connection.query(state::leases_of_machine(job, owner), Deadlines());
+  if (!holders) co_return holders.error();
+  int released = 0;
+  for (auto const& row : holders->rows) {
+    int const pid = std::stoi(*row[0]);
+    if (pid == owner.pid || has_process(pid)) continue;
+    auto freed = co_await connection.query(state::release_process(job, owner.machine, pid), Deadlines());
+    if (!freed) co_return freed.error();
+    released += static_cast<int>(freed->affected);
+  }
+  // What it told of itself before it was killed would count as another process at work.
+  auto const runners = co_await connection.query(state::runners_of_machine(owner), Deadlines());
+  if (!runners) co_return runners.error();
+  for (auto const& row : runners->rows) {
+    std::int64_t const pid = state::number_of(row[1], "pgbackfill.runners: pid");
+    if (pid != owner.pid && has_process(pid)) continue;
+    auto const forgotten = co_await connection.query(state::forget_process(row[0].value_or("")), Deadlines());
+    if (!forgotten) co_return forgotten.error();
+  }
+  co_return released;
+}
+
+}  // namespace pgbackfill::engine

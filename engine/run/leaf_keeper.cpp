@@ -1,0 +1,89 @@
+#include "engine/run/leaf_keeper.h"
+
+#include <fmt/format.h>
+
+#include "planner/model/sql_text.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Deadlines kDeadlines{10'000ms, 15'000ms};
+
+asio::awaitable<Result<std::vector<Rows>>> in_one_transaction(PgConnection& connection,
+                                                              std::vector<std::string> statements) {
+  state::LocalSettings settings;
+  settings.statement_timeout = kDeadlines.statement;
+  settings.lock_timeout = 5'000ms;
+  settings.server_version = connection.server_version();
+  statements.insert(statements.begin(), state::local_settings(settings));
+  auto results = co_await connection.pipeline(std::move(statements), kDeadlines);
+  if (results) results->erase(results->begin());
+  co_return results;
+}
+
+// Columns of state::changed_leaves().
+struct ChangedLeaf {
+  int number = 0;
+  std::string before;
+  planner::TableName now;  // empty: there is no such relation any more
+  bool is_part = false;
+};
+
+ChangedLeaf changed_leaf_of(std::vector<std::optional<std::string>> const& row) {
+  ChangedLeaf leaf;
+  leaf.number = std::stoi(*row[0]);
+  leaf.before = planner::quote_qualified(*row[1], *row[2]);
+  leaf.now = {row[3].value_or(""), row[4].value_or("")};
+  leaf.is_part = row[5] == "t";
+  return leaf;
+}
+
+std::string told_of(ChangedLeaf const& leaf, std::string const& table) {
+  std::string const now = planner::quote_qualified(leaf.now.schema, leaf.now.name);
+  if (leaf.is_part) {
+    return fmt::format("partition {} of {} is called {} now; the job goes on with it", leaf.before, table, now);
+  }
+  if (leaf.now.name.empty()) {
+    return fmt::format("partition {} of {} was dropped; the job goes on without it", leaf.before, table);
+  }
+  std::string const renamed = now == leaf.before ? "" : fmt::format(" and is called {} now", now);
+  return fmt::format(
+      "partition {} of {} was detached{}; the job goes on without it, and rows of it that were not done stay as they "
+      "are, unless it is attached again before the job ends",
+      leaf.before, table, renamed);
+}
+
+}  // namespace
+
+asio::awaitable<Result<LeavesSeen>> settle_leaves(PgConnection& connection, std::int64_t job, planner::TableFacts table,
+                                                  Owner owner) {
+  std::string const name = planner::quote_qualified(table.schema, table.name);
+  std::vector<std::string> look = {state::is_still(name, table.oid), state::changed_leaves(job, table.oid)};
+  auto const seen = co_await in_one_transaction(connection, std::move(look));
+  if (!seen) co_return seen.error();
+  if (seen->at(0).at(0, 0) != "t") {
+    Failure failure;
+    failure.sqlstate = planner::kMovedState;
+    failure.message = fmt::format(
+        "table {} is not the one any more that the job works on: it was dropped, renamed or replaced meanwhile", name);
+    co_return failure;
+  }
+  LeavesSeen leaves;
+  std::vector<std::string> statements;
+  for (auto const& row : seen->at(1).rows) {
+    auto const leaf = changed_leaf_of(row);
+    leaves.told.push_back(told_of(leaf, name));
+    statements.push_back(leaf.is_part ? state::rename_leaf(job, leaf.number, leaf.now)
+                                      : state::settle_leaf(job, leaf.number, leaves.told.back(), owner));
+  }
+  leaves.has_changed = !statements.empty();
+  if (statements.empty()) co_return leaves;
+  auto const settled = co_await in_one_transaction(connection, std::move(statements));
+  if (!settled) co_return settled.error();
+  co_return leaves;
+}
+
+}  // namespace pgbackfill::engine

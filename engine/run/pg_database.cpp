@@ -1,0 +1,918 @@
+#include "engine/run/pg_database.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "engine/pg/catalog.h"
+#include "engine/run/copy_target.h"
+#include "engine/run/leaf_keeper.h"
+#include "engine/run/next_pass.h"
+#include "planner/keys/passes.h"
+#include "planner/keys/range_walk.h"
+#include "planner/model/ranges.h"
+#include "planner/model/sql_text.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+// Rolled back by somebody else, or deleted by hand.
+Failure job_is_gone() {
+  Failure failure;
+  failure.message = "the job is gone from pgbackfill.jobs";
+  return failure;
+}
+
+using namespace std::chrono_literals;
+using planner::Bound;
+using planner::Lease;
+
+// For statements on the state tables, which are small.
+constexpr Deadlines kStateDeadlines{10'000ms, 15'000ms};
+constexpr std::chrono::milliseconds kStateLockTimeout = 5'000ms;
+// Of what comes again in a second.
+constexpr std::chrono::milliseconds kRunnerTimeout = 2'000ms;
+constexpr std::chrono::milliseconds kRunnerLockTimeout = 500ms;
+// A range is worth splitting when each half is at least this long; the walk to the middle reads index entries only.
+constexpr std::int64_t kLeastRowsOfAHalf = 5'000;
+constexpr std::int64_t kMostRowsToWalk = 100'000;
+constexpr std::int64_t kMostKeysPerBlockerQuery = 100;
+
+using state::BrokenState;
+
+// A key that was written into the state, by a batch or by hand: it becomes part of statements.
+void require_key(Bound const& values, planner::Key const& key, std::string const& where) {
+  if (!values) return;
+  std::size_t const width = key.is_by_block() ? 1 : key.columns.size();
+  // A bound may be made of the leading columns alone.
+  if (values->empty() || values->size() > width) {
+    throw BrokenState(fmt::format("{} has {} value(s), and the key of the table has {}; somebody changed it by hand",
+                                  where, values->size(), width));
+  }
+  if (key.is_by_block()) state::number_of(values->front(), where);
+}
+
+Lease lease_of(std::vector<std::optional<std::string>> const& row) {
+  Lease lease;
+  lease.range_id = std::stoll(*row[0]);
+  lease.leaf = std::stoi(*row[1]);
+  lease.pass = std::stoi(*row[2]);
+  lease.epoch = std::stoll(*row[3]);
+  lease.sequence = std::stoll(*row[4]);
+  lease.cursor = state::parse_text_array(row[5]);
+  lease.hi = state::parse_text_array(row[6]);
+  return lease;
+}
+
+// Words and identifiers as the server writes types, collations and operators; nothing that could end one.
+bool is_name(std::string const& text) {
+  static constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$.[] <>=~!@#%^&|`?*/+-";
+  bool is_quoted = false;
+  for (char const letter : text) {
+    if (letter == '"') is_quoted = !is_quoted;
+    bool const is_plain = letter == '"' || kPlain.find(letter) != std::string_view::npos;
+    if (!is_quoted && !is_plain) return false;
+  }
+  return !is_quoted && text.find("--") == std::string::npos && text.find("/*") == std::string::npos;
+}
+
+// The server writes its own types without a schema, and all others with one.
+bool is_of_server(std::string const& type) {
+  return type.find('.') == std::string::npos;
+}
+
+// Of a domain the key has the type under it.
+bool has_type(planner::LeafFacts const& leaf, std::string const& type) {
+  for (auto const& index : leaf.indexes) {
+    for (auto const& column : index.columns) {
+      if (column.type == type) return true;
+    }
+  }
+  return false;
+}
+
+bool has_operator(planner::LeafFacts const& leaf, std::string const& comparison) {
+  for (auto const& index : leaf.indexes) {
+    for (auto const& column : index.columns) {
+      auto const& known = column.operators;
+      if (std::find(known.begin(), known.end(), comparison) != known.end()) return true;
+    }
+  }
+  return false;
+}
+
+// What is stored of a key stands in statements as it is.
+void require_key_of_table(planner::Key const& key, planner::TableFacts const& table, planner::LeafFacts const& stored) {
+  auto const now = std::find_if(table.leaves.begin(), table.leaves.end(),
+                                [&](planner::LeafFacts const& leaf) { return leaf.oid == stored.oid; });
+  // Of a partition that is gone there is nothing to compare with, and nothing is done to it.
+  if (now == table.leaves.end()) return;
+  std::string const where = fmt::format("pgbackfill.leaves, {}", planner::quote_qualified(stored.schema, stored.name));
+  for (auto const& column : key.columns) {
+    bool const is_there = std::any_of(now->columns.begin(), now->columns.end(),
+                                      [&](planner::ColumnFacts const& one) { return one.name == column.name; });
+    if (!is_there) {
+      throw BrokenState(fmt::format("{}: the table has no column {}; the table or the state was changed by hand", where,
+                                    planner::quote_identifier(column.name)));
+    }
+    for (auto const* collation : {&column.collation, &column.order_collation}) {
+      if (is_name(*collation)) continue;
+      throw BrokenState(fmt::format("{}: '{}' is no name of a collation", where, *collation));
+    }
+    // A cast to a domain runs its check, and an operator its function: those of nobody but the table and the server.
+    if (!is_name(column.type) || !(is_of_server(column.type) || has_type(*now, column.type))) {
+      throw BrokenState(fmt::format("{}: '{}' is the type of no key of the table", where, column.type));
+    }
+    for (auto const& comparison : column.operators) {
+      if (is_name(comparison) && (comparison.starts_with("pg_catalog.") || has_operator(*now, comparison))) continue;
+      throw BrokenState(fmt::format("{}: '{}' is the operator of no index of the table", where, comparison));
+    }
+  }
+}
+
+planner::Page page_of(Rows const& rows) {
+  planner::Page page;
+  if (rows.rows.empty()) return page;
+  auto const& row = rows.rows.front();
+  page.rows = std::stoll(*row[0]);
+  if (!row[1]) return page;
+  page.last.emplace();
+  for (std::size_t index = 1; index < row.size(); ++index) page.last->push_back(*row[index]);
+  return page;
+}
+
+using Field = std::optional<std::string>;
+
+// `name`: the application's, or of a prepared transaction the id that somebody has to end it by.
+std::string holder_text(Field const& pid, Field const& name, Field const& role, Field const& age, Field const& does) {
+  if (!pid) {
+    return fmt::format("prepared transaction '{}' of {}, {} s old: COMMIT PREPARED or ROLLBACK PREPARED ends it",
+                       name.value_or("?"), role.value_or("?"), age.value_or("?"));
+  }
+  return fmt::format("pid {} ({}, {}, transaction open for {} s): {}", *pid, name.value_or("?"), role.value_or("?"),
+                     age.value_or("?"), does.value_or("?"));
+}
+
+// Of the rows that were visited, so that fewer of them may pass.
+bool is_of_rows(Failure const& failure) {
+  return failure.trouble == planner::Trouble::kRowData || failure.trouble == planner::Trouble::kStatementTimeout ||
+         failure.trouble == planner::Trouble::kLockTimeout;
+}
+
+// What a broken state threw, as any other failure.
+template <class T>
+asio::awaitable<Result<T>> told(asio::awaitable<Result<T>> call) {
+  Failure failure;
+  try {
+    auto result = co_await std::move(call);
+    co_return result;
+  } catch (BrokenState const& broken) {
+    failure.trouble = planner::Trouble::kFatal;
+    failure.message = broken.what();
+  }
+  co_return failure;
+}
+
+class PgSession : public Session {
+ public:
+  PgSession(PgDatabase& database, int worker) : database_(database), worker_(worker) {}
+
+  asio::awaitable<Result<std::optional<Lease>>> claim() override {
+    auto rows = co_await lease_query(state::claim(job_id(), database_.owner(), worker_));
+    if (!rows) co_return rows.error();
+    auto found = lease_from(std::move(*rows));
+    co_return co_await told(std::move(found));
+  }
+
+  asio::awaitable<Result<std::optional<Lease>>> split() override { return told(cut_in_two()); }
+  asio::awaitable<Result<planner::Page>> look_ahead(Lease lease, std::int64_t rows,
+                                                    std::chrono::milliseconds timeout) override;
+  asio::awaitable<Result<planner::BatchDone>> run_batch(planner::BatchRequest request) override;
+
+  asio::awaitable<Result<std::optional<Lease>>> reread(Lease lease) override {
+    auto rows = co_await state_query(state::reread(job_id(), lease, lease_owner()));
+    if (!rows) co_return rows.error();
+    auto found = lease_from(std::move(*rows));
+    co_return co_await told(std::move(found));
+  }
+
+  asio::awaitable<Result<Done>> release(Lease lease) override {
+    auto rows = co_await lease_query(state::release(job_id(), lease, lease_owner()));
+    if (!rows) co_return rows.error();
+    co_return Done();
+  }
+
+  asio::awaitable<Result<Visit>> visit_deferred(std::int64_t rows) override;
+  asio::awaitable<Result<Advance>> advance() override { return told(go_on_to_next_pass()); }
+  asio::awaitable<Result<Control>> read_control() override { return told(read_job()); }
+  bool has_news() override { return connection_ && connection_->take_notification(std::to_string(job_id())); }
+  asio::awaitable<Result<std::vector<std::string>>> blockers() override { return told(find_blockers()); }
+
+  asio::awaitable<Result<RunnersHeard>> tell_runner(RunnerTold told) override {
+    auto rows = co_await runner_query(state::tell_runner(job_id(), told, database_.owner()));
+    if (!rows) co_return rows.error();
+    co_return state::runners_heard(rows->rows, job_id());
+  }
+
+  asio::awaitable<Result<Done>> forget_runner() override {
+    auto rows = co_await runner_query(state::forget_runner(database_.owner()));
+    if (!rows) co_return rows.error();
+    co_return Done();
+  }
+
+  asio::awaitable<Result<Done>> mark_failed(std::string reason) override {
+    auto rows = co_await state_query(state::set_status(job_id(), JobStatus::kFailed, reason, database_.owner()));
+    if (!rows) co_return rows.error();
+    co_return Done();
+  }
+
+  asio::awaitable<Result<Done>> reconnect() override;
+  bool is_connected() const override { return connection_ && connection_->is_usable(); }
+  int server_pid() const override { return connection_ ? connection_->backend_pid() : 0; }
+  void interrupt() override {
+    if (connection_) connection_->cancel_on_server();
+  }
+
+ private:
+  std::int64_t job_id() const { return database_.job().job.id; }
+  std::string lease_owner() const { return lease_name(database_.owner(), worker_); }
+  planner::WorkTarget const& target(int leaf) const {
+    return database_.job().targets.at(static_cast<std::size_t>(leaf));
+  }
+
+  asio::awaitable<Result<std::optional<Lease>>> cut_in_two();
+  asio::awaitable<Result<Advance>> go_on_to_next_pass();
+  asio::awaitable<Result<Control>> read_job();
+  asio::awaitable<Result<std::vector<std::string>>> find_blockers();
+  bool has_leaf(int leaf) const { return leaf >= 0 && static_cast<std::size_t>(leaf) < database_.job().targets.size(); }
+  asio::awaitable<Result<Rows>> state_query(std::string statement);
+  asio::awaitable<Result<Rows>> lease_query(std::string statement);
+  asio::awaitable<Result<Rows>> runner_query(std::string statement);
+  asio::awaitable<Result<Rows>> state_query(state::LocalSettings settings, std::string statement);
+  asio::awaitable<Result<std::vector<Rows>>> transaction(state::LocalSettings settings,
+                                                         std::vector<Statement> statements, Deadlines deadlines);
+  asio::awaitable<Result<std::vector<Rows>>> transaction(state::LocalSettings settings,
+                                                         std::vector<std::string> statements, Deadlines deadlines);
+  asio::awaitable<Result<std::optional<Lease>>> lease_from(Rows rows);
+  asio::awaitable<Result<Done>> reload_leaves();
+  asio::awaitable<Result<bool>> look_at_leaves();
+  asio::awaitable<Result<planner::TableFacts>> read_table();
+  asio::awaitable<Result<std::vector<state::StoredLeaf>>> stored_leaves();
+  asio::awaitable<Result<bool>> has_new_leaves();
+  asio::awaitable<Result<Advance>> decide_advance();
+  asio::awaitable<Result<Advance>> start_next_pass(int pass, PassScope scope);
+  asio::awaitable<Result<Advance>> complete(int pass);
+  asio::awaitable<Result<Visit>> visit_leaf(int leaf, std::int64_t rows);
+  asio::awaitable<Result<Visit>> visit_keys(int leaf, std::int64_t rows, std::optional<std::int64_t> only);
+  asio::awaitable<Result<Visit>> visit_one(int leaf);
+  state::LocalSettings settings_for(std::chrono::milliseconds statement, std::chrono::milliseconds lock) const;
+  asio::awaitable<Failure> weigh(Failure failure, int leaf, std::optional<planner::Interval> worked);
+  std::string same_leaf(int leaf) const {
+    auto const& work = target(leaf);
+    return state::same_leaf(work.relation, work.relation_oid, database_.job().table.oid);
+  }
+  Failure not_connected() const;
+
+  PgDatabase& database_;
+  int worker_;
+  std::shared_ptr<PgConnection> connection_;
+};
+
+Failure PgSession::not_connected() const {
+  Failure failure;
+  failure.trouble = planner::Trouble::kConnection;
+  failure.sqlstate = planner::kLinkLostState;
+  failure.message = "not connected";
+  return failure;
+}
+
+state::LocalSettings PgSession::settings_for(std::chrono::milliseconds statement,
+                                             std::chrono::milliseconds lock) const {
+  state::LocalSettings settings;
+  settings.statement_timeout = statement;
+  settings.lock_timeout = lock;
+  settings.server_version = connection_ ? connection_->server_version() : 0;
+  settings.migration = database_.job().job.name;
+  return settings;
+}
+
+asio::awaitable<Result<std::vector<Rows>>> PgSession::transaction(state::LocalSettings settings,
+                                                                  std::vector<std::string> statements,
+                                                                  Deadlines deadlines) {
+  auto results = co_await transaction(settings, our_sql(std::move(statements)), deadlines);
+  co_return results;
+}
+
+asio::awaitable<Result<std::vector<Rows>>> PgSession::transaction(state::LocalSettings settings,
+                                                                  std::vector<Statement> statements,
+                                                                  Deadlines deadlines) {
+  if (!is_connected()) co_return not_connected();
+  std::vector<Statement> all;
+  all.push_back(state::local_settings(settings));
+  for (auto& statement : statements) all.push_back(std::move(statement));
+  auto const connection = connection_;
+  auto results = co_await connection->pipeline(std::move(all), deadlines);
+  if (results) results->erase(results->begin());
+  co_return results;
+}
+
+asio::awaitable<Result<Rows>> PgSession::state_query(std::string statement) {
+  auto const settings = settings_for(kStateDeadlines.statement, kStateLockTimeout);
+  auto rows = co_await state_query(settings, std::move(statement));
+  co_return rows;
+}
+
+// Claims, splits and releases commit as the batches do: a crash that loses one loses every batch that came after it.
+asio::awaitable<Result<Rows>> PgSession::lease_query(std::string statement) {
+  auto settings = settings_for(kStateDeadlines.statement, kStateLockTimeout);
+  settings.asynchronous_commit = database_.job().job.backfill.commit == planner::CommitMode::kAsync;
+  auto rows = co_await state_query(settings, std::move(statement));
+  co_return rows;
+}
+
+// Losing it in a crash costs nothing, and no synchronous standby is to be waited for.
+asio::awaitable<Result<Rows>> PgSession::runner_query(std::string statement) {
+  auto settings = settings_for(kRunnerTimeout, kRunnerLockTimeout);
+  settings.asynchronous_commit = true;
+  auto rows = co_await state_query(settings, std::move(statement));
+  co_return rows;
+}
+
+asio::awaitable<Result<Rows>> PgSession::state_query(state::LocalSettings settings, std::string statement) {
+  std::vector<std::string> statements;
+  statements.push_back(std::move(statement));
+  auto results = co_await transaction(settings, std::move(statements), kStateDeadlines);
+  if (!results) co_return results.error();
+  co_return std::move(results->front());
+}
+
+asio::awaitable<Result<std::optional<Lease>>> PgSession::lease_from(Rows rows) {
+  if (rows.rows.empty()) co_return std::optional<Lease>();
+  Lease lease = lease_of(rows.rows.front());
+  // Another process began a pass: with partitions that came meanwhile, and with keys as they are now.
+  bool const is_stale = lease.pass != database_.job().pass || !has_leaf(lease.leaf);
+  if (is_stale) {
+    auto loaded = co_await reload_leaves();
+    if (!loaded) co_return loaded.error();
+    database_.job().pass = lease.pass;
+  }
+  std::string const where = fmt::format("pgbackfill.ranges, job {}, range {}", job_id(), lease.range_id);
+  if (!has_leaf(lease.leaf)) {
+    throw BrokenState(fmt::format("{} is of leaf {}, which pgbackfill.leaves does not have", where, lease.leaf));
+  }
+  require_key(lease.cursor, target(lease.leaf).key, where + ": cursor");
+  require_key(lease.hi, target(lease.leaf).key, where + ": hi");
+  co_return std::optional<Lease>(std::move(lease));
+}
+
+asio::awaitable<Result<Done>> PgSession::reload_leaves() {
+  auto& job = database_.job();
+  auto const connection = connection_;
+  auto table = co_await read_table();
+  if (!table) co_return table.error();
+  auto loaded = co_await load_pg_job(*connection, job.job.id, job.job.name, job.job.backfill, std::move(*table),
+                                     job.sweeps, job.traits);
+  if (!loaded) co_return loaded.error();
+  loaded->pass = job.pass;
+  job = std::move(*loaded);
+  co_return Done();
+}
+
+asio::awaitable<Result<std::optional<Lease>>> PgSession::cut_in_two() {
+  auto rows = co_await state_query(state::split_candidate(job_id()));
+  if (!rows) co_return rows.error();
+  if (rows->rows.empty()) co_return std::optional<Lease>();
+  auto const row = rows->rows.front();
+  std::int64_t const range = std::stoll(*row[0]);
+  int const leaf = std::stoi(*row[1]);
+  if (!has_leaf(leaf)) co_return std::optional<Lease>();
+  Bound const cursor = state::parse_text_array(row[2]);
+  Bound const hi = state::parse_text_array(row[3]);
+  std::string const where = fmt::format("pgbackfill.ranges, job {}, range {}", job_id(), range);
+  require_key(cursor, target(leaf).key, where + ": cursor");
+  require_key(hi, target(leaf).key, where + ": hi");
+  std::int64_t const left = std::stoll(*row[4]);
+  planner::Page page;
+  if (target(leaf).key.is_by_block()) {
+    std::int64_t const first = cursor ? std::stoll(cursor->front()) : -1;
+    std::int64_t const last = std::stoll(hi->front());
+    if (last - first < 4) co_return std::optional<Lease>();
+    page.last = planner::KeyValue{std::to_string(first + (last - first) / 2)};
+  } else {
+    Lease candidate;
+    candidate.leaf = leaf;
+    candidate.cursor = cursor;
+    candidate.hi = hi;
+    std::int64_t const walk = std::clamp(left / 2, kLeastRowsOfAHalf, kMostRowsToWalk);
+    auto found = co_await look_ahead(candidate, walk, 2'000ms);
+    if (!found) co_return found.error();
+    page = std::move(*found);
+  }
+  if (!page.last || page.last == hi) co_return std::optional<Lease>();
+  auto cut =
+      co_await lease_query(state::split(job_id(), range, hi, *page.last, target(leaf).key, database_.owner(), worker_));
+  if (!cut) co_return cut.error();
+  co_return co_await lease_from(std::move(*cut));
+}
+
+asio::awaitable<Result<planner::Page>> PgSession::look_ahead(Lease lease, std::int64_t rows,
+                                                             std::chrono::milliseconds timeout) {
+  planner::Interval const interval{lease.cursor, lease.hi};
+  auto const& work = target(lease.leaf);
+  std::vector<std::string> statements;
+  if (work.key.is_mixed()) statements.push_back(planner::look_ahead_setting(work));
+  statements.push_back(planner::look_ahead_sql(work, interval, rows));
+  Deadlines const deadlines{timeout, timeout + 5'000ms};
+  // Reading waits for nobody but who has the whole table locked; that must not look like a page that is too large.
+  auto const lock = std::min<std::chrono::milliseconds>(timeout / 2, 200ms);
+  auto results = co_await transaction(settings_for(timeout, lock), std::move(statements), deadlines);
+  if (!results) {
+    auto failure = co_await weigh(results.error(), lease.leaf, std::nullopt);
+    co_return failure;
+  }
+  co_return page_of(results->back());
+}
+
+// What an error of the work on a leaf means beyond its code. `worked`: which keys the work was about; absent: it was no
+// work.
+asio::awaitable<Failure> PgSession::weigh(Failure failure, int leaf, std::optional<planner::Interval> worked) {
+  using planner::Trouble;
+  if (!is_connected()) co_return failure;
+  // This server answered: what is away is another one, which the work asks.
+  if (failure.trouble == Trouble::kConnection) failure.trouble = Trouble::kResources;
+  if (failure.trouble != Trouble::kFatal && failure.trouble != Trouble::kRowData) co_return failure;
+  auto const connection = connection_;
+  auto const seen = target(leaf);
+  auto const is_same = co_await is_same_leaf(*connection, seen.relation, seen.relation_oid, database_.job().table.oid);
+  if (!is_same || !*is_same) {
+    auto const changed = co_await look_at_leaves();
+    if (!changed) co_return changed.error();
+    // What is to be done now is another question.
+    failure.trouble = *changed ? Trouble::kFenced : Trouble::kConflict;
+    co_return failure;
+  }
+  if (failure.trouble == Trouble::kRowData || !planner::may_be_of_statement(failure.sqlstate)) co_return failure;
+  if (!worked) co_return failure;
+  // Names, types and rights are looked at without a row as well; what a trigger says of one is not.
+  std::vector<Statement> explain{users_sql("EXPLAIN " + planner::plain_work(seen, *worked))};
+  auto const explained = co_await transaction(settings_for(kStateDeadlines.statement, kStateLockTimeout),
+                                              std::move(explain), kStateDeadlines);
+  if (explained) failure.trouble = Trouble::kRowData;
+  co_return failure;
+}
+
+// Whether they are others than this process believed; then it believes what is there.
+asio::awaitable<Result<bool>> PgSession::look_at_leaves() {
+  auto const& job = database_.job();
+  auto const connection = connection_;
+  auto const names = [&job] {
+    std::vector<std::string> all;
+    for (auto const& work : job.targets) all.push_back(work.relation);
+    return all;
+  };
+  auto const before = names();
+  auto seen = co_await settle_leaves(*connection, job_id(), job.table, database_.owner());
+  if (!seen) co_return seen.error();
+  for (auto& text : seen->told) database_.note(std::move(text));
+  auto loaded = co_await reload_leaves();
+  if (!loaded) co_return loaded.error();
+  co_return seen->has_changed || before != names();
+}
+
+asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchRequest request) {
+  auto const& work = target(request.lease.leaf);
+  auto const& backfill = database_.job().job.backfill;
+  auto settings = settings_for(request.statement_timeout, request.lock_timeout);
+  settings.asynchronous_commit = backfill.commit == planner::CommitMode::kAsync;
+  settings.skip_triggers = backfill.triggers == planner::TriggerMode::kSkip;
+  auto batch = planner::batch_work(work, request.interval, request.mode, request.lease.pass > 0);
+  std::vector<Statement> statements = {state::fence(job_id(), request.lease, lease_owner())};
+  if (!batch.lock.empty()) statements.push_back(users_sql(std::move(batch.lock)));
+  statements.push_back(users_sql(std::move(batch.work)));
+  std::size_t const checkpoint = statements.size();
+  statements.emplace_back(state::checkpoint(job_id(), request, batch, backfill.quarantine_budget, backfill.rows_per_key,
+                                            database_.owner().lease_time));
+  statements.emplace_back(same_leaf(request.lease.leaf));
+  bool const looks_ahead = !request.ends_range && request.look_ahead_rows > 0;
+  if (looks_ahead) {
+    planner::Interval const rest{request.interval.hi, request.lease.hi};
+    if (work.key.is_mixed()) statements.emplace_back(planner::look_ahead_setting(work));
+    statements.emplace_back(planner::look_ahead_sql(work, rest, request.look_ahead_rows));
+  }
+  // Each statement has its own statement_timeout on the server; the client's patience covers all of them.
+  Deadlines const deadlines{request.statement_timeout, request.statement_timeout * 3 + 5'000ms};
+  auto const started = std::chrono::steady_clock::now();
+  auto results = co_await transaction(settings, std::move(statements), deadlines);
+  if (!results) {
+    auto failure = co_await weigh(results.error(), request.lease.leaf, request.interval);
+    co_return failure;
+  }
+  planner::BatchDone done;
+  done.duration = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - started);
+  done.rows_changed = std::stoll(results->at(checkpoint).at(0, 0));
+  done.rows_left = std::stoll(results->at(checkpoint).at(0, 1));
+  if (looks_ahead) done.next = page_of(results->back());
+  co_return done;
+}
+
+asio::awaitable<Result<Visit>> PgSession::visit_deferred(std::int64_t rows) {
+  auto leaves = co_await state_query(state::leaves_with_deferred(job_id()));
+  if (!leaves) co_return leaves.error();
+  Visit total;
+  for (auto const& row : leaves->rows) {
+    int const leaf = std::stoi(*row[0]);
+    if (!has_leaf(leaf)) {
+      Failure failure;
+      failure.message = fmt::format(
+          "pgbackfill.deferred, job {}: there are keys of leaf {}, which pgbackfill.leaves "
+          "does not have",
+          job_id(), leaf);
+      co_return failure;
+    }
+    auto visit = co_await visit_leaf(leaf, rows);
+    if (!visit) co_return visit.error();
+    total.rows_changed += visit->rows_changed;
+    total.settled += visit->settled;
+    total.left += std::stoll(*row[1]) - visit->settled;
+  }
+  co_return total;
+}
+
+asio::awaitable<Result<Visit>> PgSession::visit_leaf(int leaf, std::int64_t rows) {
+  if (rows <= 1) {
+    auto visit = co_await visit_one(leaf);
+    co_return visit;
+  }
+  auto visit = co_await visit_keys(leaf, rows, std::nullopt);
+  if (visit || !is_of_rows(visit.error())) co_return visit;
+  auto half = co_await visit_leaf(leaf, rows / 2);
+  co_return half;
+}
+
+asio::awaitable<Result<Visit>> PgSession::visit_keys(int leaf, std::int64_t rows, std::optional<std::int64_t> only) {
+  auto const& job = database_.job().job;
+  auto const timeout =
+      std::max<std::chrono::milliseconds>(job.backfill.batch.target * planner::kTimeoutOverTarget, 1'000ms);
+  auto settings = settings_for(timeout, 200ms);
+  settings.skip_triggers = job.backfill.triggers == planner::TriggerMode::kSkip;
+  settings.prefer_index = true;
+  auto visited = planner::visit_work(target(leaf));
+  planner::Interval const whole;
+  std::vector<Statement> statements = {state::choose_deferred(job.id, leaf, rows, only),
+                                       users_sql(std::move(visited.lock)), users_sql(std::move(visited.work)),
+                                       same_leaf(leaf), state::record_visit(job.id)};
+  Deadlines const deadlines{timeout, timeout + 5'000ms};
+  auto results = co_await transaction(settings, std::move(statements), deadlines);
+  if (!results) {
+    auto failure = co_await weigh(results.error(), leaf, whole);
+    co_return failure;
+  }
+  Visit visit;
+  visit.rows_changed = std::stoll(results->back().at(0, 0));
+  visit.settled = std::stoll(results->back().at(0, 1));
+  visit.left = std::stoll(results->back().at(0, 2));
+  co_return visit;
+}
+
+// The key is chosen first: should it fail, it is this one that is set aside.
+asio::awaitable<Result<Visit>> PgSession::visit_one(int leaf) {
+  auto const& job = database_.job().job;
+  auto next = co_await state_query(state::next_deferred(job.id, leaf));
+  if (!next) co_return next.error();
+  if (next->rows.empty()) co_return Visit();
+  std::int64_t const id = std::stoll(next->at(0, 0));
+  auto visit = co_await visit_keys(leaf, 1, id);
+  if (visit || !is_of_rows(visit.error())) co_return visit;
+  Failure failure = visit.error();
+  if (failure.trouble != planner::Trouble::kRowData) {
+    auto marked = co_await state_query(state::mark_visited(id));
+    if (!marked) co_return marked.error();
+    co_return Visit();
+  }
+  auto moved = co_await state_query(state::quarantine_deferred(job.id, id, failure, job.backfill.quarantine_budget));
+  if (moved) {
+    Visit aside;
+    aside.settled = 1;
+    co_return aside;
+  }
+  if (moved.error().trouble != planner::Trouble::kFatal) co_return moved.error();
+  failure.message += "; " + moved.error().message;
+  failure.trouble = planner::Trouble::kFatal;
+  co_return failure;
+}
+
+asio::awaitable<Result<Advance>> PgSession::go_on_to_next_pass() {
+  auto advance = co_await decide_advance();
+  bool const may_have_moved =
+      !advance && is_connected() &&
+      (advance.error().trouble == planner::Trouble::kFatal || advance.error().trouble == planner::Trouble::kRowData);
+  if (!may_have_moved) co_return advance;
+  // A partition may have gone, or got another name, between two looks.
+  auto const changed = co_await look_at_leaves();
+  if (!changed) co_return changed.error();
+  Failure failure = advance.error();
+  bool const is_moved = *changed || failure.sqlstate == planner::kMovedState;
+  if (is_moved) failure.trouble = planner::Trouble::kConflict;
+  co_return failure;
+}
+
+asio::awaitable<Result<Advance>> PgSession::decide_advance() {
+  auto rows = co_await state_query(state::pass_state(job_id()));
+  if (!rows) co_return rows.error();
+  if (rows->rows.empty()) co_return job_is_gone();
+  planner::PassState pass;
+  pass.pass = std::stoi(rows->at(0, 1));
+  pass.open_ranges = std::stoll(rows->at(0, 3));
+  pass.deferred = std::stoll(rows->at(0, 4));
+  pass.rows_changed = std::stoll(rows->at(0, 5));
+  pass.rows_left = std::stoll(rows->at(0, 6));
+  // Where changed rows still satisfy `where`, another pass over them would change them twice.
+  bool const sweeps = database_.job().sweeps && rows->at(0, 7) == "0";
+  auto const& targets = database_.job().targets;
+  pass.by_block = std::any_of(targets.begin(), targets.end(),
+                              [](planner::WorkTarget const& work) { return work.key.is_by_block(); });
+  if (rows->at(0, 0) == state::status_name(JobStatus::kComplete)) co_return Advance::kComplete;
+  switch (planner::after_ranges(pass)) {
+    case planner::PassDecision::kWaitForRanges:
+      co_return Advance::kOpenRanges;
+    case planner::PassDecision::kVisitDeferred:
+      co_return Advance::kDeferred;
+    case planner::PassDecision::kNextPass: {
+      auto const scope = sweeps ? PassScope::kWholeTable : PassScope::kNewRows;
+      auto advanced = co_await start_next_pass(pass.pass, scope);
+      co_return advanced;
+    }
+    case planner::PassDecision::kComplete:
+      break;
+    case planner::PassDecision::kGiveUp: {
+      Failure failure;
+      failure.message = fmt::format(
+          "after {} passes by block there are still rows that satisfy `where`: others keep "
+          "changing them; give the table a primary key, or close it to writers",
+          pass.pass + 1);
+      co_return failure;
+    }
+  }
+  auto const has_more = co_await has_new_leaves();
+  if (!has_more) co_return has_more.error();
+  if (*has_more) {
+    auto advanced = co_await start_next_pass(pass.pass, PassScope::kNewLeaves);
+    co_return advanced;
+  }
+  auto completed = co_await complete(pass.pass);
+  co_return completed;
+}
+
+// Sequences of a copy go past what was copied before anybody may take the job for complete.
+asio::awaitable<Result<Advance>> PgSession::complete(int pass) {
+  // First, as it locks the job: of two workers that complete it the second finds the sequences where they are to be.
+  std::vector<std::string> statements{state::complete_job(job_id(), pass, database_.owner())};
+  auto const& backfill = database_.job().job.backfill;
+  if (backfill.kind == planner::WorkKind::kCopy) {
+    auto const connection = connection_;
+    auto moves = co_await sequence_moves(*connection, backfill);
+    if (!moves) co_return moves.error();
+    for (auto& move : *moves) statements.push_back(std::move(move));
+  }
+  auto const settings = settings_for(kStateDeadlines.statement, kStateLockTimeout);
+  // Synchronous: this commit flushes every asynchronous one before it.
+  auto results = co_await transaction(settings, std::move(statements), kStateDeadlines);
+  if (!results) co_return results.error();
+  co_return results->front().rows.empty() ? Advance::kOpenRanges : Advance::kComplete;
+}
+
+asio::awaitable<Result<Advance>> PgSession::start_next_pass(int pass, PassScope scope) {
+  auto& job = database_.job();
+  auto const connection = connection_;
+  auto table = co_await read_table();
+  if (!table) co_return table.error();
+  auto stored = co_await stored_leaves();
+  if (!stored) co_return stored.error();
+  auto next = co_await plan_next_pass(*connection, job.job.backfill, job.traits, *table, std::move(*stored), scope);
+  if (!next) co_return next.error();
+  auto statements = state::next_pass(job.job.id, pass, *next, job.table.oid, database_.owner());
+  auto made =
+      co_await transaction(settings_for(kStateDeadlines.statement, 5'000ms), std::move(statements), kStateDeadlines);
+  // Fenced: another worker was quicker.
+  if (!made && made.error().trouble == planner::Trouble::kFenced) co_return Advance::kOpenRanges;
+  if (!made) co_return made.error();
+  for (auto const& leaf : next->new_leaves) {
+    database_.note(fmt::format("partition {} of {} is new; the job takes it in",
+                               planner::quote_qualified(leaf.schema, leaf.name), job.job.table));
+  }
+  for (auto const& [leaf, is_whole] : next->returned) {
+    database_.note(fmt::format("partition {} of {} is back; the job goes on with it",
+                               planner::quote_qualified(leaf.schema, leaf.name), job.job.table));
+  }
+  auto loaded = co_await reload_leaves();
+  if (!loaded) co_return loaded.error();
+  job.pass = pass + 1;
+  co_return Advance::kNextPass;
+}
+
+asio::awaitable<Result<planner::TableFacts>> PgSession::read_table() {
+  auto const& job = database_.job();
+  auto const connection = connection_;
+  planner::TableName const name{job.table.schema, job.table.name};
+  auto facts = co_await read_table_facts(*connection, name);
+  if (!facts) co_return facts.error();
+  if (*facts && (*facts)->oid == job.table.oid) co_return std::move(**facts);
+  Failure failure;
+  failure.sqlstate = planner::kMovedState;
+  failure.message =
+      fmt::format("table {} is gone: it was dropped, renamed or replaced while the job ran", job.job.table);
+  co_return failure;
+}
+
+asio::awaitable<Result<std::vector<state::StoredLeaf>>> PgSession::stored_leaves() {
+  auto rows = co_await state_query(state::list_leaves(job_id()));
+  if (!rows) co_return rows.error();
+  std::vector<state::StoredLeaf> leaves;
+  for (auto const& row : rows->rows) leaves.push_back(state::stored_leaf_of(row));
+  co_return leaves;
+}
+
+// Partitions that came while the last pass ran, or that were attached again.
+asio::awaitable<Result<bool>> PgSession::has_new_leaves() {
+  auto const& table = database_.job().table;
+  if (table.kind != 'p') co_return false;
+  auto rows = co_await state_query(state::count_new_leaves(job_id(), table.oid));
+  if (!rows) co_return rows.error();
+  co_return rows->at(0, 0) != "0";
+}
+
+asio::awaitable<Result<Control>> PgSession::read_job() {
+  auto rows = co_await state_query(state::control(job_id(), database_.owner().id));
+  if (!rows) co_return rows.error();
+  if (rows->rows.empty()) co_return job_is_gone();
+  bool const is_pause_over = rows->rows.front()[17] && rows->rows.front()[17]->starts_with('-');
+  if (is_pause_over && rows->at(0, 0) == "paused") {
+    auto ended = co_await state_query(state::end_pause(job_id(), database_.owner()));
+    if (!ended) co_return ended.error();
+    rows = co_await state_query(state::control(job_id(), database_.owner().id));
+    if (!rows) co_return rows.error();
+  }
+  co_return state::control_of(rows->rows.front());
+}
+
+// The transaction that holds a row stands in the row's own xmax; its backend holds that transaction's lock.
+asio::awaitable<Result<std::vector<std::string>>> PgSession::find_blockers() {
+  std::vector<std::string> sentences;
+  auto leaves = co_await state_query(state::leaves_with_deferred(job_id()));
+  if (!leaves) co_return leaves.error();
+  for (auto const& row : leaves->rows) {
+    int const leaf = std::stoi(*row[0]);
+    if (!has_leaf(leaf)) continue;
+    auto keys = co_await state_query(state::deferred_keys(job_id(), leaf, kMostKeysPerBlockerQuery));
+    if (!keys) co_return keys.error();
+    std::vector<planner::KeyValue> values;
+    for (auto const& key : keys->rows) {
+      auto value = state::parse_text_array(key[0]);
+      require_key(value, target(leaf).key, fmt::format("pgbackfill.deferred, job {}, leaf {}: a key", job_id(), leaf));
+      if (value) values.push_back(std::move(*value));
+    }
+    if (values.empty()) continue;
+    auto holders = co_await state_query(planner::holders_sql(target(leaf), values));
+    if (!holders) co_return holders.error();
+    for (auto const& holder : holders->rows) {
+      sentences.push_back(fmt::format("{} row(s) of {} are held by {}", *holder[0], target(leaf).relation,
+                                      holder_text(holder[1], holder[2], holder[3], holder[4], holder[5])));
+    }
+  }
+  std::vector<std::uint32_t> oids;
+  for (auto const& work : database_.job().targets) oids.push_back(work.relation_oid);
+  if (oids.empty()) co_return sentences;
+  auto holders = co_await state_query(planner::table_holders_sql(oids));
+  if (!holders) co_return holders.error();
+  for (auto const& holder : holders->rows) {
+    sentences.push_back(fmt::format("{} is held by {}", holder[5].value_or("?"),
+                                    holder_text(holder[0], holder[1], holder[2], holder[3], holder[4])));
+  }
+  co_return sentences;
+}
+
+asio::awaitable<Result<Done>> PgSession::reconnect() {
+  connection_.reset();
+  ConnectTarget target = database_.target();
+  auto opened = co_await PgConnection::open(std::move(target), database_.blocking());
+  if (!opened) co_return opened.error();
+  auto const connection = *opened;
+  if (connection->is_standby()) {
+    Failure failure;
+    failure.trouble = planner::Trouble::kNotWritable;
+    failure.sqlstate = "25006";
+    failure.message = "the server is a standby";
+    co_return failure;
+  }
+  if (worker_ == kControlWorker && connection->is_direct()) {
+    std::string statement = std::string("LISTEN ") + kControlChannel;
+    auto const listens = co_await connection->query(std::move(statement), kStateDeadlines);
+    if (!listens) co_return listens.error();
+  }
+  // A lock that it cannot get is met again and again; whoever has it is named.
+  if (worker_ == kControlWorker) {
+    LockTerms terms;
+    terms.who = state::who_is_in_the_way();
+    connection->set_lock_terms(std::move(terms));
+  }
+  connection_ = connection;
+  co_return Done();
+}
+
+}  // namespace
+
+namespace {
+
+asio::awaitable<Result<PgJob>> read_pg_job(PgConnection& connection, std::int64_t job_id, std::string name,
+                                           planner::Backfill backfill, planner::TableFacts table, bool sweeps,
+                                           planner::WorkTraits traits) {
+  auto rows = co_await connection.query(state::list_leaves(job_id), kStateDeadlines);
+  if (!rows) co_return rows.error();
+  PgJob result;
+  result.job.id = job_id;
+  result.job.name = std::move(name);
+  result.job.table = planner::quote_qualified(table.schema, table.name);
+  result.job.backfill = std::move(backfill);
+  result.sweeps = sweeps;
+  result.traits = traits;
+  for (auto const& row : rows->rows) {
+    auto const stored = state::stored_leaf_of(row);
+    planner::LeafFacts leaf;
+    leaf.oid = stored.oid;
+    leaf.schema = stored.schema;
+    leaf.name = stored.name;
+    leaf.rows_estimated = stored.rows_estimated;
+    leaf.blocks = stored.blocks;
+    leaf.bytes = stored.bytes;
+    auto const now = std::find_if(table.leaves.begin(), table.leaves.end(),
+                                  [&](planner::LeafFacts const& each) { return each.oid == leaf.oid; });
+    if (now != table.leaves.end()) leaf.partition_condition = now->partition_condition;
+    planner::Key const& key = stored.key;
+    require_key_of_table(key, table, leaf);
+    LeafPlan plan;
+    plan.relation = planner::quote_qualified(leaf.schema, leaf.name);
+    plan.key = key;
+    plan.rows_estimated = leaf.rows_estimated;
+    plan.rows_per_block =
+        static_cast<double>(leaf.rows_estimated) / static_cast<double>(std::max<std::int64_t>(leaf.blocks, 1));
+    plan.bytes_per_row = leaf.bytes / std::max<std::int64_t>(leaf.rows_estimated, 1);
+    plan.heap_bytes = static_cast<std::uint64_t>(leaf.bytes);
+    result.job.leaves.push_back(std::move(plan));
+    result.targets.push_back(planner::make_work_target(result.job.backfill, table, leaf, key, traits));
+  }
+  result.table = std::move(table);
+  co_return result;
+}
+
+}  // namespace
+
+asio::awaitable<Result<PgJob>> load_pg_job(PgConnection& connection, std::int64_t job_id, std::string name,
+                                           planner::Backfill backfill, planner::TableFacts table, bool sweeps,
+                                           planner::WorkTraits traits) {
+  return told(read_pg_job(connection, job_id, std::move(name), std::move(backfill), std::move(table), sweeps,
+                          std::move(traits)));
+}
+
+PgDatabase::PgDatabase(asio::any_io_executor executor, asio::thread_pool& blocking, ConnectTarget target, PgJob job,
+                       Owner owner)
+    : executor_(std::move(executor)),
+      blocking_(blocking),
+      target_(std::move(target)),
+      job_(std::move(job)),
+      owner_(std::move(owner)),
+      random_(std::random_device{}()) {}
+
+std::unique_ptr<Session> PgDatabase::make_session(int worker) {
+  return std::make_unique<PgSession>(*this, worker);
+}
+
+void PgDatabase::spawn(asio::awaitable<void> coroutine) {
+  auto const fail_loudly = [](std::exception_ptr error) {
+    if (error) std::rethrow_exception(error);
+  };
+  asio::co_spawn(executor_, std::move(coroutine), fail_loudly);
+}
+
+asio::awaitable<void> PgDatabase::sleep(std::chrono::milliseconds duration) {
+  asio::steady_timer timer(executor_, duration);
+  co_await timer.async_wait(asio::use_awaitable);
+}
+
+std::chrono::steady_clock::time_point PgDatabase::now() const {
+  return std::chrono::steady_clock::now();
+}
+
+std::chrono::system_clock::time_point PgDatabase::wall_now() const {
+  return std::chrono::system_clock::now();
+}
+
+double PgDatabase::random() {
+  return std::uniform_real_distribution<double>(0, 1)(random_);
+}
+
+}  // namespace pgbackfill::engine

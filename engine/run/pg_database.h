@@ -1,0 +1,65 @@
+// The Database on PostgreSQL: sessions that run batches on connections of their own.
+//
+// Thread rule: everything on the engine's one thread, except what PgConnection does on the blocking pool.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/pg/pg_connection.h"
+#include "engine/run/database.h"
+#include "engine/state/state_store.h"
+#include "planner/model/table_facts.h"
+#include "planner/work/work_sql.h"
+
+namespace pgbackfill::engine {
+
+// All that sessions of one job share. Leaves grow when a later pass finds new partitions.
+struct PgJob {
+  Job job;
+  std::vector<planner::WorkTarget> targets;  // by leaf number
+  planner::TableFacts table;
+  bool sweeps = false;
+  planner::WorkTraits traits;
+  int pass = 0;  // when the leaves were read
+};
+
+// Rebuilds what the sessions need from the stored job; the table's facts must have been read already.
+asio::awaitable<Result<PgJob>> load_pg_job(PgConnection& connection, std::int64_t job_id, std::string name,
+                                           planner::Backfill backfill, planner::TableFacts table, bool sweeps,
+                                           planner::WorkTraits traits);
+
+class PgDatabase : public Database {
+ public:
+  PgDatabase(asio::any_io_executor executor, asio::thread_pool& blocking, ConnectTarget target, PgJob job, Owner owner);
+
+  std::unique_ptr<Session> make_session(int worker) override;
+  void spawn(asio::awaitable<void> coroutine) override;
+  asio::awaitable<void> sleep(std::chrono::milliseconds duration) override;
+  std::chrono::steady_clock::time_point now() const override;
+  std::chrono::system_clock::time_point wall_now() const override;
+  double random() override;
+  std::vector<std::string> take_notes() override { return std::exchange(notes_, {}); }
+
+  void note(std::string text) { notes_.push_back(std::move(text)); }
+  PgJob& job() { return job_; }
+  Owner const& owner() const { return owner_; }
+  ConnectTarget const& target() const { return target_; }
+  asio::thread_pool& blocking() { return blocking_; }
+
+ private:
+  asio::any_io_executor executor_;
+  asio::thread_pool& blocking_;
+  ConnectTarget target_;
+  PgJob job_;
+  Owner owner_;
+  std::mt19937_64 random_;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,379 @@
+#include "engine/run/work_checks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "engine/pg/catalog.h"
+#include "engine/run/copy_target.h"
+#include "engine/run/work_facts.h"
+#include "planner/keys/key_choice.h"
+#include "planner/model/row_reference.h"
+#include "planner/model/sql_facts.h"
+#include "planner/model/sql_text.h"
+#include "planner/steps/publications.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using planner::quote_identifier;
+using planner::quote_qualified;
+using planner::WorkKind;
+
+std::string name_of(planner::TableFacts const& table) {
+  return quote_qualified(table.schema, table.name);
+}
+
+std::set<std::uint32_t> oids_of(planner::TableFacts const& table) {
+  std::set<std::uint32_t> oids = {table.oid};
+  for (auto const& leaf : table.leaves) oids.insert(leaf.oid);
+  return oids;
+}
+
+std::string oid_list(planner::TableFacts const& table) {
+  std::vector<std::string> texts;
+  for (auto const oid : oids_of(table)) texts.push_back(std::to_string(oid));
+  return planner::join(texts, ", ");
+}
+
+// ENABLE ALWAYS and ENABLE REPLICA hold for `triggers: skip`, which works as a replica does.
+bool fires(planner::TriggerFacts const& trigger, planner::Backfill const& backfill) {
+  char const by_default = backfill.triggers == planner::TriggerMode::kSkip ? 'R' : 'O';
+  if (trigger.enabled != 'A' && trigger.enabled != by_default) return false;
+  return backfill.kind == WorkKind::kDelete ? trigger.on_delete : trigger.on_update;
+}
+
+char const* privilege_of(planner::Backfill const& backfill) {
+  // SELECT ... FOR SHARE asks for it.
+  if (!backfill.mirror_key.empty()) return "UPDATE";
+  switch (backfill.kind) {
+    case WorkKind::kUpdate:
+      return "UPDATE";
+    case WorkKind::kDelete:
+      return "DELETE";
+    case WorkKind::kCopy:
+    case WorkKind::kSql:
+      return "SELECT";
+  }
+  return "SELECT";
+}
+
+std::string unquoted(std::string const& identifier) {
+  std::string name;
+  for (std::size_t at = 1; at + 1 < identifier.size(); ++at) {
+    name += identifier[at];
+    if (identifier[at] == '"') ++at;
+  }
+  return name;
+}
+
+// A partition may have its columns in another order than its parent, and then another row.
+bool takes_whole_row(planner::Backfill const& backfill) {
+  auto const& alias = backfill.table.name;
+  if (planner::takes_whole_row(backfill.where, alias)) return true;
+  return std::any_of(backfill.assignments.begin(), backfill.assignments.end(),
+                     [&](planner::Assignment const& one) { return planner::takes_whole_row(one.expression, alias); });
+}
+
+}  // namespace
+
+void look_at_triggers(planner::Backfill const& backfill, Preflight& preflight) {
+  auto const& table = preflight.table;
+  auto& traits = preflight.traits;
+  // Partitions have no part in rules of their parent.
+  if (table.kind == 'p' && table.has_rules) traits.works_through_parent = true;
+  if (table.kind == 'p' && takes_whole_row(backfill)) traits.works_through_parent = traits.reads_through_parent = true;
+  bool const changes_here = backfill.kind == WorkKind::kUpdate || backfill.kind == WorkKind::kDelete;
+  for (auto const& trigger : table.triggers) {
+    if (!changes_here || !fires(trigger, backfill)) continue;
+    bool const derives = backfill.kind == WorkKind::kUpdate && trigger.for_each_row && trigger.is_before;
+    traits.may_move_keys = traits.may_move_keys || derives;
+    // A statement on a leaf fires those of the leaf, and none of its parent's.
+    if (table.kind == 'p' && !trigger.for_each_row) traits.works_through_parent = true;
+  }
+  if (preflight.targets.empty()) return;
+  // Of a partition, schema.table is another name than the file's.
+  bool const is_named = sql_facts_of(preflight.targets.front()).has_schema_in_column;
+  if (table.kind == 'p' && is_named) traits.works_through_parent = traits.reads_through_parent = true;
+}
+
+asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Backfill backfill, Preflight& preflight) {
+  char const* privilege = privilege_of(backfill);
+  auto const& table = preflight.table;
+  std::string statement = fmt::format(
+      "SELECT c.oid, has_table_privilege(c.oid, '{1}') OR has_any_column_privilege(c.oid, '{2}'), "
+      "has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'), row_security_active(c.oid), "
+      "current_user FROM pg_catalog.pg_class c WHERE c.oid IN ({0})",
+      oid_list(table), privilege, backfill.kind == WorkKind::kDelete ? "SELECT" : privilege);
+  auto rights = co_await query_read_only(connection, std::move(statement));
+  if (!rights) co_return rights.error();
+  for (auto const& row : rights->rows) {
+    bool const is_table = *row[0] == std::to_string(table.oid);
+    bool const has_rights = *row[1] == "t" && *row[2] == "t";
+    bool const leads_to_parent = table.kind == 'p' && ((!is_table && !has_rights) || *row[3] == "t");
+    if (leads_to_parent) preflight.traits.works_through_parent = preflight.traits.reads_through_parent = true;
+    for (std::size_t column = 1; is_table && column <= 2; ++column) {
+      if (*row[column] == "t") continue;
+      char const* missing = column == 1 ? privilege : "SELECT";
+      preflight.problems.push_back(
+          {backfill.position, fmt::format("role {0} may not {1} on {2}: GRANT {1} ON {2} TO {0}",
+                                          quote_identifier(*row[4]), missing, name_of(table))});
+    }
+  }
+  if (backfill.triggers == planner::TriggerMode::kSkip) {
+    auto allowed =
+        co_await connection.query("SELECT set_config('session_replication_role', 'replica', true)", Deadlines());
+    if (!allowed) {
+      preflight.problems.push_back(
+          {backfill.position,
+           "`triggers: skip` needs the right to set session_replication_role: " + allowed.error().message});
+    }
+  }
+  co_return Done();
+}
+
+namespace {
+
+// --- copies ----------------------------------------------------------------------------------------------------------
+
+std::string same_table_text(planner::TableFacts const& table, planner::TableFacts const& copy) {
+  if (table.oid == copy.oid) return "copy_to is the table itself";
+  return name_of(copy) + " (copy_to) and " + name_of(table) + " have partitions in common";
+}
+
+asio::awaitable<Result<Done>> check_sequences(PgConnection& connection, planner::Backfill backfill,
+                                              Preflight& preflight) {
+  auto sequences = co_await read_copy_sequences(connection, backfill);
+  if (!sequences) co_return sequences.error();
+  for (auto const& sequence : *sequences) {
+    if (sequence.may_be_set) {
+      preflight.notes.push_back(fmt::format("when all is copied, sequence {} goes on past the values of column {}",
+                                            sequence.name, quote_identifier(sequence.column)));
+    } else {
+      preflight.problems.push_back(
+          {backfill.position,
+           fmt::format("sequence {0} has to go past what is copied into column {1}, and this role may "
+                       "not set it: GRANT SELECT, UPDATE ON SEQUENCE {0} and GRANT SELECT on the copy",
+                       sequence.name, quote_identifier(sequence.column))});
+    }
+  }
+  co_return Done();
+}
+
+void take_copy_key(planner::Backfill const& backfill, CopyKey key, Preflight& preflight) {
+  preflight.sweeps = !key.columns.empty();
+  auto const refuse = [&](char const* text) { preflight.problems.push_back({backfill.on_conflict_position, text}); };
+  bool const counts = backfill.on_conflict == planner::ConflictMode::kCount;
+  if (counts && !backfill.mirror_key.empty()) refuse("'on_conflict: count' and 'mirror' exclude each other");
+  if (counts && backfill.mirror_key.empty() && key.columns.empty()) {
+    refuse(
+        "'on_conflict: count' needs a unique key of the copy over NOT NULL columns that are plain copies of the "
+        "table's "
+        "key: by that it tells which rows are missing");
+  }
+  preflight.traits.copy_key = std::move(key.columns);
+  preflight.traits.copy_key_sources = std::move(key.sources);
+  preflight.traits.copy_key_types = std::move(key.types);
+  preflight.traits.copy_key_operators = std::move(key.operators);
+}
+
+}  // namespace
+
+asio::awaitable<Result<Done>> check_copy(PgConnection& connection, planner::Backfill backfill, Preflight& preflight) {
+  auto facts = co_await read_table_facts(connection, backfill.copy_to);
+  if (!facts) co_return facts.error();
+  if (!*facts || (*facts)->leaves.empty()) {
+    std::string const name = quote_qualified(backfill.copy_to.schema, backfill.copy_to.name);
+    preflight.problems.push_back({backfill.position, "table " + name + " (copy_to) does not exist"});
+    preflight.only_missing_names = !*facts;
+    if (!*facts) preflight.missing_table = backfill.copy_to;
+    co_return Done();
+  }
+  auto const& copy = **facts;
+  auto const mine = oids_of(preflight.table);
+  auto const its = oids_of(copy);
+  bool const is_shared = std::any_of(its.begin(), its.end(), [&](std::uint32_t oid) { return mine.contains(oid); });
+  if (is_shared) {
+    preflight.is_hopeless = true;
+    preflight.problems.push_back({backfill.position, same_table_text(preflight.table, copy) +
+                                                         ": what is copied would be met again and copied once more"});
+    co_return Done();
+  }
+  auto const& target = copy.leaves.front();
+  for (auto& problem : planner::check_copy_target(backfill, target)) preflight.problems.push_back(std::move(problem));
+  preflight.traits.copy_overrides_identity =
+      std::any_of(target.columns.begin(), target.columns.end(), [&](planner::ColumnFacts const& column) {
+        return column.identity_always &&
+               std::any_of(backfill.assignments.begin(), backfill.assignments.end(),
+                           [&](planner::Assignment const& assignment) { return assignment.column == column.name; });
+      });
+  std::string const identity = planner::lacks_identity(std::to_string(copy.oid), connection.server_version());
+  auto published = co_await query_read_only(connection, "SELECT " + identity);
+  if (!published) co_return published.error();
+  auto const& lacking = published->rows.front().front();
+  if (lacking) preflight.problems.push_back({backfill.position, *lacking});
+  auto key = co_await read_copy_key(connection, backfill, preflight.keys);
+  if (!key) co_return key.error();
+  take_copy_key(backfill, std::move(*key), preflight);
+  auto sequences = co_await check_sequences(connection, backfill, preflight);
+  co_return sequences;
+}
+
+// --- foreign keys ----------------------------------------------------------------------------------------------------
+
+namespace {
+
+std::string action_text(std::string const& on_update, std::string const& on_delete) {
+  auto const word = [](std::string const& action) {
+    return action == "c" ? "CASCADE" : action == "n" ? "SET NULL" : action == "d" ? "SET DEFAULT" : "";
+  };
+  std::string text;
+  if (*word(on_delete) != '\0') text += std::string(" ON DELETE ") + word(on_delete);
+  if (*word(on_update) != '\0') text += std::string(" ON UPDATE ") + word(on_update);
+  return text;
+}
+
+// Name, its table, the table that it refers to, actions, and whether that is the one that is worked.
+std::string foreign_keys_sql(planner::Backfill const& backfill, std::string const& oids) {
+  std::vector<std::string> columns;
+  for (auto const& assignment : backfill.assignments) columns.push_back(assignment.column);
+  auto const changes = [&](std::string const& relation, std::string const& numbers) {
+    return "EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid = " + relation + " AND a.attnum = ANY (" +
+           numbers + ") AND a.attname = ANY (" + planner::text_array(columns) + "))";
+  };
+  bool const is_update = backfill.kind == WorkKind::kUpdate;
+  std::string of_ours = is_update ? changes("c.conrelid", "c.conkey") : "true";
+  std::string on_ours = is_update ? changes("c.confrelid", "c.confkey") : "true";
+  if (backfill.kind == WorkKind::kDelete) of_ours = "false";
+  if (backfill.kind == WorkKind::kCopy) on_ours = "false";
+  auto const table = [](char const* oid) {
+    return fmt::format(
+        "(SELECT quote_ident(n.nspname) || '.' || quote_ident(t.relname) FROM pg_catalog.pg_class t JOIN "
+        "pg_catalog.pg_namespace n ON n.oid = t.relnamespace WHERE t.oid = {})",
+        oid);
+  };
+  return fmt::format(
+      "SELECT c.conname, {0}, {1}, c.confupdtype, c.confdeltype, c.confrelid IN ({2}) FROM pg_catalog.pg_constraint c "
+      "WHERE c.contype = 'f' AND c.conparentid = 0 AND (c.conrelid IN ({2}) AND {3} OR c.confrelid IN ({2}) AND {4}) "
+      "ORDER BY 1, 2",
+      table("c.conrelid"), table("c.confrelid"), oids, of_ours, on_ours);
+}
+
+}  // namespace
+
+asio::awaitable<Result<Done>> check_foreign_keys(PgConnection& connection, planner::Backfill backfill,
+                                                 Preflight& preflight) {
+  if (backfill.triggers != planner::TriggerMode::kSkip) co_return Done();
+  std::string oids = oid_list(preflight.table);
+  if (backfill.kind == WorkKind::kCopy) {
+    auto copy = co_await read_table_facts(connection, backfill.copy_to);
+    if (!copy) co_return copy.error();
+    if (!*copy) co_return Done();
+    oids = oid_list(**copy);
+  }
+  auto keys = co_await query_read_only(connection, foreign_keys_sql(backfill, oids));
+  if (!keys) co_return keys.error();
+  auto const& agreed = backfill.skipped_foreign_keys;
+  std::vector<std::string> names;
+  std::vector<std::string> texts;
+  for (auto const& row : keys->rows) {
+    bool const is_inbound = *row[5] == "t";
+    std::string text = fmt::format("{} of {}, which refers to {}{}", quote_identifier(*row[0]), *row[1], *row[2],
+                                   is_inbound ? action_text(*row[3], *row[4]) : "");
+    preflight.notes.push_back("foreign key " + text + " is not kept (triggers: skip)");
+    if (std::find(agreed.begin(), agreed.end(), *row[0]) != agreed.end()) continue;
+    names.push_back(*row[0]);
+    texts.push_back(std::move(text));
+  }
+  if (names.empty()) co_return Done();
+  preflight.problems.push_back(
+      {backfill.position,
+       fmt::format("`triggers: skip` skips foreign keys too: nothing would be checked, cascaded or set to NULL by {}. "
+                   "Leave it out, or write skip_foreign_keys: [{}]",
+                   planner::join(texts, "; "), planner::join(names, ", "))});
+  co_return Done();
+}
+
+// --- the work --------------------------------------------------------------------------------------------------------
+
+namespace {
+
+// Of the table of the file or a leaf of it, by name.
+bool is_ours(planner::TableName const& name, planner::TableFacts const& table) {
+  auto const is_same = [&](std::string const& schema, std::string const& relation) {
+    return name.name == relation && (name.schema.empty() || name.schema == schema);
+  };
+  return is_same(table.schema, table.name) ||
+         std::any_of(table.leaves.begin(), table.leaves.end(),
+                     [&](planner::LeafFacts const& leaf) { return is_same(leaf.schema, leaf.name); });
+}
+
+void check_statement(planner::Backfill const& backfill, planner::SqlFacts const& sql, Preflight& preflight) {
+  auto const& target = preflight.targets.front();
+  auto const& table = preflight.table;
+  auto const refuse = [&](std::string text) { preflight.problems.push_back({backfill.sql_position, std::move(text)}); };
+  std::vector<std::string> assigned;
+  for (auto const& one : sql.assigned) {
+    if (is_ours(one.relation, table)) assigned.push_back(one.column);
+  }
+  for (auto& problem : planner::check_assigned(backfill, table, preflight.keys, assigned)) {
+    preflight.problems.push_back(std::move(problem));
+  }
+  std::string const alias = unquoted(target.alias);
+  bool const is_only = std::any_of(sql.relations.begin(), sql.relations.end(), [&](planner::RelationUse const& use) {
+    return use.is_only && use.alias == alias && is_ours(use.relation, table);
+  });
+  if (table.has_children && !is_only) {
+    refuse(
+        fmt::format("tables inherit from {}, and the statement changes their rows with each batch: write ONLY {}, and "
+                    "give them migrations of their own ({})",
+                    name_of(table), name_of(table), planner::join(table.children, ", ")));
+    preflight.is_hopeless = true;
+  }
+  auto const statement = planner::statement_with(target, target.alias + '.' + planner::kBatchColumn + " IS NULL");
+  auto const unjoined = planner::unjoined_table(statement, alias);
+  if (unjoined) {
+    refuse(
+        fmt::format("nothing joins {} to {}, whose rows {{batch}} picks: each batch would change all its rows. Join "
+                    "them by a condition",
+                    *unjoined, target.alias));
+    preflight.is_hopeless = true;
+  }
+  bool const shows_key = quote_identifier(sql.updated_alias) == target.alias;
+  preflight.traits.may_move_keys = preflight.traits.may_move_keys || shows_key;
+}
+
+}  // namespace
+
+asio::awaitable<Result<Done>> look_at_work(PgConnection& connection, planner::Backfill backfill, Preflight& preflight) {
+  if (preflight.targets.empty()) co_return Done();
+  auto facts = co_await read_work_facts(connection, preflight.targets.front(), preflight.table);
+  if (!facts) co_return facts.error();
+  for (auto const& name : facts->changed_and_read) {
+    preflight.warnings.push_back(fmt::format(
+        "the work reads other rows of {}, the table that it changes: what a row gets depends on the batches "
+        "that ran before, where one statement would read all rows as they were",
+        name));
+  }
+  if (backfill.kind == WorkKind::kSql) check_statement(backfill, facts->sql, preflight);
+  if (facts->writes_its_source) {
+    preflight.problems.push_back({backfill.position,
+                                  "copy_to leads back to the table itself: what is copied would be "
+                                  "met again and copied once more"});
+  }
+  preflight.other_relations = std::move(facts->other_relations);
+  auto& traits = preflight.traits;
+  traits.reads_elsewhere = !preflight.other_relations.empty();
+  auto const& columns = preflight.table.leaves.front().columns;
+  for (auto const& assignment : backfill.assignments) {
+    auto const column = std::find_if(columns.begin(), columns.end(),
+                                     [&](planner::ColumnFacts const& each) { return each.name == assignment.column; });
+    if (column != columns.end()) traits.assigned_types.push_back(column->declared_type);
+  }
+  traits.is_repeatable = facts->is_repeatable && traits.assigned_types.size() == backfill.assignments.size();
+  co_return Done();
+}
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,183 @@
+#include "engine/steps/other_migrations.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
+#include <utility>
+#include <variant>
+
+#include "engine/base/command_error.h"
+#include "engine/pg/catalog.h"
+#include "engine/state/state_store.h"
+#include "planner/file/migration_file.h"
+#include "planner/model/sql_text.h"
+#include "planner/model/step_detail.h"
+#include "planner/steps/other_migrations.h"
+#include "planner/steps/sync_sql.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using planner::TableName;
+
+struct Others {
+  std::vector<planner::Need> needs;
+  std::vector<planner::SyncColumns> syncs;
+};
+
+struct TableIds {
+  std::string own;
+  std::string root;  // of its partitions: what they are partitions of
+};
+
+using Ids = std::map<std::pair<std::string, std::string>, TableIds>;
+
+// Row triggers by the function that they call; a trigger that is switched off reads nothing.
+asio::awaitable<std::map<std::string, std::string>> read_sync_triggers(PgConnection& connection) {
+  std::string question =
+      "SELECT f.proname, g.tgname FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid JOIN "
+      "pg_catalog.pg_namespace n ON n.oid = f.pronamespace WHERE n.nspname = 'pgbackfill' AND g.tgtype & 1 = 1 AND "
+      "g.tgparentid = 0 AND f.prosrc <> " +
+      planner::quote_literal(planner::sync_body_off());
+  auto const rows = value_or_throw(co_await query_read_only(connection, std::move(question)),
+                                   "looking for the triggers of other migrations");
+  std::map<std::string, std::string> triggers;
+  for (auto const& row : rows.rows) triggers[*row[0]] = *row[1];
+  co_return triggers;
+}
+
+std::vector<std::string> texts_of(std::optional<std::string> const& array) {
+  return state::parse_text_array(array.value_or("{}")).value_or(std::vector<std::string>());
+}
+
+// Nothing where this version cannot read the file: it says nothing of what it needs.
+std::optional<planner::Migration> migration_of(std::string const& file, std::string const& source) {
+  auto parsed = planner::parse_migration(source, file);
+  return std::move(parsed.migration);
+}
+
+planner::OpenParts open_parts(planner::Migration const& migration, std::vector<std::optional<std::string>> const& row) {
+  planner::OpenParts open;
+  std::string const status = row[3].value_or("");
+  open.has_job = !status.empty() && status != state::status_name(JobStatus::kComplete) &&
+                 status != state::status_name(JobStatus::kCancelled);
+  auto const recorded = texts_of(row[4]);
+  std::set<std::string> const done(recorded.begin(), recorded.end());
+  open.indexes = texts_of(row[5]);
+  open.key = texts_of(row[6]);
+  // What was rolled back, or only stands there, has no contract to come.
+  bool const has_begun = !done.empty() || !status.empty();
+  if (!has_begun) return open;
+  for (auto& placed : planner::contract_steps(migration)) {
+    bool const is_open = !done.contains(fmt::format("{} {}", placed.phase, placed.position));
+    if (is_open && placed.phase != planner::kSyncPhase) open.contract.push_back(std::move(placed));
+  }
+  return open;
+}
+
+asio::awaitable<Others> read_others(PgConnection& connection, std::string migration) {
+  Others others;
+  auto const there =
+      value_or_throw(co_await query_read_only(connection, state::has_version()), "reading the state schema");
+  if (there.at(0, 0) != "t") co_return others;
+  auto const rows = value_or_throw(co_await query_read_only(connection, state::other_migrations(migration)),
+                                   "reading the other migrations");
+  auto const triggers = co_await read_sync_triggers(connection);
+  for (auto const& row : rows.rows) {
+    auto const other = migration_of(row[1].value_or(""), row[2].value_or(""));
+    if (!other) continue;
+    auto open = open_parts(*other, row);
+    auto const trigger = triggers.find(planner::sync_function_name(other->name));
+    open.has_sync = other->sync && trigger != triggers.end();
+    for (auto& need : planner::needs_of(*other, open)) others.needs.push_back(std::move(need));
+    if (!open.has_sync) continue;
+    auto columns = planner::sync_columns_of(*other);
+    columns.trigger = trigger->second;
+    if (!columns.table.name.empty()) others.syncs.push_back(std::move(columns));
+  }
+  co_return others;
+}
+
+// Both of each, in the order of the map.
+std::string ids_sql(Ids const& ids) {
+  std::vector<std::string> columns;
+  for (auto const& [name, id] : ids) {
+    auto const oid = planner::oid_of(name.first, name.second);
+    columns.push_back(fmt::format(
+        "({0})::pg_catalog.oid::text, coalesce(pg_catalog.pg_partition_root({0})::pg_catalog.oid, ({0}))::text", oid));
+  }
+  return fmt::format("SELECT {}", planner::join(columns, ", "));
+}
+
+// Of tables that are there.
+asio::awaitable<Ids> read_ids(PgConnection& connection, std::vector<TableName> tables) {
+  Ids ids;
+  for (auto const& table : tables) ids[{table.schema, table.name}] = {};
+  if (ids.empty()) co_return ids;
+  auto const row =
+      value_or_throw(co_await query_read_only(connection, ids_sql(ids)), "looking for the tables of other migrations");
+  std::size_t column = 0;
+  for (auto& [name, id] : ids) {
+    id.own = row.rows.front()[column++].value_or("");
+    id.root = row.rows.front()[column++].value_or("");
+  }
+  co_return ids;
+}
+
+planner::SameTable same_by(Ids const& ids) {
+  return [&ids](TableName const& one, TableName const& other, bool exactly) {
+    auto const& left = ids.at({one.schema, one.name});
+    auto const& right = ids.at({other.schema, other.name});
+    bool const is_own = !left.own.empty() && left.own == right.own;
+    return exactly ? is_own : is_own || (!left.root.empty() && left.root == right.root);
+  };
+}
+
+asio::awaitable<std::vector<std::string>> hold_against(PgConnection& connection, std::string migration,
+                                                       std::vector<planner::Taking> takings) {
+  if (takings.empty()) co_return std::vector<std::string>();
+  auto const others = co_await read_others(connection, std::move(migration));
+  std::vector<TableName> tables;
+  for (auto const& taking : takings) tables.push_back(taking.table);
+  for (auto const& need : others.needs) tables.push_back(need.table);
+  auto const ids = co_await read_ids(connection, std::move(tables));
+  co_return planner::conflicts(takings, others.needs, same_by(ids));
+}
+
+}  // namespace
+
+asio::awaitable<std::vector<std::string>> others_that_need(PgConnection& connection, std::string migration,
+                                                           std::vector<planner::PlacedStep> steps) {
+  auto takings = planner::takings_of(steps);
+  co_return co_await hold_against(connection, std::move(migration), std::move(takings));
+}
+
+asio::awaitable<std::vector<std::string>> others_that_need_undone(PgConnection& connection, std::string migration,
+                                                                  std::vector<planner::PlacedStep> steps) {
+  auto takings = planner::takings_of_undo(steps);
+  co_return co_await hold_against(connection, std::move(migration), std::move(takings));
+}
+
+asio::awaitable<std::string> place_sync_trigger(PgConnection& connection, planner::Migration& migration) {
+  auto const mine = planner::sync_columns_of(migration);
+  if (mine.table.name.empty()) co_return std::string();
+  auto others = co_await read_others(connection, migration.name);
+  std::vector<TableName> tables = {mine.table};
+  for (auto const& other : others.syncs) tables.push_back(other.table);
+  auto const ids = co_await read_ids(connection, std::move(tables));
+  auto const is_same = same_by(ids);
+  std::erase_if(others.syncs,
+                [&](planner::SyncColumns const& other) { return !is_same(mine.table, other.table, false); });
+  auto place = planner::place_sync(mine, others.syncs);
+  if (!place.problem.empty()) co_return std::move(place.problem);
+  auto install = std::get<planner::InstallSync>(migration.sync->install.detail->kind);
+  install.trigger = std::move(place.trigger);
+  migration.sync->install.detail = std::make_shared<planner::StepDetail>(planner::StepDetail{std::move(install)});
+  co_return std::string();
+}
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,432 @@
+#include "engine/steps/step_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "engine/pg/catalog.h"
+#include "engine/pg/session_settings.h"
+#include "engine/state/state_store.h"
+#include "engine/steps/step_runner.h"
+#include "planner/model/sql_text.h"
+#include "planner/model/step_detail.h"
+#include "planner/model/suggestion.h"
+#include "planner/steps/recipe.h"
+#include "planner/steps/step_names.h"
+#include "planner/steps/step_rights.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using namespace std::chrono_literals;
+using planner::Dependent;
+using planner::PlacedStep;
+using planner::SchemaStep;
+using planner::StepFacts;
+using planner::Tie;
+
+// How long rows are looked for that forbid a step.
+constexpr auto kLookWait = 2'000ms;
+// A claim comes and goes once in a run.
+constexpr int kMostLooks = 4;
+
+// Columns that earlier steps add, for the empty copy on which a definition is tried.
+std::vector<std::string> additions_of(std::vector<SchemaStep> const& earlier, SchemaStep const& step) {
+  std::vector<std::string> additions;
+  auto const names = planner::names_of(step);
+  for (auto const& one : earlier) {
+    auto const* add = std::get_if<planner::AddColumn>(&one.detail->kind);
+    bool const is_here = add != nullptr && !names.tables.empty() && add->table.name == names.tables.front().name;
+    // The line break keeps a comment in the type from hiding what follows.
+    if (is_here) {
+      additions.push_back("ALTER TABLE pg_temp.pgbackfill_probe ADD COLUMN IF NOT EXISTS " +
+                          planner::quote_identifier(add->column) + " " + add->type + "\n");
+    }
+  }
+  return additions;
+}
+
+bool takes_additions(SchemaStep const& step) {
+  auto const& kind = step.detail->kind;
+  return std::holds_alternative<planner::AddCheck>(kind) || std::holds_alternative<planner::SetDefault>(kind) ||
+         std::holds_alternative<planner::CreateIndex>(kind);
+}
+
+// One step, beside those that run before it.
+class StepQuestion {
+ public:
+  StepQuestion(PgConnection& connection, std::string const& migration, bool has_claims, PlacedStep const& placed,
+               std::vector<SchemaStep> const& earlier)
+      : connection_(connection),
+        migration_(migration),
+        has_claims_(has_claims),
+        placed_(placed),
+        step_(placed.step),
+        earlier_(earlier) {
+    may_change_ = std::any_of(earlier.begin(), earlier.end(),
+                              [&](SchemaStep const& one) { return planner::may_matter(one, step_); });
+  }
+
+  asio::awaitable<Result<StepAnswer>> ask();
+
+ private:
+  asio::awaitable<std::optional<Failure>> read_facts();
+  asio::awaitable<std::optional<Failure>> read_claim();
+  asio::awaitable<std::optional<Failure>> ask_once();
+  asio::awaitable<std::optional<Failure>> try_definition();
+  asio::awaitable<std::optional<Failure>> ask_early_refusal(planner::Recipe const& recipe);
+  asio::awaitable<std::optional<Failure>> ask_recipe();
+  asio::awaitable<std::optional<Failure>> ask_rights();
+  asio::awaitable<std::optional<Failure>> ask_dependents();
+  asio::awaitable<std::optional<Failure>> ask_rows_of_partition();
+  asio::awaitable<std::string> suggestion();
+  std::string without_probes(std::string text) const;
+  void refuse(std::string text) { answer_.refusals.push_back(std::move(text)); }
+
+  PgConnection& connection_;
+  std::string const& migration_;
+  bool has_claims_;
+  PlacedStep const& placed_;
+  SchemaStep const& step_;
+  std::vector<SchemaStep> const& earlier_;
+  StepFacts facts_;
+  StepAnswer answer_;
+  bool may_change_ = false;  // an earlier step may make another answer of it
+  bool is_done_ = false;
+};
+
+asio::awaitable<std::optional<Failure>> StepQuestion::read_facts() {
+  auto facts = co_await read_step_facts(connection_, step_);
+  if (!facts) co_return facts.error();
+  facts_ = std::move(*facts);
+  // Any SQL ahead may make the table.
+  bool const has_sql =
+      std::any_of(earlier_.begin(), earlier_.end(), [](SchemaStep const& one) { return !planner::is_typed(one); });
+  if (facts_.kind == ' ' && has_sql) may_change_ = true;
+  co_return co_await read_claim();
+}
+
+asio::awaitable<std::optional<Failure>> StepQuestion::read_claim() {
+  if (!has_claims_) co_return std::nullopt;
+  auto const claim =
+      co_await query_read_only(connection_, state::find_claim(migration_, placed_.phase, placed_.position));
+  if (!claim && is_of_the_moment(claim.error())) co_return claim.error();
+  facts_.is_claimed = claim && !claim->rows.empty();
+  facts_.before = facts_.is_claimed ? claim->at(0, 1) : "";
+  co_return std::nullopt;
+}
+
+// On an empty copy. Only a primary can make one.
+asio::awaitable<std::optional<Failure>> StepQuestion::try_definition() {
+  if (connection_.is_standby()) co_return std::nullopt;
+  auto statements = planner::spelling_statements(step_, facts_);
+  if (statements.empty()) co_return std::nullopt;
+  auto const additions = takes_additions(step_) ? additions_of(earlier_, step_) : std::vector<std::string>();
+  statements.insert(statements.begin() + 2, additions.begin(), additions.end());
+  std::size_t const last = statements.size();
+  auto tried = tried_out(std::move(statements));
+  auto const results = co_await connection_.pipeline(std::move(tried), Deadlines());
+  if (!results) {
+    auto const& failure = results.error();
+    if (connection_.is_usable()) co_await connection_.script("ROLLBACK", Deadlines());
+    if (!connection_.is_usable()) co_return failure;
+    // Who has the table now may be gone when the step runs; and a read-only session cannot try.
+    bool const says_nothing = is_of_the_moment(failure) || failure.sqlstate == "25006" || may_change_;
+    if (!says_nothing) refuse(fmt::format("{} ({})", without_probes(failure.message), failure.sqlstate));
+    co_return std::nullopt;
+  }
+  auto const& row = results->at(last).rows.at(0);
+  facts_.spelling = row.at(0).value_or("");
+  facts_.is_mutable = row.size() > 2 && row[2] == "true";
+  if (row.at(1) && !may_change_) refuse(*row[1]);
+  co_return std::nullopt;
+}
+
+// What the empty copies stand for.
+std::string StepQuestion::without_probes(std::string text) const {
+  std::vector<std::pair<std::string, std::string>> names = {{"\"pgbackfill_probe\"", facts_.table.name}};
+  if (auto const* attach = std::get_if<planner::AttachPartition>(&step_.detail->kind)) {
+    names.emplace_back("\"pgbackfill_probe_part\"", attach->partition.name);
+  }
+  for (auto const& [probe, name] : names) {
+    std::string const quoted = planner::quote_identifier(name);
+    for (auto at = text.find(probe); at != std::string::npos; at = text.find(probe, at + quoted.size())) {
+      text.replace(at, probe.size(), quoted);
+    }
+  }
+  return text;
+}
+
+// What no earlier step can change.
+asio::awaitable<std::optional<Failure>> StepQuestion::ask_early_refusal(planner::Recipe const& recipe) {
+  if (recipe.early_refusal.empty() || facts_.is_claimed) co_return std::nullopt;
+  auto const seen = co_await query_read_only(connection_, "SELECT " + recipe.early_refusal);
+  if (!seen) co_return seen.error();
+  auto const& refusal = seen->rows.front().front();
+  if (refusal) refuse(*refusal);
+  co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<Failure>> StepQuestion::ask_recipe() {
+  auto const recipe = planner::recipe_for(step_, facts_);
+  answer_.title = recipe.title;
+  if (answer_.is_refused()) co_return std::nullopt;
+  if (may_change_) co_return co_await ask_early_refusal(recipe);
+  auto const seen = co_await query_read_only(connection_, planner::inspection_sql(recipe));
+  if (!seen) co_return seen.error();
+  is_done_ = seen->at(0, 0) == "t";
+  auto const& refusal = seen->rows.front().at(1);
+  if (is_done_ || !refusal) co_return std::nullopt;
+  std::string text = *refusal;
+  if (text.starts_with("there is no ")) text += co_await suggestion();
+  refuse(std::move(text));
+  co_return std::nullopt;
+}
+
+// Of names that are there, the one that may have been meant.
+asio::awaitable<std::string> StepQuestion::suggestion() {
+  auto const names = planner::names_of(step_);
+  std::string word = facts_.table.name;
+  std::vector<std::string> known;
+  if (facts_.kind == ' ') {
+    auto tables = co_await list_tables(connection_);
+    if (tables) known = std::move(*tables);
+  } else if (!names.names.empty()) {
+    word = names.names.front();
+    std::string const oid = planner::oid_of(facts_.table.schema, facts_.table.name);
+    auto const rows = co_await query_read_only(
+        connection_, "SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = " + oid +
+                         " AND attnum > 0 AND NOT attisdropped UNION SELECT conname::text FROM "
+                         "pg_catalog.pg_constraint WHERE conrelid = " +
+                         oid +
+                         " UNION SELECT c.relname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid "
+                         "= i.indexrelid WHERE i.indrelid = " +
+                         oid);
+    for (std::size_t row = 0; rows && row < rows->rows.size(); ++row) known.push_back(rows->at(row, 0));
+  }
+  std::vector<std::string_view> const words(known.begin(), known.end());
+  co_return planner::did_you_mean(word, words);
+}
+
+asio::awaitable<std::optional<Failure>> StepQuestion::ask_rights() {
+  auto question = planner::missing_rights_sql(step_, facts_);
+  if (question.empty()) co_return std::nullopt;
+  auto const rows = co_await query_read_only(connection_, std::move(question));
+  if (!rows) co_return rows.error();
+  for (auto const& row : rows->rows) refuse(row.front().value_or(""));
+  co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<Failure>> StepQuestion::ask_dependents() {
+  auto question = planner::dependents_sql(step_, facts_);
+  if (question.empty()) co_return std::nullopt;
+  auto const rows = co_await query_read_only(connection_, std::move(question));
+  if (!rows) co_return rows.error();
+  for (auto const& row : rows->rows) {
+    auto dependent = planner::dependent_of(row);
+    bool const may_be_gone = std::any_of(earlier_.begin(), earlier_.end(), [&](SchemaStep const& one) {
+      return planner::may_take_away(one, dependent.name);
+    });
+    if (may_be_gone) continue;
+    (dependent.tie == Tie::kStops ? answer_.in_the_way : answer_.companions).push_back(std::move(dependent));
+  }
+  co_return std::nullopt;
+}
+
+// Rows elsewhere that refer to rows of a partition keep it from being detached.
+asio::awaitable<std::optional<Failure>> StepQuestion::ask_rows_of_partition() {
+  auto const* detach = std::get_if<planner::DetachPartition>(&step_.detail->kind);
+  if (detach == nullptr || answer_.is_refused() || is_done_) co_return std::nullopt;
+  auto const questions = co_await query_read_only(connection_, planner::referring_rows_sql(facts_, detach->partition));
+  if (!questions) co_return questions.error();
+  for (auto const& row : questions->rows) {
+    // A table that takes long to be looked through says nothing here; the step asks the server itself.
+    std::vector<Statement> statements;
+    statements.emplace_back(row.at(1).value_or(""));
+    auto const found = co_await read_only(connection_, std::move(statements), kLookWait);
+    bool const refers = found && found->at(0, 0) == "t";
+    if (refers) refuse(row.at(0).value_or(""));
+  }
+  co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<Failure>> StepQuestion::ask_once() {
+  answer_ = {};
+  answer_.placed = placed_;
+  answer_.title = step_.text;
+  auto failed = co_await read_facts();
+  // A schema that the role may not use is in the step's way as well.
+  bool const is_denied = failed && failed->sqlstate == "42501";
+  if (is_denied) {
+    refuse(fmt::format("{} ({})", failed->message, failed->sqlstate));
+    co_return std::nullopt;
+  }
+  if (!failed) failed = co_await ask_rights();
+  if (!failed && !answer_.is_refused()) failed = co_await try_definition();
+  if (!failed) failed = co_await ask_recipe();
+  if (!failed && !is_done_) failed = co_await ask_dependents();
+  if (!failed) failed = co_await ask_rows_of_partition();
+  co_return failed;
+}
+
+// Another process may claim the step and run it between two questions: what it has dropped would be missed.
+asio::awaitable<Result<StepAnswer>> StepQuestion::ask() {
+  for (int look = 0; look < kMostLooks; ++look) {
+    auto const failed = co_await ask_once();
+    if (failed) co_return *failed;
+    bool const was_claimed = facts_.is_claimed;
+    if (!answer_.is_refused()) break;
+    auto const unread = co_await read_claim();
+    if (unread) co_return *unread;
+    if (facts_.is_claimed == was_claimed) break;
+  }
+  co_return std::move(answer_);
+}
+
+std::string named(std::vector<Dependent> const& dependents) {
+  std::vector<std::string> names;
+  for (auto const& one : dependents) names.push_back(planner::to_string(one));
+  return planner::join(names, ", ");
+}
+
+planner::Problem problem_of(StepAnswer const& answer, std::string const& text) {
+  return {answer.placed.step.position,
+          fmt::format("{} step {}: {}: {}", answer.placed.phase, answer.placed.position + 1, answer.title, text)};
+}
+
+std::string in_the_way_text(StepAnswer const& answer) {
+  return fmt::format("the server refuses it because of what depends on it: {}; change or drop that first",
+                     named(answer.in_the_way));
+}
+
+bool is_of_contract(StepAnswer const& answer) {
+  return answer.placed.phase == "contract";
+}
+
+}  // namespace
+
+asio::awaitable<Result<std::vector<StepAnswer>>> ask_steps(PgConnection& connection, std::string migration,
+                                                           std::vector<PlacedStep> steps, std::vector<PlacedStep> ahead,
+                                                           RecordedSteps recorded) {
+  std::vector<StepAnswer> answers;
+  // A state that is not there, or older than claims, has none.
+  auto const claims = co_await query_read_only(connection, state::has_claims());
+  if (!claims && is_of_the_moment(claims.error())) co_return claims.error();
+  bool const has_claims = claims && claims->at(0, 0) == "t";
+  std::vector<SchemaStep> earlier;
+  for (auto const& one : ahead) {
+    if (!is_done_as_it_is(recorded, one)) earlier.push_back(one.step);
+  }
+  for (auto const& placed : steps) {
+    if (is_done_as_it_is(recorded, placed)) continue;
+    bool const is_asked = placed.phase != planner::kSyncPhase && planner::is_typed(placed.step);
+    if (is_asked) {
+      StepQuestion question(connection, migration, has_claims, placed, earlier);
+      auto answer = co_await question.ask();
+      if (!answer) co_return answer.error();
+      answers.push_back(std::move(*answer));
+    }
+    earlier.push_back(placed.step);
+  }
+  co_return answers;
+}
+
+asio::awaitable<Result<std::vector<StepAnswer>>> ask_all_steps(PgConnection& connection, planner::Migration migration,
+                                                               RecordedSteps recorded) {
+  auto steps = planner::expand_steps(migration);
+  for (auto& step : planner::sync_steps(migration)) steps.push_back(std::move(step));
+  for (auto& step : planner::contract_steps(migration)) steps.push_back(std::move(step));
+  std::vector<PlacedStep> none;
+  co_return co_await ask_steps(connection, migration.name, std::move(steps), std::move(none), std::move(recorded));
+}
+
+namespace {
+
+bool drops_on_its_way_back(PlacedStep const& placed, std::string const& name) {
+  auto const* run = std::get_if<planner::RunSql>(&placed.step.detail->kind);
+  if (run == nullptr || !run->down) return false;
+  SchemaStep down = placed.step;
+  down.detail = std::make_shared<planner::StepDetail>(planner::StepDetail{planner::RunSql{*run->down, std::nullopt}});
+  return planner::may_take_away(down, name);
+}
+
+}  // namespace
+
+asio::awaitable<Result<UndoAnswer>> ask_undo(PgConnection& connection, std::string migration,
+                                             std::vector<PlacedStep> steps) {
+  UndoAnswer answer;
+  std::vector<std::pair<SchemaStep, StepFacts>> made;
+  for (auto const& placed : steps) {
+    if (!planner::is_typed(placed.step) || placed.phase == planner::kSyncPhase) continue;
+    auto const claim =
+        co_await query_read_only(connection, state::find_claim(migration, placed.phase, placed.position));
+    if (!claim) co_return claim.error();
+    if (claim->rows.empty()) continue;
+    auto facts = co_await read_step_facts(connection, placed.step);
+    if (!facts) co_return facts.error();
+    facts->is_claimed = true;
+    facts->before = claim->at(0, 1);
+    if (planner::recipe_for(placed.step, *facts).undo.empty()) continue;
+    auto question = planner::missing_rights_sql(placed.step, *facts);
+    auto const rights = co_await query_read_only(connection, std::move(question));
+    if (!rights) co_return rights.error();
+    for (auto const& row : rights->rows) answer.stops.push_back(row.front().value_or(""));
+    made.emplace_back(placed.step, std::move(*facts));
+  }
+  auto question = planner::dependents_of_undo_sql(made);
+  if (question.empty()) co_return answer;
+  auto const rows = co_await query_read_only(connection, std::move(question));
+  if (!rows) co_return rows.error();
+  for (auto const& row : rows->rows) {
+    auto const dependent = planner::dependent_of(row);
+    bool const goes_first = std::any_of(steps.begin(), steps.end(), [&](PlacedStep const& placed) {
+      return drops_on_its_way_back(placed, dependent.name);
+    });
+    if (goes_first) continue;
+    (dependent.tie == Tie::kStops ? answer.stops : answer.companions).push_back(planner::to_string(dependent));
+  }
+  co_return answer;
+}
+
+std::vector<planner::Problem> refusals_of(std::vector<StepAnswer> const& answers) {
+  std::vector<planner::Problem> problems;
+  for (auto const& answer : answers) {
+    for (auto const& refusal : answer.refusals) problems.push_back(problem_of(answer, refusal));
+    if (!answer.in_the_way.empty()) problems.push_back(problem_of(answer, in_the_way_text(answer)));
+  }
+  return problems;
+}
+
+std::vector<planner::Problem> refusals_before_run(std::vector<StepAnswer> const& answers) {
+  auto kept = answers;
+  for (auto& answer : kept) {
+    if (is_of_contract(answer)) answer.in_the_way.clear();
+  }
+  return refusals_of(kept);
+}
+
+std::vector<planner::Problem> in_the_way_of_contract(std::vector<StepAnswer> const& answers) {
+  std::vector<planner::Problem> problems;
+  for (auto const& answer : answers) {
+    bool const is_told = is_of_contract(answer) && !answer.in_the_way.empty();
+    if (is_told) problems.push_back(problem_of(answer, in_the_way_text(answer)));
+  }
+  return problems;
+}
+
+std::vector<std::string> companion_lines(std::vector<StepAnswer> const& answers) {
+  std::vector<std::string> lines;
+  for (auto const& answer : answers) {
+    std::string const place = fmt::format("{} step {}", answer.placed.phase, answer.placed.position + 1);
+    for (auto const& one : answer.companions) {
+      lines.push_back(one.tie == Tie::kGoes ? fmt::format("{} drops {} along", place, planner::to_string(one))
+                                            : fmt::format("{} changes what {} reads", place, planner::to_string(one)));
+    }
+  }
+  return lines;
+}
+
+}  // namespace pgbackfill::engine

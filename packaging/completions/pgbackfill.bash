@@ -1,0 +1,96 @@
+# Made by packaging/generate from the help of the program; do not edit.
+_pgbackfill() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= word words=
+  COMPREPLY=()  # left empty, names of files are completed
+  # --format=json is three words here.
+  if [[ $cur == '=' || $prev == '=' ]]; then
+    if [[ $cur == '=' ]]; then cur=; else prev=${COMP_WORDS[COMP_CWORD - 2]}; fi
+    [[ $prev == -* ]] || return 0
+  fi
+  for word in "${COMP_WORDS[@]:1:COMP_CWORD - 1}"; do
+    case $word in
+      init|plan|run|complete|rollback|stamp|approve|gate|verify|status|locks|history|log|pause|resume|cancel|set|lint|doctor|sandbox|help|version) command=$word; break ;;
+    esac
+  done
+  case $command:$prev in
+    plan:--format) mapfile -t COMPREPLY < <(compgen -W 'text json markdown' -- "$cur"); return ;;
+    run:--workers) return ;;
+    run:--lease) return ;;
+    run:--wait-for-rows) return ;;
+    run:--wait-for-server) return ;;
+    run:--poll) return ;;
+    run:--listen) return ;;
+    run:--final-scrape) return ;;
+    run:--record-readings) return ;;
+    run:--lock-patience) return ;;
+    run:--terminate-blocker) return ;;
+    run:--terminate-idle-in-transaction) return ;;
+    run:--standby) return ;;
+    complete:--lock-patience) return ;;
+    complete:--terminate-blocker) return ;;
+    complete:--terminate-idle-in-transaction) return ;;
+    complete:--standby) return ;;
+    rollback:--lock-patience) return ;;
+    rollback:--terminate-blocker) return ;;
+    rollback:--terminate-idle-in-transaction) return ;;
+    rollback:--standby) return ;;
+    rollback:--to) return ;;
+    stamp:--phase) mapfile -t COMPREPLY < <(compgen -W 'backfilled complete' -- "$cur"); return ;;
+    approve:--reason) return ;;
+    verify:--replica) return ;;
+    verify:--wait-for-server) return ;;
+    status:--interval) return ;;
+    locks:--release) return ;;
+    locks:--release-leases) return ;;
+    log:--limit) return ;;
+    pause:--reason) return ;;
+    pause:--for) return ;;
+    resume:--reason) return ;;
+    cancel:--reason) return ;;
+    lint:--pg) return ;;
+    lint:--fail-on) mapfile -t COMPREPLY < <(compgen -W 'low medium high destructive' -- "$cur"); return ;;
+    lint:--format) mapfile -t COMPREPLY < <(compgen -W 'text json sarif markdown' -- "$cur"); return ;;
+    lint:--schema) return ;;
+    sandbox:--replicas) return ;;
+    sandbox:--rows) return ;;
+    sandbox:--pg-bin) return ;;
+    *:--dsn) return ;;
+    *:--trust-owner) return ;;
+    *:--format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
+    *:--log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
+    *:--log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info warning error' -- "$cur"); return ;;
+  esac
+  case $command in
+    '') words='init plan run complete rollback stamp approve gate verify status locks history log pause resume cancel set lint doctor sandbox help version -h --help --version --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    init) words='-h --help --subscribers-ready --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    plan) words='-h --help --format --sample --dsn --trust-owner --log-format --log-level --no-progress' ;;
+    run) words='-h --help --workers --exit-outside-window --accept-drift --lease --wait-for-rows --wait-for-server --poll --subscribers-ready --listen --final-scrape --record-readings --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    complete) words='-h --help --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --subscribers-ready --yes --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    rollback) words='-h --help --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dry-run --to --yes --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    stamp) words='-h --help --phase --subscribers-ready --yes --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    approve) words='-h --help --reason --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    gate) words='-h --help --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    verify) words='-h --help --replica --repair --restart --wait-for-server --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    status) words='-h --help --watch --interval --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    locks) words='-h --help --release --terminate --release-leases --yes --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    history) words='-h --help --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    log) words='-h --help --limit --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    pause) words='-h --help --reason --for --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    resume) words='-h --help --reason --retry-quarantine --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    cancel) words='-h --help --reason --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    set) words='-h --help --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    lint) words='-h --help --pg --fail-on --format --schema --in-transaction --dsn --trust-owner --log-format --log-level --no-progress' ;;
+    doctor) words='-h --help --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    sandbox) words='-h --help --replicas --rows --pg-bin --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    help) words='-h --help --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    version) words='-h --help --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+  esac
+  if [[ $command == set && $prev != set && $cur != -* ]]; then
+    compopt -o nospace 2>/dev/null
+    words='workers= batch.target= throttle.mode= throttle.replica_lag= throttle.slot_lag= throttle.replicas= throttle.ignore_replicas= throttle.expected_replicas= throttle.missing_replica= throttle.missing_patience= throttle.latency_ratio= throttle.utilization= throttle.cores= throttle.lock_wait= throttle.slot_headroom= throttle.archive_slow= throttle.archive_stop= throttle.wraparound_age= throttle.xmin_age= throttle.dead_rows= throttle.bloat= throttle.min_free_connections= throttle.max_rows_per_second= throttle.max_wal_per_second= throttle.nice='
+  elif [[ -n $command && $cur != -* ]]; then
+    return
+  fi
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+complete -o default -F _pgbackfill pgbackfill

@@ -1,0 +1,377 @@
+#include "planner/model/sql_facts.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <map>
+#include <set>
+
+#include "planner/model/sql_text.h"
+#include "planner/sql/sql_script.h"
+#include "planner/sql/sql_syntax.h"
+
+namespace pgbackfill::planner {
+
+namespace {
+
+using lint::Syntax;
+using lint::SyntaxNode;
+
+// The parser is recursive: what is too deep for it counts as not read.
+std::optional<Syntax> syntax_of(std::string const& sql) {
+  auto const script = lint::split_script(sql);
+  if (script.statements.size() != 1 || script.statements.front().nesting > lint::kMaxNesting) return std::nullopt;
+  if (sql.size() > lint::kMaxStatementBytes) return std::nullopt;
+  auto syntax = lint::parse_sql(sql);
+  if (!syntax.error.empty() || syntax.statements.size() != 1) return std::nullopt;
+  return syntax;
+}
+
+// The parts of a.b.c; what is no name (a star, a subscript) ends them.
+std::vector<std::string> names_of(std::vector<SyntaxNode> const& parts) {
+  std::vector<std::string> names;
+  for (auto const& part : parts) {
+    if (!part.is("String")) break;
+    names.emplace_back(part.text("sval"));
+  }
+  return names;
+}
+
+TableName qualified(std::vector<std::string> const& names) {
+  TableName name;
+  if (names.empty()) return name;
+  name.name = names.back();
+  if (names.size() > 1) name.schema = names[names.size() - 2];
+  return name;
+}
+
+TableName relation_of(SyntaxNode range) {
+  return {std::string(range.text("schemaname")), std::string(range.text("relname"))};
+}
+
+std::string alias_of(SyntaxNode range) {
+  std::string const alias(range.get("alias").text("aliasname"));
+  return alias.empty() ? std::string(range.text("relname")) : alias;
+}
+
+// Words that the server reads as a time of its own.
+bool is_clock_word(std::string_view text) {
+  static constexpr std::array kWords = {"now", "today", "tomorrow", "yesterday"};
+  std::string word;
+  for (char const letter : text) {
+    if (std::isspace(static_cast<unsigned char>(letter)) == 0) {
+      word += static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+    }
+  }
+  return std::find(kWords.begin(), kWords.end(), word) != kWords.end();
+}
+
+bool is_clock_function(std::string_view operation) {
+  return operation.find("DATE") != std::string_view::npos || operation.find("TIME") != std::string_view::npos;
+}
+
+class FactsReader {
+ public:
+  explicit FactsReader(SqlFacts& facts) : facts_(facts) {}
+
+  void read(SyntaxNode node) {
+    auto const outer = scope_.size();
+    for (auto const& item : node.list("fromClause")) add_to_scope(item);
+    read_node(node);
+    for (auto const& child : node.children()) read(child);
+    scope_.resize(outer);
+  }
+
+ private:
+  void add_to_scope(SyntaxNode item) {
+    if (item.is("RangeVar")) scope_.push_back(relation_of(item));
+    if (!item.is("JoinExpr")) return;
+    add_to_scope(item.get("larg"));
+    add_to_scope(item.get("rarg"));
+  }
+
+  void read_node(SyntaxNode node) {
+    if (node.is("FuncCall")) {
+      facts_.functions.push_back(qualified(names_of(node.list("funcname"))));
+    } else if (node.is("A_Expr")) {
+      facts_.operators.push_back(qualified(names_of(node.list("name"))));
+    } else if (node.is("ColumnRef")) {
+      read_column(node);
+    } else if (node.is("SQLValueFunction")) {
+      facts_.reads_clock = facts_.reads_clock || is_clock_function(node.text("op"));
+    } else if (node.is("A_Const")) {
+      facts_.reads_clock = facts_.reads_clock || is_clock_word(node.get("sval").text("sval"));
+    } else if (node.is("RangeVar")) {
+      read_relation(node);
+    } else {
+      read_statement(node);
+    }
+  }
+
+  void read_column(SyntaxNode node) {
+    auto const fields = node.list("fields");
+    auto const names = names_of(fields);
+    if (names.size() < fields.size()) facts_.takes_all_columns = true;
+    if (names.empty()) return;
+    if (names.size() == fields.size()) {
+      facts_.columns.push_back({names.size() > 1 ? names[names.size() - 2] : "", names.back(), scope_});
+    }
+    if (names.size() == 2 && names.size() == fields.size()) facts_.fields.push_back({"", names.back()});
+    if (names.size() > 2) facts_.has_schema_in_column = true;
+  }
+
+  void read_relation(SyntaxNode range) {
+    // The tree says `inh` where ONLY is not written.
+    facts_.relations.push_back({relation_of(range), alias_of(range), !range.flag("inh")});
+  }
+
+  void assign(TableName const& relation, std::vector<SyntaxNode> const& targets) {
+    for (auto const& target : targets) {
+      facts_.assigned.push_back({relation, std::string(target.text("name"))});
+    }
+  }
+
+  // In the fields of a statement the grammar leaves no choice, so that the relation has no kind.
+  void read_statement(SyntaxNode node) {
+    bool const is_merge = node.is("MergeStmt");
+    bool const is_insert = node.is("InsertStmt");
+    if (!is_merge && !is_insert && !node.is("UpdateStmt") && !node.is("DeleteStmt")) return;
+    auto const range = node.get("relation");
+    read_relation(range);
+    auto const relation = relation_of(range);
+    if (node.is("UpdateStmt")) assign(relation, node.list("targetList"));
+    if (is_insert) assign(relation, node.get("onConflictClause").list("targetList"));
+    if (!is_merge) return;
+    for (auto const& when : node.list("mergeWhenClauses")) {
+      if (when.text("commandType") == "CMD_UPDATE") assign(relation, when.list("targetList"));
+    }
+  }
+
+  SqlFacts& facts_;
+  std::vector<TableName> scope_;
+};
+
+SqlFacts facts_of(std::string const& sql) {
+  SqlFacts facts;
+  auto const syntax = syntax_of(sql);
+  if (!syntax) return facts;
+  facts.is_read = true;
+  auto const statement = syntax->statements.front();
+  auto const results = statement.is("SelectStmt") ? statement.list("targetList") : std::vector<SyntaxNode>();
+  facts.is_one_column = results.size() == 1 && results.front().get("val").is("ColumnRef");
+  if (statement.is("UpdateStmt")) facts.updated_alias = alias_of(statement.get("relation"));
+  FactsReader reader(facts);
+  reader.read(statement);
+  return facts;
+}
+
+// --- what is joined to what ------------------------------------------------------------------------------------------
+
+// Which tables of a statement a condition holds together, by alias. Two of one name in different queries count as one:
+// that sees too many joins, never too few.
+class Joins {
+ public:
+  explicit Joins(SyntaxNode statement) {
+    find_queries(statement);
+    read(statement);
+  }
+
+  bool may_join(std::string const& one, std::string const& other) {
+    return sees_too_little_ || root_of(one) == root_of(other);
+  }
+
+ private:
+  struct Columns {
+    std::set<std::string> names;  // of tables
+    int unqualified = 0;
+  };
+
+  void find_queries(SyntaxNode node) {
+    if (node.is("CommonTableExpr")) queries_.emplace(node.text("ctename"));
+    for (auto const& child : node.children()) find_queries(child);
+  }
+
+  void read(SyntaxNode node) {
+    if (node.is("JoinExpr")) {
+      bool const by_name = node.flag("isNatural") || !node.list("usingClause").empty();
+      if (by_name) link(ranges_in(node));
+      read_conditions(node.get("quals"));
+    }
+    if (node.is("RangeSubselect") || node.is("RangeFunction")) {
+      auto names = ranges_in(node);
+      names.merge(columns_in(node).names);
+      names.insert(std::string(node.get("alias").text("aliasname")));
+      link(names);
+    }
+    if (node.is("CommonTableExpr")) {
+      auto names = ranges_in(node);
+      names.insert(std::string(node.text("ctename")));
+      link(names);
+    }
+    bool const is_query = node.is("RangeVar") && queries_.contains(std::string(node.text("relname")));
+    if (is_query) link({alias_of(node), std::string(node.text("relname"))});
+    read_conditions(node.get("whereClause"));
+    read_conditions(node.get("joinCondition"));
+    for (auto const& child : node.children()) read(child);
+  }
+
+  void read_conditions(SyntaxNode condition) {
+    if (!condition) return;
+    if (condition.is("BoolExpr") && condition.text("boolop") == "AND_EXPR") {
+      for (auto const& term : condition.list("args")) read_conditions(term);
+      return;
+    }
+    auto const columns = columns_in(condition);
+    // Whose column that is, only the server knows.
+    if (columns.unqualified > 0 && columns.unqualified + static_cast<int>(columns.names.size()) > 1) {
+      sees_too_little_ = true;
+    }
+    link(columns.names);
+  }
+
+  static Columns columns_in(SyntaxNode node) {
+    Columns columns;
+    if (node.is("ColumnRef")) {
+      auto const names = names_of(node.list("fields"));
+      bool const is_star = names.size() < node.list("fields").size();
+      auto const last = is_star ? names.size() : names.size() - 1;
+      if (last == 0) {
+        columns.unqualified = 1;
+      } else {
+        columns.names.insert(names[last - 1]);
+      }
+      return columns;
+    }
+    for (auto const& child : node.children()) {
+      auto inner = columns_in(child);
+      columns.names.merge(inner.names);
+      columns.unqualified += inner.unqualified;
+    }
+    return columns;
+  }
+
+  static std::set<std::string> ranges_in(SyntaxNode node) {
+    std::set<std::string> names;
+    if (node.is("RangeVar")) names.insert(alias_of(node));
+    for (auto const& child : node.children()) names.merge(ranges_in(child));
+    return names;
+  }
+
+  void link(std::set<std::string> const& names) {
+    for (auto const& name : names) parents_[root_of(name)] = root_of(*names.begin());
+  }
+
+  std::string root_of(std::string const& name) {
+    auto const found = parents_.find(name);
+    if (found == parents_.end() || found->second == name) return name;
+    return root_of(found->second);
+  }
+
+  std::set<std::string> queries_;  // names of WITH
+  std::map<std::string, std::string> parents_;
+  bool sees_too_little_ = false;
+};
+
+// --- names of pg_catalog ---------------------------------------------------------------------------------------------
+
+// What has to be written otherwise, by its place in the text.
+class CatalogNames {
+ public:
+  CatalogNames(std::string const& text, SyntaxNode statement) : text_(text) {
+    find_queries(statement);
+    read(statement);
+  }
+
+  std::string text() const {
+    std::string result = text_;
+    for (auto change = changes_.rbegin(); change != changes_.rend(); ++change) {
+      result.replace(change->first, change->second.first, change->second.second);
+    }
+    return result;
+  }
+
+ private:
+  static constexpr char kSchema[] = "pg_catalog.";
+
+  void find_queries(SyntaxNode node) {
+    if (node.is("CommonTableExpr")) queries_.emplace(node.text("ctename"));
+    for (auto const& child : node.children()) find_queries(child);
+  }
+  void read(SyntaxNode node) {
+    if (node.is("FuncCall")) add_schema(node, "funcname");
+    if (node.is("TypeName")) add_schema(node, "names");
+    add_schema(node.get("typeName"), "names");
+    if (node.is("A_Expr") && node.text("kind").starts_with("AEXPR_OP")) wrap_operator(node, "name");
+    if (node.is("SubLink")) wrap_operator(node, "operName");
+    if (node.is("SortBy")) wrap_operator(node, "useOp");
+    if (node.is("CollateClause")) add_schema_of_collation(node);
+    bool const is_bare = node.is("RangeVar") && node.text("schemaname").empty();
+    if (is_bare && !queries_.contains(std::string(node.text("relname")))) insert(place_of(node), 0, kSchema);
+    for (auto const& child : node.children()) read(child);
+  }
+
+  // What the parser knows no place of counts as at the end.
+  std::size_t place_of(SyntaxNode node) const {
+    return std::min(static_cast<std::size_t>(node.number("location")), text_.size());
+  }
+  void insert(std::size_t place, std::size_t length, std::string const& text) {
+    if (place < text_.size()) changes_.try_emplace(place, length, text);
+  }
+  void add_schema(SyntaxNode node, char const* field) {
+    if (names_of(node.list(field)).size() == 1) insert(place_of(node), 0, kSchema);
+  }
+  void wrap_operator(SyntaxNode node, char const* field) {
+    auto const names = names_of(node.list(field));
+    bool const is_there = names.size() == 1 && text_.compare(place_of(node), names.front().size(), names.front()) == 0;
+    if (is_there) insert(place_of(node), names.front().size(), "OPERATOR(" + (kSchema + names.front()) + ")");
+  }
+  void add_schema_of_collation(SyntaxNode node) {
+    constexpr std::string_view kWord = "COLLATE ";
+    bool const is_bare = names_of(node.list("collname")).size() == 1;
+    bool const is_there = text_.compare(place_of(node), kWord.size(), kWord) == 0;
+    if (is_bare && is_there) insert(place_of(node) + kWord.size(), 0, kSchema);
+  }
+
+  std::string const& text_;
+  std::map<std::size_t, std::pair<std::size_t, std::string>> changes_;
+  std::set<std::string> queries_;  // names of WITH
+};
+
+}  // namespace
+
+std::optional<std::string> with_catalog_schema(std::string const& expression) {
+  constexpr std::string_view kHead = "SELECT ";
+  std::string const sql = std::string(kHead) + parenthesised(expression);
+  auto const syntax = syntax_of(sql);
+  if (!syntax) return std::nullopt;
+  std::string const text = CatalogNames(sql, syntax->statements.front()).text();
+  // Without SELECT, and without what parenthesised() put around it.
+  return text.substr(kHead.size() + 1, text.size() - kHead.size() - 3);
+}
+
+SqlFacts facts_of_expressions(std::vector<std::string> const& expressions) {
+  std::vector<std::string> terms;
+  for (auto const& expression : expressions) {
+    if (!expression.empty()) terms.push_back(parenthesised(expression));
+  }
+  if (terms.empty()) terms.emplace_back("true");
+  return facts_of("SELECT " + join(terms, ", "));
+}
+
+SqlFacts facts_of_statement(std::string const& sql) {
+  return facts_of(sql);
+}
+
+std::optional<std::string> unjoined_table(std::string const& sql, std::string const& alias) {
+  auto const syntax = syntax_of(sql);
+  if (!syntax) return std::nullopt;
+  auto const statement = syntax->statements.front();
+  if (!statement.is("UpdateStmt") && !statement.is("DeleteStmt")) return std::nullopt;
+  auto const range = statement.get("relation");
+  std::string const target = alias_of(range);
+  Joins joins(statement);
+  if (target == alias || joins.may_join(target, alias)) return std::nullopt;
+  return quote_qualified(relation_of(range).schema, relation_of(range).name);
+}
+
+}  // namespace pgbackfill::planner

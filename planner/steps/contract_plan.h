@@ -1,0 +1,32 @@
+// What somebody agrees to before `complete` takes something away: the contract steps as text, and which of them cannot
+// be taken back.
+//
+// The lines of the steps are made of the file alone: they are the same on every server and however many of the steps
+// are
+// done already, so that an approval lasts through a `complete` that was cut short. Pure functions, safe from any
+// thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "planner/steps/step_order.h"
+
+namespace pgbackfill::planner {
+
+// Why somebody has to agree to the step: it destroys something, breaks clients that use what it renames or detaches, or
+// is SQL without a way back. Empty: nobody has to.
+std::string destructive_reason(SchemaStep const& step);
+
+// One step a line, in their order, without line breaks inside; the same steps always give the same text. After them
+// what goes with them, one a line, as the catalog has it: "contract step 1 drops index public.t_x along".
+std::string contract_plan(std::vector<PlacedStep> const& steps, std::vector<std::string> const& companions = {});
+
+// Whether who agreed to the one has agreed to the other: the steps are the same, and nothing has come to what goes with
+// them. What is not there any more went with a step that is done, or was taken away by somebody.
+bool covers(std::string const& approved, std::string const& now);
+
+// What was approved and is not so any more ("- contract: ..."), and what has come in ("+ contract: ...").
+std::vector<std::string> plan_changes(std::string const& approved, std::string const& now);
+
+}  // namespace pgbackfill::planner

@@ -1,0 +1,387 @@
+#include "planner/steps/other_migrations.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "planner/model/sql_facts.h"
+#include "planner/model/sql_text.h"
+#include "planner/model/step_detail.h"
+#include "planner/sql/sql_script.h"
+#include "planner/sql/sql_syntax.h"
+#include "planner/steps/sync_sql.h"
+
+namespace pgbackfill::planner {
+namespace {
+
+bool contains(std::vector<std::string> const& names, std::string const& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// Adds what expressions name; true if they may read any column.
+bool add_columns(SqlFacts const& facts, TableName const& table, std::vector<std::string>& columns) {
+  bool is_of_all = !facts.is_read || facts.takes_all_columns;
+  for (auto const& one : facts.columns) {
+    is_of_all = is_of_all || (one.table.empty() && one.name == table.name);
+    columns.push_back(one.name);
+  }
+  return is_of_all;
+}
+
+// {batch} and {batch:alias} are no SQL.
+SqlFacts facts_of_batch_sql(std::string sql) {
+  auto const begin = sql.find("{batch");
+  auto const end = sql.find('}', begin == std::string::npos ? 0 : begin);
+  if (begin != std::string::npos && end != std::string::npos) sql.replace(begin, end - begin + 1, "true");
+  return facts_of_statement(sql);
+}
+
+std::vector<std::string> expressions_of(std::vector<Assignment> const& assignments) {
+  std::vector<std::string> expressions;
+  for (auto const& one : assignments) expressions.push_back(one.expression);
+  return expressions;
+}
+
+void add_written(std::vector<Assignment> const& assignments, std::vector<std::string>& columns) {
+  for (auto const& one : assignments) columns.push_back(one.column);
+}
+
+Need need_of(std::string const& migration, std::string part, TableName table) {
+  Need need;
+  need.migration = migration;
+  need.part = std::move(part);
+  need.table = std::move(table);
+  return need;
+}
+
+// --- what is needed
+
+// Tables that a statement or a subquery names beside its own.
+void add_other_tables(SqlFacts const& facts, Need const& own, std::vector<Need>& needs) {
+  for (auto const& use : facts.relations) {
+    if (use.relation.name == own.table.name) continue;
+    auto need = need_of(own.migration, own.part, use.relation);
+    add_columns(facts, use.relation, need.columns);
+    needs.push_back(std::move(need));
+  }
+}
+
+void add_sync(Migration const& migration, std::vector<Need>& needs) {
+  constexpr char kPart[] = "its sync trigger";
+  auto const& kind = migration.sync->install.detail->kind;
+  if (auto const* sync = std::get_if<InstallSync>(&kind)) {
+    auto need = need_of(migration.name, kPart, sync->table);
+    for (auto const* side : {&sync->set, &sync->reverse}) {
+      auto const facts = facts_of_expressions(expressions_of(*side));
+      bool const all = add_columns(facts, sync->table, need.columns);
+      need.is_of_all = need.is_of_all || all;
+      add_other_tables(facts, need, needs);
+      add_written(*side, need.columns);
+    }
+    needs.push_back(std::move(need));
+    return;
+  }
+  auto const& mirror = std::get<InstallMirror>(kind);
+  auto expressions = expressions_of(mirror.columns);
+  expressions.push_back(mirror.where);
+  auto source = need_of(migration.name, kPart, mirror.table);
+  source.is_of_all = add_columns(facts_of_expressions(expressions), mirror.table, source.columns);
+  auto copy = need_of(migration.name, kPart, mirror.to);
+  add_written(mirror.columns, copy.columns);
+  needs.push_back(std::move(source));
+  needs.push_back(std::move(copy));
+}
+
+void add_job(Migration const& migration, OpenParts const& open, std::vector<Need>& needs) {
+  constexpr char kPart[] = "its backfill";
+  auto const& backfill = *migration.backfill;
+  auto need = need_of(migration.name, kPart, backfill.table);
+  auto expressions = expressions_of(backfill.assignments);
+  expressions.push_back(backfill.where);
+  bool const is_sql = backfill.kind == WorkKind::kSql;
+  auto const facts = is_sql ? facts_of_batch_sql(backfill.sql) : facts_of_expressions(expressions);
+  need.is_of_all = add_columns(facts, backfill.table, need.columns);
+  for (auto const& one : facts.assigned) need.columns.push_back(one.column);
+  add_other_tables(facts, need, needs);
+  need.columns.insert(need.columns.end(), open.key.begin(), open.key.end());
+  need.indexes = open.indexes;
+  if (backfill.kind == WorkKind::kUpdate) add_written(backfill.assignments, need.columns);
+  if (backfill.kind == WorkKind::kCopy) {
+    auto copy = need_of(migration.name, kPart, backfill.copy_to);
+    add_written(backfill.assignments, copy.columns);
+    needs.push_back(std::move(copy));
+  }
+  needs.push_back(std::move(need));
+}
+
+struct Named {
+  TableName table;
+  std::vector<std::string> columns;
+};
+
+// What a step of contract has to find there. One that takes away itself needs nothing.
+template <class Detail>
+Named named_by(Detail const& /*step*/) {
+  return {};
+}
+Named named_by(SetNotNull const& step) {
+  return {step.table, {step.column}};
+}
+Named named_by(DropNotNull const& step) {
+  return {step.table, {step.column}};
+}
+Named named_by(SetDefault const& step) {
+  return {step.table, {step.column}};
+}
+Named named_by(ChangeType const& step) {
+  return {step.table, {step.column}};
+}
+Named named_by(RenameColumn const& step) {
+  return {step.table, {step.column}};
+}
+Named named_by(SwapColumn const& step) {
+  return {step.table, {step.column, step.with}};
+}
+Named named_by(AddKey const& step) {
+  return {step.table, step.columns};
+}
+Named named_by(AddForeignKey const& step) {
+  return {step.table, step.columns};
+}
+Named named_by(CreateIndex const& step) {
+  return {step.table, step.columns};
+}
+Named named_by(AddCheck const& step) {
+  Named named{step.table, {}};
+  add_columns(facts_of_expressions({step.condition}), step.table, named.columns);
+  return named;
+}
+Named named_by(Swap const& step) {
+  return {step.table, {}};
+}
+
+void add_contract(Migration const& migration, OpenParts const& open, std::vector<Need>& needs) {
+  for (auto const& placed : open.contract) {
+    auto named = std::visit([](auto const& detail) { return named_by(detail); }, placed.step.detail->kind);
+    if (named.table.name.empty()) continue;
+    auto need = need_of(migration.name,
+                        "its contract step " + std::to_string(placed.position + 1) + " (" + placed.step.text + ")",
+                        named.table);
+    need.columns = std::move(named.columns);
+    needs.push_back(std::move(need));
+  }
+}
+
+// --- what is taken
+
+struct Taken {
+  TableName table;
+  std::string column;
+  std::string index;
+};
+using AllTaken = std::vector<Taken>;
+
+template <class Detail>
+AllTaken taken_by(Detail const& /*step*/) {
+  return {};
+}
+AllTaken taken_by(DropColumn const& step) {
+  return {{step.table, step.column, {}}};
+}
+AllTaken taken_by(RenameColumn const& step) {
+  return {{step.table, step.column, {}}};
+}
+AllTaken taken_by(ChangeType const& step) {
+  return {{step.table, step.column, {}}};
+}
+AllTaken taken_by(SwapColumn const& step) {
+  return {{step.table, step.column, {}}, {step.table, step.with, {}}};
+}
+AllTaken taken_by(DropConstraint const& step) {
+  return {{step.table, {}, step.name}};
+}
+AllTaken taken_by(DropIndex const& step) {
+  return {{step.table, {}, step.name}};
+}
+AllTaken taken_by(DropTable const& step) {
+  return {{step.table, {}, {}}};
+}
+AllTaken taken_by(RenameTable const& step) {
+  return {{step.table, {}, {}}};
+}
+AllTaken taken_by(Swap const& step) {
+  return {{step.table, {}, {}}, {step.with, {}, {}}};
+}
+
+TableName relation_of(lint::SyntaxNode range) {
+  return {std::string(range.text("schemaname")), std::string(range.text("relname"))};
+}
+
+void add_taken(lint::SyntaxNode statement, AllTaken& taken) {
+  auto const table = relation_of(statement.get("relation"));
+  if (statement.is("RenameStmt")) {
+    bool const is_column = statement.text("renameType") == "OBJECT_COLUMN";
+    if (is_column) taken.push_back({table, std::string(statement.text("subname")), {}});
+    if (statement.text("renameType") == "OBJECT_TABLE") taken.push_back({table, {}, {}});
+  }
+  if (!statement.is("AlterTableStmt")) return;
+  for (auto const& change : statement.list("cmds")) {
+    auto const word = change.text("subtype");
+    bool const is_column = word == "AT_DropColumn" || word == "AT_AlterColumnType";
+    if (is_column) taken.push_back({table, std::string(change.text("name")), {}});
+    if (word == "AT_DropConstraint") taken.push_back({table, {}, std::string(change.text("name"))});
+  }
+}
+
+// Of ALTER TABLE; what the parser does not know says nothing.
+AllTaken taken_by(RunSql const& step) {
+  AllTaken taken;
+  for (auto const& one : lint::split_script(step.sql).statements) {
+    if (one.nesting > lint::kMaxNesting) continue;
+    auto const syntax = lint::parse_sql(step.sql.substr(one.span.begin, one.span.end - one.span.begin));
+    for (auto const& statement : syntax.statements) add_taken(statement, taken);
+  }
+  return taken;
+}
+
+template <class Detail>
+AllTaken taken_by_undo(Detail const& /*step*/) {
+  return {};
+}
+AllTaken taken_by_undo(AddColumn const& step) {
+  return {{step.table, step.column, {}}};
+}
+AllTaken taken_by_undo(RenameColumn const& step) {
+  return {{step.table, step.to, {}}};
+}
+AllTaken taken_by_undo(ChangeType const& step) {
+  return taken_by(step);
+}
+AllTaken taken_by_undo(CreateIndex const& step) {
+  return {{step.table, {}, step.name}};
+}
+AllTaken taken_by_undo(AddKey const& step) {
+  return {{step.table, {}, step.name}};
+}
+AllTaken taken_by_undo(CreateTable const& step) {
+  return {{step.table, {}, {}}};
+}
+AllTaken taken_by_undo(RenameTable const& step) {
+  return {{{step.table.schema, step.to}, {}, {}}};
+}
+
+void add_takings(PlacedStep const& placed, AllTaken taken, std::string const& how, std::vector<Taking>& takings) {
+  for (auto& one : taken) {
+    std::string words =
+        placed.phase + " step " + std::to_string(placed.position + 1) + how + " (" + placed.step.text + ")";
+    takings.push_back(
+        {placed.step.position, std::move(words), std::move(one.table), std::move(one.column), std::move(one.index)});
+  }
+}
+
+// What of it the other one needs; empty: nothing.
+std::string needed_part(Taking const& taking, Need const& need) {
+  if (!taking.column.empty()) {
+    bool const is_needed = need.is_of_all || contains(need.columns, taking.column);
+    return is_needed ? "column " + taking.column + " of " + shown(taking.table) : "";
+  }
+  if (!taking.index.empty()) return contains(need.indexes, taking.index) ? "index " + taking.index : "";
+  return "table " + shown(taking.table);
+}
+
+bool reads_what(SyncColumns const& reader, SyncColumns const& writer) {
+  return reader.reads_row || std::any_of(reader.reads.begin(), reader.reads.end(),
+                                         [&](std::string const& column) { return contains(writer.writes, column); });
+}
+
+}  // namespace
+
+std::vector<Need> needs_of(Migration const& migration, OpenParts const& open) {
+  std::vector<Need> needs;
+  if (open.has_sync && migration.sync) add_sync(migration, needs);
+  if (open.has_job && migration.backfill) add_job(migration, open, needs);
+  add_contract(migration, open, needs);
+  return needs;
+}
+
+std::vector<Taking> takings_of(std::vector<PlacedStep> const& steps) {
+  std::vector<Taking> takings;
+  for (auto const& placed : steps) {
+    auto taken = std::visit([](auto const& detail) { return taken_by(detail); }, placed.step.detail->kind);
+    add_takings(placed, std::move(taken), "", takings);
+  }
+  return takings;
+}
+
+std::vector<Taking> takings_of_undo(std::vector<PlacedStep> const& steps) {
+  std::vector<Taking> takings;
+  for (auto const& placed : steps) {
+    auto taken = std::visit([](auto const& detail) { return taken_by_undo(detail); }, placed.step.detail->kind);
+    add_takings(placed, std::move(taken), ", undone", takings);
+  }
+  return takings;
+}
+
+std::vector<std::string> conflicts(std::vector<Taking> const& takings, std::vector<Need> const& needs,
+                                   SameTable const& is_same) {
+  std::vector<std::string> texts;
+  for (auto const& taking : takings) {
+    bool const is_table = taking.column.empty() && taking.index.empty();
+    for (auto const& need : needs) {
+      if (!is_same(taking.table, need.table, is_table)) continue;
+      auto const part = needed_part(taking, need);
+      if (part.empty()) continue;
+      Problem const problem{taking.position, taking.words + ": migration " + need.migration + " needs " + part +
+                                                 " for " + need.part +
+                                                 "; complete that migration or roll it back first"};
+      std::string const text = to_string(problem);
+      if (!contains(texts, text)) texts.push_back(text);
+    }
+  }
+  return texts;
+}
+
+SyncColumns sync_columns_of(Migration const& migration) {
+  SyncColumns columns;
+  columns.migration = migration.name;
+  auto const* sync = migration.sync ? std::get_if<InstallSync>(&migration.sync->install.detail->kind) : nullptr;
+  if (sync == nullptr) return columns;
+  columns.table = sync->table;
+  for (auto const* side : {&sync->set, &sync->reverse}) {
+    bool const all = add_columns(facts_of_expressions(expressions_of(*side)), sync->table, columns.reads);
+    columns.reads_row = columns.reads_row || all;
+    add_written(*side, columns.writes);
+  }
+  return columns;
+}
+
+SyncPlace place_sync(SyncColumns const& sync, std::vector<SyncColumns> const& others) {
+  std::vector<std::string> behind;
+  std::vector<std::string> before;
+  std::vector<std::string> names;
+  for (auto const& other : others) {
+    for (auto const& column : sync.writes) {
+      if (!contains(other.writes, column)) continue;
+      bool const is_mutual = reads_what(other, sync) || reads_what(sync, other);
+      if (!is_mutual) {
+        return {"", "the sync trigger of migration " + other.migration + " computes column " + column +
+                        " as well; complete it or roll it back first"};
+      }
+    }
+    bool const reads_its = reads_what(sync, other);
+    bool const reads_ours = reads_what(other, sync);
+    if (reads_its && reads_ours) {
+      return {"", "the sync triggers of this migration and of migration " + other.migration +
+                      " would each read what the other one computes; complete it or roll it back first"};
+    }
+    if (reads_its) behind.push_back(other.trigger);
+    if (reads_ours) before.push_back(other.trigger);
+    if (reads_its || reads_ours) names.push_back(other.migration);
+  }
+  auto trigger = sync_trigger_name_between(sync.migration, behind, before);
+  if (!trigger.empty()) return {std::move(trigger), ""};
+  return {"", "its trigger would have to fire between those of migrations " + join(names, ", ") +
+                  ", where there is no place; complete one of them or roll it back first"};
+}
+
+}  // namespace pgbackfill::planner

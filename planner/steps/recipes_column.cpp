@@ -1,0 +1,419 @@
+#include "planner/model/sql_text.h"
+#include "planner/steps/publications.h"
+#include "planner/steps/recipes.h"
+
+namespace pgbackfill::planner::recipes {
+namespace {
+
+constexpr int kVersionWithNotNullConstraints = 180000;
+
+std::string column_missing(TableName const& table, std::string const& column) {
+  return quote_literal("there is no column " + column + " in " + shown(table));
+}
+
+// What the server changes for no column of a kind, under whatever step: conditions over pg_attribute a.
+constexpr char kIsInherited[] = "a.attinhcount > 0";
+constexpr char kIsPartitionKey[] =
+    "EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND "
+    "d.objid = a.attrelid AND d.objsubid = a.attnum AND d.refclassid = d.classid AND d.refobjid = a.attrelid AND "
+    "d.refobjsubid = 0 AND d.deptype = 'i')";
+
+std::pair<std::string, std::string> column_refusal(TableName const& table, std::string const& column,
+                                                   std::string_view condition, std::string const& why) {
+  return {column_is(table, column, condition), quote_literal("column " + column + " of " + shown(table) + " " + why)};
+}
+
+std::string column_definition(AddColumn const& step) {
+  // The line breaks keep a comment at the end of the user's text from hiding what follows.
+  std::string sql = quote_identifier(step.column) + " " + step.type + "\n";
+  if (!step.default_value.empty()) sql += " DEFAULT " + parenthesised(step.default_value);
+  if (step.is_not_null) sql += " NOT NULL";
+  return sql;
+}
+
+// From 18 on a NOT NULL is a constraint, which can be added first and validated later.
+Recipe not_null_by_constraint(SetNotNull const& step, StepFacts const& facts, Recipe recipe) {
+  auto const& table = facts.table;
+  std::string const on_column =
+      "k.contype = 'n' AND k.conkey = ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a WHERE a.attrelid = "
+      "k.conrelid AND a.attname = " +
+      quote_literal(step.column) + ")";
+  auto const any = [&](std::string const& condition) {
+    return "EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = " + oid_of(table) + " AND " + on_column +
+           condition + ")";
+  };
+  std::string const name = facts.named.empty() ? object_name(table.name, step.column, "not_null") : facts.named;
+  recipe.done = any(" AND k.convalidated");
+  recipe.before =
+      "SELECT k.conname FROM pg_catalog.pg_constraint k WHERE k.conrelid = " + oid_of(table) + " AND " + on_column;
+  recipe.actions = {
+      brief(table,
+            "ADD CONSTRAINT " + quote_identifier(name) + " NOT NULL " + quote_identifier(step.column) + " NOT VALID",
+            "NOT " + any("")),
+      validate(table, name, any(" AND NOT k.convalidated"))};
+  bool const was_there = facts.is_claimed && !facts.before.empty();
+  if (was_there) {
+    recipe.no_way_back = "the constraint was there before, NOT VALID; it stays validated";
+  } else {
+    recipe.undo = {brief(table, "DROP CONSTRAINT " + quote_identifier(name), any(""))};
+  }
+  return recipe;
+}
+
+Recipe not_null_by_check(SetNotNull const& step, StepFacts const& facts, Recipe recipe) {
+  auto const& table = facts.table;
+  std::string const name = object_name(table.name, step.column, "not_null");
+  std::string const column = quote_identifier(step.column);
+  std::string const is_set = column_is(table, step.column, "a.attnotnull");
+  std::string const is_open = column_is(table, step.column, "NOT a.attnotnull");
+  auto const check = [&](std::string const& condition) {
+    return constraint_is(table, name, "k.contype = 'c' AND " + condition);
+  };
+  recipe.done = is_set + " AND NOT " + check("true");
+  if (!facts.is_claimed) {
+    // Somebody's own constraint of that name is none of ours to drop.
+    recipe.done = is_set;
+  }
+  std::string const drop = "DROP CONSTRAINT " + quote_identifier(name);
+  // SET NOT NULL and DROP CONSTRAINT in one statement would drop first, and then read the whole table.
+  recipe.actions = {
+      brief(table, "ADD CONSTRAINT " + quote_identifier(name) + " CHECK (" + column + " IS NOT NULL) NOT VALID",
+            is_open + " AND NOT " + check("true")),
+      validate(table, name, is_open + " AND " + check("NOT k.convalidated")),
+      brief(table, "ALTER COLUMN " + column + " SET NOT NULL", is_open + " AND " + check("k.convalidated")),
+      brief(table, drop, is_set + " AND " + check("true"))};
+  recipe.undo = {brief(table, "ALTER COLUMN " + column + " DROP NOT NULL", is_set), brief(table, drop, check("true"))};
+  return recipe;
+}
+
+}  // namespace
+
+// --- add_column -----------------------------------------------------------------------------------------------------
+
+std::string facts_sql(AddColumn const& step) {
+  return facts_of_table(step.table, "", "");
+}
+
+std::vector<std::string> spelling(AddColumn const& step, StepFacts const& facts) {
+  auto statements = probe_begin(facts);
+  std::string const probe = kProbe;
+  std::string const oid = quote_literal(probe) + "::pg_catalog.regclass";
+  std::string const file = "pg_catalog.pg_relation_filenode(" + oid + ")::pg_catalog.text";
+  statements.push_back("ALTER TABLE " + probe + " DROP COLUMN IF EXISTS " + quote_identifier(step.column));
+  statements.push_back("SELECT pg_catalog.set_config('pgbackfill.probe', " + file + ", true)");
+  statements.push_back("ALTER TABLE " + probe + " ADD COLUMN " + column_definition(step));
+  std::string const rewrites =
+      "this would write every row anew under a lock that stops reads and writes, because the value differs from row to "
+      "row (or the type is a domain with a constraint); add the column without it, give new rows theirs by a default "
+      "or a trigger, and let the backfill do the rest";
+  statements.push_back(
+      "SELECT " + column_spelling(oid, step.column, step.is_not_null) + ", " +
+      first_of({{"pg_catalog.current_setting('pgbackfill.probe') <> " + file, quote_literal(rewrites)},
+                {"EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contype <> 'n' AND k.conrelid = " + oid + ")",
+                 quote_literal("the type brings a constraint along, which would read the whole table under a lock that "
+                               "stops reads and writes; add it in a step of its own")}}));
+  return statements;
+}
+
+Recipe recipe(AddColumn const& step, StepFacts const& facts) {
+  auto const& table = facts.table;
+  Recipe recipe;
+  recipe.title = "add_column " + step.column + " to " + shown(table);
+  recipe.relation = quoted(table);
+  std::string const spelled = column_spelling(oid_of(table), step.column, step.is_not_null);
+  recipe.done = spelled + " = " + quote_literal(facts.spelling);
+  auto refusals = table_refusals(table);
+  refusals.emplace_back(
+      "(SELECT c.relispartition FROM pg_catalog.pg_class c WHERE c.oid = " + oid_of(table) + ")",
+      quote_literal(shown(table) + " is a partition, which has the columns of its table; add it to that one"));
+  refusals.emplace_back(has_column(table, step.column),
+                        quote_literal("column " + step.column + " is there already, as ") + " || " + spelled + " || " +
+                            quote_literal("; the step wants " + facts.spelling));
+  recipe.refusal = first_of(refusals);
+  recipe.actions = {brief(table, "ADD COLUMN " + column_definition(step), "NOT " + has_column(table, step.column))};
+  recipe.undo = {brief(table, "DROP COLUMN " + quote_identifier(step.column), has_column(table, step.column))};
+  recipe.reason = "no row is written";
+  return recipe;
+}
+
+// --- drop_column ----------------------------------------------------------------------------------------------------
+
+std::string facts_sql(DropColumn const& step) {
+  return facts_of_table(step.table,
+                        parents_of(step.table,
+                                   "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = "
+                                   "k.conrelid AND a.attnum = ANY (k.conkey) AND a.attname = " +
+                                       quote_literal(step.column) + ")"),
+                        "");
+}
+
+std::vector<std::string> spelling(DropColumn const& /*step*/, StepFacts const& /*facts*/) {
+  return {};
+}
+
+Recipe recipe(DropColumn const& step, StepFacts const& facts) {
+  auto const& table = facts.table;
+  Recipe recipe;
+  recipe.title = "drop_column " + step.column + " of " + shown(table);
+  recipe.relation = quoted(table);
+  // What this step has not dropped may be misspelt.
+  recipe.done = facts.is_claimed ? oid_of(table) + " IS NOT NULL AND NOT " + has_column(table, step.column) : "false";
+  auto refusals = table_refusals(table);
+  refusals.emplace_back("NOT " + has_column(table, step.column), column_missing(table, step.column));
+  refusals.push_back(column_refusal(table, step.column, kIsInherited, "is inherited; drop it from the parent table"));
+  refusals.push_back(column_refusal(table, step.column, kIsPartitionKey, "is in the partition key"));
+  std::string const has_it =
+      "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY "
+      "(i.indkey::int2[]) AND a.attname = " +
+      quote_literal(step.column) + ")";
+  refusals.emplace_back(has_identity_index(oid_of(table), has_it, facts.server_version),
+                        quote_literal("an index over column " + step.column + " " + kIdentityAdvice));
+  recipe.refusal = first_of(refusals);
+  auto action = brief(table, "DROP COLUMN " + quote_identifier(step.column), has_column(table, step.column));
+  action.locks = with_parents(facts.parents, LockMode::kAccessExclusive, exclusive(table));
+  recipe.actions = {std::move(action)};
+  recipe.no_way_back = "the column's values are gone";
+  recipe.risk = Risk::kDestructive;
+  recipe.reason = "all values of the column are lost, and its indexes and constraints with them";
+  return recipe;
+}
+
+// --- set_not_null ---------------------------------------------------------------------------------------------------
+
+std::string facts_sql(SetNotNull const& step) {
+  std::string const named =
+      "SELECT k.conname FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND "
+      "k.conkey = ARRAY[a.attnum] WHERE k.contype = 'n' AND k.conrelid = " +
+      oid_of(step.table) + " AND a.attname = " + quote_literal(step.column);
+  return facts_of_table(step.table, "", named);
+}
+
+std::vector<std::string> spelling(SetNotNull const& /*step*/, StepFacts const& /*facts*/) {
+  return {};
+}
+
+Recipe recipe(SetNotNull const& step, StepFacts const& facts) {
+  auto const& table = facts.table;
+  Recipe recipe;
+  recipe.title = "set_not_null " + step.column + " of " + shown(table);
+  recipe.relation = quoted(table);
+  recipe.reason = "writers that still leave the column out fail from the first statement on";
+  recipe.risk = Risk::kMedium;
+  bool const has_constraints = facts.server_version >= kVersionWithNotNullConstraints;
+  recipe = has_constraints ? not_null_by_constraint(step, facts, std::move(recipe))
+                           : not_null_by_check(step, facts, std::move(recipe));
+  auto refusals = table_refusals(table);
+  refusals.emplace_back("NOT " + has_column(table, step.column), column_missing(table, step.column));
+  if (!facts.is_claimed) {
+    std::string const name = object_name(table.name, step.column, "not_null");
+    std::string const is_other = has_constraints ? "k.contype <> 'n'" : "true";
+    refusals.emplace_back(
+        constraint_is(table, name, is_other),
+        quote_literal("a constraint " + name + " is there already, and not from this step; drop or rename it first"));
+  }
+  recipe.refusal = first_of(refusals);
+  return recipe;
+}
+
+// --- drop_not_null --------------------------------------------------------------------------------------------------
+
+std::string facts_sql(DropNotNull const& step) {
+  return facts_sql(SetNotNull{step.table, step.column});
+}
+
+std::vector<std::string> spelling(DropNotNull const& /*step*/, StepFacts const& /*facts*/) {
+  return {};
+}
+
+Recipe recipe(DropNotNull const& step, StepFacts const& facts) {
+  auto const& table = facts.table;
+  Recipe recipe;
+  recipe.title = "drop_not_null " + step.column + " of " + shown(table);
+  recipe.relation = quoted(table);
+  recipe.risk = Risk::kMedium;
+  recipe.reason = "rows without a value can come in from then on";
+  recipe.done = column_is(table, step.column, "NOT a.attnotnull");
+  // The name of the constraint, from 18 on.
+  recipe.before =
+      "SELECT k.conname FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_attribute a ON a.attrelid = "
+      "k.conrelid AND k.conkey = ARRAY[a.attnum] WHERE k.contype = 'n' AND k.conrelid = " +
+      oid_of(table) + " AND a.attname = " + quote_literal(step.column);
+  auto refusals = table_refusals(table);
+  refusals.emplace_back("NOT " + has_column(table, step.column), column_missing(table, step.column));
+  refusals.push_back(
+      column_refusal(table, step.column,
+                     "EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = a.attrelid AND (i.indisprimary OR "
+                     "i.indisreplident) AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]))",
+                     "is in the primary key or the index of the replica identity, which take no NULL"));
+  refusals.push_back(column_refusal(table, step.column, "a.attidentity <> ''", "is an identity column"));
+  refusals.push_back(column_refusal(
+      table, step.column,
+      "a.attnotnull AND EXISTS (SELECT FROM pg_catalog.pg_inherits h JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid "
+      "JOIN pg_catalog.pg_attribute o ON o.attrelid = h.inhparent WHERE c.relispartition AND h.inhrelid = a.attrelid "
+      "AND o.attname = a.attname AND o.attnotnull)",
+      "is NOT NULL in the table that this is a partition of"));
+  recipe.refusal = first_of(refusals);
+  recipe.actions = {brief(table, "ALTER COLUMN " + quote_identifier(step.column) + " DROP NOT NULL",
+                          column_is(table, step.column, "a.attnotnull"))};
+  StepFacts back = facts;
+  back.is_claimed = true;
+  back.named = facts.before;
+  back.before.clear();
+  recipe.undo = recipes::recipe(SetNotNull{table, step.column}, back).actions;
+  return recipe;
+}
+
+// --- set_default and drop_default -----------------------------------------------------------------------------------
+
+namespace {
+
+std::string default_of(std::string const& oid, std::string const& column) {
+  return "coalesce((SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d JOIN "
+         "pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.adrelid = " +
+         oid + " AND a.attname = " + quote_literal(column) + " AND NOT a.attisdropped), '')";
+}
+
+}  // namespace
+
+std::string facts_sql(SetDefault const& step) {
+  return facts_of_table(step.table, "", "");
+}
+
+std::vector<std::string> spelling(SetDefault const& step, StepFacts const& facts) {
+  if (facts.kind == ' ' || step.value.empty()) return {};
+  auto statements = probe_begin(facts);
+  std::string const probe = kProbe;
+  statements.push_back("ALTER TABLE " + probe + " ALTER COLUMN " + quote_identifier(step.column) + " SET DEFAULT " +
+                       parenthesised(step.value));
+  statements.push_back("SELECT " + default_of(quote_literal(probe) + "::pg_catalog.regclass", step.column) + ", NULL");
+  return statements;
+}
+
+Recipe recipe(SetDefault const& step, StepFacts const& facts) {
+  auto const& table = facts.table;
+  std::string const alter = "ALTER COLUMN " + quote_identifier(step.column);
+  std::string const is_now = default_of(oid_of(table), step.column);
+  Recipe recipe;
+  recipe.title =
+      std::string(step.value.empty() ? "drop_default " : "set_default ") + step.column + " of " + shown(table);
+  recipe.relation = quoted(table);
+  recipe.reason = "concerns rows that come later only";
+  recipe.done = has_column(table, step.column) + " AND " + is_now + " = " + quote_literal(facts.spelling);
+  recipe.before = "SELECT " + is_now;
+  auto refusals = table_refusals(table);
+  refusals.emplace_back("NOT " + has_column(table, step.column), column_missing(table, step.column));
+  refusals.push_back(
+      column_refusal(table, step.column, "a.attidentity <> ''", "is an identity column, which has no other default"));
+  refusals.push_back(
+      column_refusal(table, step.column, "a.attgenerated <> ''", "is a generated column, which has no other default"));
+  recipe.refusal = first_of(refusals);
+  std::string const change = step.value.empty() ? " DROP DEFAULT" : " SET DEFAULT " + parenthesised(step.value);
+  recipe.actions = {brief(table, alter + change, is_now + " <> " + quote_literal(facts.spelling))};
+  recipe.way_back = "the default that was there before is set again";
+  if (!facts.is_claimed) return recipe;
+  std::string const back = facts.before.empty() ? " DROP DEFAULT" : " SET DEFAULT " + parenthesised(facts.before);
+  recipe.undo = {brief(table, alter + back, is_now + " <> " + quote_literal(facts.before))};
+  return recipe;
+}
+
+// --- rename_column --------------------------------------------------------------------------------------------------
+
+std::string facts_sql(RenameColumn const& step) {
+  return facts_of_table(step.table, "", "");
+}
+
+std::vector<std::string> spelling(RenameColumn const& /*step*/, StepFacts const& /*facts*/) {
+  return {};
+}
+
+Recipe recipe(RenameColumn const& step, StepFacts const& facts) {
+  auto const& table = facts.table;
+  auto const rename = [&](std::string const& from, std::string const& to) {
+    return brief(table, "RENAME COLUMN " + quote_identifier(from) + " TO " + quote_identifier(to),
+                 has_column(table, from) + " AND NOT " + has_column(table, to));
+  };
+  Recipe recipe;
+  recipe.title = "rename_column " + step.column + " of " + shown(table) + " to " + step.to;
+  recipe.relation = quoted(table);
+  recipe.risk = Risk::kHigh;
+  recipe.reason =
+      "clients that use the old name fail at once; without downtime it takes a new column, a trigger, a "
+      "backfill and drop_column";
+  // What this step has not renamed may be misspelt.
+  recipe.done = facts.is_claimed ? has_column(table, step.to) + " AND NOT " + has_column(table, step.column)
+                                 : std::string{"false"};
+  auto refusals = table_refusals(table);
+  refusals.emplace_back("NOT " + has_column(table, step.column), column_missing(table, step.column));
+  refusals.push_back(column_refusal(table, step.column, kIsInherited, "is inherited; rename it in the parent table"));
+  refusals.emplace_back(has_column(table, step.to), quote_literal("column " + step.to + " is there already"));
+  recipe.refusal = first_of(refusals);
+  recipe.actions = {rename(step.column, step.to)};
+  recipe.undo = {rename(step.to, step.column)};
+  return recipe;
+}
+
+// --- change_type ----------------------------------------------------------------------------------------------------
+
+std::string facts_sql(ChangeType const& step) {
+  return facts_of_table(step.table, "", "");
+}
+
+std::vector<std::string> spelling(ChangeType const& step, StepFacts const& facts) {
+  if (facts.kind == ' ') return {};
+  std::string const probe = kProbe;
+  std::string const oid = quote_literal(probe) + "::pg_catalog.regclass";
+  // The files of the table and of its indexes: a change that keeps them all changes the catalog only.
+  std::string const files =
+      "(SELECT string_agg(f::text, ' ' ORDER BY f) FROM (SELECT pg_catalog.pg_relation_filenode(" + oid +
+      ") f UNION ALL SELECT pg_catalog.pg_relation_filenode(i.indexrelid) FROM pg_catalog.pg_index i WHERE i.indrelid "
+      "= " +
+      oid + ") files)";
+  auto statements = probe_begin(facts);
+  statements.back() = "CREATE TEMP TABLE pgbackfill_probe (LIKE " + quoted(facts.table) +
+                      " INCLUDING DEFAULTS INCLUDING INDEXES INCLUDING GENERATED)";
+  statements.push_back("SELECT pg_catalog.set_config('pgbackfill.probe', " + files + ", true)");
+  statements.push_back("ALTER TABLE " + probe + " ALTER COLUMN " + quote_identifier(step.column) + " TYPE " +
+                       step.type);
+  std::string const rewrites =
+      "this would write every row or index entry anew under a lock that stops reads and writes; add a column of the "
+      "new "
+      "type instead, keep it right by a trigger, let the backfill fill it, and drop the old column at the end";
+  statements.push_back(
+      "SELECT " + column_spelling(oid, step.column, false) + ", " +
+      first_of({{"pg_catalog.current_setting('pgbackfill.probe') <> " + files, quote_literal(rewrites)}}));
+  return statements;
+}
+
+Recipe recipe(ChangeType const& step, StepFacts const& facts) {
+  auto const& table = facts.table;
+  Recipe recipe;
+  recipe.title = "change_type " + step.column + " of " + shown(table) + " to " + step.type;
+  recipe.relation = quoted(table);
+  recipe.risk = Risk::kMedium;
+  recipe.reason = "done only where it changes the catalog and no row; clients may have to know the new type";
+  recipe.no_way_back = "what came in since may not fit the old type";
+  std::string const spelled = column_spelling(oid_of(table), step.column, false);
+  recipe.done = spelled + " = " + quote_literal(facts.spelling);
+  auto refusals = table_refusals(table);
+  refusals.emplace_back("NOT " + has_column(table, step.column), column_missing(table, step.column));
+  refusals.push_back(
+      column_refusal(table, step.column, kIsInherited, "is inherited; change its type in the parent table"));
+  refusals.push_back(column_refusal(table, step.column, kIsPartitionKey, "is in the partition key"));
+  refusals.emplace_back(
+      "EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_attribute a ON a.attname = " +
+          quote_literal(step.column) + " AND a.attrelid = " + oid_of(table) +
+          " WHERE (k.contype IN ('c', 'f') AND k.conrelid = a.attrelid AND a.attnum = ANY "
+          "(k.conkey)) OR (k.contype = 'f' AND k.confrelid = a.attrelid AND a.attnum = ANY "
+          "(k.confkey)))",
+      quote_literal("a check or foreign key has column " + step.column +
+                    ", and would be tried on every row under a lock that stops reads and writes; "
+                    "drop_constraint first, and add_check or add_foreign_key again afterwards"));
+  recipe.refusal = first_of(refusals);
+  recipe.actions = {brief(table, "ALTER COLUMN " + quote_identifier(step.column) + " TYPE " + step.type,
+                          has_column(table, step.column) + " AND " + spelled + " <> " + quote_literal(facts.spelling))};
+  // The server throws away what it knew of the column's values, and of expressions with it.
+  recipe.finish = {analyze(table, "true")};
+  return recipe;
+}
+
+}  // namespace pgbackfill::planner::recipes

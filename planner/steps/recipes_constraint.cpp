@@ -1,0 +1,299 @@
+#include <algorithm>
+#include <charconv>
+
+#include "planner/model/sql_text.h"
+#include "planner/steps/publications.h"
+#include "planner/steps/recipes.h"
+
+namespace pgbackfill::planner::recipes {
+namespace {
+
+constexpr int kVersionWithPartitionedNotValid = 180000;
+
+// A constraint's definition by the server; whether it is validated is asked apart.
+constexpr char kDefinition[] = "regexp_replace(pg_catalog.pg_get_constraintdef(k.oid), ' NOT VALID$', '')";
+
+std::string truth(bool value) {
+  return value ? "true" : "false";
+}
+
+std::string letter_of(std::string const& word) {
+  if (word == "restrict") return "r";
+  if (word == "cascade") return "c";
+  if (word == "set null") return "n";
+  if (word == "set default") return "d";
+  return "a";
+}
+
+// What the ADD ... NOT VALID and VALIDATE of checks and foreign keys have in common. `is_same` is a condition over k.
+Recipe added_not_valid(StepFacts const& facts, std::string const& name, std::string const& definition,
+                       std::string const& is_same, Recipe recipe) {
+  auto const& table = facts.table;
+  recipe.relation = quoted(table);
+  recipe.done = constraint_is(table, name, "k.convalidated AND " + is_same);
+  recipe.before = "SELECT 'there' WHERE " + constraint_is(table, name, "true");
+  recipe.actions = {brief(table, "ADD CONSTRAINT " + quote_identifier(name) + " " + definition + " NOT VALID",
+                          "NOT " + constraint_is(table, name, "true")),
+                    validate(table, name, constraint_is(table, name, "NOT k.convalidated"))};
+  bool const was_there = facts.is_claimed && facts.before == "there";
+  if (was_there) {
+    recipe.no_way_back = "the constraint was there before, NOT VALID; it stays validated";
+  } else {
+    recipe.undo = {brief(table, "DROP CONSTRAINT " + quote_identifier(name), constraint_is(table, name, "true"))};
+  }
+  auto refusals = table_refusals(table);
+  refusals.emplace_back(constraint_is(table, name, "NOT (" + is_same + ")"),
+                        quote_literal("a constraint " + name + " is there already, with another definition"));
+  recipe.refusal = first_of(refusals);
+  recipe.risk = Risk::kMedium;
+  return recipe;
+}
+
+// Before PostgreSQL 18 a partitioned table takes no foreign key NOT VALID. Each partition gets it first; that of the
+// table then takes them over, and reads nothing.
+bool goes_by_partitions(StepFacts const& facts) {
+  return facts.kind == 'p' && facts.server_version < kVersionWithPartitionedNotValid;
+}
+
+// `parent` is the condition that the table itself has it.
+std::vector<Action> foreign_key_by_partitions(StepFacts const& facts, std::string const& name,
+                                              std::string const& definition, std::string const& parent) {
+  std::vector<Action> actions;
+  std::string const add = "ADD CONSTRAINT " + quote_identifier(name) + " " + definition;
+  for (auto const& leaf : facts.leaves) {
+    auto adding = brief(leaf, add + " NOT VALID", "NOT " + parent + " AND NOT " + constraint_is(leaf, name, "true"));
+    adding.locks =
+        with_parents(facts.parents, LockMode::kShareRowExclusive, {quoted(leaf), LockMode::kShareRowExclusive});
+    auto validating = validate(leaf, name, "NOT " + parent + " AND " + constraint_is(leaf, name, "NOT k.convalidated"));
+    validating.locks =
+        with_parents(facts.parents, LockMode::kRowShare, {quoted(leaf), LockMode::kShareUpdateExclusive});
+    actions.push_back(std::move(adding));
+    actions.push_back(std::move(validating));
+  }
+  auto whole = brief(facts.table, add, "NOT " + parent);
+  whole.locks =
+      with_parents(facts.parents, LockMode::kShareRowExclusive, {quoted(facts.table), LockMode::kShareRowExclusive});
+  actions.push_back(std::move(whole));
+  return actions;
+}
+
+// Partitions that have a constraint of the name by themselves, as an array of oids.
+std::string partitions_with(StepFacts const& facts, std::string const& name) {
+  return "(SELECT array_agg(k.conrelid) FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_partition_tree(" +
+         oid_of(facts.table) +
+         ") p ON p.relid = k.conrelid WHERE p.isleaf AND k.conparentid = 0 AND k.conname = " + quote_literal(name) +
+         ")";
+}
+
+constexpr char kPartitionsHad[] = "partitions ";
+
+// Takes the key of the table away, which takes those of its partitions along, and what a step that was cut short has
+// left on partitions.
+std::vector<Action> drop_by_partitions(StepFacts const& facts, std::string const& name) {
+  std::string const drop = "DROP CONSTRAINT " + quote_identifier(name);
+  std::vector<Action> actions = {brief(facts.table, drop, constraint_is(facts.table, name, "true"))};
+  std::string const had =
+      facts.before.starts_with(kPartitionsHad) ? facts.before.substr(sizeof kPartitionsHad - 1) : "{}";
+  for (auto const& leaf : facts.leaves) {
+    actions.push_back(
+        brief(leaf, drop,
+              constraint_is(leaf, name,
+                            "k.conparentid = 0 AND k.conrelid <> ALL (" + quote_literal(had) + "::pg_catalog.oid[])")));
+  }
+  for (auto& action : actions) {
+    action.locks = with_parents(facts.parents, LockMode::kAccessExclusive, action.locks.back());
+  }
+  return actions;
+}
+
+}  // namespace
+
+// --- add_check ------------------------------------------------------------------------------------------------------
+
+std::string facts_sql(AddCheck const& step) {
+  return facts_of_table(step.table, "", "");
+}
+
+std::vector<std::string> spelling(AddCheck const& step, StepFacts const& facts) {
+  if (facts.kind == ' ') return {};
+  auto statements = probe_begin(facts);
+  std::string const probe = kProbe;
+  std::string const name = quote_identifier(step.name);
+  statements.push_back("ALTER TABLE " + probe + " ADD CONSTRAINT " + name + " CHECK " + parenthesised(step.condition));
+  statements.push_back(std::string{"SELECT "} + kDefinition +
+                       ", NULL FROM pg_catalog.pg_constraint k WHERE k.contype = 'c' AND k.conrelid = " +
+                       quote_literal(probe) + "::pg_catalog.regclass AND k.conname = " + quote_literal(step.name));
+  return statements;
+}
+
+Recipe recipe(AddCheck const& step, StepFacts const& facts) {
+  Recipe recipe;
+  recipe.title = "add_check " + step.name + " on " + shown(facts.table);
+  recipe.reason = "writers that break the condition fail from the first statement on";
+  std::string const is_same = std::string{"k.contype = 'c' AND "} + kDefinition + " = " + quote_literal(facts.spelling);
+  return added_not_valid(facts, step.name, "CHECK " + parenthesised(step.condition), is_same, std::move(recipe));
+}
+
+// --- add_foreign_key ------------------------------------------------------------------------------------------------
+
+std::string facts_sql(AddForeignKey const& step) {
+  // The table that it will refer to, quoted, where the role may lock it.
+  std::string const parent =
+      "SELECT array_agg(pg_catalog.format('\"%s\".\"%s\"', replace(pn.nspname, '\"', '\"\"'), replace(p.relname, '\"', "
+      "'\"\"'))) FROM pg_catalog.pg_class p JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace WHERE p.oid = " +
+      oid_of(step.references) + " AND pg_catalog.has_table_privilege(p.oid, 'UPDATE, DELETE, TRUNCATE')";
+  return facts_of_table(step.table, parent, "", leaves_of(step.table));
+}
+
+std::vector<std::string> spelling(AddForeignKey const& /*step*/, StepFacts const& /*facts*/) {
+  return {};
+}
+
+Recipe recipe(AddForeignKey const& step, StepFacts const& facts) {
+  auto const& table = facts.table;
+  Recipe recipe;
+  recipe.title = "add_foreign_key " + step.name + " from " + shown(table) + " to " + shown(step.references);
+  recipe.reason = "writers without a matching row fail from the first statement on";
+  std::string definition = "FOREIGN KEY (" + column_list(step.columns) + ") REFERENCES " + quoted(step.references);
+  if (!step.to.empty()) definition += " (" + column_list(step.to) + ")";
+  if (!step.on_delete.empty()) definition += " ON DELETE " + step.on_delete;
+  if (!step.on_update.empty()) definition += " ON UPDATE " + step.on_update;
+  if (step.is_deferrable) definition += " DEFERRABLE";
+  if (step.is_initially_deferred) definition += " INITIALLY DEFERRED";
+  std::string is_same = "k.contype = 'f' AND k.confrelid = " + oid_of(step.references) + " AND " +
+                        columns_of_key("conrelid", "conkey") + " = " + text_array(step.columns) +
+                        " AND k.confdeltype = " + quote_literal(letter_of(step.on_delete)) +
+                        " AND k.confupdtype = " + quote_literal(letter_of(step.on_update)) +
+                        " AND k.condeferrable = " + truth(step.is_deferrable) +
+                        " AND k.condeferred = " + truth(step.is_initially_deferred);
+  if (!step.to.empty()) is_same += " AND " + columns_of_key("confrelid", "confkey") + " = " + text_array(step.to);
+  recipe = added_not_valid(facts, step.name, definition, is_same, std::move(recipe));
+  // The server would lock the child first and then wait for the parent, holding up the child's writers.
+  recipe.actions[0].locks =
+      with_parents(facts.parents, LockMode::kShareRowExclusive, {quoted(table), LockMode::kShareRowExclusive});
+  recipe.actions[1].locks =
+      with_parents(facts.parents, LockMode::kRowShare, {quoted(table), LockMode::kShareUpdateExclusive});
+  if (!recipe.undo.empty()) {
+    recipe.undo[0].locks = with_parents(facts.parents, LockMode::kAccessExclusive, exclusive(table));
+  }
+  auto refusals = table_refusals(table);
+  if (goes_by_partitions(facts)) {
+    std::string const has_it = constraint_is(table, step.name, "true");
+    recipe.actions = foreign_key_by_partitions(facts, step.name, definition, has_it);
+    recipe.before = "SELECT coalesce((SELECT 'there' WHERE " + has_it + "), " + quote_literal(kPartitionsHad) + " || " +
+                    partitions_with(facts, step.name) + "::text)";
+    recipe.undo = drop_by_partitions(facts, step.name);
+    recipe.no_way_back.clear();
+    for (auto const& leaf : facts.leaves) {
+      refusals.emplace_back(constraint_is(leaf, step.name, "NOT (" + is_same + ")"),
+                            quote_literal("a constraint " + step.name + " of " + shown(leaf) +
+                                          " is there already, with another "
+                                          "definition"));
+    }
+  }
+  refusals.emplace_back(oid_of(step.references) + " IS NULL",
+                        quote_literal("there is no table " + shown(step.references) + " to refer to"));
+  refusals.emplace_back(constraint_is(table, step.name, "NOT (" + is_same + ")"),
+                        quote_literal("a constraint " + step.name + " is there already, with another definition"));
+  recipe.refusal = first_of(refusals);
+  return recipe;
+}
+
+// --- drop_constraint ------------------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr char kHasNoComment[] = "pg_catalog.obj_description(k.oid, 'pg_constraint') IS NULL";
+
+// "f FOREIGN KEY ...": its kind and definition; or, with a comment, the length of these in bytes and a blank before
+// them, and the comment behind.
+std::string constraint_as_it_was(TableName const& table, std::string const& name) {
+  return "SELECT CASE WHEN d.comment IS NULL THEN d.definition ELSE pg_catalog.octet_length(d.definition) || ' ' || "
+         "d.definition || d.comment END FROM (SELECT k.contype::text || ' ' || pg_catalog.pg_get_constraintdef(k.oid) "
+         "AS definition, pg_catalog.obj_description(k.oid, 'pg_constraint') AS comment FROM pg_catalog.pg_constraint k "
+         "WHERE k.conrelid = " +
+         oid_of(table) + " AND k.conname = " + quote_literal(name) + ") d";
+}
+
+std::pair<std::string, std::string> definition_and_comment(std::string const& before) {
+  std::size_t length = 0;
+  auto const [end, error] = std::from_chars(before.data(), before.data() + before.size(), length);
+  if (error != std::errc{}) return {before, ""};
+  auto const begin = static_cast<std::size_t>(end - before.data()) + 1;
+  return {before.substr(begin, length), before.substr(std::min(begin + length, before.size()))};
+}
+
+}  // namespace
+
+std::string facts_sql(DropConstraint const& step) {
+  return facts_of_table(step.table, parents_of(step.table, "k.conname = " + quote_literal(step.name)), "",
+                        leaves_of(step.table));
+}
+
+std::vector<std::string> spelling(DropConstraint const& /*step*/, StepFacts const& /*facts*/) {
+  return {};
+}
+
+Recipe recipe(DropConstraint const& step, StepFacts const& facts) {
+  auto const& table = facts.table;
+  Recipe recipe;
+  recipe.title = "drop_constraint " + step.name + " of " + shown(table);
+  recipe.relation = quoted(table);
+  recipe.risk = Risk::kMedium;
+  recipe.reason = "what the constraint kept out can come in from then on";
+  std::string const is_there = constraint_is(table, step.name, "true");
+  // What this step has not dropped may be misspelt.
+  recipe.done = facts.is_claimed ? oid_of(table) + " IS NOT NULL AND NOT " + is_there : "false";
+  recipe.before = constraint_as_it_was(table, step.name);
+  auto refusals = table_refusals(table);
+  refusals.emplace_back("NOT " + is_there,
+                        quote_literal("there is no constraint " + step.name + " of " + shown(table)));
+  refusals.emplace_back(constraint_is(table, step.name, "k.coninhcount > 0"),
+                        quote_literal("constraint " + step.name + " of " + shown(table) +
+                                      " is inherited; drop it from the parent "
+                                      "table"));
+  std::string const is_its_index =
+      "EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND "
+      "k.conname = " +
+      quote_literal(step.name) + ")";
+  refusals.emplace_back(has_identity_index(oid_of(table), is_its_index, facts.server_version),
+                        quote_literal("the index of constraint " + step.name + " " + kIdentityAdvice));
+  recipe.refusal = first_of(refusals);
+  recipe.actions = {brief(table, "DROP CONSTRAINT " + quote_identifier(step.name), is_there)};
+  recipe.actions[0].locks = with_parents(facts.parents, LockMode::kAccessExclusive, exclusive(table));
+  recipe.way_back = "a check or foreign key is added again as it was; keys and others are not";
+  if (!facts.is_claimed) return recipe;
+  auto const [definition, comment] = definition_and_comment(facts.before);
+  bool const is_known = definition.starts_with("c ") || definition.starts_with("f ");
+  if (!is_known) {
+    recipe.no_way_back = "only checks and foreign keys are added again; this was: " + definition;
+    return recipe;
+  }
+  bool const was_valid = !definition.ends_with(" NOT VALID");
+  bool const is_foreign_key = definition.starts_with("f ");
+  auto const locks = is_foreign_key ? with_parents(facts.parents, LockMode::kShareRowExclusive,
+                                                   {quoted(table), LockMode::kShareRowExclusive})
+                                    : std::vector<TableLock>{exclusive(table)};
+  if (is_foreign_key && goes_by_partitions(facts)) {
+    recipe.undo = foreign_key_by_partitions(facts, step.name, definition.substr(2), is_there);
+  } else {
+    recipe.undo = {brief(
+        table,
+        "ADD CONSTRAINT " + quote_identifier(step.name) + " " + definition.substr(2) + (was_valid ? " NOT VALID" : ""),
+        "NOT " + is_there)};
+    recipe.undo[0].locks = locks;
+    if (was_valid) {
+      recipe.undo.push_back(validate(table, step.name, constraint_is(table, step.name, "NOT k.convalidated")));
+    }
+  }
+  if (!comment.empty()) {
+    auto remark = brief(table, "", constraint_is(table, step.name, kHasNoComment));
+    remark.sql = "COMMENT ON CONSTRAINT " + quote_identifier(step.name) + " ON " + quoted(table) + " IS " +
+                 quote_literal(comment);
+    remark.locks = {{quoted(table), LockMode::kShareUpdateExclusive}};
+    recipe.undo.push_back(std::move(remark));
+  }
+  return recipe;
+}
+
+}  // namespace pgbackfill::planner::recipes

@@ -1,0 +1,442 @@
+// swap_column: a column gets the place of another one, with all that belongs to it, in one short transaction. What
+// would have to be built or read for it has to be there before; what cannot go along is refused by name.
+//
+// The questions are asked with search_path = pg_catalog, pg_temp.
+#include "planner/steps/recipes_swap_column.h"
+
+#include <algorithm>
+#include <regex>
+#include <variant>
+
+#include "planner/model/sql_text.h"
+#include "planner/steps/column_settings.h"
+#include "planner/steps/recipes.h"
+
+namespace pgbackfill::planner::recipes {
+namespace {
+
+// The attribute's number, as an SQL expression; NULL without the column.
+std::string number_of(TableName const& table, std::string const& column) {
+  return "(SELECT a.attnum FROM pg_catalog.pg_attribute a WHERE a.attrelid = " + oid_of(table) +
+         " AND a.attname = " + quote_literal(column) + " AND a.attnum > 0 AND NOT a.attisdropped)";
+}
+
+using Refusals = std::vector<std::pair<std::string, std::string>>;
+
+// `list` is an SQL text, NULL where there is nothing to refuse.
+void refuse_list(Refusals& refusals, std::string const& before, std::string const& list, std::string const& after) {
+  refusals.emplace_back(list + " IS NOT NULL", quote_literal(before) + " || " + list + " || " + quote_literal(after));
+}
+
+// What steps that come before may change of what is refused now.
+struct Earlier {
+  bool is_anything = false;          // SQL that creates, alters or drops
+  std::vector<std::string> dropped;  // names of constraints and indexes
+  bool makes_index = false;          // over the new column
+  bool makes_unique = false;         // a constraint
+  bool makes_key = false;            // a foreign key with it
+  bool makes_check = false;
+  bool makes_not_null = false;
+  bool drops_default = false;
+  bool sets_default = false;
+  bool adds_filler = false;  // the new column, NOT NULL with a default that nobody but the rows of before needs
+};
+
+bool has(std::vector<std::string> const& columns, std::string const& column) {
+  return std::find(columns.begin(), columns.end(), column) != columns.end();
+}
+
+bool may_change_schema(std::string const& sql) {
+  static std::regex const pattern(R"(\b(ALTER|DROP|DO|COMMENT|GRANT|REVOKE|CREATE\s+(UNIQUE\s+)?INDEX)\b)",
+                                  std::regex::icase);
+  return std::regex_search(sql, pattern);
+}
+
+void add_to(Earlier& earlier, SchemaStep const& step, std::string const& column) {
+  auto const& kind = step.detail->kind;
+  if (auto const* run = std::get_if<RunSql>(&kind)) earlier.is_anything |= may_change_schema(run->sql);
+  if (std::holds_alternative<DropTable>(kind) || std::holds_alternative<RenameTable>(kind)) earlier.is_anything = true;
+  if (std::holds_alternative<SwapColumn>(kind) || std::holds_alternative<RenameColumn>(kind)) {
+    earlier.is_anything = true;
+  }
+  if (std::holds_alternative<DropColumn>(kind)) earlier.is_anything = true;
+  if (auto const* drop = std::get_if<DropConstraint>(&kind)) earlier.dropped.push_back(drop->name);
+  if (auto const* drop = std::get_if<DropIndex>(&kind)) earlier.dropped.push_back(drop->name);
+  if (auto const* index = std::get_if<CreateIndex>(&kind)) {
+    earlier.makes_index |= has(index->columns, column) || !index->keys.empty() || !index->where.empty();
+  }
+  if (auto const* key = std::get_if<AddKey>(&kind)) {
+    earlier.makes_index |= has(key->columns, column);
+    earlier.makes_unique |= !key->is_primary && has(key->columns, column);
+    earlier.makes_not_null |= key->is_primary && has(key->columns, column);
+  }
+  if (auto const* key = std::get_if<AddForeignKey>(&kind)) {
+    earlier.makes_key |= has(key->columns, column) || has(key->to, column);
+  }
+  earlier.makes_check |= std::holds_alternative<AddCheck>(kind);
+  if (auto const* not_null = std::get_if<SetNotNull>(&kind)) earlier.makes_not_null |= not_null->column == column;
+  if (auto const* standard = std::get_if<SetDefault>(&kind)) {
+    earlier.sets_default |= standard->column == column && !standard->value.empty();
+    earlier.drops_default |= standard->value.empty();
+  }
+  if (auto const* add = std::get_if<AddColumn>(&kind)) {
+    if (add->column != column) return;
+    earlier.makes_not_null |= add->is_not_null;
+    earlier.adds_filler |= add->is_not_null && !add->default_value.empty();
+  }
+}
+
+Earlier earlier_of(SwapColumn const& step) {
+  Earlier earlier;
+  for (auto const& one : step.earlier) add_to(earlier, one, step.with);
+  return earlier;
+}
+
+// All that is asked of one step: now, or before the first step of the file.
+class Questions {
+ public:
+  Questions(SwapColumn const& step, StepFacts const& facts, bool is_early)
+      : step_(step),
+        table_(facts.table),
+        version_(facts.server_version),
+        columns_(columns_of(step, facts.table)),
+        earlier_(earlier_of(step)),
+        is_early_(is_early) {}
+
+  std::string sql();
+
+ private:
+  void refuse(std::string condition, std::string const& text) {
+    refusals_.emplace_back(std::move(condition), quote_literal(text));
+  }
+  std::string column_is(std::string const& column, std::string const& condition) const {
+    return recipes::column_is(table_, column, condition);
+  }
+  // Whether a step before it may still see to it.
+  bool may_come(bool Earlier::*what) const { return is_early_ && (earlier_.is_anything || earlier_.*what); }
+  // Of both columns, as alias o and n.
+  std::string both_are(std::string const& condition) const {
+    return "EXISTS (SELECT FROM pg_catalog.pg_attribute o JOIN pg_catalog.pg_attribute n ON n.attrelid = o.attrelid "
+           "JOIN pg_catalog.pg_type ot ON ot.oid = o.atttypid JOIN pg_catalog.pg_type nt ON nt.oid = n.atttypid WHERE "
+           "o.attrelid = " +
+           columns_.table + " AND o.attnum = " + columns_.old_number + " AND n.attnum = " + columns_.new_number +
+           " AND (" + condition + "))";
+  }
+  void ask_for_columns();
+  void ask_for_kind();
+  void ask_for_default();
+  void ask_for_settings();
+  void ask_for_sequences();
+  void ask_for_not_null();
+  void ask_for_key();
+  void ask_for_indexes();
+  void ask_for_constraints(std::string const& alone, bool may_index_come);
+  std::string indexes_without_counterpart() const;
+  void ask_for_dependents();
+  std::string left_behind() const;
+
+  SwapColumn const& step_;
+  TableName const& table_;
+  int version_;
+  ColumnSwap columns_;
+  Earlier earlier_;
+  bool is_early_;
+  Refusals refusals_;
+};
+
+void Questions::ask_for_columns() {
+  refuse(
+      "(SELECT c.relkind = 'p' OR c.relispartition OR EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE c.oid IN "
+      "(h.inhparent, h.inhrelid)) FROM pg_catalog.pg_class c WHERE c.oid = " +
+          columns_.table + ")",
+      shown(table_) +
+          " has partitions, is one, or inherits: keys and columns of several tables cannot be swapped by "
+          "this step");
+  if (is_early_) return;
+  for (auto const* column : {&step_.column, &step_.with}) {
+    refuse("NOT " + has_column(table_, *column), "there is no column " + *column + " in " + shown(table_));
+  }
+  refuse(has_column(table_, step_.keep_as),
+         "column " + step_.keep_as + " is there already; name another one in keep_as, or drop it first");
+}
+
+void Questions::ask_for_kind() {
+  refuse(column_is(step_.column, "a.attgenerated <> ''"),
+         "column " + step_.column + " is generated, and cannot be swapped; the server computes it from others");
+  refuse(column_is(step_.with, "(a.attgenerated <> '' OR a.attidentity <> '')"),
+         "column " + step_.with +
+             " is generated or an identity, and cannot take the place of another one; DROP "
+             "EXPRESSION or DROP IDENTITY first");
+  refuse(column_is(step_.column, "a.attidentity <> ''") + " AND " +
+             column_is(step_.with, "a.atttypid NOT IN (20, 21, 23)"),
+         "column " + step_.column + " is an identity, and " + step_.with +
+             " cannot be one: its type is not smallint, integer or bigint; DROP IDENTITY of " + step_.column +
+             " "
+             "first");
+  refuse(both_are("o.attcollation <> ot.typcollation AND o.attcollation <> n.attcollation AND n.attcollation = "
+                  "nt.typcollation AND nt.typcollation <> 0"),
+         "column " + step_.column + " has a COLLATE of its own and " + step_.with +
+             " has not; add the column with the same COLLATE behind its type");
+}
+
+void Questions::ask_for_default() {
+  if (may_come(&Earlier::drops_default) || may_come(&Earlier::sets_default)) return;
+  std::string const was = default_of_column(columns_.table, columns_.old_number);
+  std::string const has = default_of_column(columns_.table, columns_.new_number);
+  std::string const is_identity = column_is(step_.column, "a.attidentity <> ''");
+  // A value for the rows of before, and no more, gives way.
+  std::string const is_filler = "(" + is_constant(has) + " AND (" + (earlier_.adds_filler ? "true" : "false") + " OR " +
+                                is_identity + " OR coalesce(" + was + " LIKE '%nextval(%', false)))";
+  std::string const differs = has + " IS NOT NULL AND NOT " + is_filler + " AND " + without_casts(has) +
+                              " IS DISTINCT FROM " + without_casts(was);
+  std::string const carried = both_are(is_carried_default(was));
+  refusals_.emplace_back(
+      differs + " AND (" + was + " IS NULL OR " + carried + ")",
+      quote_literal("the default of " + step_.column + " is ") + " || coalesce(" + was + ", CASE WHEN " + is_identity +
+          " THEN 'that of an identity' ELSE 'none' END) || " + quote_literal(", and that of " + step_.with + " is ") +
+          " || " + has + " || " +
+          quote_literal("; it can have one only: drop_default: " + step_.with + ", or set the same for both, first"));
+  refusals_.emplace_back(
+      was + " IS NOT NULL AND " + has + " IS NULL AND " + has_column(table_, step_.with) + " AND NOT " + carried,
+      quote_literal("the default of " + step_.column + ", ") + " || " + was + " || " +
+          quote_literal(", is no value of the type of " + step_.with + "; set_default: {column: " + step_.with +
+                        ", value: ...} first"));
+}
+
+void Questions::ask_for_settings() {
+  if (is_early_ && earlier_.is_anything) return;
+  std::string sides;
+  for (auto const& setting : column_settings(version_)) {
+    auto const of = [&](std::string const& number) {
+      return "(SELECT " + std::string(setting.value) +
+             " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = " + columns_.table +
+             " AND a.attnum = " + number + ")";
+    };
+    sides += (sides.empty() ? "(" : ", (") + quote_literal(setting.words) + ", " + of(columns_.old_number) + ", " +
+             of(columns_.new_number) + ")";
+  }
+  refuse_list(refusals_,
+              "both columns have their own, and one would be lost; take it away from one of them, or give "
+              "both the same: ",
+              "(SELECT string_agg(s.words, ', ') FROM (VALUES " + sides +
+                  ") s (words, old_value, new_value) WHERE s.old_value <> s.new_value)",
+              "");
+}
+
+void Questions::ask_for_sequences() {
+  std::string const of_column =
+      "(SELECT d.objid FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.refclassid = "
+      "'pg_class'::regclass AND d.refobjid = " +
+      columns_.table + " AND d.refobjsubid = " + columns_.old_number +
+      " AND d.deptype IN ('a', 'i') UNION SELECT d.refobjid FROM pg_attrdef f JOIN pg_depend d ON d.classid = "
+      "'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass WHERE f.adrelid = " +
+      columns_.table + " AND f.adnum = " + columns_.old_number + ")";
+  refuse_list(refusals_,
+              "the column's sequence belongs to another role, so that its type and owner cannot be "
+              "changed: ",
+              "(SELECT string_agg(s.seqrelid::regclass::text, ', ') FROM pg_sequence s JOIN pg_class c ON c.oid = "
+              "s.seqrelid WHERE s.seqrelid IN " +
+                  of_column + " AND NOT pg_has_role(c.relowner, 'USAGE'))",
+              "; run this as that role, or change its owner first");
+  // It is made anew with the identity.
+  refuse_list(refusals_, "these use the sequence of the identity, and would lose it: ",
+              "(SELECT string_agg(DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid), ', ') FROM pg_depend i "
+              "JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = i.objid AND d.deptype = 'n' "
+              "WHERE i.classid = 'pg_class'::regclass AND i.refclassid = 'pg_class'::regclass AND i.deptype = 'i' AND "
+              "i.objid IN (SELECT s.seqrelid FROM pg_sequence s) AND i.refobjid = " +
+                  columns_.table + " AND i.refobjsubid = " + columns_.old_number + ")",
+              "; drop them first, and make them again afterwards");
+}
+
+void Questions::ask_for_not_null() {
+  if (may_come(&Earlier::makes_not_null)) return;
+  // From 18 on the constraint may be NOT VALID.
+  std::string const is_open =
+      "(NOT a.attnotnull OR EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'n' AND k.conrelid = a.attrelid AND "
+      "k.conkey = ARRAY[a.attnum] AND NOT k.convalidated))";
+  refuse(column_is(step_.column, "a.attnotnull") + " AND " + column_is(step_.with, is_open),
+         "column " + step_.column + " is NOT NULL and " + step_.with + " is not; set_not_null: " + step_.with +
+             " "
+             "first");
+}
+
+std::string Questions::indexes_without_counterpart() const {
+  return "(SELECT q.* FROM old_indexes q WHERE q.title <> ALL (" +
+         text_array(is_early_ ? earlier_.dropped : std::vector<std::string>{}) +
+         ") AND q.index NOT IN (SELECT p.old_index FROM index_pairs p)) q";
+}
+
+void Questions::ask_for_key() {
+  if (may_come(&Earlier::makes_index)) return;
+  refuse("EXISTS (SELECT FROM " + indexes_without_counterpart() + " WHERE q.kind = 'p')",
+         "column " + step_.column + " is in the primary key, and there is no index that a key with " + step_.with +
+             " in its place could be made of; create_index with unique: true first");
+}
+
+void Questions::ask_for_indexes() {
+  std::string const alone = indexes_without_counterpart();
+  bool const may_index_come = may_come(&Earlier::makes_index);
+  if (!may_come(&Earlier::makes_unique)) ask_for_constraints(alone, may_index_come);
+  if (may_index_come) return;
+  refuse_list(refusals_, "this index would stay with the old column: ",
+              "(SELECT string_agg(pg_get_indexdef(q.index), '; ') FROM " + alone + " WHERE q.kind IN ('i', 'n'))",
+              "; create_index the same over " + step_.with + " first, or drop_index it");
+}
+
+void Questions::ask_for_constraints(std::string const& alone, bool may_index_come) {
+  refuse_list(refusals_, "this constraint would stay with the old column: ",
+              "(SELECT string_agg(quote_ident(q.title) || ' ' || pg_get_constraintdef(k.oid), '; ') FROM " + alone +
+                  " JOIN pg_constraint k ON k.conindid = q.index AND k.contype IN ('u', 'x') AND k.conrelid = " +
+                  columns_.table + " WHERE q.kind IN ('u', 'x')" + (may_index_come ? " AND NOT q.is_deferrable)" : ")"),
+              "; add_unique over the same columns with " + step_.with +
+                  " in its place first, which takes over a unique index of its name, or drop_constraint it");
+}
+
+// Names of what hangs on the old column and would stay with it; NULL: nothing.
+std::string Questions::left_behind() const {
+  std::string const own_drops = text_array(is_early_ ? earlier_.dropped : std::vector<std::string>{});
+  // Of a constraint that a step drops, or makes over the new column, nothing is known before that.
+  std::string may_come = "k.conname = ANY (" + own_drops + ")";
+  if (is_early_ && earlier_.makes_key) may_come += " OR k.contype = 'f' AND k.conrelid = " + columns_.table;
+  if (is_early_ && earlier_.makes_check) may_come += " OR k.contype = 'c'";
+  std::string const referring =
+      "SELECT 'pg_constraint'::regclass, k.oid, 0 FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid = " +
+      columns_.table + " AND k.conparentid = 0 AND NOT coalesce(" + columns_.old_number +
+      " = ANY (k.confkey), false) AND k.conindid IN (SELECT q.index FROM old_indexes q WHERE q.kind <> 'n')";
+  return "(SELECT string_agg(DISTINCT CASE WHEN d.classid = 'pg_attrdef'::regclass THEN 'generated column: ' ELSE '' "
+         "END || "
+         "pg_describe_object(d.classid, d.objid, d.objsubid), ', ') FROM (SELECT d.classid, d.objid, d.objsubid FROM "
+         "pg_depend d WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = " +
+         columns_.table + " AND d.refobjsubid = " + columns_.old_number + " UNION " + referring +
+         ") d (classid, objid, objsubid) WHERE "
+         // Its own default goes along, and so do sequences; indexes and the keys that they are of are asked for apart.
+         "NOT (d.classid = 'pg_attrdef'::regclass AND EXISTS (SELECT FROM pg_attrdef f WHERE f.oid = d.objid AND "
+         "f.adrelid = " +
+         columns_.table + " AND f.adnum = " + columns_.old_number +
+         ")) AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class c WHERE c.oid = d.objid AND "
+         "c.relkind IN ('S', 'i'))) AND NOT (d.classid = 'pg_constraint'::regclass AND (EXISTS (SELECT FROM "
+         "pg_constraint k WHERE k.oid = d.objid AND (k.contype IN ('p', 'u', 'x', 'n') OR " +
+         may_come +
+         ")) OR d.objid IN (SELECT p.old_constraint FROM constraint_pairs p))) AND d.classid NOT IN "
+         "('pg_statistic_ext'::regclass, 'pg_publication_rel'::regclass))";
+}
+
+void Questions::ask_for_dependents() {
+  if (is_early_ && earlier_.is_anything) return;
+  refuse_list(refusals_, "", left_behind(),
+              " would stay with the old column; make it anew over " + step_.with +
+                  " (add_foreign_key, add_check, ...) and drop this one first");
+  refuse_list(refusals_,
+              "these publications name the column in their list of columns or their filter, and belong to "
+              "another role: ",
+              "(SELECT string_agg(DISTINCT quote_ident(p.pubname), ', ') FROM pg_depend d JOIN pg_publication_rel r ON "
+              "r.oid = d.objid JOIN pg_publication p ON p.oid = r.prpubid WHERE d.classid = "
+              "'pg_publication_rel'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = " +
+                  columns_.table + " AND d.refobjsubid = " + columns_.old_number +
+                  " AND NOT pg_has_role(p.pubowner, 'USAGE'))",
+              "; run this as a role that may alter them");
+}
+
+std::string Questions::sql() {
+  if (!is_early_) refusals_ = table_refusals(table_);
+  ask_for_columns();
+  ask_for_kind();
+  ask_for_not_null();
+  ask_for_key();
+  ask_for_default();
+  ask_for_settings();
+  ask_for_sequences();
+  ask_for_dependents();
+  ask_for_indexes();
+  std::string cases = first_of(refusals_);
+  if (is_early_) {
+    // Once it is swapped, the column of that name is another one.
+    cases = "CASE WHEN " + has_column(table_, step_.column) + " AND " + has_column(table_, step_.with) + " AND NOT " +
+            has_column(table_, step_.keep_as) + " THEN " + cases + " END";
+  }
+  return "(WITH old_indexes AS MATERIALIZED (" + indexes_of_old_column(columns_) + "), index_pairs AS MATERIALIZED (" +
+         index_pairs(columns_) + "), constraint_pairs AS MATERIALIZED (" + constraint_pairs(columns_) + ") SELECT " +
+         cases + ")";
+}
+
+}  // namespace
+
+ColumnSwap columns_of(SwapColumn const& step, TableName const& table) {
+  return {oid_of(table), number_of(table, step.column), number_of(table, step.with), quote_literal(step.column),
+          quote_literal(step.with)};
+}
+
+std::string default_of_column(std::string const& table, std::string const& number) {
+  return "(SELECT pg_get_expr(f.adbin, f.adrelid) FROM pg_attrdef f WHERE f.adrelid = " + table +
+         " AND f.adnum = " + number + ")";
+}
+
+std::string is_constant(std::string const& default_text) {
+  return "coalesce(" + default_text + " ~ " +
+         quote_literal("^[(]?(E?'([^']|'')*'|-?[0-9.]+|true|false|NULL)[)]?(::[^']*)?$") + ", false)";
+}
+
+std::string as_written(std::string const& default_text) {
+  return "regexp_replace(" + default_text + ", " + quote_literal("^[(]?(E?'(?:[^']|'')*'|-?[0-9.]+)[)]?::[^']*$") +
+         ", '\\1')";
+}
+
+std::string is_carried_default(std::string const& default_text) {
+  auto const base = [](std::string const& attribute) {
+    return "(SELECT CASE y.typtype WHEN 'd' THEN y.typbasetype ELSE y.oid END FROM pg_type y WHERE y.oid = "
+           "" +
+           attribute + ".atttypid)";
+  };
+  // A string is read as what the new type makes of it; a number is a number.
+  return "(coalesce(" + default_text + " ~ '^E?''', false) AND " + is_constant(default_text) + " OR " + base("o") +
+         " = " + base("n") + " OR EXISTS (SELECT FROM pg_cast c WHERE c.castsource = " + base("o") +
+         " AND c.casttarget = " + base("n") +
+         " AND c.castcontext IN ('a', 'i')) OR EXISTS (SELECT FROM pg_type y WHERE y.oid = n.atttypid AND "
+         "y.typcategory = 'S'))";
+}
+
+std::string facts_sql(SwapColumn const& step) {
+  // Foreign keys of the old column go, which takes a lock on the tables that they refer to.
+  return facts_of_table(step.table, parents_of(step.table, number_of(step.table, step.column) + " = ANY (k.conkey)"),
+                        "");
+}
+
+std::vector<std::string> spelling(SwapColumn const& /*step*/, StepFacts const& /*facts*/) {
+  return {};
+}
+
+Recipe recipe(SwapColumn const& step, StepFacts const& facts) {
+  auto const& table = facts.table;
+  Recipe recipe;
+  recipe.title = "swap_column " + step.column + " of " + shown(table) + " with " + step.with;
+  recipe.relation = quoted(table);
+  recipe.risk = Risk::kHigh;
+  recipe.reason =
+      "from this moment on clients read and write the new column under the old name; the old one, kept "
+      "as " +
+      step.keep_as +
+      ", is filled no more, and has no key and no foreign key. The column's place is "
+      "another "
+      "one: INSERT and COPY without a list of columns, and SELECT * by position, meet " +
+      step.column + " where " + step.with + " stands now, at the end of the table if it was just added";
+  recipe.no_way_back = "rows that were written since have no value in the old column";
+  recipe.done = has_column(table, step.keep_as) + " AND " + has_column(table, step.column) + " AND NOT " +
+                has_column(table, step.with);
+  recipe.refusal = Questions(step, facts, false).sql();
+  recipe.early_refusal = Questions(step, facts, true).sql();
+  // The values came after the column: what the planner knows may be that all are NULL.
+  recipe.prepare = {analyze(table, "true")};
+  Action action;
+  // To compile its questions would take longer than to answer them.
+  action.sql = "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off; DO " +
+               dollar_quoted(swap_column_block(step, facts));
+  action.locks = with_parents(facts.parents, LockMode::kAccessExclusive, exclusive(table));
+  action.needed = has_column(table, step.with) + " AND NOT " + has_column(table, step.keep_as);
+  recipe.actions = {std::move(action)};
+  // Extended statistics are made anew.
+  recipe.finish = {
+      analyze(table, "EXISTS (SELECT FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = " + oid_of(table) + ")")};
+  return recipe;
+}
+
+}  // namespace pgbackfill::planner::recipes

@@ -1,0 +1,32 @@
+// Which names a step of `expand:` or `contract:` depends on, and which it may make or take away: what tells whether the
+// catalog, asked before an earlier step has run, can say what a later one will meet.
+//
+// Pure functions, safe from any thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "planner/model/schema_step.h"
+#include "planner/model/table_name.h"
+
+namespace pgbackfill::planner {
+
+struct StepNames {
+  std::vector<TableName> tables;
+  std::vector<std::string> names;  // of columns, constraints, indexes, enum values
+  bool is_whole = false;           // what it needs, or does, is not confined to those names
+  bool has_sql = false;            // expressions, types or conditions of the file, which may name anything
+};
+
+StepNames names_of(SchemaStep const& step);
+
+// Whether what the catalog says of the later step may be another thing once the earlier one has run.
+bool may_matter(SchemaStep const& earlier, SchemaStep const& later);
+
+// Whether the earlier step may take away an object of that name. Of SQL: whether it mentions the name, or is a call or
+// a
+// DO block, of which nothing is known.
+bool may_take_away(SchemaStep const& earlier, std::string const& name);
+
+}  // namespace pgbackfill::planner

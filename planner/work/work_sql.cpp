@@ -1,0 +1,700 @@
+#include "planner/work/work_sql.h"
+
+#include <algorithm>
+#include <cctype>
+#include <optional>
+#include <vector>
+
+#include "planner/model/sql_text.h"
+#include "planner/work/lock_watch.h"
+
+namespace pgbackfill::planner {
+
+namespace {
+
+std::string lower_case(std::string_view text) {
+  std::string result(text);
+  std::transform(result.begin(), result.end(), result.begin(),
+                 [](unsigned char character) { return static_cast<char>(std::tolower(character)); });
+  return result;
+}
+
+// A word or a quoted identifier at the head of a statement; enough to find whom UPDATE or DELETE works on.
+struct Word {
+  std::string text;  // folded, without quotes
+  bool quoted = false;
+};
+
+// Past white space and comments. Comments in SQL nest.
+void skip_blanks(std::string_view sql, std::size_t& at) {
+  int depth = 0;
+  while (at < sql.size()) {
+    std::string_view const rest = sql.substr(at);
+    if (rest.starts_with("/*")) {
+      ++depth;
+      at += 2;
+    } else if (depth > 0 && rest.starts_with("*/")) {
+      --depth;
+      at += 2;
+    } else if (depth == 0 && rest.starts_with("--")) {
+      at = std::min(sql.find('\n', at), sql.size());
+    } else if (depth > 0 || std::isspace(static_cast<unsigned char>(sql[at])) != 0) {
+      ++at;
+    } else {
+      return;
+    }
+  }
+}
+
+std::optional<Word> next_word(std::string_view sql, std::size_t& at) {
+  skip_blanks(sql, at);
+  if (at >= sql.size()) return std::nullopt;
+  if (sql[at] == '"') {
+    Word word{{}, true};
+    for (++at; at < sql.size(); ++at) {
+      if (sql[at] != '"') {
+        word.text += sql[at];
+      } else if (at + 1 < sql.size() && sql[at + 1] == '"') {
+        word.text += '"';
+        ++at;
+      } else {
+        ++at;
+        return word;
+      }
+    }
+    return std::nullopt;
+  }
+  std::size_t const begin = at;
+  auto const is_word = [](unsigned char character) {
+    return std::isalnum(character) != 0 || character == '_' || character == '$' || character >= 0x80;
+  };
+  while (at < sql.size() && is_word(static_cast<unsigned char>(sql[at]))) ++at;
+  if (at == begin) return Word{std::string(1, sql[at++]), false};
+  return Word{lower_case(sql.substr(begin, at - begin)), false};
+}
+
+bool is_keyword(std::optional<Word> const& word, std::string_view keyword) {
+  return word && !word->quoted && word->text == keyword;
+}
+
+// The alias of the table that UPDATE or DELETE names, or its name when it has no alias; nothing when the statement
+// starts otherwise.
+std::optional<std::string> alias_of_statement(std::string_view sql) {
+  std::size_t at = 0;
+  auto word = next_word(sql, at);
+  bool const is_update = is_keyword(word, "update");
+  if (!is_update && !is_keyword(word, "delete")) return std::nullopt;
+  word = next_word(sql, at);
+  if (!is_update && is_keyword(word, "from")) word = next_word(sql, at);
+  if (is_keyword(word, "only")) word = next_word(sql, at);
+  bool const in_parentheses = is_keyword(word, "(");
+  if (in_parentheses) word = next_word(sql, at);
+  if (!word) return std::nullopt;
+  std::string name = word->text;
+  word = next_word(sql, at);
+  while (word && !word->quoted && word->text == ".") {
+    word = next_word(sql, at);
+    if (!word) return std::nullopt;
+    name = word->text;
+    word = next_word(sql, at);
+  }
+  if (in_parentheses || is_keyword(word, "*")) word = next_word(sql, at);
+  if (is_keyword(word, "as")) return (word = next_word(sql, at)) ? std::optional(word->text) : std::nullopt;
+  bool const ends = !word || (!word->quoted && (word->text == "set" || word->text == "where" || word->text == "using" ||
+                                                word->text == "returning"));
+  return ends ? name : word->text;
+}
+
+struct Placeholder {
+  std::size_t begin = 0;
+  std::size_t length = 0;
+  std::string alias;  // empty: not named
+};
+
+std::optional<Placeholder> find_placeholder(std::string const& sql) {
+  std::size_t const begin = sql.find("{batch");
+  if (begin == std::string::npos) return std::nullopt;
+  std::size_t const end = sql.find('}', begin);
+  if (end == std::string::npos) return std::nullopt;
+  std::string const inner = sql.substr(begin + 6, end - begin - 6);
+  return Placeholder{begin, end - begin + 1, inner.empty() ? "" : lower_case(inner.substr(1))};
+}
+
+std::string with_batch(std::string const& sql, std::string const& condition) {
+  auto const placeholder = find_placeholder(sql);
+  if (!placeholder) return sql;
+  return sql.substr(0, placeholder->begin) + '(' + condition + ')' +
+         sql.substr(placeholder->begin + placeholder->length);
+}
+
+// A name that user SQL knows the table by anyway is not given again: it would hide schema.table.column.
+std::string with_alias(std::string const& relation, WorkTarget const& target) {
+  return relation.ends_with('.' + target.alias) ? relation : relation + " AS " + target.alias;
+}
+
+std::string from_clause(WorkTarget const& target) {
+  if (target.traits.reads_through_parent) return with_alias(target.parent, target);
+  return "ONLY " + with_alias(target.relation, target);
+}
+
+std::string changed_table(WorkTarget const& target) {
+  if (target.traits.works_through_parent) return with_alias(target.parent, target);
+  return "ONLY " + with_alias(target.relation, target);
+}
+
+std::string and_in_leaf(WorkTarget const& target) {
+  return " AND " + target.alias + ".tableoid OPERATOR(pg_catalog.=) " + std::to_string(target.relation_oid) +
+         "::pg_catalog.oid";
+}
+
+// Keeps a statement on the parent to the rows of the leaf. The condition of the partition lets the server's planner
+// leave out the others; a statement of the file's own may have other columns of the same names.
+std::string leaf_condition(WorkTarget const& target) {
+  if (!target.traits.works_through_parent && !target.traits.reads_through_parent) return "";
+  std::string condition = and_in_leaf(target);
+  bool const can_prune = target.backfill.kind != WorkKind::kSql && !target.partition_condition.empty();
+  if (can_prune) condition += " AND (" + target.partition_condition + ')';
+  return condition;
+}
+
+std::string key_condition(WorkTarget const& target, Interval const& interval) {
+  if (target.key.is_by_block()) return block_condition(interval, target.alias, target.server_major);
+  return interval_condition(target.key, interval, target.alias);
+}
+
+std::string condition_of(WorkTarget const& target, Interval const& interval) {
+  return key_condition(target, interval) + leaf_condition(target);
+}
+
+std::string and_where(WorkTarget const& target) {
+  return target.backfill.where.empty() ? "" : " AND " + parenthesised(target.backfill.where);
+}
+
+bool is_mirrored(WorkTarget const& target) {
+  return !target.backfill.mirror_key.empty();
+}
+
+bool changes_elsewhere(WorkTarget const& target) {
+  return target.backfill.kind == WorkKind::kCopy && !is_mirrored(target);
+}
+
+// The lock that the work itself would take; `sql:` may delete, so it asks for the stronger one.
+char const* row_lock(WorkTarget const& target) {
+  if (is_mirrored(target)) return "FOR SHARE";
+  return target.backfill.kind == WorkKind::kUpdate ? "FOR NO KEY UPDATE" : "FOR UPDATE";
+}
+
+// Of an update that is repeatable: whether the row, as it is now, would get another value. Compared byte by byte, as
+// records are: not every type has an equality, and some call different values equal.
+std::string would_change(WorkTarget const& target) {
+  std::vector<std::string> found;
+  std::vector<std::string> wanted;
+  for (auto const& assignment : target.backfill.assignments) {
+    found.push_back(target.alias + '.' + quote_identifier(assignment.column));
+    wanted.push_back("CAST(" + parenthesised(assignment.expression) + " AS " +
+                     qualified_type(target.traits.assigned_types[found.size() - 1]) + ')');
+  }
+  return "(ROW(" + join(found, ", ") + ")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(" + join(wanted, ", ") +
+         ")::pg_catalog.record)";
+}
+
+// Whether a changed row is still to be done. Of a row that satisfies `where` a repeat is asked, and of no other: there
+// the expressions may fail.
+std::string again_text(WorkTarget const& target) {
+  if (target.backfill.where.empty()) return "false";
+  std::string const where = parenthesised(target.backfill.where);
+  if (!target.traits.is_repeatable) return where;
+  return "CASE WHEN " + where + " THEN " + would_change(target) + " ELSE false END";
+}
+
+std::string and_would_change(WorkTarget const& target) {
+  return target.traits.is_repeatable && !target.backfill.where.empty() ? " AND " + would_change(target) : "";
+}
+
+std::string update_text(WorkTarget const& target, std::string const& condition) {
+  std::vector<std::string> assignments;
+  for (auto const& assignment : target.backfill.assignments) {
+    assignments.push_back(quote_identifier(assignment.column) + " = " + parenthesised(assignment.expression));
+  }
+  return "UPDATE " + changed_table(target) + " SET " + join(assignments, ", ") + " WHERE " + condition +
+         and_where(target) + " RETURNING " + again_text(target) + " AS again";
+}
+
+std::string delete_text(WorkTarget const& target, std::string const& condition) {
+  return "DELETE FROM " + changed_table(target) + " WHERE " + condition + and_where(target) +
+         " RETURNING false AS again";
+}
+
+// Who writes a row that is being copied waits until the copy is there for his trigger to find; and what somebody writes
+// while the batch waits for him is read anew. See docs/sync.md.
+std::string locked_source(WorkTarget const& target) {
+  if (!is_mirrored(target)) return "";
+  return " ORDER BY " + key_order(target.key, target.alias) + " " + row_lock(target) + " OF " + target.alias;
+}
+
+// A row that is there already, by its key, stays; another unique index must not swallow a row unless the file says so.
+std::string on_conflict(WorkTarget const& target) {
+  if (target.backfill.on_conflict == ConflictMode::kCount) return " ON CONFLICT DO NOTHING";
+  auto const& key = is_mirrored(target) ? target.backfill.mirror_key : target.traits.copy_key;
+  if (key.empty()) return "";
+  std::vector<std::string> columns;
+  for (auto const& column : key) columns.push_back(quote_identifier(column));
+  return " ON CONFLICT (" + join(columns, ", ") + ") DO NOTHING";
+}
+
+std::string copy_text(WorkTarget const& target, std::string const& condition) {
+  std::vector<std::string> columns;
+  std::vector<std::string> expressions;
+  for (auto const& assignment : target.backfill.assignments) {
+    columns.push_back(quote_identifier(assignment.column));
+    expressions.push_back(parenthesised(assignment.expression));
+  }
+  return "INSERT INTO " + quote_qualified(target.backfill.copy_to.schema, target.backfill.copy_to.name) + " (" +
+         join(columns, ", ") + ")" + (target.traits.copy_overrides_identity ? " OVERRIDING SYSTEM VALUE" : "") +
+         " SELECT " + join(expressions, ", ") + " FROM " + from_clause(target) + " WHERE " + condition +
+         and_where(target) + locked_source(target) + on_conflict(target) + " RETURNING false AS again";
+}
+
+std::string sql_text(WorkTarget const& target, std::string const& condition) {
+  std::string const only_leaf = target.is_partition ? and_in_leaf(target) : "";
+  return with_batch(target.backfill.sql, condition + only_leaf) + "\nRETURNING false AS again";
+}
+
+std::string work_text(WorkTarget const& target, std::string const& condition) {
+  switch (target.backfill.kind) {
+    case WorkKind::kUpdate:
+      return update_text(target, condition);
+    case WorkKind::kDelete:
+      return delete_text(target, condition);
+    case WorkKind::kCopy:
+      return copy_text(target, condition);
+    case WorkKind::kSql:
+      return sql_text(target, condition);
+  }
+  return {};
+}
+
+bool asks_again(WorkTarget const& target) {
+  return target.backfill.kind == WorkKind::kUpdate && !target.backfill.where.empty();
+}
+
+// Whether nothing is asked of each changed row, so that the statement needs no RETURNING.
+bool is_only_counted(WorkTarget const& target) {
+  return !target.key.is_by_block() && target.backfill.kind != WorkKind::kSql && !asks_again(target);
+}
+
+std::string without_returning(WorkTarget const& target, std::string const& condition) {
+  std::string const text = work_text(target, condition);
+  return text.substr(0, text.rfind(" RETURNING "));
+}
+
+std::string set_config(std::string const& name, std::string const& value) {
+  return "pg_catalog.set_config('pgbackfill." + name + "', " + value + ", true)";
+}
+
+// Of a type of pg_catalog.
+std::string as_text(std::string const& value) {
+  return "(" + value + ")::pg_catalog.text";
+}
+
+// An aggregate over no rows is NULL.
+std::string json_array_of(std::string const& value) {
+  return "COALESCE(pg_catalog.jsonb_agg(" + value + "), '[]'::pg_catalog.jsonb)::pg_catalog.text";
+}
+
+// Under the settings of the file the text of a key would not be what it is under ours.
+std::string key_array(WorkTarget const& target, std::string const& relation) {
+  std::vector<std::string> texts;
+  for (auto const& column : target.key.columns) {
+    texts.push_back("pgbackfill.key_text(" + relation + '.' + quote_identifier(column.name) + ")");
+  }
+  if (texts.empty()) texts.push_back("pgbackfill.key_text(" + relation + ".ctid)");
+  return "ARRAY[" + join(texts, ", ") + "]";
+}
+
+// (key[1])::bigint AS "id"
+std::string key_columns_from_array(WorkTarget const& target) {
+  if (target.key.is_by_block()) return "(key[1])::pg_catalog.tid AS ctid";
+  std::vector<std::string> columns;
+  for (std::size_t index = 0; index < target.key.columns.size(); ++index) {
+    auto const& column = target.key.columns[index];
+    columns.push_back("(key[" + std::to_string(index + 1) + "])::" + qualified_type(column.type) + " AS " +
+                      quote_identifier(column.name));
+  }
+  return join(columns, ", ");
+}
+
+std::string in_keys(WorkTarget const& target, std::string const& relation, char const* keys) {
+  return "EXISTS (SELECT FROM " + std::string(keys) + " WHERE " + same_key(target.key, relation, keys) + ")";
+}
+
+// The rows of these keys as a relation, from a setting that holds them as JSON.
+std::string keys_cte(WorkTarget const& target, std::string const& name, std::string const& setting, bool with_id) {
+  return name + " AS MATERIALIZED (SELECT " + (with_id ? "d.id AS pgbackfill_id, " : "") +
+         key_columns_from_array(target) +
+         " FROM pg_catalog.jsonb_to_recordset(pg_catalog.current_setting('pgbackfill." + setting +
+         "')::pg_catalog.jsonb) AS d (" + (with_id ? "id pg_catalog.int8, " : "") + "key pg_catalog.text[]))";
+}
+
+// Locks the rows of `condition` that nobody holds, and keeps their keys for the work.
+std::string lock_free(WorkTarget const& target, std::string const& condition, std::string const& with) {
+  std::string const order = target.key.is_by_block() ? "" : " ORDER BY " + key_order(target.key, target.alias);
+  return "WITH " + with + "pgbackfill_locked AS MATERIALIZED (SELECT " + key_list(target.key, target.alias) + " FROM " +
+         from_clause(target) + " WHERE " + condition + and_where(target) + order + " " + row_lock(target) + " OF " +
+         target.alias + " SKIP LOCKED) SELECT " +
+         set_config("free", json_array_of("pg_catalog.jsonb_build_object('key', " +
+                                          key_array(target, "pgbackfill_locked") + ")")) +
+         " FROM pgbackfill_locked";
+}
+
+// Locks the rows of `condition`, and waits for who holds them. Rows of other tables that `sql:` changes it cannot lock.
+std::string lock_all(WorkTarget const& target, std::string const& condition) {
+  std::string const order = target.key.is_by_block() ? "" : " ORDER BY " + key_order(target.key, target.alias);
+  return "SELECT pg_catalog.count(*) FROM (SELECT FROM " + from_clause(target) + " WHERE " + condition +
+         and_where(target) + order + " " + row_lock(target) + " OF " + target.alias + ") AS pgbackfill_locked";
+}
+
+std::string left_cte(WorkTarget const& target, std::string const& condition) {
+  return "pgbackfill_left AS (SELECT " + key_array(target, target.alias) + " AS key FROM " + from_clause(target) +
+         " WHERE " + condition + ")";
+}
+
+// `more`: further columns, of each changed row.
+std::string work_cte(WorkTarget const& target, std::string const& condition, std::string const& more = "") {
+  return "pgbackfill_work AS (" + work_text(target, condition) + more + ")";
+}
+
+bool knows_moved(WorkTarget const& target) {
+  return target.traits.may_move_keys && !target.key.is_by_block();
+}
+
+// A row whose key is outside the batch now that it is changed.
+std::string moved_text(WorkTarget const& target, Interval const& interval) {
+  if (!knows_moved(target)) return "";
+  return ", CASE WHEN NOT (" + key_condition(target, interval) + ") THEN " + as_text(key_array(target, target.alias)) +
+         " END AS moved";
+}
+
+std::string read_condition(WorkTarget const& target) {
+  return target.traits.reads_through_parent ? leaf_condition(target) : "";
+}
+
+std::string left_setting() {
+  return set_config("left", "(SELECT " + json_array_of("key") + " FROM pgbackfill_left)");
+}
+
+std::string counted_work(WorkTarget const& target, bool with_moved) {
+  std::string const again = asks_again(target) ? "pg_catalog.count(*) FILTER (WHERE again)" : "0";
+  std::string const counts =
+      set_config("changed", as_text("pg_catalog.count(*)")) + ", " + set_config("again", as_text(again));
+  if (!with_moved) return counts;
+  return counts + ", " +
+         set_config("moved",
+                    "COALESCE(pg_catalog.jsonb_agg(moved) FILTER (WHERE moved IS NOT NULL), "
+                    "'[]'::pg_catalog.jsonb)::pg_catalog.text");
+}
+
+// Without anything to ask of each changed row the server counts them as it goes; a CTE has to keep what it returns to
+// be counted. What the file says stays a literal, where it cannot be two statements.
+std::string plain_counted(WorkTarget const& target, std::string const& condition, std::string const& moved) {
+  if (!is_only_counted(target) || knows_moved(target)) {
+    return "WITH " + work_cte(target, condition, moved) + " SELECT " + counted_work(target, knows_moved(target)) +
+           " FROM pgbackfill_work";
+  }
+  std::string const statement = quote_literal(without_returning(target, condition));
+  return "SELECT " + set_config("changed", as_text("pgbackfill.work(" + statement + ")")) + ", " +
+         set_config("again", "'0'");
+}
+
+}  // namespace
+
+WorkTarget make_work_target(Backfill const& backfill, TableFacts const& table, LeafFacts const& leaf, Key const& key,
+                            WorkTraits const& traits) {
+  WorkTarget target;
+  target.backfill = backfill;
+  target.traits = traits;
+  target.key = key;
+  target.relation = quote_qualified(leaf.schema, leaf.name);
+  target.relation_oid = leaf.oid;
+  target.is_partition = table.kind == 'p';
+  if (target.is_partition) target.parent = quote_qualified(table.schema, table.name);
+  target.partition_condition = leaf.partition_condition;
+  target.server_major = table.server_major();
+  std::string alias = table.name;
+  if (backfill.kind == WorkKind::kSql) {
+    auto const placeholder = find_placeholder(backfill.sql);
+    auto const head = alias_of_statement(backfill.sql);
+    if (placeholder && !placeholder->alias.empty()) {
+      alias = placeholder->alias;
+    } else if (head) {
+      alias = *head;
+    }
+  }
+  target.alias = quote_identifier(alias);
+  return target;
+}
+
+BatchWork batch_work(WorkTarget const& target, Interval const& interval, BatchMode mode, bool is_repeat) {
+  std::string const condition = condition_of(target, interval);
+  BatchWork batch;
+  if (mode == BatchMode::kSetAside) {
+    // A row is set aside by its key alone: it may be `where` that fails on it.
+    std::string const where = target.key.is_by_block() ? and_where(target) : "";
+    batch.work = "WITH " + left_cte(target, condition + where) + " SELECT " + left_setting();
+    batch.has_left = true;
+    return batch;
+  }
+  batch.has_work = true;
+  batch.can_repeat = target.key.is_by_block() && target.backfill.kind == WorkKind::kUpdate;
+  batch.knows_again = asks_again(target);
+  batch.knows_moved = knows_moved(target);
+  batch.may_fan_out = target.backfill.kind == WorkKind::kSql;
+  std::string const moved = moved_text(target, interval);
+  // By blocks, a row that was changed may be met again in the same pass.
+  bool const may_meet_again = (is_repeat || target.key.is_by_block()) && asks_again(target);
+  std::string const undone = may_meet_again ? and_would_change(target) : "";
+  if (mode == BatchMode::kPlain || changes_elsewhere(target)) {
+    bool const locks = target.traits.reads_elsewhere && !changes_elsewhere(target);
+    if (locks) batch.lock = lock_all(target, condition);
+    batch.work = plain_counted(target, condition + undone, moved);
+    return batch;
+  }
+  batch.has_left = true;
+  batch.lock = lock_free(target, condition, "");
+  std::string const is_free = in_keys(target, target.alias, "pgbackfill_free");
+  batch.work = "WITH " + keys_cte(target, "pgbackfill_free", "free", false) + ",\n" +
+               work_cte(target, condition + " AND " + is_free + undone, moved) + ",\n" +
+               left_cte(target, condition + " AND NOT " + is_free + and_where(target)) + "\nSELECT " +
+               counted_work(target, knows_moved(target)) + ", " + left_setting() + " FROM pgbackfill_work";
+  return batch;
+}
+
+std::string plain_work(WorkTarget const& target, Interval const& interval) {
+  std::string const condition = condition_of(target, interval);
+  if (is_only_counted(target)) return without_returning(target, condition);
+  return "WITH " + work_cte(target, condition) + "\nSELECT pg_catalog.count(*) FROM pgbackfill_work";
+}
+
+BatchWork visit_work(WorkTarget const& target) {
+  std::string const keys = keys_cte(target, "pgbackfill_keys", "due", true);
+  std::string const due = in_keys(target, target.alias, "pgbackfill_keys") + leaf_condition(target);
+  BatchWork batch;
+  batch.has_work = true;
+  batch.lock = lock_free(target, due, keys + ",\n");
+  // Whoever is neither held nor there is settled: it was done by somebody else, or is gone.
+  std::string const present = "pgbackfill_present AS MATERIALIZED (SELECT " + key_list(target.key, target.alias) +
+                              " FROM " + from_clause(target) + " WHERE " + due + and_where(target) + ")";
+  std::string const settled =
+      "pgbackfill_settled AS (SELECT pgbackfill_keys.pgbackfill_id AS id FROM pgbackfill_keys "
+      "WHERE " +
+      in_keys(target, "pgbackfill_keys", "pgbackfill_free") + " OR NOT " +
+      in_keys(target, "pgbackfill_keys", "pgbackfill_present") + ")";
+  batch.work = "WITH " + keys + ",\n" + keys_cte(target, "pgbackfill_free", "free", false) + ",\n" + present + ",\n" +
+               work_cte(target, in_keys(target, target.alias, "pgbackfill_free") + leaf_condition(target)) + ",\n" +
+               settled + "\nSELECT " + counted_work(target, false) + ", " +
+               set_config("settled", "(SELECT " + json_array_of("id") + " FROM pgbackfill_settled)") +
+               " FROM pgbackfill_work";
+  return batch;
+}
+
+std::string look_ahead_sql(WorkTarget const& target, Interval const& interval, std::int64_t rows) {
+  std::string const order = " ORDER BY " + key_order(target.key, target.alias);
+  std::string const count = std::to_string(rows);
+  std::vector<std::string> pages;
+  for (auto const& scan : interval_scans(target.key, {interval.lo, std::nullopt}, target.alias)) {
+    pages.push_back("SELECT " + key_list(target.key, target.alias) + " FROM " + from_clause(target) + " WHERE " + scan +
+                    read_condition(target) + order);
+  }
+  std::string source = pages.front();
+  if (pages.size() > 1) {
+    for (auto& page : pages) page = '(' + page + " LIMIT " + count + ")";
+    source = "SELECT * FROM (" + join(pages, " UNION ALL ") + ") AS pages";
+  }
+  // The upper end is looked at after the rows are found. Were it a condition of the search, the server could take a
+  // wrong guess at the rows between both ends for a reason to read and sort them all, and to do so for each batch.
+  std::string const up_to_end =
+      interval.hi ? " WHERE " + interval_condition(target.key, {std::nullopt, interval.hi}, target.alias) : "";
+  std::string nulls;
+  for (std::size_t index = 0; index < target.key.columns.size(); ++index) nulls += ", NULL";
+  // The second half runs only when the first finds no row: fewer rows are left than were asked for.
+  return "(SELECT " + count + "::bigint AS rows, " + key_texts(target.key, target.alias) + " FROM (" + source +
+         " LIMIT 1 OFFSET " + std::to_string(rows - 1) + ") AS " + target.alias + up_to_end +
+         ")\nUNION ALL\n(SELECT count(*)" + nulls + " FROM (" + source + " LIMIT " + count + ") AS " + target.alias +
+         up_to_end + ")\nLIMIT 1";
+}
+
+std::string look_ahead_setting(WorkTarget const& target) {
+  // Of `a = 1 AND b < 2`, which only columns of mixed directions need, the server believes without statistics that it
+  // holds few rows: it would read all rows with that `a` and sort them, for each page.
+  return target.key.is_mixed() ? "SELECT set_config('enable_sort', 'off', true)" : "";
+}
+
+std::string last_key_sql(WorkTarget const& target) {
+  return "SELECT " + key_texts(target.key, target.alias) + " FROM " + from_clause(target) + " WHERE true" +
+         read_condition(target) + " ORDER BY " + reversed_key_order(target.key, target.alias) + " LIMIT 1";
+}
+
+std::string remaining_sql(WorkTarget const& target, Interval const& interval) {
+  return "SELECT pg_catalog.count(*) FROM " + from_clause(target) + " WHERE " + condition_of(target, interval) +
+         and_where(target) + and_would_change(target);
+}
+
+std::string remaining_by_where_sql(WorkTarget const& target, Interval const& interval) {
+  return "SELECT pg_catalog.count(*) FROM " + from_clause(target) + " WHERE " + condition_of(target, interval) +
+         and_where(target);
+}
+
+std::string in_children_sql(WorkTarget const& target) {
+  if (target.backfill.where.empty()) return "SELECT false";
+  return "SELECT EXISTS (SELECT 1 FROM " + with_alias(target.relation, target) + " WHERE " + target.alias +
+         ".tableoid OPERATOR(pg_catalog.<>) " + std::to_string(target.relation_oid) + "::pg_catalog.oid" +
+         and_where(target) + ')';
+}
+
+std::string uncopied_sql(WorkTarget const& target, Interval const& interval) {
+  auto const& traits = target.traits;
+  std::vector<std::string> equal;
+  for (std::size_t index = 0; index < traits.copy_key.size(); ++index) {
+    equal.push_back("pgbackfill_copy." + quote_identifier(traits.copy_key[index]) + " OPERATOR(" +
+                    traits.copy_key_operators[index] + ") CAST(" + target.alias + '.' +
+                    quote_identifier(traits.copy_key_sources[index]) + " AS " +
+                    qualified_type(traits.copy_key_types[index]) + ')');
+  }
+  return "SELECT pg_catalog.count(*) FROM " + from_clause(target) + " WHERE " + condition_of(target, interval) +
+         and_where(target) + " AND NOT EXISTS (SELECT 1 FROM " +
+         quote_qualified(target.backfill.copy_to.schema, target.backfill.copy_to.name) + " AS pgbackfill_copy WHERE " +
+         join(equal, " AND ") + ')';
+}
+
+std::string sample_bounds_sql(WorkTarget const& target, double percent, std::int64_t wanted, KeyValue const& upper) {
+  std::string const texts = key_texts(target.key, target.alias);
+  // The row at `upper` may be in the sample; as a bound it would end a range with nothing after it.
+  std::string const before = interval_condition(target.key, {std::nullopt, upper}, target.alias) + " AND NOT " +
+                             parenthesised(key_is(target.key, upper, target.alias));
+  return "SELECT " + key_list(target.key, target.alias) +
+         " FROM (SELECT *, row_number() OVER () AS pgbackfill_place, "
+         "count(*) OVER () AS pgbackfill_all FROM (SELECT " +
+         texts + " FROM " + from_clause(target) + " TABLESAMPLE SYSTEM (" + std::to_string(percent) + ") WHERE " +
+         before + read_condition(target) + " ORDER BY " + key_order(target.key, target.alias) + ") AS " + target.alias +
+         ") AS " + target.alias + " WHERE pgbackfill_place % greatest(pgbackfill_all / " + std::to_string(wanted) +
+         ", 1) = 0";
+}
+
+std::string statistics_bounds_sql(WorkTarget const& target, LeafFacts const& leaf, KeyValue const& upper) {
+  auto const& column = target.key.columns.front();
+  std::string const collate = column.order_collation.empty() ? "" : " COLLATE " + column.order_collation;
+  std::string const values =
+      "SELECT unnest(histogram_bounds::text::" + qualified_type(column.type) +
+      "[]) AS bound FROM facts UNION SELECT unnest(most_common_vals::text::" + qualified_type(column.type) +
+      "[]) FROM facts";
+  return "WITH facts AS (SELECT histogram_bounds, most_common_vals FROM pg_catalog.pg_stats WHERE schemaname = " +
+         quote_literal(leaf.schema) + " AND tablename = " + quote_literal(leaf.name) +
+         " AND attname = " + quote_literal(column.name) + " AND NOT inherited) SELECT bound::text FROM (" + values +
+         ") bounds WHERE bound" + collate + " " +
+         column.comparison(column.descending ? KeyComparison::kGreater : KeyComparison::kLess) + " " +
+         quote_literal(upper.front()) + "::" + qualified_type(column.type) + " ORDER BY bounds.bound" + collate +
+         (column.descending ? " DESC" : "");
+}
+
+std::string holders_sql(WorkTarget const& target, std::vector<KeyValue> const& keys) {
+  std::vector<std::string> rows;
+  for (auto const& key : keys) rows.push_back(key_is(target.key, key, target.alias));
+  // xmax is a transaction, or a multixact when several hold the row; nothing in SQL says which. It is taken for the
+  // first when such a transaction runs, else for the second when it is the number of one that the table may still have:
+  // the server refuses to look into others. A KEY SHARE is in the way of a stronger lock than an update's only.
+  char const* const harmless = is_mirrored(target)                         ? " WHERE m.mode NOT IN ('keysh', 'sh')"
+                               : target.backfill.kind == WorkKind::kUpdate ? " WHERE m.mode <> 'keysh'"
+                                                                           : "";
+  return "WITH running AS MATERIALIZED (SELECT l.transactionid, l.pid FROM pg_catalog.pg_locks l WHERE l.locktype = "
+         "'transactionid' AND l.granted AND l.mode = 'ExclusiveLock'), held AS MATERIALIZED (SELECT " +
+         target.alias + ".xmax AS holder FROM " + from_clause(target) + " WHERE ((" + join(rows, ") OR (") + "))" +
+         read_condition(target) + " AND " + target.alias +
+         ".xmax <> '0'::xid), several AS (SELECT CASE WHEN mxid_age(holder) BETWEEN 1 AND (SELECT "
+         "mxid_age(c.relminmxid) FROM pg_catalog.pg_class c WHERE c.oid = " +
+         std::to_string(target.relation_oid) +
+         ") THEN holder END AS holder FROM held WHERE holder NOT IN (SELECT transactionid FROM running)), holders AS "
+         "(SELECT holder FROM held UNION ALL SELECT m.xid FROM several, LATERAL "
+         "pg_catalog.pg_get_multixact_members(several.holder) AS m" +
+         harmless +
+         // A prepared transaction has no session.
+         ") SELECT count(*), a.pid, coalesce(a.application_name, p.gid), coalesce(a.usename, p.owner), extract(epoch "
+         "FROM clock_timestamp() - coalesce(a.xact_start, p.prepared))::bigint, a.state || ': ' || left(a.query, 80) "
+         "FROM holders JOIN running ON running.transactionid = holders.holder LEFT JOIN pg_catalog.pg_stat_activity a "
+         "ON a.pid = running.pid LEFT JOIN pg_catalog.pg_prepared_xacts p ON running.pid IS NULL AND p.transaction = "
+         "running.transactionid GROUP BY 2, 3, 4, 5, 6 ORDER BY 1 DESC LIMIT 5";
+}
+
+std::string table_holders_sql(std::vector<std::uint32_t> const& relation_oids) {
+  std::vector<std::string> oids;
+  for (auto const oid : relation_oids) oids.push_back(std::to_string(oid));
+  return "SELECT DISTINCT a.pid, coalesce(a.application_name, p.gid), coalesce(a.usename, p.owner), extract(epoch "
+         "FROM clock_timestamp() - coalesce(a.xact_start, p.prepared))::bigint, a.state || ': ' || left(a.query, 80), "
+         "l.relation::regclass::text || ' ' || l.mode FROM pg_catalog.pg_locks l LEFT JOIN "
+         "pg_catalog.pg_stat_activity a ON a.pid = l.pid LEFT JOIN pg_catalog.pg_prepared_xacts p ON l.pid IS NULL AND "
+         "p.transaction = " +
+         prepared_transaction_of("l") +
+         " WHERE l.locktype = 'relation' "
+         "AND "
+         "l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.database = (SELECT oid FROM "
+         "pg_catalog.pg_database WHERE "
+         "datname "
+         "= current_database()) AND l.relation IN (" +
+         join(oids, ", ") +
+         ") AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') LIMIT 5";
+}
+
+namespace {
+
+// Text that closes the parenthesis around it and opens another fits between parentheses, and would take the condition
+// of the batch away. It does not fit between other words as well.
+Probe one_expression(SourcePosition const& position, std::string const& text, std::string const& from) {
+  return {position, "SELECT CASE WHEN true THEN " + text + "\nEND" + from};
+}
+
+// Names the alias that the statement has to have, and is otherwise true.
+std::string any_row(WorkTarget const& target) {
+  if (target.key.is_by_block()) return "true";
+  return target.alias + '.' + quote_identifier(target.key.columns.front().name) + " IS NOT NULL";
+}
+
+}  // namespace
+
+std::optional<Probe> empty_batch_probe(WorkTarget const& target) {
+  if (target.backfill.kind != WorkKind::kSql) return std::nullopt;
+  return Probe{target.backfill.sql_position,
+               "WITH " + work_cte(target, "false") + " SELECT pg_catalog.count(*) FROM pgbackfill_work WHERE again"};
+}
+
+std::string statement_with(WorkTarget const& target, std::string const& condition) {
+  return with_batch(target.backfill.sql, condition);
+}
+
+std::vector<Probe> probes(WorkTarget const& target) {
+  auto const& backfill = target.backfill;
+  std::vector<Probe> result;
+  std::string const from = " FROM " + from_clause(target);
+  if (!backfill.where.empty()) {
+    result.push_back({backfill.where_position, "SELECT 1" + from + " WHERE " + parenthesised(backfill.where)});
+    result.push_back(one_expression(backfill.where_position, backfill.where, from));
+  }
+  for (auto const& assignment : backfill.assignments) {
+    bool const is_update = backfill.kind == WorkKind::kUpdate;
+    std::string const expression = parenthesised(assignment.expression);
+    result.push_back({assignment.position, is_update ? "UPDATE " + from_clause(target) + " SET " +
+                                                           quote_identifier(assignment.column) + " = " + expression
+                                                     : "SELECT " + expression + from});
+    result.push_back(one_expression(assignment.position, assignment.expression, from));
+  }
+  // Rights on the columns of a parent are none on the system column that says where a row is.
+  bool const names_leaf = target.traits.works_through_parent || target.traits.reads_through_parent;
+  if (names_leaf) {
+    result.push_back({backfill.position,
+                      "SELECT 1 FROM " + with_alias(target.parent, target) + " WHERE true" + leaf_condition(target)});
+  }
+  result.push_back(
+      {backfill.kind == WorkKind::kSql ? backfill.sql_position : backfill.position,
+       "WITH " + work_cte(target, any_row(target)) + " SELECT pg_catalog.count(*) FROM pgbackfill_work WHERE again"});
+  return result;
+}
+
+}  // namespace pgbackfill::planner

@@ -1,0 +1,185 @@
+// A job and its table, on a real server: a table that has the name and is another one, and a key that is not what it
+// was.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "tests/support/database_fixtures.h"
+
+namespace pgbackfill::tests {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+class JobBindingTest : public DatabaseTest {
+ protected:
+  static constexpr char kCountUp[] =
+      "name: m\ntable: t\nbackfill:\n  set: {n: \"n + 1\"}\n  workers: 1\n  batch: {target: 50ms, max_rows: "
+      "200}\nthrottle: {max_rows_per_second: 2000}\n";
+
+  void make_table(std::string const& key = "id int") const {
+    client_->exec(
+        fmt::format("CREATE TABLE t ({} PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t SELECT g FROM "
+                    "generate_series(1, 6000) g",
+                    key));
+    write("m.yaml", kCountUp);
+  }
+  // Ends in the middle.
+  void run_half() const {
+    Program process({PGBACKFILL_PROGRAM, "run", (dir() / "m.yaml").string(), "--dsn", dsn()});
+    MigrationRun const job("m", dsn(), "");
+    ASSERT_TRUE(job.waits_for_rows(1'000)) << process.err();
+    process.signal(SIGTERM);
+    ASSERT_EQ(process.wait().exit_code, kResumable) << process.err();
+  }
+  std::string counts_of(std::string const& table = "t") const { return counts(dsn(), table); }
+};
+
+TEST_F(JobBindingTest, ATableOfTheSameNameIsRefusedUntilItIsAccepted) {
+  make_table();
+  run_half();
+  auto const before = counts_of();
+  client_->exec(
+      "ALTER TABLE t RENAME TO t_old; CREATE TABLE t (LIKE t_old INCLUDING ALL); INSERT INTO t SELECT * FROM "
+      "t_old");
+  auto const refused = run({"run", "m.yaml"});
+  EXPECT_EQ(refused.exit_code, kGateClosed) << refused.err;
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("table \"public\".\"t\" is not the one that m began on"), HasSubstr("oid"),
+                                 HasSubstr("--accept-drift"), HasSubstr("rows were done")));
+  EXPECT_EQ(counts_of(), before);
+  auto const accepted = run({"run", "m.yaml", "--accept-drift"});
+  EXPECT_EQ(accepted.exit_code, kDone) << accepted.err;
+  EXPECT_EQ(counts_of(), "1: 6000");
+  EXPECT_EQ(counts_of("t_old"), before);
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.events WHERE kind = 'bound'"), "1");
+}
+
+// As with pg_dump and pg_restore, where numbers of tables may be those that others had.
+TEST_F(JobBindingTest, PartitionsThatWereRestoredAreToldByTheirNames) {
+  client_->exec(
+      "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (id); CREATE TABLE t0 "
+      "PARTITION OF t FOR VALUES FROM (0) TO (3001); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (3001) TO (6001); "
+      "INSERT INTO t SELECT g FROM generate_series(1, 6000) g");
+  write("m.yaml", kCountUp);
+  run_half();
+  client_->exec(
+      "ALTER TABLE t RENAME TO u; ALTER TABLE t0 RENAME TO u0; ALTER TABLE t1 RENAME TO u1; CREATE TABLE t (LIKE u "
+      "INCLUDING ALL) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (3001) TO (6001); CREATE "
+      "TABLE t0 PARTITION OF t FOR VALUES FROM (0) TO (3001); INSERT INTO t SELECT * FROM u; UPDATE pgbackfill.leaves "
+      "SET relation = 't0'::regclass WHERE table_name = 't1'");
+  EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kGateClosed);
+  auto const accepted = run({"run", "m.yaml", "--accept-drift"});
+  EXPECT_EQ(accepted.exit_code, kDone) << accepted.err;
+  EXPECT_EQ(counts_of(), "1: 6000");
+}
+
+TEST_F(JobBindingTest, ATableThatAnotherSearchPathFindsIsRefused) {
+  make_table();
+  run_half();
+  client_->exec("CREATE SCHEMA app; CREATE TABLE app.t (LIKE t INCLUDING ALL); INSERT INTO app.t SELECT id FROM t");
+  // As if the job had begun there.
+  client_->exec(
+      "UPDATE pgbackfill.jobs SET table_schema = 'app', relation = 'app.t'::regclass; UPDATE "
+      "pgbackfill.leaves SET table_schema = 'app', relation = 'app.t'::regclass");
+  auto const refused = run({"run", "m.yaml"});
+  EXPECT_EQ(refused.exit_code, kGateClosed) << refused.err;
+  EXPECT_THAT(refused.err, HasSubstr("which was \"app\".\"t\""));
+}
+
+TEST_F(JobBindingTest, ATableThatCannotBePagedByTheStoredKeysIsNotAccepted) {
+  make_table();
+  run_half();
+  client_->exec("ALTER TABLE t RENAME TO t_old; CREATE TABLE t (id text PRIMARY KEY, n int NOT NULL DEFAULT 0)");
+  auto const refused = run({"run", "m.yaml", "--accept-drift"});
+  EXPECT_EQ(refused.exit_code, kGateClosed) << refused.err;
+  EXPECT_THAT(refused.err, HasSubstr("is text where it was integer"));
+}
+
+// Jobs of older programs do not know the number of their table, but those of its leaves.
+TEST_F(JobBindingTest, AJobThatDoesNotKnowItsTableLearnsIt) {
+  make_table();
+  run_half();
+  client_->exec("UPDATE pgbackfill.jobs SET relation = NULL");
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(client_->value("SELECT relation = 't'::regclass FROM pgbackfill.jobs"), "t");
+  EXPECT_EQ(counts_of(), "1: 6000");
+}
+
+TEST_F(JobBindingTest, AKeyThatBecameWiderIsGoneOnWith) {
+  make_table();
+  run_half();
+  client_->exec(
+      "ALTER TABLE t ALTER id TYPE bigint; INSERT INTO t SELECT g FROM generate_series(3000000000, "
+      "3000000099) g");
+  EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kGateClosed) << "it is drift";
+  auto const accepted = run({"run", "m.yaml", "--accept-drift"});
+  EXPECT_EQ(accepted.exit_code, kDone) << accepted.err;
+  EXPECT_THAT(accepted.err, HasSubstr("is bigint where it was integer: it sorts alike"));
+  EXPECT_EQ(counts_of(), "1: 6100");
+}
+
+TEST_F(JobBindingTest, AKeyThatBecameWiderInTheMiddleIsGoneOnWith) {
+  make_table();
+  MigrationRun job("m", dsn(), std::string(kCountUp).substr(8));
+  auto& process = job.start();
+  ASSERT_TRUE(job.waits_for_rows(1'000)) << job.story();
+  client_->exec(
+      "ALTER TABLE t ALTER id TYPE bigint; INSERT INTO t SELECT g FROM generate_series(3000000000, "
+      "3000000099) g");
+  EXPECT_TRUE(job.ends(process, kDone));
+  EXPECT_EQ(counts_of(), "1: 6100") << job.story();
+}
+
+TEST_F(JobBindingTest, AKeyThatSortsInAnotherWayIsRefused) {
+  make_table();
+  run_half();
+  auto const before = counts_of();
+  client_->exec("ALTER TABLE t ALTER id TYPE text");
+  auto const refused = run({"run", "m.yaml", "--accept-drift"});
+  EXPECT_EQ(refused.exit_code, kGateClosed) << refused.err;
+  EXPECT_THAT(refused.err, HasSubstr("key column \"id\" of table \"public\".\"t\" is text where it was integer"));
+  EXPECT_EQ(counts_of(), before);
+}
+
+class CollationTest : public JobBindingTest {
+ protected:
+  void SetUp() override {
+    DatabaseTest::SetUp();
+    client_->exec("CREATE COLLATION sv (provider = icu, locale = 'sv')");
+    make_table("id text COLLATE sv");
+  }
+};
+
+TEST_F(CollationTest, AnIndexThatMayBeOutOfOrderIsToldAndNotPagedBy) {
+  client_->exec(
+      "UPDATE pg_collation SET collversion = '1.0' WHERE collname = 'sv' AND collnamespace = "
+      "'public'::regnamespace");
+  auto const doctor = run({"doctor", "m.yaml"});
+  EXPECT_EQ(doctor.exit_code, kGateClosed) << doctor.out;
+  auto const refused = run({"run", "m.yaml"});
+  EXPECT_NE(refused.exit_code, kDone);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("built with version 1.0 of collation"), HasSubstr("REINDEX"),
+                                 HasSubstr("REFRESH VERSION")));
+  EXPECT_EQ(counts_of(), "0: 6000");
+  client_->exec("REINDEX TABLE t; ALTER COLLATION sv REFRESH VERSION");
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+}
+
+TEST_F(CollationTest, AnOrderThatChangedUnderTheJobIsRefused) {
+  run_half();
+  auto const before = counts_of();
+  client_->exec("UPDATE pgbackfill.leaves SET key_collation_versions = '{1.0}'");
+  auto const refused = run({"run", "m.yaml"});
+  EXPECT_EQ(refused.exit_code, kGateClosed) << refused.err;
+  EXPECT_THAT(refused.err, HasSubstr("and was by version 1.0 when the job began"));
+  EXPECT_EQ(counts_of(), before);
+}
+
+}  // namespace
+}  // namespace pgbackfill::tests
