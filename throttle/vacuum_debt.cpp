@@ -12,6 +12,7 @@ namespace {
 constexpr double kPart = 0.25;
 constexpr double kPartNearBudget = 0.125;
 constexpr double kNearBudget = 0.85;
+constexpr double kPartOfABatch = 1.0 / 16;
 constexpr double kUnknownDebt = 0.5;  // at least, where an earlier job stopped right before a vacuum was due
 constexpr double kAllWorkersUpTo = 0.5;
 constexpr double kNoWorkersFrom = 0.9;
@@ -36,6 +37,12 @@ void VacuumDebt::set_bytes_needed(std::uint64_t bytes) {
 
 VacuumAdvice VacuumDebt::advise(double budget, bool may_vacuum) const {
   if (is_exempt() || !(budget > 0)) return {};
+  auto advice = advise_at(budget, may_vacuum);
+  advice.batch_rows = kPartOfABatch * budget * static_cast<double>(rows_at_start_);
+  return advice;
+}
+
+VacuumAdvice VacuumDebt::advise_at(double budget, bool may_vacuum) const {
   VacuumAdvice advice;
   advice.rows = room(budget);
   if (!last_) return advice;

@@ -15,7 +15,8 @@
 //     would win nothing, and nobody waits.
 //   - Between two readings no more rows are changed than there is room for: a reading that comes late on a busy machine
 //     would tell of a budget that is gone. No reading takes the room of old versions for free before a vacuum has
-//     ended.
+//     ended. A batch is a small part of the budget: which of the old versions a vacuum can free is known by
+//     transaction, and batches of several percent of the table would make that too coarse.
 //   - A vacuum removes nothing that somebody's snapshot may still see. If most of the debt is of that kind, it is not
 //     run; and beyond the budget the workers go on slowly, never not at all.
 //
@@ -60,6 +61,8 @@ struct VacuumAdvice {
   double share = 1;      // of the workers that may go on
   // That may be changed, by all processes, until the next reading.
   double rows = std::numeric_limits<double>::infinity();
+  // In one batch. What a batch replaces cannot be freed before it and all that began beside it have ended.
+  double batch_rows = std::numeric_limits<double>::infinity();
   std::string text;  // why, when it is not 1 or the vacuum useless
 };
 
@@ -95,6 +98,7 @@ class VacuumDebt {
     std::uint64_t xid = 0;
   };
 
+  VacuumAdvice advise_at(double budget, bool may_vacuum) const;
   VacuumAdvice advise_when_due(double budget, bool may_vacuum) const;
   double reclaimable() const;
   Mark within_reach() const;

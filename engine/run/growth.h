@@ -37,8 +37,8 @@ class Growth {
   virtual void set_processes(int processes) = 0;
   virtual GrowthHold hold() const = 0;
 
-  // Rows of a leaf that may still be changed before its growth is read again; infinity: as many as one likes. Less than
-  // one asks for that reading.
+  // Rows of a leaf that the next batch may change before its growth is read again; infinity: as many as one likes. Less
+  // than one asks for that reading.
   virtual double rows_left(int leaf) = 0;
   virtual void batch_started(int leaf, std::int64_t rows) = 0;
   // changed: of its rows; all of them where that is not known.

@@ -420,9 +420,10 @@ asio::awaitable<void> VacuumKeeper::Watch::vacuum(Self /*self*/, std::size_t ind
   is_vacuuming_ = false;
   is_fast_ = false;
   // Nobody waits for what is over; and the next look, which may say otherwise, is now.
-  double const rows = table.debt.advise(limits.bloat, table.may_vacuum).rows;
+  auto const next = table.debt.advise(limits.bloat, table.may_vacuum);
   table.advice = throttle::VacuumAdvice();
-  table.advice.rows = rows;
+  table.advice.rows = next.rows;
+  table.advice.batch_rows = next.batch_rows;
   conclude();
   timer_.cancel();
 }
@@ -460,13 +461,14 @@ KeptTable* VacuumKeeper::Watch::find(int leaf) {
 
 double VacuumKeeper::Watch::rows_left(int leaf) {
   auto const* table = find(leaf);
-  bool const is_bounded = table != nullptr && table->is_bounded && is_wanted() && limits.mode == throttle::Mode::kOn;
-  if (!is_bounded) return throttle::kUnlimited;
+  bool const is_kept = table != nullptr && is_wanted() && limits.mode == throttle::Mode::kOn;
+  if (!is_kept) return throttle::kUnlimited;
+  if (!table->is_bounded) return table->advice.batch_rows;
   double const left = table->advice.rows / processes - table->charged;
   // Where there is no room at all a vacuum is at work or about to be, and its end is looked at anyway.
   bool const would_find_room = left < 1 && table->advice.rows >= 1;
   if (would_find_room && now() - looked_at_ >= kShortestLookInterval) timer_.cancel();
-  return left;
+  return std::min(left, table->advice.batch_rows);
 }
 
 void VacuumKeeper::Watch::charge(int leaf, std::int64_t rows) {

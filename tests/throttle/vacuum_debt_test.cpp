@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "throttle/decision.h"
+
 namespace pgbackfill::throttle {
 namespace {
 
@@ -44,6 +46,15 @@ TEST(VacuumDebt, AVacuumIsDueAfterAQuarterOfTheBudget) {
   EXPECT_TRUE(table.advise().should_vacuum);
   EXPECT_EQ(table.advise().share, 1);
   EXPECT_EQ(table.advise().text, "");
+}
+
+TEST(VacuumDebt, ABatchIsASmallPartOfTheBudget) {
+  Table table;
+  EXPECT_NEAR(table.advise().batch_rows, 12'500, 1) << "a sixteenth of 20 % of a million rows";
+  table.change(0.06);
+  table.debt.vacuum_began(table.reading.at);
+  EXPECT_NEAR(table.advise().batch_rows, 12'500, 1) << "also while a vacuum is at work";
+  EXPECT_EQ(table.debt.advise(0, true).batch_rows, kUnlimited) << "no budget";
 }
 
 TEST(VacuumDebt, AVacuumPaysWhatWasChangedBeforeItBegan) {
