@@ -378,6 +378,8 @@ asio::awaitable<Result<Done>> PgSession::reload_leaves() {
   auto loaded = co_await load_pg_job(*connection, job.job.id, job.job.name, job.job.backfill, std::move(*table),
                                      job.sweeps, job.traits);
   if (!loaded) co_return loaded.error();
+  // A leaf keeps its number for as long as there is the job; other workers are about to look theirs up.
+  if (loaded->job.leaves.size() < job.job.leaves.size()) co_return job_is_gone();
   loaded->pass = job.pass;
   job = std::move(*loaded);
   co_return Done();

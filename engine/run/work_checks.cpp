@@ -105,13 +105,18 @@ asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Ba
   std::string statement = fmt::format(
       "SELECT c.oid, has_table_privilege(c.oid, '{1}') OR has_any_column_privilege(c.oid, '{2}'), "
       "has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'), row_security_active(c.oid), "
-      "current_user FROM pg_catalog.pg_class c WHERE c.oid IN ({0})",
+      "current_user, has_table_privilege(c.oid, 'SELECT') FROM pg_catalog.pg_class c WHERE c.oid IN ({0})",
       oid_list(table), privilege, backfill.kind == WorkKind::kDelete ? "SELECT" : privilege);
   auto rights = co_await query_read_only(connection, std::move(statement));
   if (!rights) co_return rights.error();
+  bool const is_by_block = std::any_of(preflight.targets.begin(), preflight.targets.end(),
+                                       [](planner::WorkTarget const& target) { return target.key.is_by_block(); });
+  std::string blind_role;  // may not read the place of a row in the table itself
   for (auto const& row : rights->rows) {
     bool const is_table = *row[0] == std::to_string(table.oid);
-    bool const has_rights = *row[1] == "t" && *row[2] == "t";
+    bool const reads_places = !is_by_block || *row[5] == "t";
+    bool const has_rights = *row[1] == "t" && *row[2] == "t" && reads_places;
+    if (is_table && !reads_places) blind_role = quote_identifier(*row[4]);
     bool const leads_to_parent = table.kind == 'p' && ((!is_table && !has_rights) || *row[3] == "t");
     if (leads_to_parent) preflight.traits.works_through_parent = preflight.traits.reads_through_parent = true;
     for (std::size_t column = 1; is_table && column <= 2; ++column) {
@@ -121,6 +126,13 @@ asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Ba
           {backfill.position, fmt::format("role {0} may not {1} on {2}: GRANT {1} ON {2} TO {0}",
                                           quote_identifier(*row[4]), missing, name_of(table))});
     }
+  }
+  bool const reads_table = table.kind != 'p' || preflight.traits.reads_through_parent;
+  if (reads_table && !blind_role.empty() && preflight.problems.empty()) {
+    preflight.problems.push_back(
+        {backfill.position, fmt::format("{1} has no key that can be paged by, so it is paged by the places of its rows "
+                                        "(ctid), which rights on columns do not cover: GRANT SELECT ON {1} TO {0}",
+                                        blind_role, name_of(table))});
   }
   if (backfill.triggers == planner::TriggerMode::kSkip) {
     auto allowed =

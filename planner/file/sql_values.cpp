@@ -6,6 +6,7 @@
 #include "planner/file/values.h"
 #include "planner/file/wording.h"
 #include "planner/keys/batch_place.h"
+#include "planner/sql/batch_placeholder.h"
 
 namespace pgbackfill::planner::file {
 namespace {
@@ -17,23 +18,18 @@ std::string_view trimmed_right(std::string_view text) {
 
 enum class PlaceholderUse { kNone, kOnce, kSeveral, kMalformed };
 
-// Looks for {batch} and {batch:alias}. Nothing else may begin with {batch, so that whoever replaces the placeholder
-// finds it by these letters; other braces are SQL's own, for example in the text of an array.
 PlaceholderUse placeholder_use(std::string_view sql) {
-  static constexpr std::string_view kOpening = "{batch";
-  int count = 0;
-  for (auto at = sql.find(kOpening); at != std::string_view::npos; at = sql.find(kOpening, at)) {
-    at += kOpening.size();
-    ++count;
-    auto const rest = sql.substr(at);
-    if (rest.starts_with('}')) continue;
-    auto const end = rest.find('}');
-    if (!rest.starts_with(':') || end == std::string_view::npos || !is_plain_identifier(rest.substr(1, end - 1))) {
-      return PlaceholderUse::kMalformed;
-    }
+  auto const found = batch_placeholders(sql);
+  for (auto const& [begin, length] : found) {
+    auto rest = sql.substr(begin, length);
+    rest.remove_prefix(std::string_view("{batch").size());
+    bool const has_end = rest.ends_with('}');
+    if (has_end) rest.remove_suffix(1);
+    bool const is_right = rest.empty() || (rest.starts_with(':') && is_plain_identifier(rest.substr(1)));
+    if (!has_end || !is_right) return PlaceholderUse::kMalformed;
   }
-  if (count == 0) return PlaceholderUse::kNone;
-  return count == 1 ? PlaceholderUse::kOnce : PlaceholderUse::kSeveral;
+  if (found.empty()) return PlaceholderUse::kNone;
+  return found.size() == 1 ? PlaceholderUse::kOnce : PlaceholderUse::kSeveral;
 }
 
 std::string read_sql(FileReader& reader, YamlNode const& value, YamlNode const& key, std::string_view example) {
@@ -73,6 +69,10 @@ std::string read_statement(FileReader& reader, Field const& field) {
       if (auto const wrong = misplaced_batch(sql)) reader.refuse(*field.value, *wrong);
       break;
     case PlaceholderUse::kNone:
+      if (sql.find("{batch") != std::string::npos) {
+        reader.refuse(*field.value, misplaced_batch(sql).value_or(""));
+        break;
+      }
       reader.refuse(
           *field.value,
           "the statement needs {batch} or {batch:alias} where the condition for the rows of a batch belongs; " +

@@ -2,112 +2,15 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cstddef>
+#include <string>
 #include <vector>
+
+#include "planner/sql/batch_placeholder.h"
 
 namespace pgbackfill::planner {
 
 namespace {
-
-constexpr char kBatch[] = "{batch}";
-// Stands for what holds no keyword: a string, a number, a quoted name.
-constexpr char kOpaque[] = "'";
-
-bool is_word_begin(char character) {
-  auto const byte = static_cast<unsigned char>(character);
-  return std::isalpha(byte) != 0 || character == '_' || byte >= 0x80;
-}
-
-bool is_word(char character) {
-  return is_word_begin(character) || std::isdigit(static_cast<unsigned char>(character)) != 0 || character == '$';
-}
-
-// The text as words in lower case, single symbols, kBatch and kOpaque; comments are dropped.
-class Tokens {
- public:
-  explicit Tokens(std::string_view sql) : sql_(sql) {
-    while (at_ < sql_.size()) read();
-  }
-  std::vector<std::string> take() { return std::move(tokens_); }
-
- private:
-  bool starts(std::string_view text) const { return sql_.substr(at_).starts_with(text); }
-  void skip_past(std::string_view end, std::size_t from) {
-    auto const found = sql_.find(end, from);
-    at_ = found == std::string_view::npos ? sql_.size() : found + end.size();
-  }
-
-  void read() {
-    char const character = sql_[at_];
-    if (std::isspace(static_cast<unsigned char>(character)) != 0) {
-      ++at_;
-    } else if (starts("--")) {
-      skip_past("\n", at_);
-    } else if (starts("/*")) {
-      skip_comment();
-    } else if (starts("{batch")) {
-      skip_past("}", at_);
-      tokens_.emplace_back(kBatch);
-    } else if (character == '\'' || character == '"') {
-      skip_quoted(character, false);
-    } else if (character == '$' && skip_dollar_quoted()) {
-      tokens_.emplace_back(kOpaque);
-    } else if (is_word_begin(character)) {
-      read_word();
-    } else {
-      tokens_.emplace_back(1, character);
-      ++at_;
-    }
-  }
-
-  // Comments in SQL nest.
-  void skip_comment() {
-    int depth = 0;
-    do {
-      if (starts("/*")) {
-        ++depth;
-        at_ += 2;
-      } else if (starts("*/")) {
-        --depth;
-        at_ += 2;
-      } else {
-        ++at_;
-      }
-    } while (depth > 0 && at_ < sql_.size());
-  }
-
-  // A doubled quote is taken for two strings, which is as good here.
-  void skip_quoted(char quote, bool has_escapes) {
-    for (++at_; at_ < sql_.size() && sql_[at_] != quote; ++at_) {
-      if (has_escapes && sql_[at_] == '\\') ++at_;
-    }
-    at_ = std::min(at_ + 1, sql_.size());
-    tokens_.emplace_back(kOpaque);
-  }
-
-  bool skip_dollar_quoted() {
-    std::size_t end = at_ + 1;
-    while (end < sql_.size() && is_word(sql_[end]) && sql_[end] != '$') ++end;
-    bool const is_parameter = end > at_ + 1 && !is_word_begin(sql_[at_ + 1]);
-    if (end >= sql_.size() || sql_[end] != '$' || is_parameter) return false;
-    skip_past(sql_.substr(at_, end + 1 - at_), end + 1);
-    return true;
-  }
-
-  void read_word() {
-    std::string word;
-    for (; at_ < sql_.size() && is_word(sql_[at_]); ++at_) {
-      word += static_cast<char>(std::tolower(static_cast<unsigned char>(sql_[at_])));
-    }
-    if (word == "e" && at_ < sql_.size() && sql_[at_] == '\'') return skip_quoted('\'', true);
-    tokens_.push_back(std::move(word));
-  }
-
-  std::string_view sql_;
-  std::size_t at_ = 0;
-  std::vector<std::string> tokens_;
-};
 
 // Where a condition begins or ends.
 bool is_clause(std::string const& token) {
@@ -166,8 +69,8 @@ bool is_negated(std::vector<std::string> const& tokens, std::size_t begin) {
 }  // namespace
 
 std::optional<std::string> misplaced_batch(std::string_view sql) {
-  auto const tokens = Tokens(sql).take();
-  auto const found = std::find(tokens.begin(), tokens.end(), kBatch);
+  auto const tokens = tokens_with_batch(sql);
+  auto const found = std::find(tokens.begin(), tokens.end(), kBatchToken);
   if (found == tokens.end()) return "{batch} stands in a string, a quoted name or a comment, where it is no condition";
   auto begin = static_cast<std::size_t>(found - tokens.begin());
   std::size_t end = begin;

@@ -11,6 +11,7 @@
 #include "planner/lint/script_linter.h"
 #include "planner/lint/yaml_place.h"
 #include "planner/model/step_detail.h"
+#include "planner/sql/batch_placeholder.h"
 
 namespace pgbackfill::planner::lint {
 namespace {
@@ -174,9 +175,7 @@ class MigrationLinter {
   }
 
   void lint_batch_statement(string sql, SourcePosition const& position) {
-    auto const begin = sql.find("{batch");
-    if (begin != string::npos) {
-      auto const length = sql.find('}', begin) + 1 - begin;
+    for (auto const& [begin, length] : batch_placeholders(sql)) {
       sql.replace(begin, length, "true" + string(length - 4, ' '));
     }
     lint_readable("", sql, position);

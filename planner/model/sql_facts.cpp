@@ -70,6 +70,20 @@ bool is_clock_function(std::string_view operation) {
   return operation.find("DATE") != std::string_view::npos || operation.find("TIME") != std::string_view::npos;
 }
 
+// "session_user" for SVFOP_SESSION_USER; empty: it says nothing of who asks.
+std::string user_word(std::string_view operation) {
+  if (operation == "SVFOP_SESSION_USER") return "session_user";
+  if (operation == "SVFOP_CURRENT_ROLE") return "current_role";
+  if (operation == "SVFOP_USER") return "user";
+  return operation == "SVFOP_CURRENT_USER" ? "current_user" : "";
+}
+
+bool is_session_function(std::string_view name) {
+  static constexpr std::array kFunctions = {"pg_backend_pid", "inet_client_addr", "inet_client_port",
+                                            "current_query",  "txid_current",     "pg_current_xact_id"};
+  return std::find(kFunctions.begin(), kFunctions.end(), name) != kFunctions.end();
+}
+
 class FactsReader {
  public:
   explicit FactsReader(SqlFacts& facts) : facts_(facts) {}
@@ -93,12 +107,14 @@ class FactsReader {
   void read_node(SyntaxNode node) {
     if (node.is("FuncCall")) {
       facts_.functions.push_back(qualified(names_of(node.list("funcname"))));
+      if (is_session_function(facts_.functions.back().name)) facts_.reads_writer = facts_.functions.back().name + "()";
     } else if (node.is("A_Expr")) {
       facts_.operators.push_back(qualified(names_of(node.list("name"))));
     } else if (node.is("ColumnRef")) {
       read_column(node);
     } else if (node.is("SQLValueFunction")) {
       facts_.reads_clock = facts_.reads_clock || is_clock_function(node.text("op"));
+      if (auto const user = user_word(node.text("op")); !user.empty()) facts_.reads_writer = user;
     } else if (node.is("A_Const")) {
       facts_.reads_clock = facts_.reads_clock || is_clock_word(node.get("sval").text("sval"));
     } else if (node.is("RangeVar")) {

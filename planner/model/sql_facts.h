@@ -39,6 +39,7 @@ struct SqlFacts {
   bool has_schema_in_column = false;  // schema.table.column
   bool takes_all_columns = false;     // x.*
   bool reads_clock = false;           // CURRENT_TIMESTAMP and its like, 'now'::timestamptz
+  std::string reads_writer;               // session_user, pg_backend_pid() and their like: another for each session
   std::vector<AssignedColumn> assigned;
   std::vector<RelationUse> relations;  // of UPDATE, DELETE, FROM, USING: all that are named
   std::string updated_alias;           // of an UPDATE that is no part of WITH

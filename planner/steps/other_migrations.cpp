@@ -7,6 +7,7 @@
 #include "planner/model/sql_facts.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
+#include "planner/sql/batch_placeholder.h"
 #include "planner/sql/sql_script.h"
 #include "planner/sql/sql_syntax.h"
 #include "planner/steps/sync_sql.h"
@@ -26,14 +27,6 @@ bool add_columns(SqlFacts const& facts, TableName const& table, std::vector<std:
     columns.push_back(one.name);
   }
   return is_of_all;
-}
-
-// {batch} and {batch:alias} are no SQL.
-SqlFacts facts_of_batch_sql(std::string sql) {
-  auto const begin = sql.find("{batch");
-  auto const end = sql.find('}', begin == std::string::npos ? 0 : begin);
-  if (begin != std::string::npos && end != std::string::npos) sql.replace(begin, end - begin + 1, "true");
-  return facts_of_statement(sql);
 }
 
 std::vector<std::string> expressions_of(std::vector<Assignment> const& assignments) {
@@ -99,7 +92,8 @@ void add_job(Migration const& migration, OpenParts const& open, std::vector<Need
   auto expressions = expressions_of(backfill.assignments);
   expressions.push_back(backfill.where);
   bool const is_sql = backfill.kind == WorkKind::kSql;
-  auto const facts = is_sql ? facts_of_batch_sql(backfill.sql) : facts_of_expressions(expressions);
+  auto const facts =
+      is_sql ? facts_of_statement(with_batch_as(backfill.sql, "true")) : facts_of_expressions(expressions);
   need.is_of_all = add_columns(facts, backfill.table, need.columns);
   for (auto const& one : facts.assigned) need.columns.push_back(one.column);
   add_other_tables(facts, need, needs);

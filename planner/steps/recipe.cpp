@@ -32,20 +32,6 @@ std::string on_probe(SchemaStep const& step, TableName const& table_of_sync) {
 
 }  // namespace
 
-std::string_view risk_word(Risk risk) {
-  switch (risk) {
-    case Risk::kLow:
-      return "low";
-    case Risk::kMedium:
-      return "medium";
-    case Risk::kHigh:
-      return "high";
-    case Risk::kDestructive:
-      return "destructive";
-  }
-  return "";
-}
-
 bool is_typed(SchemaStep const& step) {
   return !std::holds_alternative<RunSql>(step.detail->kind);
 }

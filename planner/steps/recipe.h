@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "planner/model/lock_mode.h"
+#include "planner/model/risk.h"
 #include "planner/model/schema_step.h"
 #include "planner/model/table_name.h"
 
@@ -37,10 +38,6 @@ struct Action {
   // Of kPatient: it is cut off after that long, and tried again later. 0: it takes as long as it takes.
   std::chrono::milliseconds bound{0};
 };
-
-enum class Risk { kLow, kMedium, kHigh, kDestructive };
-
-std::string_view risk_word(Risk risk);
 
 struct Recipe {
   std::string title;     // "add_column display_name to public.users"

@@ -112,7 +112,8 @@ Action create_function(InstallMirror const& step, std::string const& body, bool 
       "SELECT pg_catalog.set_config('search_path', pg_catalog.btrim(pg_catalog.concat(pg_catalog.current_setting("
       "'search_path'), ', pg_temp'), ', '), true); CREATE OR REPLACE FUNCTION " +
       function_of(step.migration) + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER" +
-      function_settings(is_mutable) + " AS " + dollar_quoted(body) + revoke_from_public(step.migration);
+      function_settings(is_mutable) + " AS " + dollar_quoted(body) + custom_function_settings(step.migration, body) +
+      revoke_from_public(step.migration);
   action.needed = "NOT " + function_is(step.migration, "f.prosrc = " + quote_literal(body));
   return action;
 }

@@ -1,6 +1,8 @@
 // The trigger of `sync:`: put in place, switched off, taken away.
 #include "planner/steps/recipes_sync.h"
 
+#include <algorithm>
+
 #include "planner/model/sql_text.h"
 #include "planner/steps/mirror_sql.h"
 #include "planner/steps/recipes.h"
@@ -11,6 +13,8 @@ namespace pgbackfill::planner::recipes {
 namespace sync {
 
 namespace {
+
+constexpr std::string_view kLettersOfSettings = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
 
 constexpr char kSchema[] = "pgbackfill";
 
@@ -75,17 +79,24 @@ void refuse_foreign(TableName const& table, std::string const& migration, std::v
   }
 }
 
+// What the block calls is found by nobody else's search_path; what follows it in the transaction keeps its own.
+std::string do_under_our_path(std::string const& declared, std::string const& statements) {
+  return "DO " +
+         quote_literal("DECLARE pgbackfill_path text := pg_catalog.current_setting('search_path'); " + declared +
+                       " BEGIN PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true); " +
+                       statements + " PERFORM pg_catalog.set_config('search_path', pgbackfill_path, true); END");
+}
+
 Action enable_on_partitions(TableName const& table, std::string const& migration, std::string const& type,
                             std::string const& trigger) {
   Action action;
   std::string const loop =
-      "DECLARE leaf record; BEGIN PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true); FOR leaf "
-      "IN SELECT g.tgrelid::pg_catalog.regclass::text AS name, g.tgname FROM "
+      "FOR leaf IN SELECT g.tgrelid::pg_catalog.regclass::text AS name, g.tgname FROM "
       "pg_catalog.pg_trigger g WHERE g.tgenabled <> 'A' AND " +
       is_ours(migration) +
       " LOOP EXECUTE pg_catalog.format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %I', leaf.name, leaf.tgname); END "
-      "LOOP; END";
-  action.sql = "DO " + quote_literal(loop);
+      "LOOP;";
+  action.sql = do_under_our_path("leaf record;", loop);
   action.locks = {{quoted(table), LockMode::kShareRowExclusive}};
   action.needed =
       trigger_is(table, trigger, is_ours(migration)) + " AND NOT " + is_on_everywhere(table, migration, type);
@@ -169,16 +180,14 @@ std::string reads_of_whole_row() {
 // over that SQL can be made: an index takes none but immutable expressions. It knows its table by no alias; so the
 // index is made on a table of that name, which is there for so long.
 std::string look_for_what_no_index_takes(std::string const& setting, std::string const& source) {
-  std::string const block =
-      "DECLARE pgbackfill_one record; pgbackfill_found text[] := '{}'; BEGIN PERFORM "
-      "pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true); FOR pgbackfill_one IN " +
-      source + " LOOP EXECUTE pg_catalog.format('CREATE TEMP TABLE %s (LIKE " + kProbe +
+  std::string const loop =
+      "FOR pgbackfill_one IN " + source + " LOOP EXECUTE pg_catalog.format('CREATE TEMP TABLE %s (LIKE " + kProbe +
       ")', pgbackfill_one.alias); BEGIN EXECUTE pg_catalog.format('CREATE INDEX ON pg_temp.%s (((%s) IS NULL))', "
       "pgbackfill_one.alias, pgbackfill_one.sql); EXCEPTION WHEN OTHERS THEN pgbackfill_found := pgbackfill_found || "
       "pgbackfill_one.name; END; EXECUTE pg_catalog.format('DROP TABLE pg_temp.%s', pgbackfill_one.alias); END LOOP; "
       "PERFORM pg_catalog.set_config(" +
-      quote_literal(setting) + ", pgbackfill_found::text, true); END";
-  return "DO " + quote_literal(block);
+      quote_literal(setting) + ", pgbackfill_found::text, true);";
+  return do_under_our_path("pgbackfill_one record; pgbackfill_found text[] := '{}';", loop);
 }
 
 std::string rows_of(std::vector<ViewTarget> const& views) {
@@ -244,12 +253,41 @@ std::string settings_of_views(std::vector<ViewTarget> const& views) {
          rows_of(views) + " WHERE v.name = ANY (pg_catalog.current_setting('pgbackfill.mutable')::text[]))";
 }
 
+namespace {
+
+// "current_setting('app.tenant'::text, true)" gives app.tenant.
+std::vector<std::string> custom_settings_in(std::string const& body) {
+  static constexpr std::string_view kCall = "current_setting('";
+  std::vector<std::string> names;
+  for (auto at = body.find(kCall); at != std::string::npos; at = body.find(kCall, at)) {
+    at += kCall.size();
+    auto const name = body.substr(at, body.find('\'', at) - at);
+    bool const is_name = name.find_first_not_of(kLettersOfSettings) == std::string::npos;
+    bool const is_known = std::find(names.begin(), names.end(), name) != names.end();
+    if (is_name && name.find('.') != std::string::npos && !is_known) names.push_back(name);
+  }
+  return names;
+}
+
+}  // namespace
+
 std::string function_settings(bool is_mutable) {
   std::string text = " SET search_path FROM CURRENT";
   if (!is_mutable) return text;
-  for (char const* name : {"DateStyle", "IntervalStyle", "TimeZone", "extra_float_digits", "bytea_output", "xmlbinary",
-                           "xmloption", "lc_monetary", "lc_numeric", "lc_time", "default_text_search_config"}) {
+  for (char const* name : {"DateStyle", "IntervalStyle", "TimeZone", "timezone_abbreviations", "extra_float_digits",
+                           "bytea_output", "xmlbinary", "xmloption", "lc_monetary", "lc_numeric", "lc_time",
+                           "default_text_search_config", "array_nulls", "quote_all_identifiers"}) {
     text += std::string(" SET ") + name + " FROM CURRENT";
+  }
+  return text;
+}
+
+std::string custom_function_settings(std::string const& migration, std::string const& body) {
+  std::string text;
+  for (auto const& name : custom_settings_in(body)) {
+    text += "; DO " + quote_literal("BEGIN IF pg_catalog.current_setting(" + quote_literal(name) +
+                                    ", true) IS NOT NULL THEN ALTER FUNCTION " + function_of(migration) + "() SET " +
+                                    name + " FROM CURRENT; END IF; END");
   }
   return text;
 }
@@ -293,15 +331,14 @@ std::string default_of_column(TableName const& table, std::string const& written
 // The probe has the columns; here they get the defaults too, which a step of expand may change before the trigger is
 // there.
 std::string copy_defaults(StepFacts const& facts, std::string const& written) {
-  std::string const block =
-      "DECLARE pgbackfill_one record; BEGIN PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true); "
+  std::string const loop =
       "FOR pgbackfill_one IN SELECT a.attname, pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS sql FROM "
       "pg_catalog.pg_attrdef d JOIN "
       "pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE a.attgenerated = '' AND "
       "a.attrelid = " +
       oid_of(facts.table) + " AND a.attname = ANY (" + written + ") LOOP EXECUTE pg_catalog.format('ALTER TABLE " +
-      kProbe + " ALTER COLUMN %I SET DEFAULT %s', pgbackfill_one.attname, pgbackfill_one.sql); END LOOP; END";
-  return "DO " + quote_literal(block);
+      kProbe + " ALTER COLUMN %I SET DEFAULT %s', pgbackfill_one.attname, pgbackfill_one.sql); END LOOP;";
+  return do_under_our_path("pgbackfill_one record;", loop);
 }
 
 // Why the table is none for a trigger of ours; NULL: it is one.
@@ -443,7 +480,8 @@ Action create_trigger(InstallSync const& step, TableName const& table, std::stri
 Action create_function(InstallSync const& step, std::string const& body, bool is_mutable) {
   Action action;
   action.sql = "CREATE OR REPLACE FUNCTION " + function_of(step.migration) + "() RETURNS trigger LANGUAGE plpgsql" +
-               function_settings(is_mutable) + " AS " + quote_literal(body) + revoke_from_public(step.migration);
+               function_settings(is_mutable) + " AS " + quote_literal(body) +
+               custom_function_settings(step.migration, body) + revoke_from_public(step.migration);
   action.needed = "NOT " + function_is(step.migration, "f.prosrc = " + quote_literal(body));
   return action;
 }

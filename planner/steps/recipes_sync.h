@@ -57,6 +57,9 @@ std::string settings_of_views(std::vector<ViewTarget> const& views);
 // The clauses SET ... of a function whose expressions give the same as a batch's: the settings are those of the
 // transaction that creates it.
 std::string function_settings(bool is_mutable);
+// The same for settings that the application defines and the body reads by name, once the function is there; where the
+// migration has a value of them.
+std::string custom_function_settings(std::string const& migration, std::string const& body);
 // Nobody but the owner may put the function on a table.
 std::string revoke_from_public(std::string const& migration);
 // One line of a text, as read by sync_spelling_lines().

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "planner/model/sql_text.h"
+#include "planner/sql/batch_placeholder.h"
 #include "planner/work/lock_watch.h"
 
 namespace pgbackfill::planner {
@@ -112,12 +113,11 @@ struct Placeholder {
 };
 
 std::optional<Placeholder> find_placeholder(std::string const& sql) {
-  std::size_t const begin = sql.find("{batch");
-  if (begin == std::string::npos) return std::nullopt;
-  std::size_t const end = sql.find('}', begin);
-  if (end == std::string::npos) return std::nullopt;
-  std::string const inner = sql.substr(begin + 6, end - begin - 6);
-  return Placeholder{begin, end - begin + 1, inner.empty() ? "" : lower_case(inner.substr(1))};
+  auto const found = batch_placeholders(sql);
+  if (found.empty()) return std::nullopt;
+  auto const [begin, length] = found.front();
+  std::string const inner = sql.substr(begin + 6, length - 7);  // between "{batch" and "}"
+  return Placeholder{begin, length, inner.empty() ? "" : lower_case(inner.substr(1))};
 }
 
 std::string with_batch(std::string const& sql, std::string const& condition) {

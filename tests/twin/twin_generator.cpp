@@ -372,7 +372,8 @@ void TwinMaker::make_writers() {
   note("writers");
   if (mandatory_setting_ == "search_path") twin_.writer_options = {"search_path=app1"};
   if (mandatory_setting_.empty() && dice_.chance(60))
-    twin_.writer_options = {"DateStyle=German", "TimeZone=Asia/Tokyo", "IntervalStyle=iso_8601"};
+    twin_.writer_options = {"DateStyle=German", "TimeZone=Asia/Tokyo", "IntervalStyle=iso_8601",
+                            "quote_all_identifiers=on", "app.tenant=other"};
   bool const may_delete = work_ == "mirror" || (!has_triggers_ && shape_ != TableShape::kParent);
   int const writes = dice_.number(20, 50);
   for (int number = 0; number < writes; ++number) {

@@ -272,7 +272,7 @@ void TwinMaker::make_sql() {
     case 1:
       text = is_delete
                  ? fmt::format("DELETE FROM {}{} WHERE no % 3 = 0 AND {{batch}}", only, table_)
-                 : fmt::format("UPDATE {}{} SET {} = {} WHERE {{batch}}", only, table_, target, pairs_[0].expression);
+                 : fmt::format("UPDATE {}{} SET {} = {}\n WHERE {{batch}}", only, table_, target, pairs_[0].expression);
       break;
     case 2:
       text = is_delete ? fmt::format("DELETE FROM {}{} x USING side.looked l WHERE l.id = x.no % 20 AND {{batch:x}}",
@@ -302,7 +302,13 @@ void TwinMaker::make_sql() {
       if (text.starts_with("WITH")) twin_.may_refuse = "a statement that does not begin with UPDATE or DELETE";
   }
   twin_.yaml += fmt::format("backfill:\n  sql: {}\n", yaml_text(text));
-  twin_.statement = replace_all(replace_all(text, "{batch:x}", "true"), "{batch}", "true");
+  // The same letters in a string are no placeholder.
+  for (char const* const before : {"WHERE ", "AND "}) {
+    for (char const* const placeholder : {"{batch}", "{batch:x}"}) {
+      text = replace_all(text, before + std::string(placeholder), before + std::string("true"));
+    }
+  }
+  twin_.statement = std::move(text);
 }
 
 bool TwinMaker::make_copy_table(bool is_mirrored) {
@@ -359,6 +365,10 @@ void TwinMaker::make_copy(bool is_mirrored) {
   if (!copies_all && dice_.chance(40))
     where = dice_.pick(std::vector<std::string>{"no % 3 = 0", "day::text < '15'", "NOT done OR no > 5"});
   if (is_mirrored) {
+    bool const reads_writer = std::any_of(pairs_.begin(), pairs_.end(), [](auto const& pair) {
+      return std::string_view(pair.derivation->name) == "who";
+    });
+    if (reads_writer) twin_.may_refuse = "an expression that is another for each writer";
     std::string keys;
     for (auto const& key : key_) keys += (keys.empty() ? "" : ", ") + key;
     std::string list;

@@ -498,6 +498,53 @@ TEST_F(SyncTest, LeavesAloneWhatIsNotItsOwn) {
   EXPECT_EQ(triggers() + functions(), "11");
 }
 
+TEST_F(SyncTest, TriggerAndBatchGiveTheSameWhateverTheSessionOfAWriter) {
+  auto const database = client_->value("SELECT quote_ident(current_database())");
+  client_->exec(
+      "CREATE SCHEMA other; CREATE FUNCTION other.label(int) RETURNS text LANGUAGE sql AS $$ SELECT 'l' || $1 $$; "
+      "CREATE TABLE public.users (id int PRIMARY KEY, a int, words text, b text, c text[], d text, e text); INSERT "
+      "INTO public.users SELECT g, g, '{a,NULL}' FROM generate_series(1, 100) g; CREATE TABLE copy (id int PRIMARY "
+      "KEY, b text, c text[], d text, e text); ALTER DATABASE " +
+      database + " SET search_path = other, public; ALTER DATABASE " + database +
+      " SET array_nulls = off; ALTER DATABASE " + database + " SET app.tenant = 'seven'; ALTER DATABASE " + database +
+      " SET quote_all_identifiers = on");
+  std::string const values =
+      "{b: label(a), c: \"words::text[]\", d: \"current_setting('app.tenant') || a\", e: quote_ident('x' || a)}\n";
+  write("m.yaml", "name: m\ntable: public.users\nsync:\n  set: " + values + "backfill:\n  set: " + values);
+  write("c.yaml",
+        "name: c\ntable: public.users\nsync: {mirror: [id]}\nbackfill:\n  copy_to: public.copy\n  columns: {id: id, " +
+            values.substr(1));
+  for (char const* file : {"m.yaml", "c.yaml"}) {
+    auto const result = run({"run", file});
+    EXPECT_EQ(result.exit_code, kDone) << result.err;
+  }
+  PgClient writer(dsn());
+  writer.exec(
+      "SET search_path = public; SET array_nulls = on; SET app.tenant = 'eight'; SET quote_all_identifiers = off; "
+      "UPDATE users SET words = words || '' WHERE id = 1; INSERT INTO users (id, a, words) VALUES (101, 101, "
+      "'{a,NULL}')");
+  for (char const* table : {"users", "copy"}) {
+    EXPECT_EQ(client_->value(fmt::format("SELECT count(*) || ' ' || string_agg(DISTINCT concat_ws(' ', replace(b, "
+                                         "id::text, '#'), c, replace(d, id::text, '#'), replace(e, id::text, '#')), "
+                                         "', ') FROM public.{}",
+                                         table)),
+              "101 l# {a,\"NULL\"} seven# \"x#\"")
+        << table;
+  }
+}
+
+TEST_F(SyncTest, WhatIsAnotherForEachWriterIsRefused) {
+  make_users(10);
+  for (char const* expression : {"session_user || note", "note || pg_backend_pid()", "CURRENT_USER || note"}) {
+    write("m.yaml", fmt::format("name: m\ntable: users\nsync:\n  set: {{name: \"{}\"}}\n", expression));
+    auto const result = run({"run", "m.yaml"});
+    EXPECT_EQ(result.exit_code, kUsage) << expression;
+    EXPECT_THAT(result.err, HasSubstr("m.yaml:4:3: column 'name' reads ")) << expression;
+    EXPECT_THAT(result.err, HasSubstr("another for each session that writes")) << expression;
+  }
+  EXPECT_EQ(triggers() + functions(), "00");
+}
+
 TEST_F(SyncTest, SaysWhatNoTriggerCanDo) {
   client_->exec(
       "CREATE TABLE users (id int, name text, n int, g int GENERATED ALWAYS AS (n * 2) STORED, display text, p int) "

@@ -645,7 +645,13 @@ TEST(MigrationFile, RefusesASemicolonBehindAnExpression) {
 TEST(MigrationFile, WantsTheBatchPlaceholderOnce) {
   EXPECT_EQ(backfill_of("{sql: 'a {batch:o}'}").sql, "a {batch:o}");
   EXPECT_EQ(backfill_of("{sql: \"a '{1,2}' {batch}\"}").sql, "a '{1,2}' {batch}");
-  EXPECT_THAT(backfill_problems("{sql: \"a '{batches}' {batch}\"}"), ElementsAre(HasSubstr("can only begin {batch}")));
+  for (std::string const as_it_is :
+       {"'{batch}'", "'{batches}'", "$q$ it''s {batch} $q$", "/* {batch:o} */", "\\\"{batch}\\\""}) {
+    EXPECT_EQ(backfill_of("{sql: \"a " + as_it_is + " {batch}\"}").sql.ends_with(" {batch}"), true) << as_it_is;
+    EXPECT_THAT(backfill_problems("{sql: \"a " + as_it_is + "\"}"), ElementsAre(HasSubstr("where it is no condition")))
+        << as_it_is;
+  }
+  EXPECT_THAT(backfill_problems("{sql: \"a {batches} {batch}\"}"), ElementsAre(HasSubstr("can only begin {batch}")));
   EXPECT_THAT(backfill_problems("{sql: a}"), ElementsAre(StartsWith("m.yaml:3:17: the statement needs {batch}")));
   EXPECT_THAT(backfill_problems("{sql: '{batch} {batch:o}'}"), ElementsAre(HasSubstr("more than once")));
   for (std::string const alias : {"", " o", "a.b", "o;", "1"}) {
