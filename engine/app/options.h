@@ -8,14 +8,16 @@
 
 #include "engine/base/events.h"
 #include "engine/base/listen_address.h"
+#include "planner/model/risk.h"
 
 namespace pgbackfill::engine {
 
 enum class PlanFormat { kText, kJson, kMarkdown };
 struct PlanOptions {
   std::string file;
-  std::optional<PlanFormat> format;  // absent: as for all commands
-  bool sample = false;               // run one batch and roll it back
+  std::optional<PlanFormat> format;      // absent: as for all commands
+  bool sample = false;                   // run one batch and roll it back
+  std::optional<planner::Risk> fail_on;  // exit 3 when an open step is this bad or worse; absent: never
 };
 // How steps get their locks.
 struct LockOptions {

@@ -693,8 +693,8 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
                                        job.reason.empty() ? "" : ": " + job.reason);
     std::vector<std::string> notes;
     notes.push_back(fmt::format("to go on: `pgbackfill resume {}`, then run again", migration.name));
-    co_await conclude_job(kExitResumable, std::move(headline), std::move(notes));
-    co_return kExitResumable;
+    co_await conclude_job(kExitHalted, std::move(headline), std::move(notes));
+    co_return kExitHalted;
   }
   if (job.status == JobStatus::kFailed) {
     std::string const statement = state::set_status(job.id, JobStatus::kRunning, "run again", context_.owner());
@@ -807,8 +807,9 @@ int exit_code_of(PoolEnd end) {
       return kExitDone;
     case PoolEnd::kFailed:
       return kExitFailed;
-    case PoolEnd::kInterrupted:
     case PoolEnd::kCancelled:
+      return kExitHalted;
+    case PoolEnd::kInterrupted:
     case PoolEnd::kRolledBack:
     case PoolEnd::kRowsHeld:
     case PoolEnd::kWindowClosed:

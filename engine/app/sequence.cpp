@@ -15,6 +15,7 @@
 #include "engine/plan/plan_reader.h"
 #include "engine/run/job_setup.h"
 #include "engine/view/console.h"
+#include "engine/view/plan_verdict.h"
 #include "engine/view/plan_view.h"
 #include "planner/file/file_order.h"
 #include "planner/file/migration_file.h"
@@ -393,6 +394,7 @@ asio::awaitable<int> plan_sequence(CommandContext& context, PlanOptions options)
   boost::json::array plans;
   std::string text;
   std::vector<planner::Problem> refused;
+  std::vector<std::string> risks;
   bool is_next = true;  // nothing ahead of it is open, and could make another answer of what the server says
   for (std::size_t at = 0; at < sequence.size(); ++at) {
     auto& loaded = sequence[at];
@@ -424,6 +426,8 @@ asio::awaitable<int> plan_sequence(CommandContext& context, PlanOptions options)
       report->refused.clear();
     }
     is_next = is_next && is_over(*report);
+    auto const more = risky_parts(*report, options.fail_on);
+    risks.insert(risks.end(), more.begin(), more.end());
     plans.push_back(plan_json(*report));
     text += (format == PlanFormat::kMarkdown ? plan_markdown(*report)
                                              : plan_text(*report, standard_output().view.columns)) +
@@ -435,6 +439,7 @@ asio::awaitable<int> plan_sequence(CommandContext& context, PlanOptions options)
     context.print(text);
   }
   if (!refused.empty()) throw CommandError{kExitUsage, planner::to_lines(refused)};
+  if (!risks.empty()) throw CommandError{kExitGateClosed, "--fail-on: " + planner::join(risks, "\n")};
   co_return kExitDone;
 }
 

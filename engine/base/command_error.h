@@ -13,7 +13,8 @@ inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitGateClosed = 3;
-inline constexpr int kExitResumable = 4;
+inline constexpr int kExitResumable = 4;  // ended early; running it again goes on
+inline constexpr int kExitHalted = 5;     // paused or cancelled by a person; running it again does not go on
 
 // An error that ends a command: printed to standard error as it is.
 struct CommandError {
@@ -23,6 +24,8 @@ struct CommandError {
   bool is_passing = false;
   // Somebody has a lock that it needs: the same may succeed once he has let go.
   bool is_locked = false;
+  // Nothing of that name ever ran in this database.
+  bool never_ran = false;
   std::string sqlstate{};  // of the server, if it was the server
 };
 

@@ -48,7 +48,8 @@ Exit codes:
   1  failed
   2  wrong usage, or something is wrong with the file
   3  the gate is closed, a check did not hold, or --yes is missing
-  4  stopped early; the same command goes on)";
+  4  stopped early; the same command goes on
+  5  paused or cancelled by somebody; `pgbackfill resume` first)";
 
 // "30s" on the command line.
 milliseconds duration_of(std::string const& name, std::string const& value, milliseconds min = milliseconds{0},
@@ -70,6 +71,12 @@ void add_duration(CLI::App* command, std::string const& name, milliseconds& targ
           text)
       ->type_name("DURATION")
       ->default_str(planner::format_duration(target));
+}
+
+constexpr char kRiskWords[] = "low|medium|high|destructive";
+std::map<std::string, planner::Risk> risks() {
+  using planner::Risk;
+  return {{"low", Risk::kLow}, {"medium", Risk::kMedium}, {"high", Risk::kHigh}, {"destructive", Risk::kDestructive}};
 }
 
 struct Cli {
@@ -176,6 +183,9 @@ void add_run_commands(CLI::App& app, Cli& cli) {
       ->transform(word_of(plan_formats))
       ->type_name("text|json|markdown");
   plan->add_flag("--sample", cli.plan.sample, "Run one batch and roll it back, to measure it");
+  plan->add_option("--fail-on", cli.plan.fail_on, "Exit 3 when an open part is this bad or worse")
+      ->transform(word_of(risks()))
+      ->type_name(kRiskWords);
   auto* run = add_command(app, cli, "run", "Run a migration up to its gate; safe to repeat",
                           [&cli](CommandContext& context) { return run_command(context, cli.run); });
   run->add_option("FILE", cli.run.file, "Migration file, or a folder: each up to its gate")->required();
@@ -223,6 +233,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   auto* gate = add_command(app, cli, "gate", "Exit 0 only if measured complete, else 3",
                            [&cli](CommandContext& context) { return gate_command(context, cli.gate); });
   gate->add_option("NAME", cli.gate.file_or_name, "Name or file of the migration")->required();
+  add_duration(gate, "--wait", cli.gate.wait, "How long to wait for it to open");
   auto* verify = add_command(app, cli, "verify", "Run the checks of a migration; exit 0 or 3",
                              [&cli](CommandContext& context) { return verify_command(context, cli.verify); });
   verify->add_option("NAME", cli.verify.file_or_name, "Name or file of the migration")->required();
@@ -303,24 +314,23 @@ void add_control_commands(CLI::App& app, Cli& cli) {
 }
 
 void add_lint(CLI::App& app, Cli& cli) {
-  using planner::lint::Risk;
   static std::map<std::string, LintFormat> const formats = {{"text", LintFormat::kText},
                                                             {"json", LintFormat::kJson},
                                                             {"sarif", LintFormat::kSarif},
                                                             {"markdown", LintFormat::kMarkdown}};
-  static std::map<std::string, Risk> const risks = {
-      {"low", Risk::kLow}, {"medium", Risk::kMedium}, {"high", Risk::kHigh}, {"destructive", Risk::kDestructive}};
   auto* lint = add_command(app, cli, "lint", "Find dangerous SQL in files; no server",
                            [&cli](CommandContext& context) { return lint_command(context, cli.lint); });
-  lint->add_option("PATH", cli.lint.paths, "Migration files, .sql files, folders; in order")->required();
+  lint->add_option("PATH", cli.lint.paths,
+                   "Migration files, .sql files, folders; in order\n(-: SQL from standard input)")
+      ->required();
   lint->add_option("--pg", cli.lint.pg_major, "Major version that the SQL will run on")
       ->capture_default_str()
       ->check(whole_number(planner::lint::kMinPgMajor, planner::lint::kMaxPgMajor))
       ->type_name("13..18");
   lint->add_option("--fail-on", cli.lint.fail_on, "Exit 3 when something is this bad or worse")
-      ->transform(word_of(risks))
+      ->transform(word_of(risks()))
       ->default_str("high")
-      ->type_name("low|medium|high|destructive");
+      ->type_name(kRiskWords);
   lint->add_option("--format", cli.lint.format, "Report as text, json, sarif, markdown")
       ->transform(word_of(formats))
       ->type_name("text|json|sarif|markdown");

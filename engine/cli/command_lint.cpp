@@ -24,6 +24,7 @@ namespace fs = std::filesystem;
 namespace lint = planner::lint;
 
 constexpr std::size_t kMaxFiles = 20'000;
+constexpr char kStandardInput[] = "-";
 
 bool is_yaml(fs::path const& path) {
   return path.extension() == ".yaml" || path.extension() == ".yml";
@@ -69,7 +70,9 @@ std::vector<std::string> files_of(std::vector<std::string> const& paths) {
   std::vector<std::string> files;
   for (auto const& path : paths) {
     std::error_code error;
-    if (fs::is_directory(path, error)) {
+    if (path == kStandardInput) {
+      files.push_back(path);
+    } else if (fs::is_directory(path, error)) {
       auto const found = files_in(path);
       files.insert(files.end(), found.begin(), found.end());
     } else if (fs::exists(path, error)) {
@@ -85,7 +88,9 @@ std::vector<std::string> files_of(std::vector<std::string> const& paths) {
 }
 
 std::string text_of(std::string const& file) {
-  std::ifstream stream(file, std::ios::binary);
+  std::ifstream opened;
+  if (file != kStandardInput) opened.open(file, std::ios::binary);
+  std::istream& stream = file == kStandardInput ? std::cin : opened;
   std::string text;
   // Piece by piece: room for the largest file, made for each of thousands, takes longer than all of their statements.
   std::array<char, 64 * 1024> piece{};
@@ -126,8 +131,9 @@ int lint_command(CommandContext& context, LintCommandOptions const& options) {
   for (auto const& file : options.schemas) linter.learn(text_of(file));
   std::vector<planner::Problem> problems;
   for (auto const& file : files_of(options.paths)) {
-    LintedSource source{file, text_of(file), {}};
-    source.linted = is_yaml(file) ? linter.lint_migration(source.text, file) : linter.lint_sql(source.text, file);
+    std::string const name = file == kStandardInput ? "stdin" : file;
+    LintedSource source{name, text_of(file), {}};
+    source.linted = is_yaml(file) ? linter.lint_migration(source.text, name) : linter.lint_sql(source.text, name);
     problems.insert(problems.end(), source.linted.problems.begin(), source.linted.problems.end());
     report.sources.push_back(std::move(source));
   }

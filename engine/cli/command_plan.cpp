@@ -5,8 +5,10 @@
 #include "engine/cli/commands.h"
 #include "engine/plan/plan_reader.h"
 #include "engine/view/console.h"
+#include "engine/view/plan_verdict.h"
 #include "engine/view/plan_view.h"
 #include "planner/file/migration_file.h"
+#include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
 
@@ -42,12 +44,15 @@ asio::awaitable<int> plan(CommandContext& context, PlanOptions options) {
       break;
   }
   if (!report.refused.empty()) throw CommandError{kExitUsage, planner::to_lines(report.refused)};
+  auto const risks = risky_parts(report, options.fail_on);
+  if (!risks.empty()) throw CommandError{kExitGateClosed, "--fail-on: " + planner::join(risks, "\n")};
   co_return kExitDone;
 }
 
 }  // namespace
 
 int plan_command(CommandContext& context, PlanOptions const& options) {
+  if (options.format == PlanFormat::kJson) context.set_json();
   if (is_folder(options.file)) return context.run(plan_sequence(context, options));
   return context.run(plan(context, options));
 }

@@ -999,7 +999,7 @@ class StatusView {
       co_return kExitDone;
     }
     co_await watch();
-    co_return kExitDone;
+    co_return outcome();
   }
 
  private:
@@ -1043,6 +1043,15 @@ class StatusView {
     co_return slept;
   }
   bool is_stopping() const { return context_.interrupts().is_asked(); }
+
+  // As `run` would have ended. Whoever watches all of them ends it himself.
+  int outcome() const {
+    if (name_.empty()) return kExitDone;
+    auto const& one = page_.overview;
+    if (one.is(JobStatus::kFailed)) return kExitFailed;
+    if (one.is(JobStatus::kCancelled)) return kExitHalted;
+    return one.is(JobStatus::kComplete) ? kExitDone : kExitResumable;
+  }
 
   asio::awaitable<void> watch() {
     paces_.is_series = true;

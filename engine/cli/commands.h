@@ -43,6 +43,7 @@ int approve_command(CommandContext& context, ApproveOptions const& options);
 
 struct GateOptions {
   std::string file_or_name;
+  std::chrono::milliseconds wait{0};  // for it to open
 };
 int gate_command(CommandContext& context, GateOptions const& options);
 

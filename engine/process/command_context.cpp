@@ -137,9 +137,16 @@ int CommandContext::run(asio::awaitable<int> command) {
     interrupts_.stop_listening();
   } catch (...) {
     interrupts_.stop_listening();
-    exit_code = report_error(std::current_exception());
+    exit_code = report(std::current_exception());
   }
-  return exit_code == kExitFailed && interrupts_.has_cut_short() ? kExitResumable : exit_code;
+  exit_code = exit_code == kExitFailed && interrupts_.has_cut_short() ? kExitResumable : exit_code;
+  // Somebody waits for the result; one that was lost on the way is none.
+  bool const is_lost = !std::cout.flush();
+  if (is_lost && exit_code == kExitDone) {
+    std::cerr << "the result could not be written to standard output (a closed pipe, or a full disk)\n";
+    exit_code = kExitFailed;
+  }
+  return exit_code;
 }
 
 int CommandContext::run_or_throw(asio::awaitable<int> command) {
@@ -162,22 +169,37 @@ int CommandContext::run_or_throw(asio::awaitable<int> command) {
   return exit_code;
 }
 
-int report_error(std::exception_ptr error) {
+namespace {
+
+CommandError words_of(std::exception_ptr error) {
   try {
     std::rethrow_exception(error);
   } catch (CommandError const& refusal) {
-    std::cerr << for_people(refusal.text) << '\n';
-    return refusal.exit_code;
+    return refusal;
   } catch (CutShort const&) {
-    std::cerr << kWasInterrupted << '\n';
-    return kExitResumable;
+    return {kExitResumable, kWasInterrupted};
   } catch (state::BrokenState const& broken) {
-    std::cerr << for_people(broken.what()) << '\n';
-    return kExitFailed;
+    return {kExitFailed, broken.what()};
   } catch (std::exception const& failure) {
-    std::cerr << "pgbackfill: " << for_people(failure.what()) << '\n';
-    return kExitFailed;
+    return {kExitFailed, std::string("pgbackfill: ") + failure.what()};
   }
+}
+
+}  // namespace
+
+int report_error(std::exception_ptr error) {
+  auto const words = words_of(error);
+  std::cerr << for_people(words.text) << '\n';
+  return words.exit_code;
+}
+
+int CommandContext::report(std::exception_ptr error) {
+  // A program that reads JSON need not read standard error as well.
+  if (is_json() && !has_printed_) {
+    auto const words = words_of(error);
+    print(boost::json::object{{"error", valid_utf8(words.text)}, {"exit_code", words.exit_code}});
+  }
+  return report_error(error);
 }
 
 asio::awaitable<Result<std::shared_ptr<PgConnection>>> CommandContext::open() {
@@ -261,7 +283,8 @@ asio::awaitable<void> CommandContext::require_state(PgConnection& connection, St
   if (layout.version == 0) {
     throw CommandError{kExitFailed,
                        "this database has no schema pgbackfill yet: nothing ever ran here (`pgbackfill "
-                       "init` makes it, and so does the first `run`)"};
+                       "init` makes it, and so does the first `run`)",
+                       false, false, true};
   }
   bool const is_current = layout.version == kStateVersion && layout.revision >= kStateRevision;
   bool const does = is_current || (use == StateUse::kReads && layout.version >= kOldestReadableVersion);
@@ -405,6 +428,7 @@ TellerOptions CommandContext::teller_options() const {
 void CommandContext::print(boost::json::object document) const {
   boost::json::value told(std::move(document));
   take_passwords_out(told);
+  has_printed_ = true;
   std::cout << boost::json::serialize(told) << std::endl;
 }
 
@@ -505,8 +529,10 @@ asio::awaitable<LoadedMigration> find_migration(PgConnection& connection, std::s
   auto found = value_or_throw(co_await connection.query(state::find_migration(file_or_name), Deadlines()),
                               "looking for the migration");
   if (found.rows.empty()) {
-    throw CommandError{kExitUsage, fmt::format("'{}' is neither a file nor a migration that ran in this database",
-                                               neutralised(file_or_name))};
+    throw CommandError{
+        kExitUsage,
+        fmt::format("'{}' is neither a file nor a migration that ran in this database", neutralised(file_or_name)),
+        false, false, true};
   }
   if (use == SourceUse::kRun) co_await require_trust(connection, file_or_name);
   auto loaded = parse_loaded(found.at(0, 0), found.at(0, 1));

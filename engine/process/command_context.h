@@ -93,6 +93,8 @@ class CommandContext {
 
   TellerOptions teller_options() const;
   bool is_json() const { return options_.format == OutputFormat::kJson; }
+  // For commands with a --format of their own.
+  void set_json() { options_.format = OutputFormat::kJson; }
   // One JSON document, or text, on standard output, by way of safe_output.h.
   void print(boost::json::object document) const;
   void print(std::string const& text) const;
@@ -109,6 +111,7 @@ class CommandContext {
   // False: somebody else did it meanwhile.
   asio::awaitable<bool> bring_up(PgConnection& connection, Layout from);
 
+  int report(std::exception_ptr error);
   // Takes the connection string from where it is given, and reads it as libpq does.
   void find_dsn();
   void tell_once(std::string const& note);
@@ -118,6 +121,7 @@ class CommandContext {
   std::string dsn_problem_;  // why it is refused, once a command connects; empty: it is not
   std::string dsn_note_;     // to be told
   std::set<std::string> told_;
+  mutable bool has_printed_ = false;  // a JSON document
   std::optional<SessionSettings> recorded_settings_;
   Owner owner_;
   asio::io_context io_{1};

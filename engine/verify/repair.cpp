@@ -83,7 +83,9 @@ asio::awaitable<std::int64_t> repair(CommandContext& context, std::shared_ptr<Pg
                                             Deadlines()),
                  "recording the repair");
   if (!is_complete) {
-    int const code = outcome.end == PoolEnd::kFailed ? kExitFailed : kExitResumable;
+    int const code = outcome.end == PoolEnd::kFailed      ? kExitFailed
+                     : outcome.end == PoolEnd::kCancelled ? kExitHalted
+                                                          : kExitResumable;
     throw CommandError{code, fmt::format("the repair of {} ended early: {}; `pgbackfill verify {} --repair` goes on",
                                          detail, outcome.reason, of)};
   }

@@ -60,6 +60,25 @@ PlanVerdict verdict_of(PlanReport const& report) {
   return verdict;
 }
 
+std::vector<std::string> risky_parts(PlanReport const& report, std::optional<Risk> least) {
+  std::vector<std::string> parts;
+  if (!least) return parts;
+  for (auto const* steps : {&report.expand, &report.sync, &report.contract}) {
+    for (auto const& step : *steps) {
+      bool const is_approved_apart = !step.destroys.empty() && *least != Risk::kDestructive;
+      if (step.is_recorded || step.risk < *least || is_approved_apart) continue;
+      parts.push_back(
+          fmt::format("{}, {}: {}: {}", report.migration, step_place(step), risk_text(step.risk), step.reason));
+    }
+  }
+  bool const is_open = report.backfill && report.job_status != "complete";
+  if (is_open && report.backfill->risk >= *least) {
+    parts.push_back(fmt::format("{}, backfill: {}: {}", report.migration, risk_text(report.backfill->risk),
+                                report.backfill->reason));
+  }
+  return parts;
+}
+
 std::string verdict_text(PlanVerdict const& verdict) {
   std::string text = "run: " + risk_text(verdict.run);
   if (verdict.complete) text += "; complete: " + risk_text(*verdict.complete);

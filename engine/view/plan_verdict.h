@@ -22,6 +22,10 @@ struct PlanVerdict {
 
 PlanVerdict verdict_of(PlanReport const& report);
 
+// What is still to be done and is as bad as `least` or worse, as "users, expand step 2: high risk: why"; without
+// `least` nothing is. What `complete` destroys counts for kDestructive alone: somebody has to approve it anyway.
+std::vector<std::string> risky_parts(PlanReport const& report, std::optional<planner::Risk> least);
+
 // "run: low risk; complete: destructive"
 std::string verdict_text(PlanVerdict const& verdict);
 // "contract step 3", "sync", "end of sync"

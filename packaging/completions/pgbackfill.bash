@@ -14,6 +14,7 @@ _pgbackfill() {
   done
   case $command:$prev in
     plan:--format) mapfile -t COMPREPLY < <(compgen -W 'text json markdown' -- "$cur"); return ;;
+    plan:--fail-on) mapfile -t COMPREPLY < <(compgen -W 'low medium high destructive' -- "$cur"); return ;;
     run:--workers) return ;;
     run:--lease) return ;;
     run:--wait-for-rows) return ;;
@@ -37,6 +38,7 @@ _pgbackfill() {
     rollback:--to) return ;;
     stamp:--phase) mapfile -t COMPREPLY < <(compgen -W 'backfilled complete' -- "$cur"); return ;;
     approve:--reason) return ;;
+    gate:--wait) return ;;
     verify:--replica) return ;;
     verify:--wait-for-server) return ;;
     status:--interval) return ;;
@@ -63,13 +65,13 @@ _pgbackfill() {
   case $command in
     '') words='init plan run complete rollback stamp approve gate verify status locks history log pause resume cancel set lint doctor sandbox help version -h --help --version --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     init) words='-h --help --subscribers-ready --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    plan) words='-h --help --format --sample --dsn --trust-owner --log-format --log-level --no-progress' ;;
+    plan) words='-h --help --format --sample --fail-on --dsn --trust-owner --log-format --log-level --no-progress' ;;
     run) words='-h --help --workers --exit-outside-window --accept-drift --lease --wait-for-rows --wait-for-server --poll --subscribers-ready --listen --final-scrape --record-readings --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     complete) words='-h --help --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --subscribers-ready --yes --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     rollback) words='-h --help --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dry-run --to --yes --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     stamp) words='-h --help --phase --subscribers-ready --yes --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     approve) words='-h --help --reason --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    gate) words='-h --help --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    gate) words='-h --help --wait --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     verify) words='-h --help --replica --repair --restart --wait-for-server --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     status) words='-h --help --watch --interval --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     locks) words='-h --help --release --terminate --release-leases --yes --dsn --trust-owner --format --log-format --log-level --no-progress' ;;

@@ -34,6 +34,7 @@ complete -c pgbackfill -n '__fish_seen_subcommand_from init' -l subscribers-read
 complete -c pgbackfill -n '__fish_seen_subcommand_from init' -f
 complete -c pgbackfill -n '__fish_seen_subcommand_from plan' -l format -x -a 'text json markdown' -d 'As text, json, or markdown for a pull request [PGBACKFILL_PLAN_FORMAT]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from plan' -l sample -d 'Run one batch and roll it back, to measure it [PGBACKFILL_SAMPLE]'
+complete -c pgbackfill -n '__fish_seen_subcommand_from plan' -l fail-on -x -a 'low medium high destructive' -d 'Exit 3 when an open part is this bad or worse [PGBACKFILL_FAIL_ON]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from run' -l workers -x -d 'Workers of a new job (later: pgbackfill set) [PGBACKFILL_WORKERS]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from run' -l exit-outside-window -d 'Exit 4 when the window closes; do not wait [PGBACKFILL_EXIT_OUTSIDE_WINDOW]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from run' -l accept-drift -d 'Accept changes that others made to the table'
@@ -69,6 +70,7 @@ complete -c pgbackfill -n '__fish_seen_subcommand_from stamp' -l phase -x -a 'ba
 complete -c pgbackfill -n '__fish_seen_subcommand_from stamp' -l subscribers-ready -d 'Subscribers already have what is new'
 complete -c pgbackfill -n '__fish_seen_subcommand_from stamp' -l yes -d 'Record it (without --yes: check only, exit 3)'
 complete -c pgbackfill -n '__fish_seen_subcommand_from approve' -l reason -x -d 'Kept with it and shown by status [PGBACKFILL_REASON]'
+complete -c pgbackfill -n '__fish_seen_subcommand_from gate' -l wait -x -d 'How long to wait for it to open [PGBACKFILL_WAIT]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from verify' -l replica -x -d 'Run the checks on a standby, once it has caught up [PGBACKFILL_REPLICA]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from verify' -l repair -d 'Fix rows that differ, then verify again'
 complete -c pgbackfill -n '__fish_seen_subcommand_from verify' -l restart -d 'Compare from the first row once more'

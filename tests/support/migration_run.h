@@ -22,6 +22,7 @@ inline constexpr int kDone = 0;
 inline constexpr int kFailed = 1;
 inline constexpr int kGateClosed = 3;
 inline constexpr int kResumable = 4;
+inline constexpr int kHalted = 5;
 
 // PGBACKFILL_SEED, else one that the clock chose; printed when first asked for.
 std::uint64_t seed_of_tests();

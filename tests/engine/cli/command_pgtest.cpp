@@ -44,6 +44,9 @@ class CommandTest : public DatabaseTest {
 constexpr char kOpenLeases[] =
     "SELECT count(*) FROM pgbackfill.ranges WHERE NOT done AND owner IS NOT NULL AND lease_expires > now()";
 
+constexpr char kGateSessions[] =
+    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbackfill' AND pid <> pg_backend_pid()";
+
 boost::json::object json_of(ProgramResult const& result) {
   return boost::json::parse(result.out).as_object();
 }
@@ -194,9 +197,6 @@ TEST_F(CommandTest, OutputMayEndEarly) {
   EXPECT_EQ(result.exit_code, 0);
   // The reader is gone, the work is not.
   EXPECT_TRUE(poll_until([&] { return counted() == "1: 1"; }, 10s));
-  auto const closed =
-      run_program({"sh", "-c", std::string(PGBACKFILL_PROGRAM) + " gate count_up --dsn '" + dsn() + "' >&-"});
-  EXPECT_EQ(closed.exit_code, kDone) << closed.err;
 }
 
 // --- init ------------------------------------------------------------------------------------------------------------
@@ -484,9 +484,14 @@ constexpr char const* kWithContract =
 TEST_F(CommandTest, CompleteOnlyBehindTheGate) {
   make_table(100);
   write("t.yaml", kWithContract);
-  auto const before = run({"gate", "add_m"});
-  EXPECT_EQ(before.exit_code, kFailed);
-  EXPECT_THAT(before.err, HasSubstr("no schema pgbackfill yet"));
+  for (char const* name : {"add_m", "t.yaml"}) {
+    auto const before = run({"gate", name});
+    EXPECT_EQ(before.exit_code, kGateClosed);
+    EXPECT_THAT(before.out, HasSubstr("the gate of add_m is closed: this database has no schema pgbackfill yet"));
+    auto const told = json_of(run({"gate", name, "--format", "json"}));
+    EXPECT_EQ(told.at("open"), false);
+    EXPECT_EQ(told.at("migration"), "add_m");
+  }
   ASSERT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
   client_->exec("INSERT INTO t VALUES (1000), (1001)");
   auto const closed = run({"gate", "add_m"});
@@ -614,7 +619,7 @@ TEST_F(CommandTest, RunAfterRollbackDoesTheWorkAgain) {
 // --- control ---------------------------------------------------------------------------------------------------------
 
 TEST_F(CommandTest, UnknownNamesSuggestTheKnownOne) {
-  for (char const* command : {"pause", "resume", "cancel", "gate"}) {
+  for (char const* command : {"pause", "resume", "cancel"}) {
     EXPECT_EQ(run({command, "count_up"}).exit_code, kFailed) << "there is no state yet";
   }
   make_table(10);
@@ -628,8 +633,79 @@ TEST_F(CommandTest, UnknownNamesSuggestTheKnownOne) {
     EXPECT_THAT(result.err, HasSubstr("there is no backfill 'count_upp' in this database (did you mean 'count_up'?)"));
   }
   auto const gate = run({"gate", "count_upp"});
-  EXPECT_EQ(gate.exit_code, kUsage);
-  EXPECT_THAT(gate.err, HasSubstr("'count_upp' is neither a file nor a migration that ran in this database"));
+  EXPECT_EQ(gate.exit_code, kGateClosed) << "what never ran is not complete";
+  EXPECT_THAT(gate.out, HasSubstr("'count_upp' is neither a file nor a migration that ran in this database"));
+  write("never.yaml", "name: never\ntable: t\nbackfill: {set: {n: \"n + 1\"}}\n");
+  EXPECT_EQ(run({"gate", "never.yaml"}).exit_code, kGateClosed);
+}
+
+TEST_F(CommandTest, EveryCommandAnswersInJsonAlsoWhenItCannotAnswer) {
+  for (std::vector<std::string> words : {std::vector<std::string>{"status"},
+                                         {"status", "nothing"},
+                                         {"history"},
+                                         {"log", "nothing"},
+                                         {"locks"},
+                                         {"pause", "nothing"},
+                                         {"set", "nothing"},
+                                         {"approve", "nothing"},
+                                         {"verify", "nothing"},
+                                         {"complete", "nothing"},
+                                         {"rollback", "nothing"},
+                                         {"plan", "nothing.yaml"},
+                                         {"run", "nothing.yaml"}}) {
+    words.insert(words.end(), {"--format", "json"});
+    auto const result = run(words);
+    EXPECT_NE(result.exit_code, kDone) << words.front();
+    auto const document = boost::json::parse(result.out).as_object();
+    EXPECT_EQ(document.at("exit_code"), result.exit_code) << words.front();
+    EXPECT_THAT(result.err, HasSubstr(std::string(document.at("error").as_string()))) << words.front();
+  }
+}
+
+TEST_F(CommandTest, AResultThatCannotBeWrittenIsAnError) {
+  make_table(10);
+  ASSERT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
+  for (std::string const words : {"status >/dev/full", "gate count_up >/dev/full", "gate count_up >&-"}) {
+    auto const lost = run_program({"sh", "-c", "DATABASE_URL='" + dsn() + "' " + PGBACKFILL_PROGRAM + " " + words});
+    EXPECT_EQ(lost.exit_code, kFailed) << words;
+    EXPECT_THAT(lost.err, HasSubstr("could not be written to standard output")) << words;
+  }
+}
+
+TEST_F(CommandTest, GateWaitsUntilItOpens) {
+  make_table(2000, "", "throttle: {max_rows_per_second: 2000}\n");
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program gate({PGBACKFILL_PROGRAM, "gate", "count_up", "--wait", "2m", "--dsn", dsn()}, options);
+  EXPECT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
+  auto const opened = gate.wait();
+  EXPECT_EQ(opened.exit_code, kDone) << opened.err;
+  EXPECT_EQ(opened.out, "the gate of count_up is open\n") << "what it found before is nothing to tell";
+  client_->exec("UPDATE pgbackfill.jobs SET status = 'running'");
+  auto const closed = run({"gate", "count_up", "--wait", "1s"});
+  EXPECT_EQ(closed.exit_code, kGateClosed) << closed.err;
+  Program interrupted({PGBACKFILL_PROGRAM, "gate", "count_up", "--wait", "10m", "--dsn", dsn()}, options);
+  EXPECT_TRUE(poll_until([&] { return client_->value(kGateSessions) != "0"; }));
+  interrupted.signal(SIGINT);
+  EXPECT_EQ(interrupted.wait().exit_code, kResumable);
+}
+
+TEST_F(CommandTest, WatchEndsAsTheJobDid) {
+  make_table(2000, "", "throttle: {max_rows_per_second: 1000}\n");
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program process({PGBACKFILL_PROGRAM, "run", "t.yaml", "--dsn", dsn()}, options);
+  ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 2000"; }));
+  Program watch({PGBACKFILL_PROGRAM, "status", "count_up", "--watch", "--dsn", dsn()}, options);
+  EXPECT_EQ(run({"cancel", "count_up"}).exit_code, kDone);
+  EXPECT_EQ(watch.wait().exit_code, kHalted);
+  process.wait();
+  ASSERT_EQ(run({"resume", "count_up"}).exit_code, kDone);
+  ASSERT_EQ(run({"set", "count_up", "throttle.max_rows_per_second=none"}).exit_code, kDone);
+  ASSERT_EQ(run({"run", "t.yaml"}).exit_code, kDone);
+  EXPECT_EQ(run({"status", "count_up", "--watch"}).exit_code, kDone);
+  client_->exec("UPDATE pgbackfill.jobs SET status = 'failed'");
+  EXPECT_EQ(run({"status", "count_up", "--watch"}).exit_code, kFailed);
 }
 
 TEST_F(CommandTest, SetExplainsWhatItTakes) {
@@ -777,7 +853,7 @@ TEST_F(CommandTest, PauseWithoutATimeReplacesOneWithATime) {
   EXPECT_EQ(client_->value("SELECT status || ' ' || (paused_until IS NULL) FROM pgbackfill.jobs"), "paused true");
   EXPECT_THAT(run({"pause", "count_up"}).out, HasSubstr("paused already"));
   auto const other = run({"run", "t.yaml"});
-  EXPECT_EQ(other.exit_code, kResumable) << "nobody knows when it ends";
+  EXPECT_EQ(other.exit_code, kHalted) << "nobody knows when it ends";
 }
 
 TEST_F(CommandTest, ClosedWindowEndsTheRunIfAskedTo) {
@@ -816,9 +892,9 @@ TEST_F(CommandTest, PauseResumeAndCancelWhileItRuns) {
   EXPECT_TRUE(poll_until([&] { return counted() != before; }, 10s));
   EXPECT_EQ(run({"cancel", "count_up"}).exit_code, kDone);
   auto const ended = program.wait(20s);
-  EXPECT_EQ(ended.exit_code, kResumable) << ended.err;
+  EXPECT_EQ(ended.exit_code, kHalted) << ended.err;
   auto const refused = run({"run", "t.yaml"});
-  EXPECT_EQ(refused.exit_code, kResumable);
+  EXPECT_EQ(refused.exit_code, kHalted);
   EXPECT_THAT(refused.err, HasSubstr("count_up is cancelled"));
   EXPECT_THAT(refused.err, HasSubstr("pgbackfill resume count_up"));
   EXPECT_EQ(run({"resume", "count_up"}).exit_code, kDone);

@@ -161,6 +161,31 @@ TEST_F(CommandPlanTest, NamesWhatWouldFireAndWhatItCosts) {
   EXPECT_THAT(plan("skip.yaml").out, HasSubstr("trigger \"on Update\" is skipped"));
 }
 
+TEST_F(CommandPlanTest, FailsOnARiskWhenAsked) {
+  PgClient client(cluster_->dsn());
+  client.exec(
+      "CREATE TABLE risky (id int PRIMARY KEY, a int, b text); INSERT INTO risky SELECT g FROM "
+      "generate_series(1, 100) g");
+  write("r.yaml",
+        "name: r\ntable: risky\nexpand:\n  - sql: CREATE INDEX ON risky (a)\n    down: DROP INDEX risky_a_idx\n"
+        "backfill: {set: {a: id}}\ncontract:\n  - drop_column: {name: b}\n");
+  EXPECT_EQ(plan("r.yaml").exit_code, kDone);
+  auto const high = plan("r.yaml", {"--fail-on", "high"});
+  EXPECT_EQ(high.exit_code, kGateClosed) << high.err;
+  EXPECT_THAT(high.err, HasSubstr("--fail-on: r, expand step 1: high risk: "));
+  EXPECT_THAT(high.err, Not(HasSubstr("contract"))) << "that is approved apart";
+  auto const destructive = plan("r.yaml", {"--fail-on", "destructive", "--format", "json"});
+  EXPECT_EQ(destructive.exit_code, kGateClosed);
+  EXPECT_THAT(destructive.err, HasSubstr("--fail-on: r, contract step 1: destructive: "));
+  EXPECT_EQ(boost::json::parse(destructive.out).as_object().at("migration"), "r") << "the plan, and no second document";
+  ProgramOptions options;
+  options.working_dir = *dir_;
+  ASSERT_EQ(run_program({PGBACKFILL_PROGRAM, "run", "r.yaml", "--dsn", cluster_->dsn()}, 60s, options).exit_code,
+            kDone);
+  EXPECT_EQ(plan("r.yaml", {"--fail-on", "high"}).exit_code, kDone) << "what is done is no risk any more";
+  client.exec("DROP SCHEMA pgbackfill CASCADE; DROP TABLE risky");
+}
+
 TEST_F(CommandPlanTest, SampleMeasuresABatchAndRollsItBack) {
   PgClient client(cluster_->dsn());
   std::string const first_rows =

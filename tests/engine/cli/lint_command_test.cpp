@@ -57,6 +57,14 @@ TEST_F(LintCommand, ExitsByWhatItFinds) {
   EXPECT_EQ(lint({"bad.sql", "--fail-on", "medium"}).exit_code, 3);
 }
 
+TEST_F(LintCommand, ReadsStandardInput) {
+  std::string const program = PGBACKFILL_PROGRAM;
+  auto const bad = run_program({"sh", "-c", "echo 'CREATE INDEX ON users (name);' | " + program + " lint -"});
+  EXPECT_EQ(bad.exit_code, 3);
+  EXPECT_THAT(bad.out, HasSubstr("stdin:1:1: high create-index\n"));
+  EXPECT_EQ(run_program({"sh", "-c", "echo 'SELECT 1;' | " + program + " lint - --format json"}).exit_code, 0);
+}
+
 TEST_F(LintCommand, RefusesWhatItCannotUse) {
   write("good.sql", "SELECT 1;");
   write("notes.txt", "SELECT 1;");

@@ -180,7 +180,7 @@ void Security::command_a_job_under_way() {
   expect(kDone, {"pause", "joined"});
   expect(kDone, {"resume", "joined"});
   expect(kDone, {"cancel", "joined"});
-  EXPECT_EQ(process.wait().exit_code, kResumable);
+  EXPECT_EQ(process.wait().exit_code, kHalted);
   expect_nothing_called("pgbackfill run joined.yaml", before);
 }
 

@@ -586,10 +586,10 @@ TEST_F(LiveControl, CancelsUntilItIsResumed) {
   auto& process = run->start();
   ASSERT_TRUE(run->waits_for_rows(kRows / 6)) << run->story();
   obey(*run, "cancel", {"--reason", "wrong day"});
-  EXPECT_TRUE(run->ends(process, kResumable, 10s));
+  EXPECT_TRUE(run->ends(process, kHalted, 10s));
   EXPECT_TRUE(says(process, "wrong day")) << run->story();
   EXPECT_EQ(run->state("SELECT count(*) FROM pgbackfill.ranges WHERE job_id = {job} AND owner IS NOT NULL"), "0");
-  EXPECT_TRUE(run->runs(kResumable)) << "a cancelled job must be resumed first";
+  EXPECT_TRUE(run->runs(kHalted)) << "a cancelled job must be resumed first";
   obey(*run, "resume");
   obey(*run, "set", {"throttle.max_rows_per_second=none"});
   EXPECT_TRUE(run->runs(kDone));
