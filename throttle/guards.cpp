@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "throttle/vacuum_debt.h"
 #include "throttle/wording.h"
 
 namespace pgbackfill::throttle {
@@ -20,8 +21,8 @@ constexpr double kLetGo = 0.8;            // of what made a guard bind
 constexpr seconds kPatienceWithRole{10};  // a failover's moment, or a server that stays read-only
 constexpr double kArchiveHalvesIn = 10;   // seconds
 constexpr double kLeastArchiveShare = 0.05;
-// Below, whatever is dead in a table is soon cleaned away.
-constexpr std::uint64_t kSmallTable = std::uint64_t{64} << 20;
+// Nobody vacuums a table for us that was too small for it at the start, and it may have doubled since.
+constexpr std::uint64_t kSmallTable = 2 * kLeastBytesToVacuum;
 constexpr double kWraparoundLetsGo = 0.98;
 constexpr minutes kCheckpointsHold{10};
 constexpr double kWaiterCut = 0.5;
@@ -142,7 +143,7 @@ void Guards::judge_dead_rows(HealthReading const& health, Limits const& limits) 
   double const share = static_cast<double>(vacuum.rows_dead) / std::max(static_cast<double>(vacuum.rows_live), 1'000.0);
   // What was dead before is nobody's of those who write now: waiting for it would not make it less.
   dead_rows_least_ = std::min(dead_rows_least_.value_or(share), share);
-  if (vacuum.table_bytes < kSmallTable) {
+  if (vacuum.heap_bytes < kSmallTable) {
     dead_rows_soft_ = {};
     return;
   }

@@ -47,8 +47,8 @@ constexpr std::array kDefinitions{
                      "without a fresh reading of the job."},
     MetricDefinition{"pgbackfill_run_elapsed_seconds", kGauge, "", "Seconds that this process has worked on the job."},
     MetricDefinition{"pgbackfill_run_exit_code", kGauge, "",
-                     "Exit code with which this process is about to end: 0 done, 1 failed, 4 stopped and resumable; "
-                     "there only at the very end."},
+                     "Exit code with which this process is about to end: 0 done, 1 failed, 4 ended early, 5 paused or "
+                     "cancelled; there only at the very end."},
     MetricDefinition{"pgbackfill_engine_silent_seconds", kGauge, "",
                      "Seconds since the thread that does the work was last known to be alive."},
     MetricDefinition{"pgbackfill_progress_age_seconds", kGauge, "",
