@@ -10,6 +10,7 @@
 #include "engine/base/command_error.h"
 #include "engine/base/secret_mask.h"
 #include "engine/pg/catalog.h"
+#include "engine/plan/coming_columns.h"
 #include "engine/run/facts_keeper.h"
 #include "engine/run/job_setup.h"
 #include "engine/run/limits.h"
@@ -446,6 +447,29 @@ std::vector<std::string> notes_of(planner::Migration const& migration, Preflight
   return notes;
 }
 
+// Over columns that are not there yet: all but what the server could only say of them.
+asio::awaitable<void> plan_coming_backfill(PgConnection& connection, planner::Migration const& migration,
+                                           Preflight preflight, PlanReport& report) {
+  if (planner::sync_guards_backfill(migration)) preflight.sweeps = false;
+  auto const ranges = value_or_throw(co_await plan_ranges(connection, preflight), "cutting the table into ranges");
+  auto planned = backfill_of(migration, preflight, ranges);
+  if (!preflight.targets.empty()) {
+    std::size_t const shown = largest_leaf(preflight);
+    auto const& target = preflight.targets[shown];
+    auto const interval = co_await first_batch(connection, target, ranges[shown].upper);
+    if (interval.hi) {
+      planned.batch_sql = batch_statement(target, interval);
+      co_await try_on_copy(connection, migration, target, interval);
+    }
+  }
+  estimate(planned);
+  for (auto& note : notes_of(migration, preflight, planned)) report.notes.push_back(std::move(note));
+  report.notes.emplace_back(
+      "the batch is shown as it will be once the expand steps have added its columns; EXPLAIN and --sample come after "
+      "them");
+  report.backfill = std::move(planned);
+}
+
 asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration const& migration, bool with_sample,
                                     PlanReport& report) {
   auto preflight = value_or_throw(co_await check_backfill(connection, *migration.backfill), "checking the file");
@@ -456,9 +480,14 @@ asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration
     bool const is_past = std::any_of(report.contract.begin(), report.contract.end(),
                                      [](PlannedStep const& step) { return step.is_recorded; });
     if (!may_come && !is_past) throw CommandError{kExitUsage, text};
-    report.notes.push_back((is_past ? "the backfill is over, and contract steps took away what it names: "
-                                    : "cannot be checked until the expand steps ran: ") +
-                           text);
+    auto coming = is_past ? std::nullopt : with_coming_columns(migration, std::move(preflight));
+    if (!coming) {
+      report.notes.push_back((is_past ? "the backfill is over, and contract steps took away what it names: "
+                                      : "cannot be checked until the expand steps ran: ") +
+                             text);
+      co_return;
+    }
+    co_await plan_coming_backfill(connection, migration, std::move(*coming), report);
     co_return;
   }
   auto const probes = value_or_throw(co_await check_probes(connection, migration.probes), "checking the probes");

@@ -171,7 +171,8 @@ void add_backfill(Sheet& sheet, PlannedBackfill const& backfill) {
                        backfill.commit == planner::CommitMode::kAsync ? "asynchronous" : "synchronous",
                        planner::format_duration(backfill.batch.target * 4)));
   if (!backfill.batch_sql.empty()) {
-    sheet.text += "\nthe batch, here the first:\n" + backfill.batch_sql + "\n\nits plan:\n";
+    sheet.text += "\nthe batch, here the first:\n" + backfill.batch_sql + "\n";
+    if (!backfill.explain.empty()) sheet.text += "\nits plan:\n";
     for (auto const& line : backfill.explain) sheet.text += "  " + neutralised(line) + "\n";
   }
   sheet.text += "\n";

@@ -148,7 +148,7 @@ TEST_F(GuardsTest, SlowDownForDeadRowsByDegreesAndNeverToNothing) {
   pass(1s);
   vacuum_.rows_dead = 210'000;
   vacuum_.heap_bytes = 100'000'000;
-  EXPECT_EQ(pass(1s).wal_per_second, kUnlimited) << "a table that was too small for a vacuum of ours, and has grown since";
+  EXPECT_EQ(pass(1s).wal_per_second, kUnlimited) << "too small for a vacuum of ours, and grown since";
   vacuum_.heap_bytes = 1'000'000'000;
   double const gently = pass(1s).wal_per_second;
   EXPECT_GT(gently, 0.9 * kOwn);

@@ -270,6 +270,33 @@ TEST_F(CommandPlanTest, RefusesWhatNoExpandStepWillMake) {
   EXPECT_EQ(PgClient(cluster_->dsn()).value("SELECT count(*) FROM pg_attribute WHERE attname = 'full_name'"), "0");
 }
 
+TEST_F(CommandPlanTest, ShowsTheBatchOverAColumnThatItsOwnStepsAdd) {
+  std::string const file =
+      "name: m\ntable: big\nexpand:\n  - add_column: {name: full_name, type: varchar(40)}\nbackfill:\n  set: "
+      "{full_name: upper(name)}\n  where: full_name IS NULL\n";
+  write("coming.yaml", file);
+  auto const document = json_plan("coming.yaml");
+  auto const& backfill = document.at("backfill").as_object();
+  EXPECT_EQ(backfill.at("leaves").as_array().size(), 1U);
+  EXPECT_GT(backfill.at("ranges").as_int64(), 1);
+  EXPECT_GT(backfill.at("seconds_estimated").to_number<double>(), 0);
+  EXPECT_THAT(std::string(backfill.at("batch_sql").as_string()), HasSubstr("SET \"full_name\" = (upper(name)"));
+  auto const text = plan("coming.yaml");
+  EXPECT_THAT(text.out, HasSubstr("  key        \"big_pkey\" (\"id\" bigint)"));
+  EXPECT_THAT(text.out, HasSubstr("once the expand steps have added its columns"));
+  EXPECT_THAT(text.out, Not(HasSubstr("its plan")));
+  for (auto const& [from, to] : {std::pair{"upper(name)", "upper(nam)"}, std::pair{"varchar(40)", "date"}}) {
+    auto wrong = file;
+    wrong.replace(wrong.find(from), std::string(from).size(), to);
+    write("wrong.yaml", wrong);
+    auto const refused = plan("wrong.yaml");
+    EXPECT_EQ(refused.exit_code, kUsage) << to;
+    EXPECT_THAT(refused.err, HasSubstr("wrong.yaml:5:1: once the expand steps have run, the server would refuse"))
+        << to;
+  }
+  EXPECT_EQ(PgClient(cluster_->dsn()).value("SELECT count(*) FROM pg_attribute WHERE attname = 'full_name'"), "0");
+}
+
 TEST_F(CommandPlanTest, ShowsEachKeyOfAPartitionedTableOnce) {
   PgClient(cluster_->dsn())
       .exec(
