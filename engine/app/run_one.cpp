@@ -33,6 +33,7 @@
 #include "engine/verify/read_pace.h"
 #include "engine/verify/verify.h"
 #include "planner/file/migration_file.h"
+#include "planner/steps/contract_plan.h"
 #include "throttle/backoff.h"
 
 namespace pgbackfill::engine {
@@ -467,8 +468,13 @@ asio::awaitable<std::vector<std::string>> Run::what_is_next() {
   auto const recorded =
       value_or_throw(co_await read_recorded_steps(*connection_, name), "reading the steps that are done");
   if (are_steps_open(recorded, steps)) {
+    bool const destroys = std::any_of(steps.begin(), steps.end(), [&](planner::PlacedStep const& placed) {
+      return !is_recorded(recorded, placed) && !planner::destructive_reason(placed.step).empty();
+    });
     notes.push_back(fmt::format(
-        "next: `pgbackfill gate {0}`, then `pgbackfill complete {0}` for the {1} contract step(s)", name, count));
+        "next: `pgbackfill gate {0}`, {1}then `pgbackfill complete {0}` for the {2} contract step(s)", name,
+        destroys ? fmt::format("`pgbackfill approve {}` by whoever may agree to what it destroys, ", name) : "",
+        count));
   }
   co_return notes;
 }
@@ -722,6 +728,7 @@ asio::awaitable<int> Run::backfill() {
   co_await record("started", fmt::format("{} worker(s)", migration.backfill->workers));
   auto options = job_run_options(migration, loaded_.schedule);
   options.exit_outside_window = options_.exit_outside_window;
+  options.tells_batches = context_.options().log_level == Severity::kDebug;
   options.deferred_patience = options_.deferred_patience;
   options.reconnect_patience = options_.reconnect_patience;
   options.poll_interval = options_.poll_interval;

@@ -24,6 +24,8 @@ std::string_view word_of(Finding finding) {
       return "warn";
     case Finding::kFail:
       return "fail";
+    case Finding::kUnseen:
+      return "unseen";
   }
   return "fail";
 }
@@ -62,17 +64,18 @@ void Doctor::print() const {
     }
     return context_.print(boost::json::object{{"checks", std::move(array)}});
   }
-  constexpr int kWordWidth = 6;
+  constexpr int kWordWidth = 8;
   constexpr int kNameWidth = 14;
   auto const view = standard_output().view;
   std::string text;
   for (auto const& check : checks_) {
     std::string_view const color = check.finding == Finding::kPass   ? kGood
-                                   : check.finding == Finding::kWarn ? kDoubtful
-                                                                     : kBad;
+                                   : check.finding == Finding::kFail ? kBad
+                                                                     : kDoubtful;
     auto narrow = view;
     narrow.columns -= kWordWidth;
-    std::string prefix = coloured(word_of(check.finding), color, view) + "  ";
+    auto const word = word_of(check.finding);
+    std::string prefix = coloured(word, color, view) + std::string(kWordWidth - word.size(), ' ');
     for (auto const& line : labelled(check.name, kNameWidth, check.text, narrow)) {
       text += prefix + line + "\n";
       prefix = std::string(kWordWidth, ' ');
@@ -80,8 +83,9 @@ void Doctor::print() const {
     if (check.advice.empty()) continue;
     for (auto const& line : labelled("", kNameWidth, "-> " + check.advice, narrow)) text += prefix + line + "\n";
   }
-  text +=
-      fmt::format("{} pass, {} warn, {} fail\n", count(Finding::kPass), count(Finding::kWarn), count(Finding::kFail));
+  text += fmt::format("{} pass, {} warn, {} fail", count(Finding::kPass), count(Finding::kWarn), count(Finding::kFail));
+  if (count(Finding::kUnseen) > 0) text += fmt::format(", {} cannot be seen from here", count(Finding::kUnseen));
+  text += "\n";
   context_.print(text);
 }
 

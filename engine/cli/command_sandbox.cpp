@@ -170,7 +170,7 @@ std::string servers_text(LocalCluster const& cluster) {
 }
 
 std::string try_text(bool has_rows) {
-  std::string text = "Try it in another terminal, after the export line:\n\npsql \"$DATABASE_URL\"\n";
+  std::string text = "Try it in another terminal, after the export line:\n\n";
   if (has_rows) {
     text +=
         "cat > users.yaml <<'END'\n"
@@ -181,7 +181,8 @@ std::string try_text(bool has_rows) {
         "  where: \"display_name IS NULL\"\n"
         "END\n"
         "pgbackfill plan users.yaml\n"
-        "pgbackfill run users.yaml\n";
+        "pgbackfill run users.yaml\n"
+        "psql \"$DATABASE_URL\" -c 'SELECT id, name, display_name FROM users LIMIT 3'\n";
   }
   text += "pgbackfill status\npgbackfill doctor\n";
   if (!has_rows) text += "\n`pgbackfill sandbox --rows 1000000` comes with a table public.users to backfill.\n";

@@ -17,7 +17,7 @@
 
 namespace pgbackfill::engine {
 
-enum class Finding { kPass, kWarn, kFail };
+enum class Finding { kPass, kWarn, kFail, kUnseen };
 
 class Doctor {
  public:

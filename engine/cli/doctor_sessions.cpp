@@ -111,14 +111,15 @@ asio::awaitable<void> Doctor::check_wraparound() {
 asio::awaitable<void> Doctor::check_connections() {
   auto const rows = co_await ask(
       "connections", fmt::format("SELECT current_setting('max_connections')::int, {}, (SELECT sum(numbackends) FROM "
-                                 "pg_stat_database)",
+                                 "pg_stat_database), (SELECT count(*) FROM pg_stat_activity WHERE state = 'idle')",
                                  probe_sql::reserved_connections(connection_->server_version())));
   if (!rows) co_return;
   std::int64_t const most = std::stoll(rows->at(0, 0));
   std::int64_t const free = most - std::stoll(rows->at(0, 1)) - std::stoll(rows->at(0, 2));
   bool const is_tight = free < kFewConnections;
   add("connections", is_tight ? Finding::kWarn : Finding::kPass,
-      fmt::format("{} of {} are free", std::max<std::int64_t>(free, 0), most),
+      fmt::format("{} of {} are free; {} of the others are idle{}", std::max<std::int64_t>(free, 0), most,
+                  rows->at(0, 3), sees_all_ ? "" : ", as far as this role may see"),
       is_tight ? "a run takes one a worker and one more: use fewer workers, or a pooler, or raise max_connections"
                : "");
 }

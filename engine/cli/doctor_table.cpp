@@ -95,17 +95,18 @@ asio::awaitable<void> Doctor::check_size(planner::Backfill const& backfill, plan
                   human_count(count), human_bytes(std::stoll(rows->at(0, 0))), human_bytes(bytes));
   if (table.leaves.size() > 1) text += fmt::format(", in {} partitions", table.leaves.size());
   add("table", Finding::kPass, text);
-  std::string const unseen = "free disk space cannot be seen through SQL: look at it on the server (df), WAL included";
+  if (backfill.kind != planner::WorkKind::kDelete) {
+    add("disk", Finding::kUnseen, "free disk space cannot be read through SQL",
+        "look at it on the server (df), for the table and for WAL");
+  }
   switch (backfill.kind) {
     case planner::WorkKind::kUpdate:
     case planner::WorkKind::kSql:
       co_return add("growth", Finding::kPass,
                     fmt::format("if every row changes and vacuum does not keep up, it grows by {}, and its indexes too",
-                                human_bytes(bytes)),
-                    unseen);
+                                human_bytes(bytes)));
     case planner::WorkKind::kCopy:
-      co_return add("growth", Finding::kPass, fmt::format("a copy of every row takes about {}", human_bytes(bytes)),
-                    unseen);
+      co_return add("growth", Finding::kPass, fmt::format("a copy of every row takes about {}", human_bytes(bytes)));
     case planner::WorkKind::kDelete:
       co_return add("growth", Finding::kPass,
                     "the file does not shrink: vacuum makes the room free for new rows of this table");

@@ -21,6 +21,7 @@ PoolOptions JobRun::pool_options(JobRunOptions options) {
   pool.settings = std::move(options.settings);
   pool.schedule = std::move(options.schedule);
   pool.exit_outside_window = options.exit_outside_window;
+  pool.tells_batches = options.tells_batches;
   pool.deferred_patience = options.deferred_patience;
   pool.reconnect_patience = options.reconnect_patience;
   pool.control_interval = options.poll_interval;

@@ -25,6 +25,7 @@ struct JobRunOptions {
   SettingTexts settings;  // what the file says of the throttle; live ones win
   throttle::Schedule schedule{{}};
   bool exit_outside_window = false;
+  bool tells_batches = false;                             // a line each, for --log-level debug
   std::chrono::milliseconds deferred_patience{60'000};    // with rows that somebody holds, at the end
   std::chrono::milliseconds reconnect_patience{300'000};  // with a server that is away
   std::chrono::milliseconds poll_interval{1'000};         // where the server cannot tell of changes

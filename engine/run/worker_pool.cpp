@@ -591,6 +591,12 @@ asio::awaitable<void> WorkerPool::run_batch(Worker& worker, planner::RangeWalk& 
   worker.losses = 0;
   ++batches_;
   sink_.emit(BatchTold{batch.rows, done->duration, std::nullopt, ""});
+  if (options_.tells_batches) {
+    auto const took = std::chrono::duration<double, std::milli>(done->duration).count();
+    tell(Severity::kDebug,
+         fmt::format("worker {}: {} rows after key {} in {:.1f} ms, {} changed", worker.number, batch.rows,
+                     planner::to_string(batch.lease.cursor, "the start"), took, done->rows_changed));
+  }
   bool const disturbed = walk.is_disturbed();
   walk.record(*done);
   throttle::BatchSample const sample{batch.rows, done->duration, disturbed};

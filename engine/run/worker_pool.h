@@ -36,7 +36,8 @@ struct PoolOptions {
   std::chrono::milliseconds reconnect_patience{300'000};
   // How long the run waits at its end for rows that somebody holds.
   std::chrono::milliseconds deferred_patience{60'000};
-  SettingTexts settings;  // what the file says of the throttle; live ones win
+  SettingTexts settings;       // what the file says of the throttle; live ones win
+  bool tells_batches = false;  // a line each, for --log-level debug
   throttle::Schedule schedule{{}};
   bool exit_outside_window = false;
   // Without it nothing throttles but the ceiling in rows. It has to outlive the pool.

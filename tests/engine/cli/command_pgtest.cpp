@@ -690,6 +690,19 @@ TEST_F(CommandTest, GateWaitsUntilItOpens) {
   EXPECT_EQ(interrupted.wait().exit_code, kResumable);
 }
 
+TEST_F(CommandTest, SaysWhatComesNextAndWhoHasToAgree) {
+  make_table(10);
+  std::string const file = "name: m\ntable: t\nbackfill: {set: {n: \"n + 1\"}}\ncontract:\n  - ";
+  write("t.yaml", file + "set_not_null: {column: n}\n");
+  auto const harmless = run({"run", "t.yaml"});
+  EXPECT_THAT(harmless.err, HasSubstr("next: `pgbackfill gate m`, then `pgbackfill complete m`"));
+  client_->exec("DROP SCHEMA pgbackfill CASCADE; ALTER TABLE t ADD COLUMN old int");
+  write("t.yaml", file + "drop_column: {name: old}\n");
+  auto const destructive = run({"run", "t.yaml", "--log-level", "debug"});
+  EXPECT_THAT(destructive.err, HasSubstr("next: `pgbackfill gate m`, `pgbackfill approve m` by whoever may agree"));
+  EXPECT_THAT(destructive.err, HasSubstr("10 rows after key the start in ")) << "each batch has a line";
+}
+
 TEST_F(CommandTest, WatchEndsAsTheJobDid) {
   make_table(2000, "", "throttle: {max_rows_per_second: 1000}\n");
   ProgramOptions options;

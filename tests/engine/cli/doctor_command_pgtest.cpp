@@ -222,6 +222,7 @@ TEST_F(DoctorCommand, ExaminesTheTableOfAFile) {
   EXPECT_EQ(report.exit_code, kDone);
   EXPECT_EQ(report.result("table", "1,000 rows"), "pass");
   EXPECT_EQ(report.result("growth"), "pass");
+  EXPECT_EQ(report.result("disk"), "unseen") << "nobody has looked at it";
   EXPECT_EQ(report.result("key", "people_pkey"), "pass");
   EXPECT_EQ(report.result("triggers", "people_audit"), "warn");
   EXPECT_EQ(report.result("updates", "people_shout_idx"), "warn");
