@@ -260,6 +260,20 @@ double as_number(bool fact) {
   return fact ? 1 : 0;
 }
 
+// Of "public"."users", public.users: labels are compared with those of others, who do not quote.
+std::string plain_name(std::string const& quoted) {
+  std::string plain;
+  bool is_inside = false;
+  for (std::size_t i = 0; i < quoted.size(); ++i) {
+    bool const is_quote = quoted[i] == '"';
+    bool const is_doubled = is_quote && is_inside && i + 1 < quoted.size() && quoted[i + 1] == '"';
+    if (is_doubled) ++i;
+    if (is_doubled || !is_quote) plain += quoted[i];
+    if (is_quote && !is_doubled) is_inside = !is_inside;
+  }
+  return plain;
+}
+
 // --- One scrape -----------------------------------------------------------------------------------------------------
 
 using Labels = std::vector<std::pair<char const*, std::string>>;
@@ -342,7 +356,7 @@ class Page {
 
 void add_progress(Page& page, Progress const& progress) {
   auto const count = [&page](std::string_view name, std::int64_t value) { page.add(name, static_cast<double>(value)); };
-  if (!progress.table.empty()) page.add("pgbackfill_job_info", 1, {{"table", progress.table}});
+  if (!progress.table.empty()) page.add("pgbackfill_job_info", 1, {{"table", plain_name(progress.table)}});
   for (auto const phase : kPhases) {
     page.add("pgbackfill_phase", as_number(phase == progress.phase), {{"phase", std::string(phase_name(phase))}});
   }

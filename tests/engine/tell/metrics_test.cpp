@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <map>
 #include <optional>
 #include <regex>
 #include <set>
@@ -171,6 +172,18 @@ TEST(Metrics, ShowProgressAsItWasTold) {
   EXPECT_EQ(value_of(text, "pgbackfill_job_info", "table=\"public.users\""), 1);
   EXPECT_EQ(value_of(text, "pgbackfill_progress_age_seconds"), 3);
   EXPECT_FALSE(has_any(text, "pgbackfill_run_exit_code"));
+}
+
+TEST(Metrics, NameTheTableWithoutQuotes) {
+  for (auto const& [quoted, plain] : std::map<std::string, std::string>{{R"("public"."users")", "public.users"},
+                                                                        {R"("a.b"."c""d")", R"(a.b.c\"d)"},
+                                                                        {R"("""x"".""y""")", R"(\"x\".\"y\")"}}) {
+    Metrics metrics("users");
+    auto progress = users_progress();
+    progress.table = quoted;
+    metrics.take(progress, kStart);
+    EXPECT_EQ(value_of(metrics.text(kStart), "pgbackfill_job_info", "table=\"" + plain + "\""), 1) << quoted;
+  }
 }
 
 TEST(Metrics, CountNothingBeforeTheJobIsKnown) {
