@@ -27,6 +27,7 @@ install(DIRECTORY examples/ DESTINATION ${doc_dir}/examples COMPONENT runtime
   FILES_MATCHING PATTERN "*.yaml" PATTERN "*.sql" PATTERN quickstart.yaml EXCLUDE PATTERN embed EXCLUDE)
 install(FILES packaging/prometheus/pgbackfill.rules.yaml packaging/prometheus/pgbackfill.rules.test.yaml
   DESTINATION ${doc_dir}/prometheus COMPONENT runtime)
+install(FILES packaging/grafana/pgbackfill.json DESTINATION ${doc_dir}/grafana COMPONENT runtime)
 install(FILES docs/migration.schema.json DESTINATION ${doc_dir}/docs COMPONENT runtime)
 
 # Licences ask that what is linked in statically brings them; Boost's does not. Shared libraries have packages of their
