@@ -24,6 +24,8 @@
 #include "engine/run/job_setup.h"
 #include "engine/run/limits.h"
 #include "engine/run/pg_database.h"
+#include "engine/state/row_fields.h"
+#include "engine/state/stored_overview.h"
 #include "engine/steps/approval.h"
 #include "engine/view/console.h"
 #include "engine/view/runners_view.h"
@@ -49,61 +51,11 @@ constexpr auto kLeastInterval = 100ms;
 
 // --- What the state says ---------------------------------------------------------------------------------------------
 
-class Fields {
- public:
-  explicit Fields(std::vector<std::optional<std::string>> const& row) : row_(row) {}
+using Fields = state::RowFields;
 
-  std::optional<std::string> maybe_text() { return row_.at(next_++); }
-  std::string text() { return maybe_text().value_or(""); }
-  std::optional<std::int64_t> maybe_number() {
-    auto const value = maybe_text();
-    if (!value) return std::nullopt;
-    return state::number_of(
-        value, fmt::format("pgbackfill, of {}: column {} of what is read", row_.at(0).value_or("?"), next_));
-  }
-  std::int64_t number() { return maybe_number().value_or(0); }
-
- private:
-  std::vector<std::optional<std::string>> const& row_;
-  std::size_t next_ = 0;
-};
-
-struct Overview {
-  std::string name;
-  std::string file;
-  std::optional<std::int64_t> job;  // none: no backfill has begun
-  std::string schema;
-  std::string table;
-  std::string status;
-  std::string reason;
-  std::string definition;
-  std::int64_t pass = 0;
-  std::int64_t workers = 0;
-  std::int64_t batch_target_ms = 0;
-  SettingTexts live;  // settings of the throttle: set live, and those of the file
-  SettingTexts from_file;
+struct Overview : state::StoredOverview {
+  SettingTexts from_file;  // settings of the throttle in the file
   std::optional<std::int64_t> max_rows_per_second;
-  std::int64_t rows_estimated = 0;
-  std::int64_t rows_done = 0;    // of the rows that were there at the start
-  std::int64_t rows_passed = 0;  // in all passes: what the rate is measured by
-  std::int64_t pass_done = 0;
-  std::int64_t pass_estimated = 0;
-  std::int64_t rows_changed = 0;
-  std::int64_t batches = 0;
-  std::int64_t ranges_open = 0;
-  std::int64_t ranges_total = 0;
-  std::int64_t deferred = 0;
-  std::int64_t quarantined = 0;
-  std::int64_t processes = 0;
-  std::string began;
-  std::optional<std::string> completed;
-  std::optional<std::int64_t> last_batch_ms;
-  std::int64_t elapsed_ms = 0;
-  std::int64_t expand_done = 0;
-  std::int64_t contract_done = 0;
-  std::string paused_until;
-  std::int64_t pause_left_ms = 0;
-  std::string step_failure;  // of the latest step, unless something was done since
   throttle::Schedule schedule{{}};
   std::string broken;  // why nothing more of it can be read
 
@@ -127,42 +79,8 @@ void read_source(std::string const& source, Overview& one) {
 }
 
 Overview overview_of(std::vector<std::optional<std::string>> const& row) {
-  Fields fields(row);
-  Overview one;
-  one.name = fields.text();
-  one.file = fields.text();
-  one.job = fields.maybe_number();
-  one.schema = fields.text();
-  one.table = fields.text();
-  one.status = fields.text();
-  one.reason = fields.text();
-  one.definition = fields.text();
-  one.pass = fields.number();
-  one.workers = fields.number();
-  one.batch_target_ms = fields.number();
-  one.live = state::live_settings(fields.maybe_text());
-  one.rows_estimated = fields.number();
-  one.rows_done = fields.number();
-  one.rows_passed = fields.number();
-  one.pass_done = fields.number();
-  one.pass_estimated = fields.number();
-  one.rows_changed = fields.number();
-  one.batches = fields.number();
-  one.ranges_open = fields.number();
-  one.ranges_total = fields.number();
-  one.deferred = fields.number();
-  one.quarantined = fields.number();
-  one.processes = fields.number();
-  one.began = fields.text();
-  one.completed = fields.maybe_text();
-  one.last_batch_ms = fields.maybe_number();
-  one.elapsed_ms = fields.number();
-  one.expand_done = fields.number();
-  one.contract_done = fields.number();
-  if (auto const source = fields.maybe_text()) read_source(*source, one);
-  one.paused_until = fields.text();
-  one.pause_left_ms = fields.number();
-  one.step_failure = fields.text();
+  Overview one{state::stored_overview_of(row), {}, {}, throttle::Schedule{{}}, {}};
+  if (one.source) read_source(*one.source, one);
   one.max_rows_per_second = limits_of(one.from_file, one.live).limits.max_rows_per_second;
   return one;
 }
