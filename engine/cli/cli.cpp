@@ -90,6 +90,7 @@ struct Cli {
   GateOptions gate;
   VerifyOptions verify;
   StatusOptions status;
+  ExporterOptions exporter;
   LocksOptions locks;
   LogOptions log;
   ControlOptions control;
@@ -135,17 +136,25 @@ void add_common(CLI::App& app, CommonOptions& common) {
       "--no-progress", [&common] { common.show_progress = false; }, "Plain lines instead of the live block");
 }
 
-void add_listen(CLI::App* run, RunOptions& options) {
-  run->add_option_function<std::string>(
-         "--listen",
-         [&options](std::string const& value) {
-           auto parsed = parse_listen_address(value);
-           if (auto const* problem = std::get_if<std::string>(&parsed))
-             throw CLI::ValidationError("--listen", *problem);
-           options.listen = std::get<ListenAddress>(std::move(parsed));
-         },
-         "Serve /metrics, /healthz, /readyz there")
+CLI::Option* add_listen_address(CLI::App* command, std::function<void(ListenAddress)> take, std::string const& text) {
+  return command
+      ->add_option_function<std::string>(
+          "--listen",
+          [take = std::move(take)](std::string const& value) {
+            auto parsed = parse_listen_address(value);
+            if (auto const* problem = std::get_if<std::string>(&parsed)) {
+              throw CLI::ValidationError("--listen", *problem);
+            }
+            take(std::get<ListenAddress>(std::move(parsed)));
+          },
+          text)
       ->type_name("[HOST:]PORT");
+}
+
+void add_listen(CLI::App* run, RunOptions& options) {
+  add_listen_address(
+      run, [&options](ListenAddress address) { options.listen = std::move(address); },
+      "Serve /metrics, /healthz, /readyz there");
   add_duration(run, "--final-scrape", options.final_scrape, "Wait at the end for a scrape");
   run->get_option("--final-scrape")->needs(run->get_option("--listen"));
   run->add_option("--record-readings", options.record_readings, "Write what the throttle sees there")
@@ -267,6 +276,18 @@ void add_watching_commands(CLI::App& app, Cli& cli) {
       "\nWithout options it only looks. --release takes a pid of its list, and never a\n"
       "vacuum that prevents wraparound; pgbackfill's own sessions end by `cancel`.\n"
       "A process whose ranges are freed cannot commit to them any more.");
+  auto* exporter = add_command(app, cli, "exporter", "Serve metrics of all jobs; reads only",
+                               [&cli](CommandContext& context) { return exporter_command(context, cli.exporter); });
+  add_listen_address(
+      exporter, [&cli](ListenAddress address) { cli.exporter.listen = std::move(address); },
+      "Serve /metrics, /healthz, /readyz there")
+      ->required();
+  add_duration(exporter, "--interval", cli.exporter.interval, "Between two looks at the state", milliseconds{1'000},
+               milliseconds{3'600'000});
+  exporter->footer(
+      "\nIt reads the state tables at its own pace and works on no job, so that one\n"
+      "process shows all jobs of a database while no run is alive. Its role needs\n"
+      "USAGE on schema pgbackfill and SELECT on its tables. ^C ends it.");
   add_command(app, cli, "history", "What was done, when, by whom", history_command);
   auto* log = add_command(app, cli, "log", "The events of a migration, oldest first",
                           [&cli](CommandContext& context) { return log_command(context, cli.log); });

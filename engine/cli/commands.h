@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/app/options.h"
+#include "engine/base/listen_address.h"
 #include "engine/process/command_context.h"
 #include "planner/lint/lint_terms.h"
 
@@ -64,6 +65,12 @@ struct StatusOptions {
 int status_command(CommandContext& context, StatusOptions const& options);
 
 int history_command(CommandContext& context);
+
+struct ExporterOptions {
+  ListenAddress listen{"127.0.0.1", 9187};
+  std::chrono::milliseconds interval{10'000};  // between two looks at the state
+};
+int exporter_command(CommandContext& context, ExporterOptions const& options);
 
 struct LocksOptions {
   std::string file_or_name;    // empty: all migrations

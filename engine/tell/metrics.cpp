@@ -193,6 +193,28 @@ constexpr std::array kDefinitions{
                      "Batches in flight of another job on this server, as it says itself."},
 };
 
+// What only an exporter shows: nobody who works on a job knows this better than he shows it otherwise.
+constexpr std::array kExporterDefinitions{
+    MetricDefinition{"pgbackfill_job_status", kGauge, "status",
+                     "1 for the status of the job (running, paused, cancelled, failed, complete), 0 for the others."},
+    MetricDefinition{"pgbackfill_job_processes", kGauge, "",
+                     "Processes that hold key ranges of the job by a lease that has not run out."},
+    MetricDefinition{"pgbackfill_job_last_batch_age_seconds", kGauge, "",
+                     "Seconds since the last batch of the job was committed; absent before the first."},
+    MetricDefinition{"pgbackfill_job_elapsed_seconds", kGauge, "",
+                     "Seconds since the job began, or from then until it was complete."},
+    MetricDefinition{"pgbackfill_job_readable", kGauge, "",
+                     "1 if what the state says of the migration can be understood; 0 if not: nothing more is shown "
+                     "of it."},
+    MetricDefinition{"pgbackfill_exporter_can_read", kGauge, "",
+                     "1 if the state tables could be read when they were asked last, else 0: no migration is shown "
+                     "then."},
+    MetricDefinition{"pgbackfill_exporter_read_age_seconds", kGauge, "",
+                     "Seconds since what is shown was read; absent without it."},
+    MetricDefinition{"pgbackfill_exporter_read_duration_seconds", kGauge, "",
+                     "Seconds that reading it took; absent without it."},
+};
+
 // Steps of about 2.5 around the batch target, 100 ms by default, and up to the longest statement_timeout.
 std::vector<double> const& duration_buckets() {
   static std::vector<double> const buckets{.001, .0025, .005, .01, .025, .05, .1, .15, .25, .5, 1, 2.5, 5, 10, 30};
@@ -217,6 +239,8 @@ constexpr std::chrono::seconds kDecisionGapMax{5};
 constexpr std::array kPhases{RunPhase::kStarting, RunPhase::kExpanding, RunPhase::kPlanning,   RunPhase::kBackfilling,
                              RunPhase::kSweeping, RunPhase::kDeferred,  RunPhase::kPaused,     RunPhase::kOutsideWindow,
                              RunPhase::kDraining, RunPhase::kEnded,     RunPhase::kContracting};
+
+constexpr std::array kJobStatuses{"running", "paused", "cancelled", "failed", "complete"};
 
 std::array<std::pair<Mode, char const*>, 3> const kModes{{{Mode::kOn, throttle::name_of(Mode::kOn)},
                                                           {Mode::kObserve, throttle::name_of(Mode::kObserve)},
@@ -280,15 +304,15 @@ using Labels = std::vector<std::pair<char const*, std::string>>;
 
 class Page {
  public:
-  explicit Page(std::string migration) : migration_(std::move(migration)) {
-    for (auto const& definition : kDefinitions) {
-      prometheus::MetricFamily family;
-      family.name = definition.name;
-      family.help = definition.help;
-      family.type = type_of(definition.type);
-      index_[definition.name] = families_.size();
-      families_.push_back(std::move(family));
-    }
+  Page() {
+    for (auto const& definition : kDefinitions) add_family(definition);
+    for (auto const& definition : kExporterDefinitions) add_family(definition);
+  }
+
+  // Whose the values are that come next; empty: nobody's.
+  void set_migration(std::string migration) {
+    migration_ = std::move(migration);
+    for (std::size_t i = 0; i < families_.size(); ++i) begins_[i] = families_[i].metric.size();
   }
 
   void add(std::string_view name, double value, Labels const& labels = {}) {
@@ -331,12 +355,24 @@ class Page {
     return prometheus::MetricType::Untyped;
   }
 
+  void add_family(MetricDefinition const& definition) {
+    prometheus::MetricFamily family;
+    family.name = definition.name;
+    family.help = definition.help;
+    family.type = type_of(definition.type);
+    index_[definition.name] = families_.size();
+    families_.push_back(std::move(family));
+    begins_.push_back(0);
+  }
+
   void place(std::string_view name, prometheus::ClientMetric metric, Labels const& labels) {
     assert(index_.contains(name));
-    if (name != "pgbackfill_build_info") metric.label.push_back({"migration", migration_});
+    if (!migration_.empty()) metric.label.push_back({"migration", migration_});
     for (auto const& [label, value] : labels) metric.label.push_back({label, valid_utf8(value)});
-    auto& there = families_[index_.at(name)].metric;
-    auto const same = std::find_if(there.begin(), there.end(),
+    auto const family = index_.at(name);
+    auto& there = families_[family].metric;
+    auto const begin = there.begin() + static_cast<std::ptrdiff_t>(begins_[family]);
+    auto const same = std::find_if(begin, there.end(),
                                    [&](prometheus::ClientMetric const& other) { return other.label == metric.label; });
     if (same == there.end()) {
       there.push_back(std::move(metric));
@@ -347,9 +383,10 @@ class Page {
     }
   }
 
-  std::string const migration_;
+  std::string migration_;
   std::map<std::string_view, std::size_t> index_;
   std::vector<prometheus::MetricFamily> families_;
+  std::vector<std::size_t> begins_;  // of each family: where the values of this migration begin
 };
 
 // --- Parts of a scrape ----------------------------------------------------------------------------------------------
@@ -551,6 +588,28 @@ void add_reading(Page& page, throttle::Reading const& reading, throttle::LsnCloc
   add_neighbours(page, reading);
 }
 
+void add_job(Page& page, JobShown const& job) {
+  auto const count = [&page](std::string_view name, std::int64_t value) { page.add(name, static_cast<double>(value)); };
+  page.set_migration(valid_utf8(job.migration));
+  page.add("pgbackfill_job_readable", as_number(job.is_readable));
+  // Of a migration without a backfill there is nothing to count.
+  if (!job.is_readable || job.status.empty()) return;
+  page.add("pgbackfill_job_info", 1, {{"table", job.table}});
+  for (auto const* status : kJobStatuses) {
+    page.add("pgbackfill_job_status", as_number(job.status == status), {{"status", status}});
+  }
+  count("pgbackfill_job_rows_done", job.rows_done);
+  count("pgbackfill_job_rows_changed", job.rows_changed);
+  count("pgbackfill_job_rows_estimated", job.rows_estimated);
+  count("pgbackfill_job_ranges", job.ranges);
+  count("pgbackfill_job_ranges_open", job.ranges_open);
+  count("pgbackfill_job_rows_deferred", job.deferred);
+  count("pgbackfill_job_rows_quarantined", job.quarantined);
+  count("pgbackfill_job_processes", job.processes);
+  if (job.last_batch_age) page.add("pgbackfill_job_last_batch_age_seconds", seconds(*job.last_batch_age));
+  page.add("pgbackfill_job_elapsed_seconds", seconds(job.elapsed));
+}
+
 std::string sqlstate_class(std::string const& sqlstate) {
   return sqlstate == kOtherSqlstates ? sqlstate : sqlstate.substr(0, 2);
 }
@@ -671,6 +730,21 @@ std::span<MetricDefinition const> metric_definitions() {
   return kDefinitions;
 }
 
+std::span<MetricDefinition const> exporter_metric_definitions() {
+  return kExporterDefinitions;
+}
+
+std::string exporter_text(JobsShown const* shown, TimePoint now) {
+  Page page;
+  page.add("pgbackfill_build_info", 1, {{"version", PGBACKFILL_VERSION}});
+  page.add("pgbackfill_exporter_can_read", as_number(shown != nullptr));
+  if (shown == nullptr) return page.text();
+  page.add("pgbackfill_exporter_read_age_seconds", age(shown->read_at, now));
+  page.add("pgbackfill_exporter_read_duration_seconds", seconds(shown->reading_took));
+  for (auto const& job : shown->jobs) add_job(page, job);
+  return page.text();
+}
+
 Metrics::Metrics(std::string const& migration) : state_(std::make_unique<State>(migration)) {}
 
 Metrics::~Metrics() = default;
@@ -692,8 +766,9 @@ void Metrics::set_events_lost(std::int64_t lost) {
 }
 
 std::string Metrics::text(TimePoint now) const {
-  Page page(state_->migration);
+  Page page;
   page.add("pgbackfill_build_info", 1, {{"version", PGBACKFILL_VERSION}});
+  page.set_migration(state_->migration);
   if (state_->beat_at) page.add("pgbackfill_engine_silent_seconds", age(*state_->beat_at, now));
   if (state_->progress) {
     add_progress(page, *state_->progress);

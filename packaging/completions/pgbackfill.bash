@@ -9,7 +9,7 @@ _pgbackfill() {
   fi
   for word in "${COMP_WORDS[@]:1:COMP_CWORD - 1}"; do
     case $word in
-      init|plan|run|complete|rollback|stamp|approve|gate|verify|status|locks|history|log|pause|resume|cancel|set|lint|doctor|sandbox|help|version) command=$word; break ;;
+      init|plan|run|complete|rollback|stamp|approve|gate|verify|status|locks|exporter|history|log|pause|resume|cancel|set|lint|doctor|sandbox|help|version) command=$word; break ;;
     esac
   done
   case $command:$prev in
@@ -44,6 +44,8 @@ _pgbackfill() {
     status:--interval) return ;;
     locks:--release) return ;;
     locks:--release-leases) return ;;
+    exporter:--listen) return ;;
+    exporter:--interval) return ;;
     log:--limit) return ;;
     pause:--reason) return ;;
     pause:--for) return ;;
@@ -63,7 +65,7 @@ _pgbackfill() {
     *:--log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info warning error' -- "$cur"); return ;;
   esac
   case $command in
-    '') words='init plan run complete rollback stamp approve gate verify status locks history log pause resume cancel set lint doctor sandbox help version -h --help --version --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    '') words='init plan run complete rollback stamp approve gate verify status locks exporter history log pause resume cancel set lint doctor sandbox help version -h --help --version --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     init) words='-h --help --subscribers-ready --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     plan) words='-h --help --format --sample --fail-on --dsn --trust-owner --log-format --log-level --no-progress' ;;
     run) words='-h --help --workers --exit-outside-window --accept-drift --lease --wait-for-rows --wait-for-server --poll --subscribers-ready --listen --final-scrape --record-readings --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
@@ -75,6 +77,7 @@ _pgbackfill() {
     verify) words='-h --help --replica --repair --restart --wait-for-server --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     status) words='-h --help --watch --interval --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     locks) words='-h --help --release --terminate --release-leases --yes --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    exporter) words='-h --help --listen --interval --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     history) words='-h --help --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     log) words='-h --help --limit --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
     pause) words='-h --help --reason --for --dsn --trust-owner --format --log-format --log-level --no-progress' ;;

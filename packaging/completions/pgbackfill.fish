@@ -11,6 +11,7 @@ complete -c pgbackfill -n __fish_use_subcommand -a gate -d 'Exit 0 only if measu
 complete -c pgbackfill -n __fish_use_subcommand -a verify -d 'Run the checks of a migration; exit 0 or 3'
 complete -c pgbackfill -n __fish_use_subcommand -a status -d 'Where a migration is, or all of them'
 complete -c pgbackfill -n __fish_use_subcommand -a locks -d 'Who holds or waits for locks on its tables'
+complete -c pgbackfill -n __fish_use_subcommand -a exporter -d 'Serve metrics of all jobs; reads only'
 complete -c pgbackfill -n __fish_use_subcommand -a history -d 'What was done, when, by whom'
 complete -c pgbackfill -n __fish_use_subcommand -a log -d 'The events of a migration, oldest first'
 complete -c pgbackfill -n __fish_use_subcommand -a pause -d 'Let batches in flight end, then wait'
@@ -81,6 +82,9 @@ complete -c pgbackfill -n '__fish_seen_subcommand_from locks' -l release -x -d '
 complete -c pgbackfill -n '__fish_seen_subcommand_from locks' -l terminate -d 'End the session instead'
 complete -c pgbackfill -n '__fish_seen_subcommand_from locks' -l release-leases -x -d 'Free the ranges of this process'
 complete -c pgbackfill -n '__fish_seen_subcommand_from locks' -l yes -d 'Even if the process lives'
+complete -c pgbackfill -n '__fish_seen_subcommand_from exporter' -l listen -x -d 'Serve /metrics, /healthz, /readyz there [PGBACKFILL_LISTEN]'
+complete -c pgbackfill -n '__fish_seen_subcommand_from exporter' -l interval -x -d 'Between two looks at the state [PGBACKFILL_INTERVAL]'
+complete -c pgbackfill -n '__fish_seen_subcommand_from exporter' -f
 complete -c pgbackfill -n '__fish_seen_subcommand_from history' -f
 complete -c pgbackfill -n '__fish_seen_subcommand_from log' -l limit -x -d 'The latest events only [PGBACKFILL_LIMIT]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from pause' -l reason -x -d 'Kept in the log and shown by status [PGBACKFILL_REASON]'

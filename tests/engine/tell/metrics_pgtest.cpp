@@ -160,6 +160,14 @@ TEST(MetricsText, PassesPromtoolWithEveryMetricInIt) {
   metrics.take(std::make_shared<engine::HealthTold const>(told_health(now)), now);
   metrics.take(summary, now);
   EXPECT_EQ(promtool_problems(metrics.text(now)), "");
+  engine::JobShown job;
+  job.migration = "users \"quoted\"\\\n";
+  job.status = "running";
+  job.last_batch_age = 1s;
+  engine::JobsShown shown{now, 1ms, {job, job}};
+  shown.jobs.back().migration = "orders";
+  EXPECT_EQ(promtool_problems(engine::exporter_text(&shown, now)), "");
+  EXPECT_EQ(promtool_problems(engine::exporter_text(nullptr, now)), "");
   EXPECT_NE(promtool_problems("# TYPE bad_total gauge\nbad_total 1\n"), "");
 }
 
@@ -167,7 +175,9 @@ TEST(MetricsText, HasEveryMetricThatTheAlertRulesName) {
   std::ifstream file(PGBACKFILL_SOURCE_DIR "/packaging/prometheus/pgbackfill.rules.yaml");
   std::string const rules{std::istreambuf_iterator<char>(file), {}};
   std::set<std::string> defined;
-  for (auto const& definition : engine::metric_definitions()) defined.emplace(definition.name);
+  for (auto const definitions : {engine::metric_definitions(), engine::exporter_metric_definitions()}) {
+    for (auto const& definition : definitions) defined.emplace(definition.name);
+  }
   std::regex const name("pgbackfill_[a-z_]+");
   int named = 0;
   for (std::sregex_iterator found(rules.begin(), rules.end(), name); found != std::sregex_iterator(); ++found) {

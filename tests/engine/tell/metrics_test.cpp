@@ -13,6 +13,7 @@
 #include <optional>
 #include <regex>
 #include <set>
+#include <span>
 #include <sstream>
 #include <string>
 
@@ -88,9 +89,15 @@ Metrics& fill(Metrics& metrics) {
   return metrics;
 }
 
+std::vector<MetricDefinition> all_definitions() {
+  std::vector<MetricDefinition> all(metric_definitions().begin(), metric_definitions().end());
+  all.insert(all.end(), exporter_metric_definitions().begin(), exporter_metric_definitions().end());
+  return all;
+}
+
 TEST(Metrics, AreNamedByTheRulesOfPrometheus) {
   std::set<std::string_view> names;
-  for (auto const& definition : metric_definitions()) {
+  for (auto const& definition : all_definitions()) {
     std::string const name(definition.name);
     EXPECT_TRUE(names.insert(definition.name).second) << name << " is there twice";
     EXPECT_TRUE(std::regex_match(name, std::regex("pgbackfill(_[a-z][a-z0-9]*)+"))) << name;
@@ -104,7 +111,7 @@ TEST(Metrics, AreNamedByTheRulesOfPrometheus) {
 }
 
 TEST(Metrics, SayUnitAndMeaning) {
-  for (auto const& [name, type, labels, help] : metric_definitions()) {
+  for (auto const& [name, type, labels, help] : all_definitions()) {
     EXPECT_TRUE(help.ends_with('.') && help.size() > 15) << name << ": " << help;
     std::string const text(help);
     std::pair<char const*, char const*> const units[] = {{"_seconds", "econds"},
@@ -172,6 +179,52 @@ TEST(Metrics, ShowProgressAsItWasTold) {
   EXPECT_EQ(value_of(text, "pgbackfill_job_info", "table=\"public.users\""), 1);
   EXPECT_EQ(value_of(text, "pgbackfill_progress_age_seconds"), 3);
   EXPECT_FALSE(has_any(text, "pgbackfill_run_exit_code"));
+}
+
+JobShown job_shown(std::string migration) {
+  JobShown job;
+  job.migration = std::move(migration);
+  job.status = "paused";
+  job.table = "public.users";
+  job.rows_done = 300;
+  job.last_batch_age = 1'500ms;
+  return job;
+}
+
+TEST(ExporterMetrics, ShowEachJobUnderItsOwnName) {
+  JobsShown shown{kStart, 20ms, {job_shown("users"), job_shown("orders")}};
+  shown.jobs.back().rows_done = 7;
+  auto const text = exporter_text(&shown, kStart + 4s);
+  EXPECT_EQ(value_of(text, "pgbackfill_job_rows_done"), 300);
+  EXPECT_THAT(text, HasSubstr("pgbackfill_job_rows_done{migration=\"orders\"} 7\n"));
+  EXPECT_EQ(value_of(text, "pgbackfill_job_status", "status=\"paused\""), 1);
+  EXPECT_EQ(value_of(text, "pgbackfill_job_status", "status=\"running\""), 0);
+  EXPECT_EQ(value_of(text, "pgbackfill_job_info", "table=\"public.users\""), 1);
+  EXPECT_EQ(value_of(text, "pgbackfill_job_last_batch_age_seconds"), 1.5);
+  EXPECT_THAT(text, HasSubstr("\npgbackfill_exporter_can_read 1\n"));
+  EXPECT_THAT(text, HasSubstr("\npgbackfill_exporter_read_age_seconds 4\n"));
+  EXPECT_THAT(text, HasSubstr("\npgbackfill_exporter_read_duration_seconds 0.02\n"));
+  for (auto const& definition : exporter_metric_definitions()) {
+    EXPECT_THAT(text, HasSubstr("# TYPE " + std::string(definition.name) + " ")) << definition.name;
+  }
+}
+
+TEST(ExporterMetrics, ShowNoJobWhenTheStateCannotBeRead) {
+  auto const text = exporter_text(nullptr, kStart);
+  EXPECT_THAT(text, HasSubstr("\npgbackfill_exporter_can_read 0\n"));
+  EXPECT_THAT(text, Not(HasSubstr("migration=")));
+  EXPECT_THAT(text, Not(HasSubstr("pgbackfill_exporter_read_age_seconds ")));
+}
+
+TEST(ExporterMetrics, ShowOnlyTheNameOfWhatIsBrokenAndOfWhatHasNoBackfill) {
+  JobsShown shown{kStart, 20ms, {job_shown("users"), job_shown("steps")}};
+  shown.jobs.front().is_readable = false;
+  shown.jobs.back().status.clear();
+  auto const text = exporter_text(&shown, kStart);
+  EXPECT_EQ(value_of(text, "pgbackfill_job_readable"), 0);
+  EXPECT_THAT(text, HasSubstr("pgbackfill_job_readable{migration=\"steps\"} 1\n"));
+  EXPECT_FALSE(has_any(text, "pgbackfill_job_rows_done"));
+  EXPECT_FALSE(has_any(text, "pgbackfill_job_status"));
 }
 
 TEST(Metrics, NameTheTableWithoutQuotes) {
@@ -494,9 +547,9 @@ TEST(Metrics, TellWhatWasLost) {
   EXPECT_EQ(value_of(text, "pgbackfill_engine_silent_seconds"), 4);
 }
 
-std::string table_of_definitions() {
+std::string table_of_definitions(std::span<MetricDefinition const> definitions) {
   std::string table = "| metric | type | labels | unit and meaning |\n| --- | --- | --- | --- |\n";
-  for (auto const& [name, type, labels, help] : metric_definitions()) {
+  for (auto const& [name, type, labels, help] : definitions) {
     char const* const word = type == MetricType::kCounter ? "counter"
                              : type == MetricType::kGauge ? "gauge"
                                                           : "histogram";
@@ -509,8 +562,10 @@ std::string table_of_definitions() {
 TEST(Metrics, AreDescribedInTheDocs) {
   std::ifstream file(PGBACKFILL_SOURCE_DIR "/docs/operations.md");
   std::string const docs{std::istreambuf_iterator<char>(file), {}};
-  EXPECT_TRUE(docs.find(table_of_definitions()) != std::string::npos) << "docs/operations.md should have this table:\n"
-                                                                      << table_of_definitions();
+  for (auto const definitions : {metric_definitions(), exporter_metric_definitions()}) {
+    auto const table = table_of_definitions(definitions);
+    EXPECT_TRUE(docs.find(table) != std::string::npos) << "docs/operations.md should have this table:\n" << table;
+  }
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The dashboard and the alert rules, on a Prometheus that scrapes a real run: every query of theirs finds what the run
-// shows.
+// The dashboard and the alert rules, on a Prometheus that scrapes a real run and an exporter: every query of theirs
+// finds what these show.
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
@@ -55,7 +55,7 @@ std::uint16_t port_behind(Program& process, std::string const& before) {
   return port;
 }
 
-// A server of Debian's package in a folder of its own, that scrapes one address each second and evaluates the rules.
+// A server of Debian's package in a folder of its own, that scrapes these ports each second and evaluates the rules.
 class Prometheus {
  public:
   explicit Prometheus(std::vector<std::uint16_t> const& targets) {
@@ -206,7 +206,8 @@ TEST_F(ScrapedRun, HasDataForEveryQueryOfTheDashboardAndOfTheRules) {
   PgClient holder(cluster_->dsn());
   holder.exec("BEGIN; UPDATE " + name_of_test() + " SET n = n WHERE id = 150");
   auto& process = run.start({"--listen", "0", "--final-scrape", "5m"});
-  Prometheus const prometheus({port_behind(process, "http://127.0.0.1:")});
+  Program exporter({PGBACKFILL_PROGRAM, "exporter", "--listen", "0", "--interval", "1s", "--dsn", cluster_->dsn()});
+  Prometheus const prometheus({port_behind(process, "http://127.0.0.1:"), port_behind(exporter, "http://127.0.0.1:")});
 
   auto queries = dashboard_queries();
   EXPECT_GT(queries.size(), 20u);
