@@ -28,6 +28,8 @@ install(DIRECTORY examples/ DESTINATION ${doc_dir}/examples COMPONENT runtime
 install(FILES packaging/prometheus/pgbackfill.rules.yaml packaging/prometheus/pgbackfill.rules.test.yaml
   DESTINATION ${doc_dir}/prometheus COMPONENT runtime)
 install(FILES packaging/grafana/pgbackfill.json DESTINATION ${doc_dir}/grafana COMPONENT runtime)
+install(DIRECTORY packaging/kubernetes packaging/compose DESTINATION ${doc_dir} COMPONENT runtime)
+install(FILES packaging/Dockerfile DESTINATION ${doc_dir} COMPONENT runtime)
 install(FILES docs/migration.schema.json DESTINATION ${doc_dir}/docs COMPONENT runtime)
 
 # Licences ask that what is linked in statically brings them; Boost's does not. Shared libraries have packages of their
