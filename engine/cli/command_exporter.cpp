@@ -11,6 +11,7 @@
 
 #include "engine/base/command_error.h"
 #include "engine/base/listen_address.h"
+#include "engine/base/text.h"
 #include "engine/cli/commands.h"
 #include "engine/pg/catalog.h"
 #include "engine/pg/open_connections.h"
@@ -118,7 +119,7 @@ HttpAnswer Exporter::answer(std::string_view path) const {
   } else if (path == "/readyz") {
     bool const is_ready = fresh() != nullptr;
     if (!is_ready) answer.status = kUnavailable;
-    answer.body = is_ready ? "ready\n" : fmt::format("the state cannot be read: {}\n", why_not_);
+    answer.body = is_ready ? "ready\n" : fmt::format("the state cannot be read: {}\n", neutralised(why_not_));
   } else {
     if (path != "/") answer.status = kNotFound;
     answer.body = "pgbackfill exporter: /metrics, /healthz, /readyz\n";

@@ -164,6 +164,7 @@ TEST_F(ExporterTest, ShowsNothingOldWhileTheServerIsAwayAndComesBackWithIt) {
   auto const ready = http_get(port_, "/readyz");
   EXPECT_EQ(ready.status, kUnavailable);
   EXPECT_THAT(ready.body, HasSubstr("the state cannot be read: "));
+  EXPECT_EQ(ready.body.find('\n'), ready.body.size() - 1) << "it is one line";
   cluster_->start_primary();
   EXPECT_TRUE(shows(kCanRead, "1"));
   EXPECT_TRUE(shows(series("pgbackfill_job_rows_changed", "done"), "4000"));

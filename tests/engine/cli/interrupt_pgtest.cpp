@@ -106,6 +106,7 @@ TEST_F(InterruptTest, EndsWhateverWaitsForAFrozenServer) {
                                                 {"history"},
                                                 {"plan", "m.yaml"},
                                                 {"locks"},
+                                                {"exporter", "--listen", "0"},
                                                 {"approve", "m"},
                                                 {"stamp", "m.yaml", "--phase", "complete"}}) {
     auto const program = start(words, dsn());
