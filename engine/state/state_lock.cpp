@@ -50,7 +50,8 @@ std::string who_is_in_the_way() {
       "xact_start)::bigint || ' s', '')) END || CASE WHEN locktype = 'advisory' THEN CASE WHEN granted THEN ' holds' "
       "ELSE ' waits for' END || ' the advisory lock {}' ELSE CASE WHEN granted THEN ' has ' ELSE ' waits for ' END || "
       "name || ' locked (' || mode || ')' END || coalesce(': ' || nullif(pg_catalog.regexp_replace(pg_catalog.left("
-      "query, 80), '\\s+', ' ', 'g'), ''), '') FROM named ORDER BY rank, pid LIMIT {}",
+      "query, 80), '\\s+', ' ', 'g'), ''), '') || CASE WHEN state LIKE 'idle in transaction%' THEN ' (commit first: it "
+      "holds this until its transaction ends)' ELSE '' END FROM named ORDER BY rank, pid LIMIT {}",
       kLayoutLock, planner::prepared_transaction_of("r"), kLayoutLock, kMostNamed);
 }
 

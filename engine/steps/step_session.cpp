@@ -91,6 +91,8 @@ std::string name_of(Blocker const& session) {
   auto const age = session.is_idle_in_transaction() ? session.state_age : session.transaction_age;
   text += fmt::format(", {} for {}", session.state, human_duration(age));
   if (!session.query.empty()) text += ": " + planner::short_line(session.query, kMostQueryShown);
+  // Often it is the program that has called this one, which would wait for itself.
+  if (session.is_idle_in_transaction()) text += " (commit first: it holds its locks until its transaction ends)";
   return text;
 }
 

@@ -91,8 +91,8 @@ TEST_F(ExamplesTest, EveryFileHasATestHere) {
                                             "add-not-null-column.yaml", "composite-key.yaml", "copy-to-new-table.yaml",
                                             "expand-contract.yaml", "join-backfill.yaml", "low-traffic-window.yaml",
                                             "partition-existing-table.yaml", "purge-old-rows.yaml", "quickstart.yaml",
-                                            "rename-column.yaml", "text-to-jsonb.yaml"))
-      << "a new example needs a test, here or in example_traffic_pgtest.cpp";
+                                            "rename-column.yaml", "text-to-jsonb.yaml", "users-display-name.yaml"))
+      << "a new example needs a test, here, in example_traffic_pgtest.cpp or in tests/beside_tools";
 }
 
 TEST_F(ExamplesTest, AddNotNullColumnEndsWithTheConstraint) {

@@ -69,6 +69,17 @@ TEST_F(StateLocksTest, WhoHoldsARowOfTheStateIsNamed) {
   expect_named({"pause", "m"}, fmt::format("pid {}", holder.pid()));
 }
 
+TEST_F(StateLocksTest, ARunWithinTheTransactionOfItsCallerIsToldToCommitFirst) {
+  PgClient caller(dsn() + " application_name=alembic");
+  caller.exec("BEGIN; ALTER TABLE t ADD COLUMN extra int");
+  auto const result = run({"run", "m.yaml", "--lock-patience", "1s"});
+  EXPECT_EQ(result.exit_code, kResumable) << result.err;
+  std::string const named = fmt::format("in the way: pid {} (alembic, role postgres, idle in tran", caller.pid());
+  EXPECT_THAT(result.err, AllOf(HasSubstr(named), HasSubstr("public.t locked"), HasSubstr("(commit first: ")));
+  caller.exec("COMMIT");
+  EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+}
+
 TEST_F(StateLocksTest, InitNamesWhoHasTheLockOfTheLayout) {
   client_->exec("CREATE ROLE low LOGIN");
   PgClient holder(dsn("low"));

@@ -667,6 +667,7 @@ TEST_F(StepsTest, NamesWhoIsInTheWayAndGivesUpResumable) {
   EXPECT_EQ(result.exit_code, kResumable) << result.err;
   EXPECT_THAT(result.err, HasSubstr("no lock on \"public\".\"t\" within"));
   EXPECT_THAT(result.err, HasSubstr("slow_report, idle in transaction for"));
+  EXPECT_THAT(result.err, HasSubstr("commit first"));
   reader.exec("COMMIT");
   EXPECT_EQ(run().exit_code, kDone);
 }
