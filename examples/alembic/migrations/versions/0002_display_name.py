@@ -10,7 +10,7 @@ down_revision = "0001"
 def upgrade():
     # It takes a moment, but waits for all who read the table now, and all others wait behind it.
     op.execute("SET LOCAL lock_timeout = '2s'")
-    op.add_column("users", sa.Column("display_name", sa.Text))
+    op.add_column("users", sa.Column("display_name", sa.Text), if_not_exists=True)
 
 
 def downgrade():
