@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -136,9 +137,16 @@ TEST_F(LintCommand, ReportsInFourForms) {
   EXPECT_THAT(lint({"a.sql", "--format", "text"}).out, HasSubstr("a.sql:1:1: destructive drop-table"));
 }
 
-// People copy them.
+// People copy them. ci and embed have no migrations.
 TEST_F(LintCommand, PassesTheExamples) {
-  auto const result = lint({PGBACKFILL_SOURCE_DIR "/examples"});
+  std::vector<std::string> paths;
+  for (auto const& entry : std::filesystem::directory_iterator(PGBACKFILL_SOURCE_DIR "/examples")) {
+    std::string const name = entry.path().filename().string();
+    bool const has_migrations = entry.is_directory() ? name != "ci" && name != "embed" : name.ends_with(".yaml");
+    if (has_migrations) paths.push_back(entry.path().string());
+  }
+  std::sort(paths.begin(), paths.end());
+  auto const result = lint(paths);
   EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
 }
 
