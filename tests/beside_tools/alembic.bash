@@ -19,7 +19,8 @@ is f "$is_not_null"
 
 echo '== by an SQL script as well, where the revision is Alembic'\''s own'
 alembic upgrade 0003:0004 --sql >"$DIR/0004.sql" 2>"$output" || { cat "$output"; fail 'upgrade --sql'; }
-refused 'the gate of migration users_display_name is closed' psql "$DATABASE_URL" -Xq -v ON_ERROR_STOP=1 -f "$DIR/0004.sql"
+refused 'the gate of migration users_display_name is closed' \
+  psql "$DATABASE_URL" -Xq -v ON_ERROR_STOP=1 -f "$DIR/0004.sql"
 refused 'an SQL script cannot run `pgbackfill complete users_display_name`' alembic upgrade 0002:0003 --sql
 is '' "SELECT to_regclass('greetings')"
 

@@ -1,5 +1,5 @@
-# examples/ci and .pre-commit-hooks.yaml: the shell steps of the files, run here as a runner would run them; pre-commit by
-# itself.
+# examples/ci and .pre-commit-hooks.yaml: the shell steps of the files, run here as a runner would run them; pre-commit
+# by itself.
 source "$SOURCE/tests/beside_tools/expect.bash"
 ci=$DIR/examples/ci
 play() { python3 "$SOURCE/tests/beside_tools/play_ci.py" "$@"; }
@@ -20,12 +20,14 @@ cat >"$DIR/bin/gh" <<'GH'
 set -euo pipefail
 [[ $1 == api && $GH_TOKEN == a-token ]] || exit 2
 case $* in
-  *--paginate*/issues/12/comments\ *--jq*) grep -l '^<!-- pgbackfill plan -->' "$DIR"/comments/* | sed 's,.*/,,' || true ;;
+  *--paginate*/issues/12/comments\ *--jq*)
+    grep -l '^<!-- pgbackfill plan -->' "$DIR"/comments/* | sed 's,.*/,,' || true
+    exit
+    ;;
   *PATCH*/issues/comments/*) to=$(sed 's,.*/issues/comments/\([0-9]*\) .*,\1,' <<<"$*") ;;
   *POST*/issues/12/comments\ *) to=$(($(ls "$DIR/comments" | wc -l) + 1)) ;;
   *) exit 2 ;;
 esac
-[[ -z ${to:-} ]] && exit
 body=${!#}
 body=${body#body=@}
 (($(LC_ALL=C.UTF-8 wc -m <"$body") <= 65536)) || { echo 'Body is too long (maximum is 65536 characters)' >&2; exit 1; }
@@ -57,7 +59,8 @@ refused 'there is no such file or folder' play github "$action" lint=nothing
 
 echo '== GitHub: a plan that is refused, with the reasons in the comment; a fork without secrets'
 sed 's/upper(name)/upper(nickname)/' migrations/users.yaml >migrations/wrong.yaml
-refused 'pgbackfill plan: exit code 2' play github "$action" plan=$'migrations/users.yaml\nmigrations/wrong.yaml\n' "database-url=$DATABASE_URL"
+refused 'pgbackfill plan: exit code 2' play github "$action" plan=$'migrations/users.yaml\nmigrations/wrong.yaml\n' \
+  "database-url=$DATABASE_URL"
 grep -q 'plan of users_display_name' "$DIR/comments/2" || fail 'the comment lacks the plan that there is'
 grep -q 'nickname' "$DIR/comments/2" || fail 'the comment lacks the reason'
 done_by play github "$action" plan=migrations/users.yaml
@@ -69,7 +72,8 @@ echo '== GitHub: a plan that is longer than a comment'
   echo 'table: public.users'
   echo 'expand:'
   for ((step = 0; step < 120; step++)); do
-    printf '  - sql: "COMMENT ON TABLE users IS %s"\n    down: "COMMENT ON TABLE users IS NULL"\n' "'$step $(printf 'ä%.0s' {1..300})'"
+    echo "  - sql: \"COMMENT ON TABLE users IS '$step $(printf 'ä%.0s' {1..300})'\""
+    echo '    down: "COMMENT ON TABLE users IS NULL"'
   done
 } >long.yaml
 pgbackfill plan --format markdown long.yaml >"$DIR/long.md"
@@ -89,16 +93,18 @@ without=$(dirname "$(command -v pgbackfill)")
 without=${PATH//"$without:"/}
 hash=$(sha256sum <"$DIR/archive.tar.gz")
 PATH=$without refused 'pgbackfill: command not found' play github "$action" lint=migrations/1_users.sql
-PATH=$without done_by play github "$action" lint=migrations/1_users.sql "archive=file://$DIR/archive.tar.gz" "sha256=${hash%% *}"
-PATH=$without refused 'did NOT match' play github "$action" lint=migrations/1_users.sql "archive=file://$DIR/archive.tar.gz" \
-  "sha256=$(sha256sum <"$cut" | cut -d' ' -f1)"
+archive=file://$DIR/archive.tar.gz
+PATH=$without done_by play github "$action" lint=migrations/1_users.sql "archive=$archive" "sha256=${hash%% *}"
+hash=$(sha256sum <"$cut")
+PATH=$without refused 'did NOT match' play github "$action" lint=migrations "archive=$archive" "sha256=${hash%% *}"
 
 echo '== GitHub: the workflow gives the action what it takes'
 python3 - "$ci/github" <<'PYTHON' || fail 'workflow.yml'
 import sys, yaml
 inputs = yaml.safe_load(open(sys.argv[1] + "/action.yml"))["inputs"]
 workflow = yaml.safe_load(open(sys.argv[1] + "/workflow.yml"))
-used = [step["with"] for job in workflow["jobs"].values() for step in job["steps"] if "actions/pgbackfill" in step.get("uses", "")]
+steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+used = [step["with"] for step in steps if "actions/pgbackfill" in step.get("uses", "")]
 assert len(used) == 2 and all(set(each) <= set(inputs) for each in used), used
 PYTHON
 
@@ -117,11 +123,12 @@ note=(PLAN_URL="$DATABASE_URL" CI_API_V4_URL="http://127.0.0.1:$(<"$DIR/port")/a
   CI_MERGE_REQUEST_IID=3 NOTES_TOKEN=a-token)
 refused 'high change-type' play gitlab "$template" pgbackfill-lint
 [[ $(jq -r '.runs[0].results[].ruleId' pgbackfill.sarif) == *change-type* ]] || fail 'the SARIF file lacks the finding'
-[[ $(jq -r '.runs[0].results[0].locations[0].physicalLocation.artifactLocation.uri' pgbackfill.sarif) == migrations/2_short.sql ]] ||
-  fail 'the finding is in no file of the repository'
+place=.runs[0].results[0].locations[0].physicalLocation.artifactLocation.uri
+[[ $(jq -r "$place" pgbackfill.sarif) == migrations/2_short.sql ]] || fail 'the finding is in no file of the repository'
 done_by play gitlab "$template" pgbackfill-lint LINT_PATHS=migrations/1_users.sql
 done_by play gitlab "$template" pgbackfill-plan "${note[@]}" PLAN_FILES=migrations/users.yaml
-ends_with 2 play gitlab "$template" pgbackfill-plan "${note[@]}" PLAN_FILES='migrations/users.yaml migrations/wrong.yaml'
+ends_with 2 play gitlab "$template" pgbackfill-plan "${note[@]}" \
+  PLAN_FILES='migrations/users.yaml migrations/wrong.yaml'
 [[ $(ls "$DIR/notes") == $'1\n2' ]] || fail "notes: $(ls "$DIR/notes")"
 [[ $(<"$DIR/notes/1") == 'of somebody else' ]] || fail 'the note of somebody else was changed'
 grep -q 'plan of users_display_name' "$DIR/notes/2" || fail 'the note lacks the plan'

@@ -1,5 +1,5 @@
-# examples/django: the contract is refused until the backfill is complete, and within a transaction; Django's idea of the
-# schema is that of the database.
+# examples/django: the contract is refused until the backfill is complete, and within a transaction; Django's idea of
+# the schema is that of the database.
 source "$SOURCE/tests/beside_tools/expect.bash"
 cd "$DIR/examples/django"
 manage() { python3 manage.py "$@"; }

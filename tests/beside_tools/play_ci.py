@@ -77,7 +77,8 @@ class Github:
             fail(f"shell: {step['shell']}")
         if "${{" in step["run"]:
             fail("an input within the text of a script would be run as code: hand it over in env")
-        files = {name: os.path.join(self.temp, name) for name in ("GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STEP_SUMMARY")}
+        names = ("GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STEP_SUMMARY")
+        files = {name: os.path.join(self.temp, name) for name in names}
         for name in ("GITHUB_OUTPUT", "GITHUB_PATH"):
             pathlib.Path(files[name]).write_text("")
         given = {name: self.filled(value) for name, value in step.get("env", {}).items()}

@@ -22,6 +22,6 @@ DATABASES = {
     }
 }
 
-# Backfills within `migrate`, for new and small databases: those of developers and of `manage.py test`, where nobody runs
-# them beforehand.
+# Backfills within `migrate`, for new and small databases: those of developers and of `manage.py test`, where nobody
+# runs them beforehand.
 RUN_BACKFILLS_HERE = os.environ.get("RUN_BACKFILLS_HERE") == "yes"
