@@ -24,7 +24,8 @@ install(FILES packaging/systemd/pgbackfill@.service packaging/systemd/pgbackfill
   DESTINATION lib/systemd/system COMPONENT runtime)
 # The rest of examples/ needs the sources. The schema stands where the examples look for it.
 install(DIRECTORY examples/ DESTINATION ${doc_dir}/examples COMPONENT runtime
-  FILES_MATCHING PATTERN "*.yaml" PATTERN "*.sql" PATTERN "*.py" PATTERN "*.js" PATTERN package.json PATTERN "*.ini" PATTERN "*.yml"
+  FILES_MATCHING PATTERN "*.yaml" PATTERN "*.yml" PATTERN "*.sql" PATTERN "*.py" PATTERN "*.ini" PATTERN "*.js"
+  PATTERN package.json PATTERN "*.rb" PATTERN "*.rake" PATTERN Rakefile
   PATTERN quickstart.yaml EXCLUDE PATTERN embed EXCLUDE)
 install(FILES packaging/prometheus/pgbackfill.rules.yaml packaging/prometheus/pgbackfill.rules.test.yaml
   DESTINATION ${doc_dir}/prometheus COMPONENT runtime)
