@@ -58,6 +58,7 @@ def _environment():
     environment = dict(os.environ)
     # Alembic's own database, whatever DATABASE_URL says; the environment, since others can read a command line. A
     # role for pgbackfill alone may be set before, in PGBACKFILL_DATABASE_URL.
-    url = op.get_bind().engine.url.render_as_string(hide_password=False)
-    environment.setdefault("PGBACKFILL_DATABASE_URL", url)
+    if not environment.get("PGBACKFILL_DATABASE_URL"):
+        url = op.get_bind().engine.url
+        environment["PGBACKFILL_DATABASE_URL"] = url.render_as_string(hide_password=False)
     return environment

@@ -60,9 +60,10 @@ PGBACKFILL_LOCK_PATIENCE=1s PGAPPNAME=deployment refused '(commit first: ' alemb
 says '(deployment, role postgres, idle in transaction'
 rm migrations/versions/0005_wrong.py
 
-echo '== a new database of a developer, in one command'
+echo '== a new database of a developer, in one command; it is Alembic'\''s own, whatever DATABASE_URL says'
 sql 'CREATE DATABASE fresh'
 DATABASE_URL=${DATABASE_URL/\/postgres\?/\/fresh\?}
 is '' "SELECT to_regclass('users')"
-done_by alembic -x backfill=here upgrade head
+sed -i 's/"DATABASE_URL"/"SHOP_URL"/' migrations/env.py
+SHOP_URL=$DATABASE_URL DATABASE_URL=$nowhere done_by alembic -x backfill=here upgrade head
 is t "$is_not_null"

@@ -2,6 +2,7 @@
 set -euo pipefail
 
 output=$DIR/output
+nowhere=postgresql://127.0.0.1:1/nowhere
 
 fail() {
   echo "FAILED: $*"

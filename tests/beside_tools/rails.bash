@@ -48,9 +48,10 @@ done_by rake 'pgbackfill:run[users-display-name.yaml]'
 done_by rake db:migrate
 [[ $(fingerprint users) == "$before" ]] || fail 'the second deployment changed something'
 
-echo '== a new database of a developer, in one command'
+echo '== a new database of a developer, in one command; it is that of the connection, whatever DATABASE_URL says'
 sql 'CREATE DATABASE fresh'
 DATABASE_URL=${DATABASE_URL/\/postgres\?/\/fresh\?}
 is '' "SELECT to_regclass('users')"
-RUN_BACKFILLS_HERE=yes done_by rake db:migrate
+sed -i 's/"DATABASE_URL"/"SHOP_URL"/' Rakefile
+SHOP_URL=$DATABASE_URL DATABASE_URL=$nowhere RUN_BACKFILLS_HERE=yes done_by rake db:migrate
 is t "$is_not_null"

@@ -56,6 +56,9 @@ def _pgbackfill(connection, *words):
 def _environment(connection):
     """The database of this connection, also when it is not the default one; in the environment, since others can read
     a command line. A role for pgbackfill alone may be set before, in PGBACKFILL_DATABASE_URL."""
-    of_libpq = {option.keyword.decode() for option in Conninfo.get_defaults()}
-    given = {name: value for name, value in connection.get_connection_params().items() if name in of_libpq}
-    return {"PGBACKFILL_DATABASE_URL": make_conninfo(**given), **os.environ}
+    environment = dict(os.environ)
+    if not environment.get("PGBACKFILL_DATABASE_URL"):
+        of_libpq = {option.keyword.decode() for option in Conninfo.get_defaults()}
+        given = {name: value for name, value in connection.get_connection_params().items() if name in of_libpq}
+        environment["PGBACKFILL_DATABASE_URL"] = make_conninfo(**given)
+    return environment
