@@ -277,7 +277,7 @@ asio::awaitable<int> Finish::roll_back() {
   auto const job = value_or_throw(co_await find_job(*connection_, migration().name), "looking for the job");
   if (job && job->status == JobStatus::kRunning) {
     auto const& owner = context_.owner();
-    std::string const who = fmt::format("rolled back by {}@{}, pid {}", owner.user, owner.host, owner.pid);
+    std::string const who = fmt::format("{}{}@{}, pid {}", kRolledBackBy, owner.user, owner.host, owner.pid);
     std::string const statement = state::set_status(job->id, JobStatus::kCancelled, who, owner);
     value_or_throw(co_await connection_->query(statement, Deadlines()), "cancelling the job");
   }

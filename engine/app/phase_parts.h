@@ -16,6 +16,9 @@
 
 namespace pgbackfill::engine {
 
+// How the reason begins with which a rollback cancels the job, before it takes it away.
+inline constexpr char kRolledBackBy[] = "rolled back by ";
+
 // A step that is asked to end cancels its statement.
 inline constexpr std::chrono::milliseconds kStepPatience{900};
 

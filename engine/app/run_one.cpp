@@ -792,12 +792,18 @@ asio::awaitable<void> Run::remember_latest_change() {
 
 asio::awaitable<void> Run::heed_rollback(PoolOutcome& outcome) {
   auto who = co_await who_rolled_back();
+  // A rollback begins with a cancel, and records itself at its end.
+  bool const has_begun = outcome.end == PoolEnd::kCancelled && outcome.reason.starts_with(kRolledBackBy);
+  if (who.empty() && has_begun) who = outcome.reason.substr(std::string_view(kRolledBackBy).size());
   if (!who.empty()) outcome = {PoolEnd::kRolledBack, std::move(who), {}};
   if (outcome.end != PoolEnd::kFailed || !connection_->is_usable()) co_return;
   // It has begun, or somebody cancelled.
   auto const job = co_await find_job(*connection_, loaded_.migration.name);
   bool const is_cancelled = job && *job && (*job)->status == JobStatus::kCancelled;
-  if (is_cancelled) outcome = {PoolEnd::kCancelled, (*job)->reason, {}};
+  if (!is_cancelled) co_return;
+  outcome = {PoolEnd::kCancelled, (*job)->reason, {}};
+  if (!outcome.reason.starts_with(kRolledBackBy)) co_return;
+  outcome = {PoolEnd::kRolledBack, outcome.reason.substr(std::string_view(kRolledBackBy).size()), {}};
 }
 
 // After a hook or a failure; worth a try.

@@ -13,17 +13,23 @@
 namespace pgbackfill::planner::file {
 namespace {
 
-// What is another for each writer is never what a batch gives.
-void refuse_writers(FileReader& reader, Field const& field, std::string const& what, std::string const& expression) {
-  auto const reads = facts_of_expressions({expression}).reads_writer;
+// What is another for each writer is never what a batch gives, and a trigger knows its row by no schema.
+void refuse_expression(FileReader& reader, Field const& field, std::string const& what, std::string const& expression) {
+  auto const facts = facts_of_expressions({expression});
+  if (facts.has_schema_in_column) {
+    reader.refuse(*field.key, what +
+                                  " names a column as schema.table.column, which a trigger cannot read; write "
+                                  "table.column, or the column alone");
+  }
+  auto const& reads = facts.reads_writer;
   if (reads.empty()) return;
   reader.refuse(*field.key, what + " reads " + reads +
                                 ", which is another for each session that writes, so that the trigger and the batches "
                                 "would give different values; write the value itself");
 }
 
-void refuse_writers(FileReader& reader, Field const& field, std::vector<Assignment> const& assignments) {
-  for (auto const& one : assignments) refuse_writers(reader, field, "column " + quoted(one.column), one.expression);
+void refuse_expression(FileReader& reader, Field const& field, std::vector<Assignment> const& assignments) {
+  for (auto const& one : assignments) refuse_expression(reader, field, "column " + quoted(one.column), one.expression);
 }
 
 std::optional<Sync> read_set(FileReader& reader, Fields const& of_sync, Fields const& fields, Top const& top,
@@ -33,11 +39,11 @@ std::optional<Sync> read_set(FileReader& reader, Fields const& of_sync, Fields c
   install.migration = top.migration;
   if (auto const* set = of_sync.find("set")) {
     install.set = read_assignments(reader, *set);
-    refuse_writers(reader, *set, install.set);
+    refuse_expression(reader, *set, install.set);
   }
   if (auto const* reverse = of_sync.find("reverse")) {
     install.reverse = read_assignments(reader, *reverse);
-    refuse_writers(reader, *reverse, install.reverse);
+    refuse_expression(reader, *reverse, install.reverse);
   }
   install.table = read_table_or(reader, of_sync, section, top.table);
   bool const takes_all = backfill && backfill->kind == WorkKind::kUpdate && backfill->where.empty();
@@ -78,8 +84,8 @@ std::optional<Sync> read_mirror(FileReader& reader, Fields const& of_sync, Field
                                        [&](Assignment const& one) { return one.column == column; });
     if (!is_copied) reader.refuse(*mirror.value, "column " + quoted(column) + " is not in 'columns' of the backfill");
   }
-  refuse_writers(reader, mirror, install.columns);
-  refuse_writers(reader, mirror, "'where'", install.where);
+  refuse_expression(reader, mirror, install.columns);
+  refuse_expression(reader, mirror, "'where'", install.where);
   backfill->mirror_key = install.key;
   return make_mirror(install, reader.position_of(*section.key));
 }

@@ -79,11 +79,12 @@ void refuse_foreign(TableName const& table, std::string const& migration, std::v
   }
 }
 
-// What the block calls is found by nobody else's search_path; what follows it in the transaction keeps its own.
+// What the block calls is found by nobody else's search_path; what follows it in the transaction keeps its own. The
+// declarations come before: their types need a schema.
 std::string do_under_our_path(std::string const& declared, std::string const& statements) {
   return "DO " +
-         quote_literal("DECLARE pgbackfill_path text := pg_catalog.current_setting('search_path'); " + declared +
-                       " BEGIN PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true); " +
+         quote_literal("DECLARE pgbackfill_path pg_catalog.text := pg_catalog.current_setting('search_path'); " +
+                       declared + " BEGIN PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true); " +
                        statements + " PERFORM pg_catalog.set_config('search_path', pgbackfill_path, true); END");
 }
 
@@ -187,7 +188,7 @@ std::string look_for_what_no_index_takes(std::string const& setting, std::string
       "pgbackfill_one.name; END; EXECUTE pg_catalog.format('DROP TABLE pg_temp.%s', pgbackfill_one.alias); END LOOP; "
       "PERFORM pg_catalog.set_config(" +
       quote_literal(setting) + ", pgbackfill_found::text, true);";
-  return do_under_our_path("pgbackfill_one record; pgbackfill_found text[] := '{}';", loop);
+  return do_under_our_path("pgbackfill_one record; pgbackfill_found pg_catalog.text[] := '{}';", loop);
 }
 
 std::string rows_of(std::vector<ViewTarget> const& views) {

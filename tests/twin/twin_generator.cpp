@@ -365,9 +365,9 @@ void TwinMaker::make_writers() {
   bool const is_carried = work_ == "sync" || work_ == "mirror";
   if (work_ == "recount" || rows_ < 10 || !(is_carried || dice_.chance(50))) return;
   if (work_ == "copy" || has_bad_rows_ || does_order_matter_) return;
-  // What reads the whole row reads what the writers count.
+  // What reads the whole row reads what the writers count, and what a trigger has computed before the batch.
   for (auto const& pair : pairs_) {
-    if (std::string_view(pair.derivation->name) == "whole_row" && work_ != "sync") return;
+    if (std::string_view(pair.derivation->name) == "whole_row") return;
   }
   note("writers");
   if (mandatory_setting_ == "search_path") twin_.writer_options = {"search_path=app1"};

@@ -366,7 +366,8 @@ void TwinMaker::make_copy(bool is_mirrored) {
     where = dice_.pick(std::vector<std::string>{"no % 3 = 0", "day::text < '15'", "NOT done OR no > 5"});
   if (is_mirrored) {
     bool const reads_writer = std::any_of(pairs_.begin(), pairs_.end(), [](auto const& pair) {
-      return std::string_view(pair.derivation->name) == "who";
+      std::string_view const name = pair.derivation->name;
+      return name == "who" || name == "qualified";
     });
     if (reads_writer) twin_.may_refuse = "an expression that is another for each writer";
     std::string keys;
@@ -418,7 +419,8 @@ void TwinMaker::make_sync() {
   std::string statement;
   for (auto const& pair : pairs_) {
     std::string_view const name = pair.derivation->name;
-    if (name == "whole_row" || pair.expression.find(quoted_name(pair.target)) != std::string::npos || name == "who") {
+    if (name == "whole_row" || name == "qualified" ||
+        pair.expression.find(quoted_name(pair.target)) != std::string::npos || name == "who") {
       twin_.may_refuse = "an expression that a trigger cannot compute";
     }
     lines += fmt::format("    {}: {}\n", yaml_text(pair.target), yaml_text(pair.expression));

@@ -196,7 +196,7 @@ TEST_F(CommandTest, OutputMayEndEarly) {
                                        " --dsn '" + dsn() + "' 2>&1 | true; exit ${PIPESTATUS:-0}"});
   EXPECT_EQ(result.exit_code, 0);
   // The reader is gone, the work is not.
-  EXPECT_TRUE(poll_until([&] { return counted() == "1: 1"; }, 10s));
+  EXPECT_TRUE(poll_until([&] { return counted() == "1: 1"; }, 30s));
 }
 
 // --- init ------------------------------------------------------------------------------------------------------------
@@ -846,7 +846,7 @@ TEST_F(CommandTest, RunThatStartsInAPauseWithAnEndWaitsForIt) {
   ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 2000"; }, 20s)) << first.err();
   ASSERT_EQ(run({"pause", "count_up", "--for", "1h"}).exit_code, kDone);
   first.signal(SIGKILL);
-  first.wait(10s);
+  first.wait(60s);
   Program second({PGBACKFILL_PROGRAM, "run", (dir() / "t.yaml").string(), "--dsn", dsn()});
   EXPECT_TRUE(second.wait_for_output("held back: paused until 20", 20s)) << second.err();
   EXPECT_NE(counted(), "1: 2000");
@@ -902,9 +902,9 @@ TEST_F(CommandTest, PauseResumeAndCancelWhileItRuns) {
       << "batches go on while it is paused";
   EXPECT_TRUE(program.is_running());
   EXPECT_EQ(run({"resume", "count_up"}).exit_code, kDone);
-  EXPECT_TRUE(poll_until([&] { return counted() != before; }, 10s));
+  EXPECT_TRUE(poll_until([&] { return counted() != before; }, 30s));
   EXPECT_EQ(run({"cancel", "count_up"}).exit_code, kDone);
-  auto const ended = program.wait(20s);
+  auto const ended = program.wait(60s);
   EXPECT_EQ(ended.exit_code, kHalted) << ended.err;
   auto const refused = run({"run", "t.yaml"});
   EXPECT_EQ(refused.exit_code, kHalted);
@@ -923,7 +923,7 @@ TEST_F(CommandTest, InterruptPausesAndTheSameCommandGoesOn) {
   Program program({PGBACKFILL_PROGRAM, "run", (dir() / "t.yaml").string(), "--dsn", dsn()});
   ASSERT_TRUE(poll_until([&] { return has_state() && counted() != "0: 4000"; }, 20s)) << program.err();
   program.signal(SIGINT);
-  auto const stopped = program.wait(20s);
+  auto const stopped = program.wait(60s);
   EXPECT_EQ(stopped.exit_code, kResumable) << stopped.err;
   EXPECT_THAT(stopped.err, HasSubstr("count_up stopped, resumable: interrupted"));
   EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.ranges WHERE owner IS NOT NULL"), "0");

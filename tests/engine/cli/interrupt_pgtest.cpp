@@ -48,7 +48,7 @@ class InterruptTest : public DatabaseTest {
   void expect_heard(Program& program, std::string const& what) {
     auto const began = std::chrono::steady_clock::now();
     program.signal(SIGINT);
-    auto const result = program.wait(20s);
+    auto const result = program.wait(60s);
     EXPECT_EQ(result.exit_code, kResumable) << what << '\n' << result.err;
     EXPECT_THAT(result.err, HasSubstr("interrupted")) << what;
     EXPECT_LT(std::chrono::steady_clock::now() - began, kSoon) << what;

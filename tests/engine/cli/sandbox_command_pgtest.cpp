@@ -40,7 +40,7 @@ TEST(SandboxCommand, ServesAPrimaryAndAReplicaWithATableUntilInterrupted) {
   EXPECT_LT(row_bytes, 260);
   EXPECT_TRUE(std::filesystem::exists(folder));
   program.signal(SIGINT);
-  EXPECT_EQ(program.wait(20s).exit_code, 0);
+  EXPECT_EQ(program.wait(60s).exit_code, 0);
   EXPECT_FALSE(std::filesystem::exists(folder));
   EXPECT_FALSE(primary.try_exec("SELECT 1") == "00000");
 }
@@ -50,7 +50,7 @@ TEST(SandboxCommand, TellsPeopleWhatToTry) {
   ASSERT_TRUE(program.wait_for_output("^C stops the servers", 60s)) << program.err();
   EXPECT_TRUE(contains(program.out(), "export DATABASE_URL=postgresql://")) << program.out();
   program.signal(SIGTERM);
-  EXPECT_EQ(program.wait(20s).exit_code, 0);
+  EXPECT_EQ(program.wait(60s).exit_code, 0);
 }
 
 TEST(SandboxCommand, RunsACommandAndReturnsItsExitCode) {
@@ -79,7 +79,7 @@ TEST(SandboxCommand, HasAPasswordThatOnlyItsUserCanRead) {
   }
   EXPECT_EQ(fs::status(passfile.parent_path() / "socket").permissions(), fs::perms::owner_all);
   program.signal(SIGINT);
-  program.wait(20s);
+  program.wait(60s);
 }
 
 TEST(SandboxCommand, PassesASignalOnToTheCommandOnce) {
@@ -88,7 +88,7 @@ TEST(SandboxCommand, PassesASignalOnToTheCommandOnce) {
                    "sleep 0.3; exit $((n+40))"});
   ASSERT_TRUE(program.wait_for_output("ready\n", 60s)) << program.err();
   program.signal(SIGTERM);
-  auto const result = program.wait(20s);
+  auto const result = program.wait(60s);
   EXPECT_EQ(result.exit_code, 41) << result.out << result.err;
 }
 
@@ -101,7 +101,7 @@ TEST(SandboxCommand, LeavesTheTerminalsInterruptToTheCommand) {
                   terminal);
   ASSERT_TRUE(program.wait_for_output("ready\r\n", 60s)) << program.out();
   program.type("\x03");
-  EXPECT_EQ(program.wait(20s).exit_code, 41) << program.out();
+  EXPECT_EQ(program.wait(60s).exit_code, 41) << program.out();
 }
 
 TEST(SandboxCommand, SaysWhatIsMissing) {
@@ -119,7 +119,7 @@ TEST(SandboxCommand, StopsItsServersWhenItIsKilled) {
   std::string const dsn(boost::json::parse(program.out()).at("dsn").as_string());
   EXPECT_EQ(PgClient(dsn).value("SELECT 1"), "1");
   program.signal(SIGKILL);
-  program.wait(5s);
+  program.wait(60s);
   EXPECT_TRUE(poll_until(
       [&] {
         try {

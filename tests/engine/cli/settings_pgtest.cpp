@@ -108,7 +108,7 @@ TEST_F(SettingsTest, AnotherHostObeysTheSettingsOfTheFirstRunAndIsToldSo) {
   Program first({PGBACKFILL_PROGRAM, "run", (dir() / "m.yaml").string(), "--dsn", dsn("first_host"), "--no-progress"});
   ASSERT_TRUE(poll_until([&] { return client_->value("SELECT count(*) FROM app.t WHERE d IS NOT NULL") != "0"; }, 20s));
   first.signal(SIGTERM);
-  first.wait(20s);
+  first.wait(60s);
   run({"set", "m", "throttle.max_rows_per_second=none"});
   auto const second = run({"run", "m.yaml"});
   EXPECT_EQ(second.exit_code, kDone) << second.err;

@@ -113,7 +113,7 @@ TEST_F(StatusCommand, SaysWhoPausedAJobAndHowToGoOn) {
   run->start();
   ASSERT_TRUE(run->waits_for_rows(50)) << run->story();
   EXPECT_EQ(run->command("pause", {"--reason", "lunch break"}).exit_code, 0);
-  ASSERT_TRUE(poll_until([&] { return json({"status", run->name()}).at("lease_holders").as_array().empty(); }, 10s));
+  ASSERT_TRUE(poll_until([&] { return json({"status", run->name()}).at("lease_holders").as_array().empty(); }, 30s));
   auto const status = json({"status", run->name()});
   EXPECT_EQ(text_of(status.at("status")), "paused");
   EXPECT_TRUE(contains(text_of(status.at("reason")), "lunch break"));
@@ -241,9 +241,9 @@ TEST_F(StatusCommand, RedrawsOnATerminalUntilInterrupted) {
   Program watch({PGBACKFILL_PROGRAM, "status", run->name(), "--watch", "--interval", "100ms", "--dsn", cluster_->dsn()},
                 terminal);
   ASSERT_TRUE(watch.wait_for_output("ends the watch"));
-  ASSERT_TRUE(poll_until([&] { return watch.out().rfind("\x1b[H") > 10; }, 5s)) << watch.out();
+  ASSERT_TRUE(poll_until([&] { return watch.out().rfind("\x1b[H") > 10; }, 30s)) << watch.out();
   watch.type("\x03");
-  EXPECT_EQ(watch.wait(5s).exit_code, 0);
+  EXPECT_EQ(watch.wait(30s).exit_code, kResumable) << "nobody knows how the job will end";
   EXPECT_TRUE(contains(watch.out(), "rows/s")) << watch.out();
 }
 

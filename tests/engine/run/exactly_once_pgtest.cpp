@@ -182,7 +182,7 @@ TEST_F(ExactlyOnce, FindsARangeAgainWhenTheAnswerToItsClaimWasLost) {
   run->set_dsn(proxy.dsn());
   auto& process = run->start({"--lease", "60s"});
   run->set_dsn(cluster_->dsn());
-  EXPECT_TRUE(run->ends(process, kDone, 30s));
+  EXPECT_TRUE(run->ends(process, kDone, 60s));
   EXPECT_EQ(proxy.dropped_answers(), 1);
   EXPECT_EQ(counts_now(), all_once()) << run->story();
 }
@@ -243,7 +243,7 @@ TEST_F(ExactlyOnce, SharesTheWorkAmongThreeProcessesOfWhichOneIsKilled) {
   auto& second = run->start({"--lease", "2s"});
   auto& third = run->start({"--lease", "2s"});
   auto const at_work = [&] { return run->waits_for_rows(1) && processes_with_batches(*run) == "3"; };
-  EXPECT_TRUE(poll_until(at_work, 10s)) << run->story();
+  EXPECT_TRUE(poll_until(at_work, 30s)) << run->story();
   run->kill_process(second);
   EXPECT_TRUE(run->ends(first, kDone));
   EXPECT_TRUE(run->ends(third, kDone));
@@ -257,7 +257,7 @@ TEST_P(StoppedBySignal, GivesItsRangesBackAndGoesOnLater) {
   auto& process = run->start();
   ASSERT_TRUE(run->waits_for_rows(kRows / 4)) << run->story();
   process.signal(GetParam());
-  EXPECT_TRUE(run->ends(process, kResumable, 10s));
+  EXPECT_TRUE(run->ends(process, kResumable, 60s));
   EXPECT_EQ(run->state("SELECT count(*) FROM pgbackfill.ranges WHERE job_id = {job} AND owner IS NOT NULL"), "0")
       << run->story();
   EXPECT_NE(process.err().find("pgbackfill run"), std::string::npos) << "does not say how to go on" << run->story();
@@ -289,7 +289,7 @@ TEST_F(ExactlyOnce, CancelsOnTheServerWhenInterruptedTwice) {
   EXPECT_TRUE(process.is_running()) << "a batch in flight should be let finish" << run.story();
   EXPECT_EQ(busy(), "1");
   process.signal(SIGINT);
-  EXPECT_TRUE(run.ends(process, kResumable, 10s));
+  EXPECT_TRUE(run.ends(process, kResumable, 60s));
   EXPECT_EQ(busy(), "0");
   client.exec("DROP TRIGGER slow ON " + table_);
   EXPECT_TRUE(run.runs(kDone));

@@ -174,7 +174,7 @@ TEST(Program, GetsSignals) {
   Program program({"sh", "-c", "trap 'echo caught; exit 4' INT; echo ready; while :; do sleep 0.01; done"});
   ASSERT_TRUE(program.wait_for_output("ready"));
   program.signal(2);
-  auto const result = program.wait(10s);
+  auto const result = program.wait(60s);
   EXPECT_EQ(result.exit_code, 4);
   EXPECT_EQ(result.out, "ready\ncaught\n");
 }
@@ -185,7 +185,7 @@ TEST(Program, RunsOnATerminalOfItsOwn) {
   Program program({"sh", "-c", "test -t 1 && stty size; cat"}, options);
   ASSERT_TRUE(program.wait_for_output("24 77"));
   program.type("\x03");
-  EXPECT_EQ(program.wait(10s).exit_code, 130);
+  EXPECT_EQ(program.wait(60s).exit_code, 130);
 }
 
 }  // namespace

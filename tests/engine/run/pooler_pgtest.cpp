@@ -115,7 +115,7 @@ TEST_F(Pooler, HearsOrdersWhileItRuns) {
   EXPECT_EQ(run->command("resume").exit_code, kDone);
   ASSERT_TRUE(run->waits_for_rows(std::stoll(before) + 1)) << run->story();
   process.signal(SIGINT);
-  EXPECT_TRUE(run->ends(process, kResumable, 10s));
+  EXPECT_TRUE(run->ends(process, kResumable, 60s));
   EXPECT_EQ(run->command("set", {"throttle.max_rows_per_second=none", "workers=2"}).exit_code, kDone);
   EXPECT_TRUE(run->runs(kDone));
   EXPECT_EQ(counts_now(), all_once()) << run->story();
@@ -127,7 +127,7 @@ TEST_F(Pooler, WorksAroundHeldRowsAndNamesTheirHolder) {
   PgClient holder(cluster_->dsn() + " application_name=holder");
   holder.exec(fmt::format("BEGIN; UPDATE {} SET name = 'held' WHERE id = 3000", table_));
   auto& process = run->start({"--wait-for-rows", "1s"});
-  EXPECT_TRUE(run->ends(process, kResumable, 20s));
+  EXPECT_TRUE(run->ends(process, kResumable, 60s));
   EXPECT_NE(process.err().find(fmt::format("pid {}", holder.pid())), std::string::npos) << run->story();
   holder.exec("COMMIT");
   EXPECT_TRUE(run->runs(kDone));

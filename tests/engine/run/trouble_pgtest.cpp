@@ -58,7 +58,7 @@ class HeldRows : public Trouble {
   // Everything else is done, the wait is bounded, and the operator hears who it was.
   void expect_rows_held(MigrationRun& run, PgClient& holder, std::string const& name, std::int64_t held) {
     auto& process = run.start({"--wait-for-rows", "2s"});
-    EXPECT_TRUE(run.ends(process, kResumable, 20s));
+    EXPECT_TRUE(run.ends(process, kResumable, 60s));
     EXPECT_TRUE(says(process, fmt::format("pid {}", holder.pid()))) << run.story();
     EXPECT_TRUE(says(process, name)) << run.story();
     EXPECT_EQ(counts_now(), fmt::format("0: {}, 1: {}", held, kRows - held)) << run.story();
@@ -109,7 +109,7 @@ TEST_F(HeldRows, BySeveralAtOnceAreNamedWithEachOfThem) {
             "3");
   auto run = migration();
   auto& process = run->start({"--wait-for-rows", "2s"});
-  EXPECT_TRUE(run->ends(process, kResumable, 20s));
+  EXPECT_TRUE(run->ends(process, kResumable, 60s));
   EXPECT_TRUE(says(process, fmt::format("pid {} (first_sharer", first->pid()))) << run->story();
   EXPECT_TRUE(says(process, fmt::format("pid {} (second_sharer", second->pid()))) << run->story();
   EXPECT_FALSE(says(process, "referrer")) << "is not in the way" << run->story();
@@ -136,7 +136,7 @@ TEST_F(HeldRows, ReleasedDuringTheRunAreDoneByIt) {
   auto& process = run->start();
   ASSERT_TRUE(waits_for_deferred(*run, "4")) << run->story();
   holder->exec("COMMIT");
-  EXPECT_TRUE(run->ends(process, kDone, 20s));
+  EXPECT_TRUE(run->ends(process, kDone, 60s));
   EXPECT_EQ(counts_now(), all_once()) << run->story();
   EXPECT_EQ(client_->value(fmt::format("SELECT count(*) FROM {} WHERE name = 'written'", table_)), "4");
 }
@@ -149,7 +149,7 @@ TEST_F(HeldRows, ThatTheirHolderDeletesAreNotWaitedFor) {
   auto& process = run->start();
   ASSERT_TRUE(waits_for_deferred(*run, "2")) << run->story();
   holder->exec("COMMIT");
-  EXPECT_TRUE(run->ends(process, kDone, 20s));
+  EXPECT_TRUE(run->ends(process, kDone, 60s));
   EXPECT_EQ(counts_now(), "1: " + std::to_string(kRows - 2)) << run->story();
 }
 
@@ -185,7 +185,7 @@ class PoisonRows : public Trouble, public testing::WithParamInterface<Poison> {
 TEST_P(PoisonRows, StopTheRunWithTheirKeyAndTheWayOn) {
   auto run = poisoned("90000");
   auto& process = run->start();
-  EXPECT_TRUE(run->ends(process, kFailed, 20s));
+  EXPECT_TRUE(run->ends(process, kFailed, 60s));
   EXPECT_TRUE(says(process, "90000")) << "names no key" << run->story();
   EXPECT_TRUE(says(process, GetParam().sqlstate)) << run->story();
   EXPECT_TRUE(says(process, "on_bad_row: {quarantine: ")) << run->story();
@@ -199,7 +199,7 @@ TEST_P(PoisonRows, StopTheRunWithTheirKeyAndTheWayOn) {
 TEST_P(PoisonRows, GoToQuarantineWithinTheBudget) {
   auto run = poisoned("3, 90000, 180000", "  on_bad_row: {quarantine: 3}\n");
   auto& process = run->start();
-  EXPECT_TRUE(run->ends(process, kDone, 30s));
+  EXPECT_TRUE(run->ends(process, kDone, 60s));
   EXPECT_TRUE(says(process, "3 row(s) are set aside")) << run->story();
   EXPECT_EQ(run->state("SELECT string_agg(key[1] || ' ' || sqlstate, ', ' ORDER BY key[1]::int) FROM "
                        "pgbackfill.quarantine WHERE job_id = {job}"),
@@ -220,7 +220,7 @@ TEST_P(PoisonRows, GoToQuarantineWithinTheBudget) {
 TEST_P(PoisonRows, StopTheRunBeyondTheBudget) {
   auto run = poisoned("3, 90000, 120000, 180000", "  on_bad_row: {quarantine: 3}\n");
   auto& process = run->start();
-  EXPECT_TRUE(run->ends(process, kFailed, 30s));
+  EXPECT_TRUE(run->ends(process, kFailed, 60s));
   EXPECT_TRUE(says(process, "more than the 3 that on_bad_row allows")) << run->story();
   EXPECT_EQ(run->state("SELECT count(*) FROM pgbackfill.quarantine WHERE job_id = {job}"), "3");
   mend();
@@ -412,7 +412,7 @@ TEST_F(Trouble, DeadlocksWithForegroundTrafficAreRetried) {
   traffic.join();
   EXPECT_TRUE(ended);
   EXPECT_EQ(counts_now(), all_once()) << run.story();
-  EXPECT_TRUE(poll_until([&] { return deadlocks() > deadlocks_before; }, 10s)) << "none happened" << run.story();
+  EXPECT_TRUE(poll_until([&] { return deadlocks() > deadlocks_before; }, 30s)) << "none happened" << run.story();
   client_->exec("ALTER SYSTEM RESET deadlock_timeout");
   client_->exec("SELECT pg_reload_conf()");
 }
@@ -421,7 +421,7 @@ TEST_F(Trouble, ASlowRowTimesOutUntilItIsAlone) {
   make_trigger("OLD.id = 90000", "PERFORM pg_sleep(0.3);");
   auto run = migration();
   auto& process = run->start();
-  EXPECT_TRUE(run->ends(process, kDone, 30s));
+  EXPECT_TRUE(run->ends(process, kDone, 60s));
   EXPECT_TRUE(says(process, "statement timeout")) << run->story();
   EXPECT_EQ(counts_now(), all_once()) << run->story();
 }
@@ -454,7 +454,7 @@ TEST_F(Trouble, ATableLockInTheMiddleIsWaitedForWithoutQueueing) {
   std::this_thread::sleep_for(2s);
   EXPECT_TRUE(process.is_running()) << run->story();
   client_->exec("COMMIT");
-  EXPECT_TRUE(run->ends(process, kDone, 30s));
+  EXPECT_TRUE(run->ends(process, kDone, 60s));
   EXPECT_EQ(counts_now(), all_once()) << run->story();
 }
 
@@ -468,7 +468,7 @@ TEST_F(Trouble, DdlInTheMiddleChangesNothing) {
       fmt::format("BEGIN; ALTER TABLE {0} ADD extra int DEFAULT 5; ALTER TABLE {0} ALTER name TYPE "
                   "varchar(9); SELECT pg_sleep(3); COMMIT",
                   table_));
-  EXPECT_TRUE(run->ends(process, kDone, 30s));
+  EXPECT_TRUE(run->ends(process, kDone, 60s));
   EXPECT_EQ(counts_now(), all_once()) << run->story();
 }
 
@@ -534,7 +534,7 @@ TEST_F(LiveControl, PausesAndResumes) {
   EXPECT_TRUE(process.is_running()) << run->story();
   EXPECT_NE(before, std::to_string(kRows));
   obey(*run, "resume");
-  EXPECT_TRUE(run->ends(process, kDone, 30s));
+  EXPECT_TRUE(run->ends(process, kDone, 60s));
   EXPECT_EQ(counts_now(), all_once()) << run->story();
   EXPECT_EQ(run->state("SELECT string_agg(kind || ' ' || (os_user <> '' AND host <> '' AND pid > 0)::text, ', ' ORDER "
                        "BY id) FROM pgbackfill.events WHERE job_id = {job} AND kind IN ('paused', 'resumed')"),
@@ -554,7 +554,7 @@ TEST_F(LiveControl, ChangesWorkersAndBatchTarget) {
   EXPECT_TRUE(waits_for_connections(1 + kOtherConnections)) << run->story();
   EXPECT_EQ(run->state("SELECT batch_target_ms FROM pgbackfill.jobs WHERE id = {job}"), "40");
   obey(*run, "set", {"throttle.max_rows_per_second=none"});
-  EXPECT_TRUE(run->ends(process, kDone, 20s));
+  EXPECT_TRUE(run->ends(process, kDone, 60s));
   EXPECT_EQ(counts_now(), all_once()) << run->story();
   EXPECT_EQ(run->state("SELECT count(*) FROM pgbackfill.events WHERE job_id = {job} AND kind = 'set'"), "4");
 }
@@ -575,7 +575,7 @@ TEST_F(LiveControl, KeepsToARateThatIsSetLater) {
   auto const rate = (rows_after - rows_before) / std::chrono::duration<double>(to - from).count();
   EXPECT_NEAR(rate, 8'000, 1'600) << run->story();
   obey(*run, "set", {"throttle.max_rows_per_second=none"});
-  EXPECT_TRUE(run->ends(process, kDone, 20s));
+  EXPECT_TRUE(run->ends(process, kDone, 60s));
   EXPECT_EQ(counts_now(), all_once()) << run->story();
 }
 
@@ -586,7 +586,7 @@ TEST_F(LiveControl, CancelsUntilItIsResumed) {
   auto& process = run->start();
   ASSERT_TRUE(run->waits_for_rows(kRows / 6)) << run->story();
   obey(*run, "cancel", {"--reason", "wrong day"});
-  EXPECT_TRUE(run->ends(process, kHalted, 10s));
+  EXPECT_TRUE(run->ends(process, kHalted, 60s));
   EXPECT_TRUE(says(process, "wrong day")) << run->story();
   EXPECT_EQ(run->state("SELECT count(*) FROM pgbackfill.ranges WHERE job_id = {job} AND owner IS NOT NULL"), "0");
   EXPECT_TRUE(run->runs(kHalted)) << "a cancelled job must be resumed first";

@@ -255,7 +255,7 @@ TEST_F(StateUpgradeTest, AJobWhoseTableIsGoneOrMadeAnewIsTold) {
   auto& process = run_->start();
   ASSERT_TRUE(run_->waits_for_rows(1));
   run_->command("cancel");
-  process.wait(20s);
+  process.wait(60s);
   run_->command("resume");
   client_->exec("DROP TABLE t");
   auto const gone = run();

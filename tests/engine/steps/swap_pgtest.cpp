@@ -150,7 +150,7 @@ class SwapTest : public DatabaseTest {
                                           "AND objid = 43 AND granted)") == "t";
     });
     program.signal(SIGKILL);
-    program.wait(10s);
+    program.wait(60s);
     if (!server_goes_on) {
       client_->exec(
           "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgbackfill' AND datname = "

@@ -542,6 +542,10 @@ TEST_F(SyncTest, WhatIsAnotherForEachWriterIsRefused) {
     EXPECT_THAT(result.err, HasSubstr("m.yaml:4:3: column 'name' reads ")) << expression;
     EXPECT_THAT(result.err, HasSubstr("another for each session that writes")) << expression;
   }
+  write("m.yaml", "name: m\ntable: users\nsync:\n  set: {name: \"upper(public.users.note)\"}\n");
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(result.exit_code, kUsage);
+  EXPECT_THAT(result.err, HasSubstr("m.yaml:4:3: column 'name' names a column as schema.table.column"));
   EXPECT_EQ(triggers() + functions(), "00");
 }
 
