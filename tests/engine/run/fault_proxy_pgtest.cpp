@@ -182,8 +182,9 @@ TEST(Program, GetsSignals) {
 TEST(Program, RunsOnATerminalOfItsOwn) {
   ProgramOptions options;
   options.terminal_columns = 77;
-  Program program({"sh", "-c", "test -t 1 && stty size; cat"}, options);
+  Program program({"sh", "-c", "test -t 1 && stty size; echo ready; exec cat"}, options);
   ASSERT_TRUE(program.wait_for_output("24 77"));
+  ASSERT_TRUE(program.wait_for_output("ready")) << "else the key may reach the program that has just printed";
   program.type("\x03");
   EXPECT_EQ(program.wait(60s).exit_code, 130);
 }
