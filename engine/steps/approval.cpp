@@ -79,8 +79,4 @@ asio::awaitable<void> require_agreement(PgConnection& connection, std::string mi
   throw CommandError{kExitGateClosed, text};
 }
 
-std::string approval_text(Approval const& approval) {
-  return fmt::format("by {} at {}{}", approval.who, approval.at, approval.reason.empty() ? "" : ": " + approval.reason);
-}
-
 }  // namespace pgbackfill::engine

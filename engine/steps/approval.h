@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/approval.h"
 #include "engine/base/command_error.h"
 #include "engine/pg/pg_connection.h"
 #include "engine/state/state_store.h"
@@ -13,15 +14,6 @@
 #include "planner/steps/step_order.h"
 
 namespace pgbackfill::engine {
-
-struct Approval {
-  bool holds = false;  // it covers the plan that was asked about
-  std::string plan;
-  std::string plan_hash;
-  std::string reason;
-  std::string who;  // "role (user@host)"
-  std::string at;   // UTC
-};
 
 // The latest approval of a migration, seen from the plan that its steps have now.
 asio::awaitable<Result<std::optional<Approval>>> read_approval(PgConnection& connection, std::string migration,
@@ -39,8 +31,5 @@ asio::awaitable<Result<std::string>> read_contract_plan(PgConnection& connection
 asio::awaitable<void> require_agreement(PgConnection& connection, std::string migration,
                                         std::vector<planner::PlacedStep> steps, std::vector<std::string> companions,
                                         bool yes, Owner owner);
-
-// "by role (user@host) at ..., reason", for people.
-std::string approval_text(Approval const& approval);
 
 }  // namespace pgbackfill::engine

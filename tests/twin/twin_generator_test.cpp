@@ -48,7 +48,9 @@ TEST(TwinGenerator, MakesFilesThatAreRead) {
   for (std::uint64_t seed = 1; seed <= kCases; ++seed) {
     auto const twin = make_twin_case(seed, {});
     auto const file = planner::parse_migration(replace_all(twin.yaml, "{name}", "twin"), "twin.yaml");
-    EXPECT_TRUE(file.migration) << seed << "\n" << planner::to_lines(file.problems) << twin.yaml;
+    // What no trigger can compute is refused in the file.
+    bool const may_be_refused = twin.may_refuse.starts_with("an expression that");
+    EXPECT_TRUE(file.migration || may_be_refused) << seed << "\n" << planner::to_lines(file.problems) << twin.yaml;
   }
 }
 

@@ -5,8 +5,7 @@ namespace {
 
 constexpr KeyType kKeyTypes[] = {
     {"int", "int", "g * 3 - 500", "g % 5"},
-    {"bigint", "bigint", "g * 1152921504606846 - 1000000000000000",
-     "(g % 5)::bigint * 4294967296"},
+    {"bigint", "bigint", "g * 1152921504606846 - 1000000000000000", "(g % 5)::bigint * 4294967296"},
     {"smallint", "smallint", "(g - 300)::smallint", "(g % 5)::smallint"},
     {"numeric", "numeric(14,5)", "(g - 200) / 7.0", "(g % 5) / 3.0"},
     {"numeric_any", "numeric", "(g || '.' || repeat('0', g % 4 + 1))::numeric", "((g % 5) || '.0')::numeric"},

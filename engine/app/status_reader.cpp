@@ -1,0 +1,243 @@
+#include "engine/app/status_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/command_error.h"
+#include "engine/base/text.h"
+#include "engine/pg/catalog.h"
+#include "engine/pg/local_process.h"
+#include "engine/probes/probe_rows.h"
+#include "engine/probes/probe_sql.h"
+#include "engine/run/growth_text.h"
+#include "engine/run/job_setup.h"
+#include "engine/run/limits.h"
+#include "engine/run/pg_database.h"
+#include "engine/state/row_fields.h"
+#include "engine/steps/approval.h"
+#include "engine/view/status_view.h"
+#include "planner/file/throttle_settings.h"
+#include "planner/model/suggestion.h"
+#include "planner/steps/contract_plan.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using Fields = state::RowFields;
+
+constexpr std::int64_t kQuarantinedShown = 10;
+
+// Of a source that another version wrote nothing is known.
+SettingTexts read_source(std::string const& source, StatusOverview& one) {
+  SettingTexts from_file;
+  try {
+    auto const loaded = parse_loaded(one.file, source);
+    from_file = setting_texts(loaded.migration.throttle);
+    one.schedule = loaded.schedule;
+  } catch (CommandError const&) {
+    from_file.clear();
+  }
+  return from_file;
+}
+
+StatusOverview overview_of(std::vector<std::optional<std::string>> const& row) {
+  StatusOverview one{state::stored_overview_of(row), {}, {}, throttle::Schedule{{}}, {}};
+  auto const from_file = one.source ? read_source(*one.source, one) : SettingTexts();
+  for (auto const& rule : planner::throttle_settings()) {
+    auto const setting = effective_setting(rule.name, from_file, one.live);
+    one.settings.push_back({std::string(rule.name), setting.text, name_of(setting.origin)});
+  }
+  one.max_rows_per_second = limits_of(from_file, one.live).limits.max_rows_per_second;
+  return one;
+}
+
+// What somebody broke by hand in the rows of one migration keeps nobody from seeing the others.
+StatusOverview overview_or_trouble(std::vector<std::optional<std::string>> const& row) {
+  try {
+    return overview_of(row);
+  } catch (state::BrokenState const& broken) {
+    StatusOverview one;
+    one.name = row.front().value_or("");
+    one.broken = broken.what();
+    return one;
+  }
+}
+
+std::vector<RangeHolder> holders_of(Rows const& rows, Owner const& owner) {
+  std::vector<RangeHolder> holders;
+  for (auto const& row : rows.rows) {
+    Fields fields(row);
+    RangeHolder holder;
+    holder.host = fields.text();
+    holder.pid = fields.number();
+    holder.ranges = fields.number();
+    holder.lease_ms = fields.number();
+    holder.is_gone = fields.text() == owner.machine && !has_process(holder.pid);
+    holders.push_back(std::move(holder));
+  }
+  return holders;
+}
+
+std::vector<UnendedRun> waiting_of(Rows const& rows, std::vector<RangeHolder> const& holders, Owner const& owner) {
+  std::vector<UnendedRun> waiting;
+  for (auto const& row : rows.rows) {
+    Fields fields(row);
+    UnendedRun run;
+    run.host = fields.text();
+    run.pid = fields.number();
+    run.since = fields.text();
+    bool const holds = std::any_of(holders.begin(), holders.end(), [&](RangeHolder const& holder) {
+      return holder.host == run.host && holder.pid == run.pid;
+    });
+    // Only on its own host can a process be looked up; elsewhere one that was killed looks like one that waits.
+    if (!holds && run.host == owner.host && has_process(run.pid)) waiting.push_back(std::move(run));
+  }
+  return waiting;
+}
+
+std::vector<BadRow> bad_rows_of(Rows const& rows) {
+  std::vector<BadRow> bad_rows;
+  for (auto const& row : rows.rows) {
+    Fields fields(row);
+    BadRow bad;
+    std::string const schema = fields.text();
+    bad.table = schema + "." + fields.text();
+    auto const values = state::parse_text_array(fields.maybe_text()).value_or(planner::KeyValue());
+    bad.sqlstate = fields.text();
+    bad.message = fields.text();
+    auto const columns = state::parse_text_array(fields.maybe_text()).value_or(planner::KeyValue());
+    for (std::size_t number = 0; number < values.size(); ++number) {
+      bad.key.emplace_back(number < columns.size() ? columns[number] : "ctid", values[number]);
+    }
+    bad_rows.push_back(std::move(bad));
+  }
+  return bad_rows;
+}
+
+std::optional<planner::Migration> migration_of(Rows const& rows) {
+  if (rows.rows.empty()) return std::nullopt;
+  try {
+    return parse_loaded(rows.at(0, 0), rows.at(0, 1)).migration;
+  } catch (CommandError const&) {
+    return std::nullopt;  // written by another version; the state says enough without it
+  }
+}
+
+constexpr char kWaitingForLocks[] =
+    "SELECT w.pid, blocker.pid, coalesce(nullif(b.application_name, ''), 'no application name'), coalesce(b.usename, "
+    "'?'), "
+    "coalesce(b.state, 'unknown'), extract(epoch FROM clock_timestamp() - b.xact_start)::bigint, left(b.query, 80) "
+    "FROM pg_stat_activity w CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS blocker (pid) LEFT JOIN "
+    "pg_stat_activity "
+    "b ON b.pid = blocker.pid WHERE w.application_name = 'pgbackfill' AND w.datname = current_database() AND "
+    "w.wait_event_type = 'Lock' AND blocker.pid <> w.pid ORDER BY 6 DESC NULLS LAST LIMIT 5";
+
+}  // namespace
+
+asio::awaitable<CommandError> unknown_name(PgConnection& connection, std::string name) {
+  bool const is_path = name.find('/') != std::string::npos || name.ends_with(".yaml") || name.ends_with(".yml");
+  CommandError error{kExitUsage, neutralised(name) + ": there is no such file"};
+  if (is_path) co_return error;
+  auto const known = value_or_throw(co_await connection.query(state::list_names(), Deadlines()), "listing the names");
+  std::vector<std::string_view> names;
+  for (auto const& row : known.rows) names.emplace_back(*row[0]);
+  error.text = fmt::format("no migration '{}' ran in this database{}; `pgbackfill status` lists them",
+                           neutralised(name), neutralised(planner::did_you_mean(name, names)));
+  co_return error;
+}
+
+asio::awaitable<std::vector<StatusOverview>> read_overviews(PgConnection& connection) {
+  auto const rows =
+      value_or_throw(co_await connection.query(state::overviews(""), Deadlines()), "reading the migrations");
+  std::vector<StatusOverview> overviews;
+  for (auto const& row : rows.rows) overviews.push_back(overview_or_trouble(row));
+  co_return overviews;
+}
+
+asio::awaitable<StatusPage> read_page(PgConnection& connection, std::string name, Owner const& owner) {
+  std::vector<std::string> statements = {state::overviews(name),
+                                         state::job_leases(name),
+                                         state::unended_runs(name),
+                                         state::job_quarantine(name, kQuarantinedShown),
+                                         state::latest_status_change(name),
+                                         state::find_migration(name),
+                                         state::job_runners(name),
+                                         probe_sql::elsewhere()};
+  auto const all = value_or_throw(co_await connection.pipeline(std::move(statements), Deadlines()), "reading the job");
+  if (all[0].rows.empty()) {
+    CommandError const unknown = co_await unknown_name(connection, name);
+    throw unknown;
+  }
+  StatusPage page;
+  page.overview = overview_of(all[0].rows.front());
+  page.holders = holders_of(all[1], owner);
+  page.waiting = waiting_of(all[2], page.holders, owner);
+  page.bad_rows = bad_rows_of(all[3]);
+  if (!all[4].rows.empty()) {
+    Fields fields(all[4].rows.front());
+    StatusChange change;
+    change.kind = fields.text();
+    change.at = fields.text();
+    std::string const user = fields.text();
+    std::string const host = fields.text();
+    change.who = user.empty() ? fields.text() : user + "@" + host;
+    page.change = std::move(change);
+  }
+  page.migration = migration_of(all[5]);
+  page.runners = runners_of(all[6].rows);
+  page.elsewhere = neighbours_elsewhere(all[7]);
+  if (page.migration) {
+    std::string plan = planner::contract_plan(planner::contract_steps(*page.migration));
+    page.approval =
+        value_or_throw(co_await read_approval(connection, name, std::move(plan)), "looking for an approval");
+  }
+  co_return page;
+}
+
+asio::awaitable<void> find_lock_holders(PgConnection& connection, StatusPage& page) {
+  auto const rows = co_await query_read_only(connection, kWaitingForLocks);
+  if (!rows) co_return;  // the rest of the page is worth more than this
+  for (auto const& row : rows->rows) {
+    if (*row[1] == "0") {
+      page.in_the_way.push_back(fmt::format(
+          "a batch (pid {}) waits for a lock of a prepared transaction; pg_prepared_xacts lists them", *row[0]));
+      continue;
+    }
+    page.in_the_way.push_back(fmt::format(
+        "a batch (pid {}) waits for a lock of pid {} ({}, {}, {}, transaction open for {} s): {}", *row[0], *row[1],
+        *row[2], *row[3], *row[4], row[5].value_or("?"), row[6].value_or("query not visible to this role")));
+  }
+}
+
+asio::awaitable<void> find_growth(PgConnection& connection, StatusPage& page) {
+  auto const& one = page.overview;
+  if (!one.job || !page.migration || !page.migration->backfill) co_return;
+  auto const sizes = co_await query_read_only(connection, state::job_growth(*one.job));
+  if (!sizes) co_return;
+  auto const from_file = setting_texts(page.migration->throttle);
+  page.growth = growth_text(*sizes, qualified_name(one.schema, one.table), page.migration->backfill->kind,
+                            limits_of(from_file, one.live).limits);
+}
+
+asio::awaitable<void> find_row_holders(CommandContext& context, PgConnection& connection, StatusPage& page) {
+  if (page.overview.deferred == 0 || !page.migration || !page.migration->backfill) co_return;
+  auto facts = co_await read_table_facts(connection, page.migration->backfill->table);
+  if (!facts || !*facts) co_return;
+  planner::WorkTraits const none;
+  auto job = co_await load_pg_job(connection, *page.overview.job, page.overview.name, *page.migration->backfill,
+                                  std::move(**facts), false, none);
+  if (!job) co_return;
+  PgDatabase database(context.io().get_executor(), context.blocking(), context.target(), std::move(*job),
+                      context.owner());
+  auto const session = database.make_session(0);
+  auto const connected = co_await session->reconnect();
+  if (!connected) co_return;
+  auto sentences = co_await session->blockers();
+  if (!sentences) co_return;
+  for (auto& sentence : *sentences) page.in_the_way.push_back(std::move(sentence));
+}
+
+}  // namespace pgbackfill::engine
