@@ -144,7 +144,7 @@ constexpr char kSequenceOf[] =
   ~ '^nextval\(''.*''::regclass\)$') u (place) ORDER BY u.place LIMIT 1))sql";
 
 constexpr char kColumns[] = R"sql(
-  FOR col IN SELECT o.attname, n.atttypid, n.attidentity, pg_get_expr(d.adbin, d.adrelid) AS expression, e.oid IS NOT
+  FOR col IN SELECT o.attname, n.atttypid, n.attidentity, @default@ AS expression, e.oid IS NOT
   NULL AS
       has_default, @old_sequence@ AS old_sequence, @new_sequence@ AS new_sequence, EXISTS (SELECT FROM pg_depend x WHERE
       x.classid = 'pg_class'::regclass AND x.objid = @old_sequence@ AND x.refobjid = old_oid AND x.deptype = 'a') AS
@@ -196,7 +196,8 @@ constexpr char kColumns[] = R"sql(
   END LOOP;
 )sql";
 
-// An identity cannot take over a sequence: it gets its options, privileges, comment, position and name. Who waits for
+// An identity cannot take over a sequence: it gets its options, privileges, comment, position and name. Of its two ends
+// only the one that it runs towards moves with the type. Who waits for
 // the sequence by its old number at this moment draws from it once more; these numbers are left out.
 constexpr char kExchange[] = R"sql(
       SELECT format('%I', n.nspname) INTO its_schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -214,8 +215,10 @@ constexpr char kExchange[] = R"sql(
         INTO it FROM pg_sequence q, pg_sequence n WHERE q.seqrelid = col.old_sequence AND n.seqrelid = col.new_sequence;
       EXECUTE format('ALTER SEQUENCE %s INCREMENT BY %s %s %s START WITH %s CACHE %s %s RESTART WITH %s',
         col.new_sequence::regclass, it.seqincrement,
-        CASE WHEN it.seqmin = -it.most - 1 THEN 'NO MINVALUE' ELSE 'MINVALUE ' || it.seqmin END,
-        CASE WHEN it.seqmax >= least(it.most, it.most_there) THEN 'NO MAXVALUE' ELSE 'MAXVALUE ' || it.seqmax END,
+        CASE WHEN it.seqincrement < 0 AND it.seqmin <= greatest(-it.most - 1, -it.most_there - 1) THEN 'NO MINVALUE'
+          ELSE 'MINVALUE ' || greatest(it.seqmin, -it.most_there - 1) END,
+        CASE WHEN it.seqincrement > 0 AND it.seqmax >= least(it.most, it.most_there) THEN 'NO MAXVALUE'
+          ELSE 'MAXVALUE ' || least(it.seqmax, it.most_there) END,
         it.seqstart, it.seqcache, CASE WHEN it.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END, used);
       IF is_used THEN
         used := CASE WHEN it.seqincrement > 0 THEN least(used::numeric + 32 * it.seqincrement, greatest(used,
@@ -243,6 +246,7 @@ std::string carry_columns() {
   };
   std::string text = kColumns;
   put(text, "@exchange@", kExchange);
+  put(text, "@default@", swap_default());
   put(text, "@sequence_privileges@", carry_privileges("s", "SEQUENCE", {"col.old_sequence", "col.new_sequence"}));
   put(text, "@old_sequence@", sequence_of("old_oid", "o.attnum"));
   put(text, "@new_sequence@", sequence_of("new_oid", "n.attnum"));
@@ -362,6 +366,15 @@ constexpr char kIndexMarks[] = R"sql(
   END LOOP;
 )sql";
 
+constexpr char kStatisticsTargets[] = R"sql(
+  FOR it IN SELECT n.stxnamespace::regnamespace AS home, n.stxname, to_jsonb(o) ->> 'stxstattarget' AS target FROM
+      (@pairs@) p JOIN pg_statistic_ext o ON o.oid = p.old_id JOIN pg_statistic_ext n ON n.oid = p.new_id WHERE p.kind =
+      'statistics' AND coalesce((to_jsonb(o) ->> 'stxstattarget')::int, -1) >= 0 AND coalesce((to_jsonb(n) ->>
+      'stxstattarget')::int, -1) < 0 LOOP
+    EXECUTE format('ALTER STATISTICS %s.%I SET STATISTICS %s', it.home, it.stxname, it.target);
+  END LOOP;
+)sql";
+
 // A comment of an index that a constraint has is another one than that of the constraint.
 constexpr char kPartComments[] = R"sql(
   FOR it IN SELECT p.*, d.description AS said, f.description AS constraint_said, k.conname FROM (@pairs@) p LEFT JOIN
@@ -428,7 +441,7 @@ std::string carry_after_renaming() {
   std::string text = kOwner + carry_privileges("r", "TABLE", sides) +
                      "  FOREACH statement IN ARRAY after LOOP\n    EXECUTE statement;\n  END LOOP;\n" +
                      carry_columns() + kParameters + kStorage + kComments + kReplicaIdentity + kIndexMarks +
-                     kPartComments + kNames;
+                     kStatisticsTargets + kPartComments + kNames;
   put(text, "(@pairs@)", kPairs);
   return text;
 }

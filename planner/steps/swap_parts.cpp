@@ -181,12 +181,12 @@ constexpr char kProbeTriggers[] = R"sql(
 // A default that draws from a sequence is no other one if that of the copy does too: the sequences are exchanged.
 constexpr char kProbeDefaults[] = R"sql(
   FOR r IN SELECT o.attname, o.attnum, o.attidentity, n.attidentity AS new_identity, n.atttypid,
-      pg_get_expr(d.adbin, d.adrelid) AS expression, pg_get_expr(e.adbin, e.adrelid) AS new_expression
+      @default@ AS expression, pg_get_expr(e.adbin, e.adrelid) AS new_expression
       FROM pg_attribute o JOIN pg_attribute n ON n.attrelid = new_oid AND n.attname = o.attname AND n.attnum > 0
       LEFT JOIN pg_attrdef d ON d.adrelid = old_oid AND d.adnum = o.attnum
       LEFT JOIN pg_attrdef e ON e.adrelid = new_oid AND e.adnum = n.attnum
       WHERE o.attrelid = old_oid AND o.attnum > 0 AND NOT o.attisdropped AND o.attgenerated = '' AND n.attgenerated = ''
-      AND (d.oid IS NOT NULL OR o.attidentity <> '') LOOP
+      AND (@default@ IS NOT NULL OR o.attidentity <> '') LOOP
     IF r.attidentity <> '' THEN
       IF r.new_expression IS NOT NULL THEN
         problems := problems ||
@@ -316,6 +316,13 @@ std::string swap_columns_of_part(SwapSides const& sides) {
   return with_sides(kColumnsOfPart, sides);
 }
 
+// A domain may have a default, which a copy with another type would not.
+std::string swap_default() {
+  return "coalesce(pg_get_expr(d.adbin, d.adrelid), CASE WHEN o.atttypid <> n.atttypid AND d.oid IS NULL AND "
+         "o.attidentity = '' THEN (SELECT pg_get_expr(y.typdefaultbin, 0) FROM pg_type y WHERE y.oid = o.atttypid AND "
+         "y.typtype = 'd') END)";
+}
+
 std::string swap_seen(SwapSides const& sides) {
   return with_sides(kSeen, sides);
 }
@@ -339,6 +346,7 @@ std::vector<std::string> swap_probe(Swap const& step, StepFacts const& facts) {
                                    {"kept_by_partitions", kept},
                                    {"pairs", swap_pairs("parts", sides)},
                                    {"without", kWithoutParameters},
+                                   {"default", swap_default()},
                                    {"seen", swap_seen(sides)},
                                    {"mirror", sync::function_oid(step.migration)}});
   return {

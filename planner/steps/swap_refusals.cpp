@@ -94,7 +94,8 @@ constexpr Refusal kColumns[] = {
   JOIN
        pg_catalog.pg_attribute n ON n.attrelid = @new@ AND n.attname = o.attname AND n.attnum > 0 WHERE o.attrelid =
        @old@ AND
-       o.attnum > 0 AND o.attnotnull AND (NOT n.attnotnull OR @is_not_valid_n@ AND NOT @is_not_valid_o@))sql"},
+       o.attnum > 0 AND (o.attnotnull OR @type_refuses_null_o@) AND NOT @type_refuses_null_n@ AND (NOT n.attnotnull OR
+       @is_not_valid_n@ AND NOT @is_not_valid_o@))sql"},
     {"these columns are generated, and of the copy they are not, or by another expression; generate them there, or "
      "DROP "
      "EXPRESSION of the table first: ",
@@ -207,12 +208,18 @@ std::string is_not_valid(std::string const& attribute) {
          ".attrelid AND v.conkey = ARRAY[" + attribute + ".attnum] AND NOT v.convalidated)";
 }
 
+// A domain may be NOT NULL, which a column of another type is not by itself.
+std::string type_refuses_null(std::string const& attribute) {
+  return "EXISTS (SELECT FROM pg_catalog.pg_type y WHERE y.oid = " + attribute + ".atttypid AND y.typnotnull)";
+}
+
 std::string list_of(char const* sql, StepFacts const& facts, SwapSides const& sides) {
   std::string text = sql;
   put(text, "@exchanged@", kExchanged);
   put(text, "@drawn@", kDrawn);
   put(text, "@referring@", kReferring);
   put(text, "@key@", "pg_catalog.quote_ident(k.conname) || ' of ' || k.conrelid::pg_catalog.regclass::text");
+  for (std::string const side : {"n", "o"}) put(text, "@type_refuses_null_" + side + "@", type_refuses_null(side));
   put(text, "@is_not_valid_n@", is_not_valid("n"));
   put(text, "@is_not_valid_o@", is_not_valid("o"));
   put(text, "@filter@", facts.server_version < kVersionWithPublishedColumns ? "''" : kFilter);
@@ -309,6 +316,13 @@ UNION ALL SELECT @relation@,
   a.attnum) AS
   list FROM pg_catalog.pg_attribute a WHERE a.attrelid = @new@ AND a.attnum > 0 AND NOT a.attisdropped) n WHERE o.list
   <> n.list
+UNION ALL SELECT @relation@,
+  'has columns with a COLLATE of their own, which of the copy have that of their type; what is sorted, compared and '
+  'unique may be another thing then: ' || string_agg(pg_catalog.quote_ident(o.attname), ', ' ORDER BY o.attnum) FROM
+  pg_catalog.pg_attribute o JOIN pg_catalog.pg_type t ON t.oid = o.atttypid JOIN pg_catalog.pg_attribute n ON
+  n.attrelid = @new@ AND n.attname = o.attname AND n.attnum > 0 JOIN pg_catalog.pg_type u ON u.oid = n.atttypid WHERE
+  o.attrelid = @old@ AND o.attnum > 0 AND o.attcollation <> t.typcollation AND o.attcollation <> n.attcollation AND
+  n.attcollation = u.typcollation AND u.typcollation <> 0 HAVING count(*) > 0
 UNION ALL SELECT @relation@, 'is unique by ' || string_agg(pg_catalog.quote_ident(p.title), ', ' ORDER BY p.title) ||
   ', and the copy, which is partitioned, only together with its partition key' FROM (@parts@) p JOIN
   pg_catalog.pg_index i ON

@@ -40,6 +40,9 @@ std::string swap_parts(std::string const& side, SwapSides const& sides);
 // Of a part p: names of the columns of the table that it lies on, and whether the copy has them.
 std::string swap_columns_of_part(SwapSides const& sides);
 
+// The default of column o of the table (attrdef d), by which column n of the copy has to go; NULL: none.
+std::string swap_default();
+
 // A text that is another one once somebody has changed what a swap goes by.
 std::string swap_seen(SwapSides const& sides);
 

@@ -115,7 +115,8 @@ void SwapPartsTest::make_full_table() const {
       "INDEX "
       "by_number; CREATE INDEX by_amount ON orders (amount); ALTER TABLE orders CLUSTER ON by_amount; CREATE "
       "STATISTICS of_orders (dependencies) ON amount, customer FROM "
-      "orders; ALTER TABLE orders ALTER note SET STORAGE EXTERNAL, ALTER note SET STATISTICS 500, ALTER customer SET "
+      "orders; ALTER STATISTICS of_orders SET STATISTICS 44; ALTER TABLE orders ALTER note SET STORAGE EXTERNAL, ALTER "
+      "note SET STATISTICS 500, ALTER customer SET "
       "(n_distinct = 90);"
       "CREATE TRIGGER changed AFTER UPDATE ON orders REFERENCING OLD TABLE AS a NEW TABLE AS b FOR EACH STATEMENT "
       "EXECUTE "
@@ -179,6 +180,7 @@ TEST_F(SwapPartsTest, NothingThatHangsOnTheTableDisappears) {
   EXPECT_EQ(client_->value("SELECT count(*) FROM pg_stats WHERE tablename = 'orders'"), "9");
   EXPECT_EQ(client_->value("SELECT count(*) FROM pg_statistic WHERE starelid = 'by_note'::regclass"), "1");
   EXPECT_EQ(client_->value("SELECT attstattarget FROM pg_attribute WHERE attrelid = 'by_note'::regclass"), "300");
+  EXPECT_EQ(client_->value("SELECT stxstattarget FROM pg_statistic_ext WHERE stxname = 'of_orders'"), "44");
   EXPECT_EQ(client_->value("SELECT relowner::regrole FROM pg_class WHERE oid = 'orders'::regclass"), "parts_owner");
   EXPECT_EQ(client_->value("SELECT i.indexrelid::regclass FROM pg_index i WHERE indrelid = 'orders'::regclass AND "
                            "indisclustered"),
@@ -252,6 +254,53 @@ TEST_F(SwapPartsTest, DefaultAndNameDrawFromOneSequence) {
         client_->value("SELECT attidentity FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'id'"),
         one.identity);
   }
+}
+
+TEST_F(SwapPartsTest, AnIdentityKeepsTheEndThatItComesFrom) {
+  write_file("id: id, note: note");
+  struct Case {
+    std::string options;
+    std::string ends;
+  };
+  std::vector<Case> const cases = {
+      {"START -2147483648 MINVALUE -2147483648 CYCLE", "-2147483648 9223372036854775807"},
+      {"START 5 MINVALUE -2147483648 MAXVALUE 2000", "-2147483648 2000"},
+      {"START 2147483647 INCREMENT -1 MAXVALUE 2147483647", "-9223372036854775808 2147483647"},
+      {"START 5 INCREMENT -1 MAXVALUE 900 MINVALUE -2000", "-2000 900"},
+  };
+  for (auto const& one : cases) {
+    SCOPED_TRACE(one.options);
+    client_->exec(
+        "SET client_min_messages = warning; DROP SCHEMA IF EXISTS pgbackfill, public CASCADE; CREATE SCHEMA public; "
+        "CREATE TABLE orders (id int GENERATED ALWAYS AS IDENTITY (" +
+        one.options +
+        ") PRIMARY KEY, note text); INSERT INTO orders (note) VALUES ('a'), ('b'); CREATE TABLE orders_new (id bigint "
+        "PRIMARY KEY, note text)");
+    swap();
+    EXPECT_EQ(client_->value("SELECT seqmin || ' ' || seqmax FROM pg_sequence WHERE seqrelid = "
+                             "pg_get_serial_sequence('orders', 'id')::regclass"),
+              one.ends);
+    EXPECT_EQ(client_->try_exec("INSERT INTO orders (note) VALUES ('c')"), "00000");
+  }
+}
+
+TEST_F(SwapPartsTest, WhatADomainOrACollationGaveIsNotLostWithoutAWord) {
+  client_->exec(
+      "CREATE DOMAIN seven AS int DEFAULT 7 NOT NULL; CREATE TABLE orders (id int PRIMARY KEY, n seven, note text "
+      "COLLATE \"C\"); INSERT INTO orders VALUES (1, 1, 'a'); CREATE TABLE orders_new (id bigint PRIMARY KEY, n "
+      "bigint, note text)");
+  write_file("id: id, n: n, note: note");
+  auto const ran = run({"run", "m.yaml"});
+  ASSERT_EQ(ran.exit_code, kDone) << ran.err;
+  auto const refused = run({"complete", "m", "--yes"});
+  EXPECT_EQ(refused.exit_code, kUsage);
+  EXPECT_THAT(refused.err, HasSubstr("set_not_null on the copy first: n"));
+  client_->exec("ALTER TABLE orders_new ALTER n SET NOT NULL");
+  auto const plan = run({"plan", "m.yaml"});
+  EXPECT_THAT(plan.out, HasSubstr("has columns with a COLLATE of their own, which of the copy have that of their type"))
+      << plan.err;
+  swap();
+  EXPECT_EQ(client_->value("INSERT INTO orders (id) VALUES (2) RETURNING n"), "7");
 }
 
 TEST_F(SwapPartsTest, RefusesByNameWhatTheCopyLacks) {
