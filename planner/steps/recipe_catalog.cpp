@@ -73,6 +73,22 @@ std::string first_of(std::vector<std::pair<std::string, std::string>> const& cas
   return sql + " END";
 }
 
+Action comment_again(TableName const& table, std::string const& name, std::string const& comment) {
+  auto action =
+      brief(table, "", constraint_is(table, name, "pg_catalog.obj_description(k.oid, 'pg_constraint') IS NULL"));
+  action.sql =
+      "COMMENT ON CONSTRAINT " + quote_identifier(name) + " ON " + quoted(table) + " IS " + quote_literal(comment);
+  action.locks = {{quoted(table), LockMode::kShareUpdateExclusive}};
+  return action;
+}
+
+std::pair<std::string, std::string> typed_table_refusal(TableName const& table) {
+  return {
+      "(SELECT c.reloftype <> 0 FROM pg_catalog.pg_class c WHERE c.oid = " + oid_of(table) + ")",
+      quote_literal(shown(table) + " has its columns by a type; change them there (ALTER TYPE ... CASCADE), or ALTER "
+                                   "TABLE ... NOT OF first")};
+}
+
 std::vector<std::pair<std::string, std::string>> table_refusals(TableName const& table) {
   return {{oid_of(table) + " IS NULL", quote_literal("there is no table " + shown(table))},
           {"(SELECT relkind FROM pg_catalog.pg_class WHERE oid = " + oid_of(table) + ") NOT IN ('r', 'p')",

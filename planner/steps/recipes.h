@@ -40,6 +40,8 @@ std::string other_builder(TableName const& table);
 std::string first_of(std::vector<std::pair<std::string, std::string>> const& cases);
 // The cases that nearly all recipes begin with: no such table, or not a table.
 std::vector<std::pair<std::string, std::string>> table_refusals(TableName const& table);
+// The columns of a table OF a type are those of the type: the server changes none of them alone.
+std::pair<std::string, std::string> typed_table_refusal(TableName const& table);
 
 // The names of the columns of constraint k (conkey of conrelid, or confkey of confrelid) in its order, as text[].
 std::string columns_of_key(std::string const& relation, std::string const& key);
@@ -53,6 +55,8 @@ std::string column_list(std::vector<std::string> const& columns);
 TableLock exclusive(TableName const& table);
 // ALTER TABLE in a short transaction.
 Action brief(TableName const& table, std::string const& change, std::string needed);
+// Of a constraint that is there again.
+Action comment_again(TableName const& table, std::string const& name, std::string const& comment);
 Action validate(TableName const& table, std::string const& constraint, std::string needed);
 // The same locks on tables that foreign keys refer to, first; then the table's own.
 std::vector<TableLock> with_parents(std::vector<std::string> const& parents, LockMode mode, TableLock last);

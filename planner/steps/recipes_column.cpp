@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "planner/model/sql_text.h"
 #include "planner/steps/publications.h"
 #include "planner/steps/recipes.h"
@@ -123,6 +125,7 @@ Recipe recipe(AddColumn const& step, StepFacts const& facts) {
   std::string const spelled = column_spelling(oid_of(table), step.column, step.is_not_null);
   recipe.done = spelled + " = " + quote_literal(facts.spelling);
   auto refusals = table_refusals(table);
+  refusals.push_back(typed_table_refusal(table));
   refusals.emplace_back(
       "(SELECT c.relispartition FROM pg_catalog.pg_class c WHERE c.oid = " + oid_of(table) + ")",
       quote_literal(shown(table) + " is a partition, which has the columns of its table; add it to that one"));
@@ -159,6 +162,7 @@ Recipe recipe(DropColumn const& step, StepFacts const& facts) {
   // What this step has not dropped may be misspelt.
   recipe.done = facts.is_claimed ? oid_of(table) + " IS NOT NULL AND NOT " + has_column(table, step.column) : "false";
   auto refusals = table_refusals(table);
+  refusals.push_back(typed_table_refusal(table));
   refusals.emplace_back("NOT " + has_column(table, step.column), column_missing(table, step.column));
   refusals.push_back(column_refusal(table, step.column, kIsInherited, "is inherited; drop it from the parent table"));
   refusals.push_back(column_refusal(table, step.column, kIsPartitionKey, "is in the partition key"));
@@ -233,9 +237,10 @@ Recipe recipe(DropNotNull const& step, StepFacts const& facts) {
   recipe.risk = Risk::kMedium;
   recipe.reason = "rows without a value can come in from then on";
   recipe.done = column_is(table, step.column, "NOT a.attnotnull");
-  // The name of the constraint, from 18 on.
+  // The name of the constraint, from 18 on; and in the next lines its comment, if it has one.
   recipe.before =
-      "SELECT k.conname FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_attribute a ON a.attrelid = "
+      "SELECT k.conname || coalesce(chr(10) || pg_catalog.obj_description(k.oid, 'pg_constraint'), '') FROM "
+      "pg_catalog.pg_constraint k JOIN pg_catalog.pg_attribute a ON a.attrelid = "
       "k.conrelid AND k.conkey = ARRAY[a.attnum] WHERE k.contype = 'n' AND k.conrelid = " +
       oid_of(table) + " AND a.attname = " + quote_literal(step.column);
   auto refusals = table_refusals(table);
@@ -252,14 +257,23 @@ Recipe recipe(DropNotNull const& step, StepFacts const& facts) {
       "JOIN pg_catalog.pg_attribute o ON o.attrelid = h.inhparent WHERE c.relispartition AND h.inhrelid = a.attrelid "
       "AND o.attname = a.attname AND o.attnotnull)",
       "is NOT NULL in the table that this is a partition of"));
+  // From 18 on children keep the constraint of the parent.
+  refusals.push_back(column_refusal(table, step.column,
+                                    "EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contype = 'n' AND "
+                                    "k.conrelid = a.attrelid AND k.conkey = ARRAY[a.attnum] AND k.coninhcount > 0)",
+                                    "is NOT NULL in a table that this inherits from; drop it there"));
   recipe.refusal = first_of(refusals);
   recipe.actions = {brief(table, "ALTER COLUMN " + quote_identifier(step.column) + " DROP NOT NULL",
                           column_is(table, step.column, "a.attnotnull"))};
   StepFacts back = facts;
   back.is_claimed = true;
-  back.named = facts.before;
+  auto const end = std::min(facts.before.find('\n'), facts.before.size());
+  back.named = facts.before.substr(0, end);
   back.before.clear();
   recipe.undo = recipes::recipe(SetNotNull{table, step.column}, back).actions;
+  if (end < facts.before.size()) {
+    recipe.undo.push_back(comment_again(table, back.named, facts.before.substr(end + 1)));
+  }
   return recipe;
 }
 
@@ -343,6 +357,7 @@ Recipe recipe(RenameColumn const& step, StepFacts const& facts) {
   recipe.done = facts.is_claimed ? has_column(table, step.to) + " AND NOT " + has_column(table, step.column)
                                  : std::string{"false"};
   auto refusals = table_refusals(table);
+  refusals.push_back(typed_table_refusal(table));
   refusals.emplace_back("NOT " + has_column(table, step.column), column_missing(table, step.column));
   refusals.push_back(column_refusal(table, step.column, kIsInherited, "is inherited; rename it in the parent table"));
   refusals.emplace_back(has_column(table, step.to), quote_literal("column " + step.to + " is there already"));
@@ -395,6 +410,7 @@ Recipe recipe(ChangeType const& step, StepFacts const& facts) {
   std::string const spelled = column_spelling(oid_of(table), step.column, false);
   recipe.done = spelled + " = " + quote_literal(facts.spelling);
   auto refusals = table_refusals(table);
+  refusals.push_back(typed_table_refusal(table));
   refusals.emplace_back("NOT " + has_column(table, step.column), column_missing(table, step.column));
   refusals.push_back(
       column_refusal(table, step.column, kIsInherited, "is inherited; change its type in the parent table"));

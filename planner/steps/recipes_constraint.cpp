@@ -203,8 +203,6 @@ Recipe recipe(AddForeignKey const& step, StepFacts const& facts) {
 
 namespace {
 
-constexpr char kHasNoComment[] = "pg_catalog.obj_description(k.oid, 'pg_constraint') IS NULL";
-
 // "f FOREIGN KEY ...": its kind and definition; or, with a comment, the length of these in bytes and a blank before
 // them, and the comment behind.
 std::string constraint_as_it_was(TableName const& table, std::string const& name) {
@@ -269,7 +267,8 @@ Recipe recipe(DropConstraint const& step, StepFacts const& facts) {
     recipe.no_way_back = "only checks and foreign keys are added again; this was: " + definition;
     return recipe;
   }
-  bool const was_valid = !definition.ends_with(" NOT VALID");
+  // What was not enforced the server checks for nobody.
+  bool const was_valid = !definition.ends_with(" NOT VALID") && !definition.ends_with(" NOT ENFORCED");
   bool const is_foreign_key = definition.starts_with("f ");
   auto const locks = is_foreign_key ? with_parents(facts.parents, LockMode::kShareRowExclusive,
                                                    {quoted(table), LockMode::kShareRowExclusive})
@@ -286,13 +285,7 @@ Recipe recipe(DropConstraint const& step, StepFacts const& facts) {
       recipe.undo.push_back(validate(table, step.name, constraint_is(table, step.name, "NOT k.convalidated")));
     }
   }
-  if (!comment.empty()) {
-    auto remark = brief(table, "", constraint_is(table, step.name, kHasNoComment));
-    remark.sql = "COMMENT ON CONSTRAINT " + quote_identifier(step.name) + " ON " + quoted(table) + " IS " +
-                 quote_literal(comment);
-    remark.locks = {{quoted(table), LockMode::kShareUpdateExclusive}};
-    recipe.undo.push_back(std::move(remark));
-  }
+  if (!comment.empty()) recipe.undo.push_back(comment_again(table, step.name, comment));
   return recipe;
 }
 

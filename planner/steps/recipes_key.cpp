@@ -169,22 +169,27 @@ std::string key_refusal(AddKey const& step, StepFacts const& facts, std::string 
 }
 
 // In one statement, so that the table is never without a key: with it goes what a publication knows its rows by. What
-// was said of the old key's index is said of the new one.
+// was said of the old key's index is said of the new one, and it is deferrable if that was.
 std::string replacement(TableName const& table, std::string const& old_name, std::string const& name,
                         std::string const& index) {
   std::string const body =
-      "DECLARE was pg_catalog.pg_index; said text; BEGIN SELECT i.* INTO STRICT was FROM pg_catalog.pg_index i JOIN "
-      "pg_catalog.pg_constraint k ON k.conindid = i.indexrelid WHERE k.contype = 'p' AND k.conrelid = i.indrelid AND "
-      "i.indrelid = " +
+      "DECLARE was pg_catalog.pg_index; old pg_catalog.pg_constraint; said text; said_of_index text; BEGIN SELECT k.* "
+      "INTO STRICT old FROM pg_catalog.pg_constraint k WHERE k.contype = 'p' AND k.conrelid = " +
       oid_of(table) + " AND k.conname = " + quote_literal(old_name) +
-      "; SELECT pg_catalog.obj_description(k.oid, 'pg_constraint') INTO said FROM pg_catalog.pg_constraint k WHERE "
-      "k.conindid = was.indexrelid AND k.contype = 'p'; ALTER TABLE " +
-      quoted(table) + " DROP CONSTRAINT " + quote_identifier(old_name) + ", ADD CONSTRAINT " + quote_identifier(name) +
-      " PRIMARY KEY USING INDEX " + quote_identifier(index) + "; IF was.indisreplident THEN ALTER TABLE " +
+      "; SELECT i.* INTO STRICT was FROM pg_catalog.pg_index i WHERE i.indexrelid = old.conindid; said := "
+      "pg_catalog.obj_description(old.oid, 'pg_constraint'); said_of_index := "
+      "pg_catalog.obj_description(old.conindid, 'pg_class'); EXECUTE " +
+      quote_literal("ALTER TABLE " + quoted(table) + " DROP CONSTRAINT " + quote_identifier(old_name) +
+                    ", ADD CONSTRAINT " + quote_identifier(name) + " PRIMARY KEY USING INDEX " +
+                    quote_identifier(index)) +
+      " || CASE WHEN old.condeferrable THEN ' DEFERRABLE' ELSE '' END || CASE WHEN old.condeferred THEN ' INITIALLY "
+      "DEFERRED' ELSE '' END; IF was.indisreplident THEN ALTER TABLE " +
       quoted(table) + " REPLICA IDENTITY USING INDEX " + quote_identifier(name) +
       "; END IF; IF was.indisclustered THEN ALTER TABLE " + quoted(table) + " CLUSTER ON " + quote_identifier(name) +
       "; END IF; IF said IS NOT NULL THEN EXECUTE pg_catalog.format('COMMENT ON CONSTRAINT %I ON %s IS %L', " +
-      quote_literal(name) + ", " + quote_literal(quoted(table)) + ", said); END IF; END";
+      quote_literal(name) + ", " + quote_literal(quoted(table)) +
+      ", said); END IF; IF said_of_index IS NOT NULL THEN EXECUTE pg_catalog.format('COMMENT ON INDEX %s IS %L', " +
+      quote_literal(quote_qualified(table.schema, name)) + ", said_of_index); END IF; END";
   return "DO " + dollar_quoted(body);
 }
 

@@ -15,6 +15,8 @@
 namespace pgbackfill::planner::recipes {
 namespace {
 
+constexpr int kVersionWithFilters = 150000;
+
 // The attribute's number, as an SQL expression; NULL without the column.
 std::string number_of(TableName const& table, std::string const& column) {
   return "(SELECT a.attnum FROM pg_catalog.pg_attribute a WHERE a.attrelid = " + oid_of(table) +
@@ -145,6 +147,7 @@ class Questions {
 };
 
 void Questions::ask_for_columns() {
+  refusals_.push_back(typed_table_refusal(table_));
   refuse(
       "(SELECT c.relkind = 'p' OR c.relispartition OR EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE c.oid IN "
       "(h.inhparent, h.inhrelid)) FROM pg_catalog.pg_class c WHERE c.oid = " +
@@ -181,7 +184,7 @@ void Questions::ask_for_kind() {
 
 void Questions::ask_for_default() {
   if (may_come(&Earlier::drops_default) || may_come(&Earlier::sets_default)) return;
-  std::string const was = default_of_column(columns_.table, columns_.old_number);
+  std::string const was = default_to_carry(columns_.table, columns_.old_number, columns_.new_number);
   std::string const has = default_of_column(columns_.table, columns_.new_number);
   std::string const is_identity = column_is(step_.column, "a.attidentity <> ''");
   // A value for the rows of before, and no more, gives way.
@@ -251,10 +254,12 @@ void Questions::ask_for_sequences() {
 void Questions::ask_for_not_null() {
   if (may_come(&Earlier::makes_not_null)) return;
   // From 18 on the constraint may be NOT VALID.
-  std::string const is_open =
-      "(NOT a.attnotnull OR EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'n' AND k.conrelid = a.attrelid AND "
-      "k.conkey = ARRAY[a.attnum] AND NOT k.convalidated))";
-  refuse(column_is(step_.column, "a.attnotnull") + " AND " + column_is(step_.with, is_open),
+  std::string const type_refuses = "EXISTS (SELECT FROM pg_type y WHERE y.oid = a.atttypid AND y.typnotnull)";
+  std::string const is_open = "NOT " + type_refuses +
+                              " AND (NOT a.attnotnull OR EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'n' AND "
+                              "k.conrelid = a.attrelid AND "
+                              "k.conkey = ARRAY[a.attnum] AND NOT k.convalidated))";
+  refuse(column_is(step_.column, "(a.attnotnull OR " + type_refuses + ")") + " AND " + column_is(step_.with, is_open),
          "column " + step_.column + " is NOT NULL and " + step_.with + " is not; set_not_null: " + step_.with +
              " "
              "first");
@@ -326,6 +331,32 @@ void Questions::ask_for_dependents() {
   refuse_list(refusals_, "", left_behind(),
               " would stay with the old column; make it anew over " + step_.with +
                   " (add_foreign_key, add_check, ...) and drop this one first");
+  // They are made again, under the new names: what was the new column's name says nothing by then.
+  std::string const is_filter = version_ < kVersionWithFilters
+                                    ? "false"
+                                    : "EXISTS (SELECT FROM pg_publication_rel r WHERE r.oid = d.objid AND "
+                                      "strpos(pg_get_expr(r.prqual, r.prrelid), quote_ident(" +
+                                          quote_literal(step_.with) + ")) > 0)";
+  refuse_list(refusals_, "these name both columns, and can mean the same with neither of them afterwards: ",
+              "(SELECT string_agg(DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid), ', ') FROM pg_depend d "
+              "JOIN pg_depend b ON b.classid = d.classid AND b.objid = d.objid AND b.refclassid = d.refclassid AND "
+              "b.refobjid = d.refobjid AND b.refobjsubid = " +
+                  columns_.new_number + " WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = " +
+                  columns_.table + " AND d.refobjsubid = " + columns_.old_number +
+                  " AND (d.classid = 'pg_statistic_ext'::regclass OR d.classid = 'pg_publication_rel'::regclass AND " +
+                  is_filter + "))",
+              "; drop them first, and make them again afterwards");
+  // Their rows have the values by the column's place.
+  refuse_list(
+      refusals_,
+      "these keep rows of the table's type, in which " + step_.column + " would be what " + step_.with +
+          " was when they were written: ",
+      "(SELECT string_agg(DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid), ', ') FROM pg_class c "
+      "JOIN pg_type t ON t.oid = c.reltype JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.refclassid "
+      "= 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray) AND d.objsubid <> 0 JOIN pg_class k ON k.oid "
+      "= d.objid AND k.relkind <> 'v' WHERE c.oid = " +
+          columns_.table + ")",
+      "; give them another type first");
   refuse_list(refusals_,
               "these publications name the column in their list of columns or their filter, and belong to "
               "another role: ",
@@ -369,6 +400,14 @@ ColumnSwap columns_of(SwapColumn const& step, TableName const& table) {
 std::string default_of_column(std::string const& table, std::string const& number) {
   return "(SELECT pg_get_expr(f.adbin, f.adrelid) FROM pg_attrdef f WHERE f.adrelid = " + table +
          " AND f.adnum = " + number + ")";
+}
+
+std::string default_to_carry(std::string const& table, std::string const& old_number, std::string const& new_number) {
+  return "coalesce(" + default_of_column(table, old_number) +
+         ", (SELECT pg_get_expr(y.typdefaultbin, 0) FROM pg_attribute o JOIN pg_type y ON y.oid = o.atttypid JOIN "
+         "pg_attribute n ON n.attrelid = o.attrelid AND n.atttypid <> o.atttypid WHERE o.attrelid = " +
+         table + " AND o.attnum = " + old_number + " AND n.attnum = " + new_number +
+         " AND o.attidentity = '' AND y.typtype = 'd'))";
 }
 
 std::string is_constant(std::string const& default_text) {

@@ -16,6 +16,8 @@ ColumnSwap columns_of(SwapColumn const& step, TableName const& table);
 
 // The default of a column as the server spells it, as an SQL expression; NULL: none.
 std::string default_of_column(std::string const& table, std::string const& number);
+// That of the old column; where the columns are of different types, also what its domain gives it.
+std::string default_to_carry(std::string const& table, std::string const& old_number, std::string const& new_number);
 // Whether a default is a value that is written out; and that value without a type.
 std::string is_constant(std::string const& default_text);
 std::string as_written(std::string const& default_text);

@@ -40,6 +40,7 @@ std::string statement(Place place, int nth, std::string const& text, std::string
 }
 
 // An identity's sequence keeps its name, its rights and its place. ALTER SEQUENCE keeps others from drawing meanwhile.
+// Only the end that it runs towards moves with the type: without MINVALUE one that goes up would begin at 1 again.
 constexpr char kMoveIdentity[] = R"sql(
   IF old_att.attidentity <> '' THEN
     seq_name := pg_get_serial_sequence(target, old_name);
@@ -58,10 +59,12 @@ constexpr char kMoveIdentity[] = R"sql(
     EXECUTE format('ALTER TABLE %s ALTER COLUMN %I ADD GENERATED %s AS IDENTITY (SEQUENCE NAME %s '
       'INCREMENT BY %s %s %s START WITH %s CACHE %s %s)', target, new_name,
       CASE old_att.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, seq_name, seq.seqincrement,
-      CASE WHEN seq.seqmin <> CASE seq.seqtypid WHEN 21 THEN -32768 WHEN 23 THEN -2147483648
-        ELSE -9223372036854775808 END THEN format('MINVALUE %s', seq.seqmin) END,
-      CASE WHEN seq.seqmax <> CASE seq.seqtypid WHEN 21 THEN 32767 WHEN 23 THEN 2147483647
-        ELSE 9223372036854775807 END THEN format('MAXVALUE %s', seq.seqmax) END,
+      CASE WHEN seq.seqincrement > 0 OR seq.seqmin <> CASE seq.seqtypid WHEN 21 THEN -32768 WHEN 23 THEN -2147483648
+        ELSE -9223372036854775808 END THEN format('MINVALUE %s', greatest(seq.seqmin, CASE new_base WHEN 21 THEN -32768
+        WHEN 23 THEN -2147483648 ELSE -9223372036854775808 END)) END,
+      CASE WHEN seq.seqincrement < 0 OR seq.seqmax <> CASE seq.seqtypid WHEN 21 THEN 32767 WHEN 23 THEN 2147483647
+        ELSE 9223372036854775807 END THEN format('MAXVALUE %s', least(seq.seqmax, CASE new_base WHEN 21 THEN 32767
+        WHEN 23 THEN 2147483647 ELSE 9223372036854775807 END)) END,
       seq.seqstart, seq.seqcache, CASE WHEN seq.seqcycle THEN 'CYCLE' END);
     PERFORM setval(seq_name::regclass, seq_value, seq_called);
     FOR item IN SELECT DISTINCT a.grantee FROM pg_class c, aclexplode(c.relacl) a
@@ -78,7 +81,7 @@ constexpr char kMoveIdentity[] = R"sql(
 
 // A value that is written out is written without its type, which may be another one now.
 std::string of_default() {
-  std::string const was = default_of_column("t_oid", "o_num");
+  std::string const was = default_to_carry("t_oid", "o_num", "n_num");
   std::string const has = default_of_column("t_oid", "n_num");
   std::string const from = "(SELECT " + was + " AS was, " + has +
                            " AS has) d, pg_attribute o, pg_attribute n WHERE o.attrelid = t_oid AND o.attnum = o_num "

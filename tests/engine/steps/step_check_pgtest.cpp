@@ -62,6 +62,48 @@ TEST_F(StepCheckTest, AMisspeltNameIsRefusedAndNeverTakenForDone) {
   }
 }
 
+TEST_F(StepCheckTest, ColumnsThatAreThoseOfSomethingElseAreNotTouched) {
+  client_->exec(
+      "CREATE TYPE kind AS (a varchar(4), b varchar(4)); CREATE TABLE typed OF kind; CREATE TABLE parent (a int NOT "
+      "NULL); CREATE TABLE heir () INHERITS (parent)");
+  std::vector<std::string> steps = {"add_column: {table: public.typed, name: c, type: int}",
+                                    "drop_column: {table: public.typed, name: a}",
+                                    "rename_column: {table: public.typed, name: a, to: c}",
+                                    "change_type: {table: public.typed, column: a, type: varchar(9)}",
+                                    "swap_column: {table: public.typed, column: a, with: b}"};
+  // Until 17 a child may do without the NOT NULL of its parent.
+  if (cluster_->major_version() >= 18) steps.emplace_back("drop_not_null: {table: public.heir, column: a}");
+  for (auto const& step : steps) {
+    write_steps("expand", {step});
+    auto const plan = run({"plan", "m.yaml"});
+    EXPECT_EQ(plan.exit_code, kUsage) << step << plan.out;
+    EXPECT_THAT(plan.err, testing::AnyOf(HasSubstr("m.yaml:4:5: expand step 1: " + step.substr(0, 4)),
+                                         HasSubstr("public.heir is NOT NULL in a table that this inherits from")))
+        << step;
+  }
+}
+
+TEST_F(StepCheckTest, RollbackGivesConstraintsBackWithAllThatWasSaidOfThem) {
+  if (cluster_->major_version() < 18) GTEST_SKIP() << "no NOT ENFORCED and no comment on NOT NULL before 18";
+  client_->exec(
+      "ALTER TABLE t ADD CONSTRAINT ideal CHECK (n > 1000) NOT ENFORCED, ADD CONSTRAINT other FOREIGN KEY (n) "
+      "REFERENCES t NOT ENFORCED, ADD CONSTRAINT \"has n\" NOT NULL n; COMMENT ON CONSTRAINT ideal ON t IS 'a wish'; "
+      "COMMENT ON CONSTRAINT \"has n\" ON t IS E'it''s\\nthere'");
+  auto const constraints = [&] {
+    return client_->value(
+        "SELECT string_agg(concat_ws(' ', conname, pg_get_constraintdef(oid), obj_description(oid, 'pg_constraint')), "
+        "', ' ORDER BY conname) FROM pg_constraint WHERE conrelid = 't'::regclass");
+  };
+  auto const before = constraints();
+  write_steps("expand", {"drop_constraint: ideal", "drop_constraint: other", "drop_not_null: n"});
+  auto const done = run({"run", "m.yaml"});
+  ASSERT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_NE(constraints(), before);
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(constraints(), before);
+}
+
 TEST_F(StepCheckTest, CompleteAsksAllOfItsStepsBeforeTheFirst) {
   write_steps("contract", {"drop_column: n", "drop_column: legacy"});
   ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);

@@ -164,6 +164,62 @@ TEST_F(SwapColumnTest, CarriesAnIdentityWithAllItsOptions) {
   EXPECT_EQ(client_->value("SELECT last_value FROM \"T ids\""), "486");
 }
 
+// Keys that begin at the lower end of integer, to have twice as many.
+TEST_F(SwapColumnTest, CarriesTheLowerEndOfAnIdentity) {
+  for (auto const* options : {"START -2147483648 MINVALUE -2147483648 CYCLE",
+                              "START 5 MINVALUE -2147483648 MAXVALUE 7 CYCLE", "START -5 INCREMENT -1 MINVALUE -900"}) {
+    SCOPED_TRACE(options);
+    make(fmt::format(
+        "DROP SCHEMA IF EXISTS pgbackfill CASCADE; DROP TABLE IF EXISTS t; CREATE TABLE t (id int GENERATED ALWAYS AS "
+        "IDENTITY ({}), n int); INSERT INTO t (n) VALUES (1), (2)",
+        options));
+    swaps_all(
+        "  - add_column: {name: big, type: bigint}\n  - sql: UPDATE t SET big = id\n  - set_not_null: big\n"
+        "  - swap_column: {column: id, with: big}\n  - drop_column: id_old\n");
+  }
+  make(
+      "DROP SCHEMA IF EXISTS pgbackfill CASCADE; DROP TABLE t; CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY "
+      "(START 2147483647 INCREMENT -1 MAXVALUE 2147483647), n int, big bigint NOT NULL)");
+  write_steps("  - swap_column: {column: id, with: big}\n");
+  auto const done = run({"run", "m.yaml"});
+  ASSERT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_EQ(client_->value("INSERT INTO t (n) VALUES (1) RETURNING id"), "2147483647");
+}
+
+TEST_F(SwapColumnTest, CarriesADefaultOfADomain) {
+  make(
+      "CREATE DOMAIN seven AS int DEFAULT 7 NOT NULL; CREATE TABLE t (id int PRIMARY KEY, a seven, b bigint, c seven); "
+      "INSERT INTO t VALUES (1, 1, 1, 1)");
+  refuses("  - swap_column: {column: a, with: b}\n", "column a is NOT NULL and b is not");
+  write_steps(
+      "  - set_not_null: b\n  - swap_column: {column: a, with: b}\n  - drop_column: a_old\n"
+      "  - add_column: {name: d, type: bigint, default: 8}\n");
+  auto const done = run({"run", "m.yaml"});
+  ASSERT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_EQ(client_->value("INSERT INTO t (id) VALUES (2) RETURNING a"), "7");
+  client_->exec("DROP SCHEMA pgbackfill CASCADE; UPDATE t SET d = c; ALTER TABLE t ALTER d SET NOT NULL");
+  refuses("  - swap_column: {column: c, with: d}\n", "the default of c is 7, and that of d is");
+}
+
+TEST_F(SwapColumnTest, RefusesWhatWouldMeanAnotherColumn) {
+  make(
+      "CREATE TABLE t (id int PRIMARY KEY, a int, b bigint); INSERT INTO t VALUES (1, 1, 2); CREATE STATISTICS both_of "
+      "ON a, b FROM t");
+  std::string const step = "  - swap_column: {column: a, with: b}\n";
+  refuses(step, "these name both columns, and can mean the same with neither of them afterwards: statistics object");
+  client_->exec("DROP STATISTICS both_of; CREATE TABLE kept (one t, more t[]); INSERT INTO kept SELECT t FROM t");
+  refuses(step, "column more of table public.kept, column one of table public.kept");
+  client_->exec("DROP TABLE kept; CREATE VIEW just_read AS SELECT t FROM t");
+  if (cluster_->major_version() >= 15) {
+    client_->exec("CREATE PUBLICATION less FOR TABLE t WHERE (a < b)");
+    refuses(step, "publication of table public.t in publication less");
+    client_->exec("DROP PUBLICATION less");
+  }
+  write_steps(step);
+  auto const done = run({"run", "m.yaml"});
+  EXPECT_EQ(done.exit_code, kDone) << done.err;
+}
+
 TEST_F(SwapColumnTest, CarriesConstraintsAndIndexesOfAllSorts) {
   make(
       "CREATE TABLE people (code int PRIMARY KEY); INSERT INTO people SELECT generate_series(0, 60); CREATE TABLE t "
@@ -290,7 +346,7 @@ TEST_F(SwapColumnTest, RefusesWhatItWouldLose) {
   refuses("  - swap_column: {column: id, with: id_big}\n", "the default of id is none, and that of id_big is");
   client_->exec("ALTER TABLE t ALTER id_big DROP DEFAULT");
   refuses("  - swap_column: {column: id, with: id_big}\n",
-          "generated column: default value for column twice of table public.t would stay with the old column");
+          "column twice of table public.t would stay with the old column");
   refuses("  - swap_column: {column: twice, with: a_new}\n", "column twice is generated, and cannot be swapped");
   refuses("  - swap_column: {column: a, with: u}\n", "the default of a, 5, is no value of the type of u");
   refuses("  - swap_column: {column: at, with: at_new}\n",
@@ -419,7 +475,8 @@ TEST_F(SwapColumnTest, SwapsThePrimaryKeyAndBack) {
   make(
       "CREATE TABLE t (id int CONSTRAINT t_pkey PRIMARY KEY, n int); INSERT INTO t SELECT g, 1 FROM "
       "generate_series(1, "
-      "9) g; COMMENT ON CONSTRAINT t_pkey ON t IS 'key'; ALTER TABLE t CLUSTER ON t_pkey, REPLICA IDENTITY USING "
+      "9) g; COMMENT ON CONSTRAINT t_pkey ON t IS 'key'; COMMENT ON INDEX t_pkey IS 'index'; ALTER TABLE t CLUSTER ON "
+      "t_pkey, REPLICA IDENTITY USING "
       "INDEX "
       "t_pkey");
   auto const before = client_->value(kObjects);
@@ -431,15 +488,34 @@ TEST_F(SwapColumnTest, SwapsThePrimaryKeyAndBack) {
     auto const done = run({"run", "m.yaml"});
     ASSERT_EQ(done.exit_code, kDone) << done.err;
     EXPECT_EQ(client_->value("SELECT conname || ' ' || pg_get_constraintdef(k.oid) || ' ' || obj_description(k.oid, "
-                             "'pg_constraint') || ' ' || indisclustered || indisreplident FROM pg_constraint k JOIN "
+                             "'pg_constraint') || ' ' || obj_description(conindid, 'pg_class') || ' ' || "
+                             "indisclustered || indisreplident FROM pg_constraint k JOIN "
                              "pg_index ON indexrelid = conindid WHERE conrelid = 't'::regclass AND contype = 'p'"),
-              std::string(name) + " PRIMARY KEY (n, id) key truetrue");
+              std::string(name) + " PRIMARY KEY (n, id) key index truetrue");
     auto const back = run({"rollback", fmt::format("m_{}", name), "--yes"});
     EXPECT_EQ(back.exit_code, kDone) << back.err;
     EXPECT_EQ(client_->value(kObjects), before);
   }
   client_->exec("CREATE TABLE child (t_id int CONSTRAINT child_t REFERENCES t)");
   refuses("  - swap_primary_key: {name: t_key3, columns: [n, id]}\n", "need its index: child_t of public.child");
+}
+
+TEST_F(SwapColumnTest, TheOtherPrimaryKeyIsDeferrableAsTheFirstOneWas) {
+  make(
+      "CREATE TABLE t (id int CONSTRAINT t_pkey PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, n int); INSERT INTO t "
+      "SELECT g, 1 FROM generate_series(1, 9) g");
+  auto const before = client_->value(kObjects);
+  write_steps("  - swap_primary_key: {name: t_pkey, columns: [n, id]}\n");
+  auto const done = run({"run", "m.yaml"});
+  ASSERT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_EQ(client_->value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 't_pkey'"),
+            "PRIMARY KEY (n, id) DEFERRABLE INITIALLY DEFERRED");
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  auto const without_numbers = [](std::string const& text) {
+    return std::regex_replace(text, std::regex("ConstraintTrigger_[0-9]+"), "");
+  };
+  EXPECT_EQ(without_numbers(client_->value(kObjects)), without_numbers(before));
 }
 
 TEST_F(SwapColumnTest, AddsADeferrableForeignKeyAndNoOther) {
