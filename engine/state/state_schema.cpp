@@ -650,6 +650,17 @@ BEGIN
   END LOOP;
 END $do$;
 
+CREATE OR REPLACE FUNCTION pgbackfill.key_text(a_value anyelement) RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
+SET extra_float_digits = '3' SET bytea_output = 'hex' AS $fn$
+BEGIN
+  -- A cast of a type that is not the server's own may be a function of somebody's.
+  IF pg_typeof(a_value)::oid < 16384 THEN
+    RETURN a_value::text;
+  END IF;
+  RETURN concat(a_value);
+END $fn$;
+
 UPDATE pgbackfill.meta SET revision = 2 WHERE version = 9;
 )sql";
 

@@ -6,6 +6,7 @@
 
 #include "planner/keys/key_choice.h"
 #include "planner/model/sql_text.h"
+#include "planner/model/value_text.h"
 
 namespace pgbackfill::planner {
 
@@ -33,10 +34,12 @@ std::string differs(AgreementTarget const& target, std::vector<ComparedColumn> c
   std::vector<std::string> is;
   std::vector<std::string> should_be;
   for (auto const& column : columns) {
-    std::string const as_text = column.is_as_text ? "::pg_catalog.text" : "";
+    auto const as_compared = [&](std::string const& value) {
+      return column.is_as_text ? comparable_text(value, column.type) : value;
+    };
     std::string const collation = column.collation.empty() ? "" : " COLLATE " + column.collation;
-    is.push_back(found(target, column) + as_text);
-    should_be.push_back(expected(column) + as_text + collation);
+    is.push_back(as_compared(found(target, column)));
+    should_be.push_back(as_compared(expected(column)) + collation);
   }
   return "(ROW(" + join(is, ", ") + ")::pg_catalog.record OPERATOR(pg_catalog.<>) ROW(" + join(should_be, ", ") +
          ")::pg_catalog.record)";
@@ -58,8 +61,8 @@ std::string rows_of(AgreementTarget const& target, Interval const& interval) {
          (work.backfill.where.empty() ? "" : " AND " + parenthesised(work.backfill.where));
 }
 
-std::string shortened(std::string const& value) {
-  return "pg_catalog.left((" + value + ")::pg_catalog.text, " + kMostCharacters + ")";
+std::string shortened(std::string const& value, std::string const& type) {
+  return "pg_catalog.left(" + text_of_value('(' + value + ')', type) + ", " + kMostCharacters + ")";
 }
 
 std::string shown(std::optional<std::string> const& value) {
@@ -174,8 +177,8 @@ std::string differing_sql(AgreementTarget const& target, Interval const& interva
   std::string const key = is_by_block ? work.alias + ".ctid::pg_catalog.text" : key_texts(work.key, work.alias);
   std::vector<std::string> values{key};
   for (auto const& column : target.columns) {
-    values.push_back(shortened(found(target, column)));
-    values.push_back(shortened(expected(column)));
+    values.push_back(shortened(found(target, column), column.type));
+    values.push_back(shortened(expected(column), column.type));
     values.push_back(differs(target, {column}));
   }
   std::string const order = is_by_block ? "" : " ORDER BY " + key_order(work.key, work.alias);

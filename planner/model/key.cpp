@@ -5,6 +5,7 @@
 #include <cassert>
 
 #include "planner/model/sql_text.h"
+#include "planner/model/value_text.h"
 
 namespace pgbackfill::planner {
 
@@ -271,8 +272,9 @@ std::string key_is(Key const& key, KeyValue const& value, std::string const& ali
 
 std::string key_texts(Key const& key, std::string const& alias) {
   std::vector<std::string> terms;
-  for (auto const& column : key.columns)
-    terms.push_back(alias + '.' + quote_identifier(column.name) + "::pg_catalog.text");
+  for (auto const& column : key.columns) {
+    terms.push_back(text_of_value(alias + '.' + quote_identifier(column.name), column.type));
+  }
   return join(terms, ", ");
 }
 

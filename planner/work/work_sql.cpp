@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "planner/model/sql_text.h"
+#include "planner/model/value_text.h"
 #include "planner/sql/batch_placeholder.h"
 #include "planner/work/lock_watch.h"
 
@@ -318,7 +319,7 @@ std::string key_columns_from_array(WorkTarget const& target) {
   std::vector<std::string> columns;
   for (std::size_t index = 0; index < target.key.columns.size(); ++index) {
     auto const& column = target.key.columns[index];
-    columns.push_back("(key[" + std::to_string(index + 1) + "])::" + qualified_type(column.type) + " AS " +
+    columns.push_back(value_of_text("key[" + std::to_string(index + 1) + "]", qualified_type(column.type)) + " AS " +
                       quote_identifier(column.name));
   }
   return join(columns, ", ");
@@ -567,30 +568,34 @@ std::string uncopied_sql(WorkTarget const& target, Interval const& interval) {
 }
 
 std::string sample_bounds_sql(WorkTarget const& target, double percent, std::int64_t wanted, KeyValue const& upper) {
-  std::string const texts = key_texts(target.key, target.alias);
+  std::vector<std::string> texts;
+  for (auto const& column : target.key.columns) {
+    auto const name = quote_identifier(column.name);
+    texts.push_back(text_of_value(target.alias + '.' + name, column.type) + " AS " + name);
+  }
   // The row at `upper` may be in the sample; as a bound it would end a range with nothing after it.
   std::string const before = interval_condition(target.key, {std::nullopt, upper}, target.alias) + " AND NOT " +
                              parenthesised(key_is(target.key, upper, target.alias));
   return "SELECT " + key_list(target.key, target.alias) +
          " FROM (SELECT *, row_number() OVER () AS pgbackfill_place, "
          "count(*) OVER () AS pgbackfill_all FROM (SELECT " +
-         texts + " FROM " + from_clause(target) + " TABLESAMPLE SYSTEM (" + std::to_string(percent) + ") WHERE " +
-         before + read_condition(target) + " ORDER BY " + key_order(target.key, target.alias) + ") AS " + target.alias +
-         ") AS " + target.alias + " WHERE pgbackfill_place % greatest(pgbackfill_all / " + std::to_string(wanted) +
-         ", 1) = 0";
+         join(texts, ", ") + " FROM " + from_clause(target) + " TABLESAMPLE SYSTEM (" + std::to_string(percent) +
+         ") WHERE " + before + read_condition(target) + " ORDER BY " + key_order(target.key, target.alias) + ") AS " +
+         target.alias + ") AS " + target.alias + " WHERE pgbackfill_place % greatest(pgbackfill_all / " +
+         std::to_string(wanted) + ", 1) = 0";
 }
 
 std::string statistics_bounds_sql(WorkTarget const& target, LeafFacts const& leaf, KeyValue const& upper) {
   auto const& column = target.key.columns.front();
   std::string const collate = column.order_collation.empty() ? "" : " COLLATE " + column.order_collation;
-  std::string const values =
-      "SELECT unnest(histogram_bounds::text::" + qualified_type(column.type) +
-      "[]) AS bound FROM facts UNION SELECT unnest(most_common_vals::text::" + qualified_type(column.type) +
-      "[]) FROM facts";
+  std::string const array = qualified_type(column.type) + "[]";
+  std::string const values = "SELECT unnest(" + value_of_text("histogram_bounds::text", array) +
+                             ") AS bound FROM facts UNION SELECT unnest(" +
+                             value_of_text("most_common_vals::text", array) + ") FROM facts";
   return "WITH facts AS (SELECT histogram_bounds, most_common_vals FROM pg_catalog.pg_stats WHERE schemaname = " +
          quote_literal(leaf.schema) + " AND tablename = " + quote_literal(leaf.name) +
-         " AND attname = " + quote_literal(column.name) + " AND NOT inherited) SELECT bound::text FROM (" + values +
-         ") bounds WHERE bound" + collate + " " +
+         " AND attname = " + quote_literal(column.name) + " AND NOT inherited) SELECT " +
+         text_of_value("bound", column.type) + " FROM (" + values + ") bounds WHERE bound" + collate + " " +
          column.comparison(column.descending ? KeyComparison::kGreater : KeyComparison::kLess) + " " +
          quote_literal(upper.front()) + "::" + qualified_type(column.type) + " ORDER BY bounds.bound" + collate +
          (column.descending ? " DESC" : "");
@@ -684,6 +689,10 @@ std::vector<Probe> probes(WorkTarget const& target) {
                                                            quote_identifier(assignment.column) + " = " + expression
                                                      : "SELECT " + expression + from});
     result.push_back(one_expression(assignment.position, assignment.expression, from));
+    // A condition takes no aggregates and no window functions, which a SELECT does, and an UPDATE does not.
+    if (!is_update) {
+      result.push_back({assignment.position, "SELECT 1" + from + " WHERE " + expression + " IS NOT NULL"});
+    }
   }
   // Rights on the columns of a parent are none on the system column that says where a row is.
   bool const names_leaf = target.traits.works_through_parent || target.traits.reads_through_parent;

@@ -205,6 +205,52 @@ TEST_F(Security, CallsNothingThatWasPlantedBeforeTheCatalog) {
   run_every_command();
 }
 
+// Who owns a type says what a cast between it and text calls.
+TEST_F(Security, CallsNoCastsOfTheOwnerOfAType) {
+  PgClient mallory(dsn("mallory"));
+  mallory.exec(
+      "CREATE SCHEMA moods; CREATE TYPE moods.mood AS ENUM ('a', 'b', 'c'); CREATE TYPE moods.pair AS (a int, b "
+      "moods.mood); CREATE TABLE moods.t (p moods.pair, m moods.mood, n int, done moods.pair, PRIMARY KEY (p, m)); "
+      "INSERT INTO moods.t SELECT ('(' || g || ',b)')::moods.pair, m, g % 100 FROM generate_series(1, 1000) g, "
+      "unnest(enum_range(NULL::moods.mood)) m; ANALYZE moods.t");
+  for (std::string const type : {"moods.mood", "moods.pair", "moods.mood[]", "moods.pair[]"}) {
+    std::string const name = "moods.f" + std::to_string(std::hash<std::string>()(type) % 100'000);
+    for (auto const& [from, to] : {std::pair<std::string, std::string>{type, "text"}, {"text", type}, {type, "json"}}) {
+      mallory.exec(fmt::format(
+          "CREATE FUNCTION {2}_{3}({0}) RETURNS {1} LANGUAGE plpgsql AS $$ BEGIN IF current_user <> 'mallory' THEN "
+          "RAISE "
+          "LOG 'planted: cast of {0} to {1}'; END IF; RETURN NULL; END $$; CREATE CAST ({0} AS {1}) WITH FUNCTION "
+          "{2}_{3}({0}) AS ASSIGNMENT",
+          from, to, name,
+          to == "json"     ? "json"
+          : from == "text" ? "in"
+                           : "out"));
+    }
+  }
+  write_file("moods",
+             "name: moods\ntable: moods.t\nbackfill:\n  set: {done: \"CASE WHEN 100::pg_catalog.int4 "
+             "OPERATOR(pg_catalog./) n OPERATOR(pg_catalog.>) 0 THEN p END\"}\n  where: done IS NULL\n  on_bad_row: "
+             "{quarantine: 50}\n  batch: {min_rows: 10, max_rows: 60}\nverify:\n  - agrees: {set: {done: "
+             "\"'(7,a)'\"}}\n");
+  expect(kDone, {"init"});
+  expect(kDone, {"doctor", "moods.yaml"});
+  expect(kDone, {"plan", "moods.yaml"});
+  PgClient holder(dsn("mallory"));
+  holder.exec("BEGIN; SELECT FROM moods.t WHERE (p).a = 500 FOR UPDATE");
+  auto const before = std::filesystem::file_size(log_file());
+  {
+    Program process(command_of({"run", "moods.yaml"}), in_folder());
+    poll_until([&] { return PgClient(dsn()).value("SELECT count(*) FROM pgbackfill.deferred") == "3"; });
+    holder.exec("COMMIT");
+    EXPECT_EQ(process.wait().exit_code, kDone);
+  }
+  expect_nothing_called("pgbackfill run moods.yaml", before);
+  EXPECT_EQ(PgClient(dsn()).value("SELECT count(*) FROM moods.t WHERE done IS NOT NULL"), "2970");
+  expect(kGateClosed, {"gate", "moods.yaml"});
+  expect(kGateClosed, {"verify", "moods.yaml"});
+  expect(kDone, {"status", "moods"});
+}
+
 TEST_F(Security, RefusesAStateSchemaOfALesserRole) {
   ASSERT_EQ(run({"init"}, "mallory").exit_code, kDone);
   PgClient(dsn("mallory"))
