@@ -35,6 +35,26 @@ std::set<std::string> column_names(planner::Key const& key) {
   return names;
 }
 
+// Whether column s of the table and column a of the copy, by position n of index i, never make one key of two: what
+// collided would count as copied. Types without a modifier, or with one that is no narrower.
+std::string keeps_apart() {
+  return "(WITH pair AS (SELECT coalesce(nullif(f.typbasetype, 0), f.oid) AS from_type, CASE WHEN f.typbasetype <> 0 "
+         "THEN f.typtypmod ELSE s.atttypmod END AS from_mod, f.typtype = 'e' AS is_enum, f.typname = 'citext' AS "
+         "is_citext, coalesce(nullif(t.typbasetype, 0), t.oid) AS to_type, CASE WHEN t.typbasetype <> 0 THEN "
+         "t.typtypmod ELSE a.atttypmod END AS to_mod FROM pg_catalog.pg_type f, pg_catalog.pg_type t WHERE f.oid = "
+         "s.atttypid AND t.oid = a.atttypid) SELECT coalesce((SELECT l.collisdeterministic FROM "
+         "pg_catalog.pg_collation l WHERE l.oid = i.indcollation[k.n - 1] AND l.oid <> s.attcollation), true) AND "
+         "(from_type = to_type AND (to_mod IN (-1, from_mod) OR to_type IN ('varchar'::regtype, 'bpchar'::regtype, "
+         "'varbit'::regtype) AND from_mod BETWEEN 1 AND to_mod) OR from_type IN ('int2'::regtype, 'int4'::regtype, "
+         "'int8'::regtype) AND to_type IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) OR to_mod = -1 AND "
+         "(to_type IN ('text'::regtype, 'varchar'::regtype) AND (is_enum OR is_citext OR from_type IN "
+         "('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype, 'date'::regtype, 'text'::regtype, "
+         "'varchar'::regtype, 'bpchar'::regtype, 'name'::regtype)) OR from_type IN ('int2'::regtype, 'int4'::regtype, "
+         "'int8'::regtype) AND to_type = 'numeric'::regtype OR from_type = 'float4'::regtype AND to_type = "
+         "'float8'::regtype OR from_type = 'date'::regtype AND to_type IN ('timestamp'::regtype, "
+         "'timestamptz'::regtype))) FROM pair)";
+}
+
 }  // namespace
 
 asio::awaitable<Result<CopyKey>> read_copy_key(PgConnection& connection, planner::Backfill backfill,
@@ -44,6 +64,10 @@ asio::awaitable<Result<CopyKey>> read_copy_key(PgConnection& connection, planner
     auto column = plain_column(assignment.expression);
     if (!column.empty()) sources[assignment.column] = std::move(column);
   }
+  std::vector<std::string> pairs = {"(NULL, NULL)"};
+  for (auto const& [copy, source] : sources) {
+    pairs.push_back('(' + quote_literal(copy) + ", " + quote_literal(source) + ')');
+  }
   std::string const statement = fmt::format(
       "SELECT i.indexrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull AND NOT EXISTS (SELECT 1 "
       "FROM "
@@ -52,12 +76,16 @@ asio::awaitable<Result<CopyKey>> read_copy_key(PgConnection& connection, planner
       "quote_ident(n.nspname) || '.' || r.oprname FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_amop m ON "
       "m.amopfamily = o.opcfamily AND m.amoplefttype = o.opcintype AND m.amoprighttype = o.opcintype AND "
       "m.amopstrategy = 3 AND m.amoppurpose = 's' JOIN pg_catalog.pg_operator r ON r.oid = m.amopopr JOIN "
-      "pg_catalog.pg_namespace n ON n.oid = r.oprnamespace WHERE o.oid = i.indclass[k.n - 1]) FROM "
+      "pg_catalog.pg_namespace n ON n.oid = r.oprnamespace WHERE o.oid = i.indclass[k.n - 1]), coalesce({2}, false) "
+      "FROM "
       "pg_catalog.pg_index i CROSS JOIN LATERAL generate_series(1, i.indnkeyatts) AS k (n) JOIN "
-      "pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.n - 1] WHERE i.indrelid = "
-      "{} AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS "
+      "pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.n - 1] LEFT JOIN (VALUES {3}) "
+      "AS x (copy, source) ON x.copy = a.attname LEFT JOIN pg_catalog.pg_attribute s ON s.attrelid = {1} AND "
+      "s.attname = x.source WHERE i.indrelid = "
+      "{0} AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS "
       "NULL ORDER BY i.indisprimary DESC, i.indexrelid, k.n",
-      planner::oid_of(backfill.copy_to.schema, backfill.copy_to.name));
+      planner::oid_of(backfill.copy_to.schema, backfill.copy_to.name),
+      planner::oid_of(backfill.table.schema, backfill.table.name), keeps_apart(), planner::join(pairs, ", "));
   auto rows = co_await query_read_only(connection, statement);
   if (!rows) co_return rows.error();
   std::map<std::string, std::vector<std::vector<std::optional<std::string>>>> indexes;
@@ -71,7 +99,7 @@ asio::awaitable<Result<CopyKey>> read_copy_key(PgConnection& connection, planner
     bool is_usable = true;
     for (auto const& row : indexes[index]) {
       auto const source = sources.find(*row[1]);
-      is_usable = is_usable && *row[3] == "t" && source != sources.end();
+      is_usable = is_usable && *row[3] == "t" && *row[5] == "t" && source != sources.end();
       key.columns.push_back(*row[1]);
       key.sources.push_back(source == sources.end() ? "" : source->second);
       key.types.push_back(*row[2]);

@@ -80,6 +80,30 @@ TEST_F(Copies, RowsThatGetAFreshKeyAreCopiedOnce) {
   EXPECT_EQ(value("SELECT count(*) FROM d"), "1000") << "NULL does not collide with NULL";
 }
 
+// Two keys that are one in the copy collide: the second row is not "there already".
+TEST_F(Copies, KeysThatTheCopyMakesOneOfCollide) {
+  client_->exec(
+      "CREATE TABLE f (id float8 PRIMARY KEY, c text UNIQUE NOT NULL, d timestamptz UNIQUE NOT NULL, p numeric UNIQUE "
+      "NOT NULL); INSERT INTO f SELECT g / 10.0, CASE WHEN g % 2 = 0 THEN 'k' ELSE 'K' END || g / 2, '2024-01-01 "
+      "UTC'::timestamptz + g * interval '1 hour', g / 1000.0 FROM generate_series(1, 100) g; CREATE COLLATION nocase "
+      "(provider = icu, locale = 'und-u-ks-level2', deterministic = false)");
+  for (auto const& [type, column] :
+       {std::pair{"int", "id"}, {"text COLLATE nocase", "c"}, {"date", "d"}, {"numeric(9,2)", "p"}}) {
+    std::string const name = column;
+    client_->exec(fmt::format(
+        "DROP TABLE IF EXISTS g, h; CREATE TABLE g (k {1} PRIMARY KEY); CREATE TABLE h AS SELECT {0} AS id FROM f; "
+        "ALTER TABLE h ADD PRIMARY KEY (id)",
+        name, type));
+    write(name + ".yaml", fmt::format("name: {0}\ntable: h\nbackfill: {{copy_to: g, columns: {{k: id}}}}\n", name));
+    auto const result = run({"run", name + ".yaml"});
+    EXPECT_EQ(result.exit_code, kFailed) << type << '\n' << result.err;
+    EXPECT_THAT(result.err, HasSubstr("duplicate key")) << type;
+  }
+  client_->exec("CREATE TABLE w (id text PRIMARY KEY, v text); INSERT INTO w VALUES ('5', 'was there')");
+  is_done("table: a\nbackfill: {copy_to: w, columns: {id: id, v: v}}\n");
+  EXPECT_EQ(value("SELECT count(*) FROM w"), "1000") << "texts of integers stay apart";
+}
+
 TEST_F(Copies, OntoItselfIsRefusedUnderAnyName) {
   is_refused("table: a\nbackfill: {copy_to: a, columns: {id: id + 5000, v: v}}\n", "is the table itself");
   is_refused("table: a\nbackfill: {copy_to: public.a, columns: {id: id + 5000, v: v}}\n", "is the table itself");
