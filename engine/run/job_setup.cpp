@@ -127,8 +127,14 @@ asio::awaitable<Result<Done>> check_texts(PgConnection& connection, Preflight& p
     preflight.is_hopeless = preflight.is_hopeless || state == kSyntaxError;
     // Of an enum, or a type that does not go with the column's or the operator's.
     preflight.refuses_value = state == "22P02" || state == "42804" || state == "42883" || state == "42846";
+    bool const is_copy = preflight.targets.front().backfill.kind == WorkKind::kCopy;
+    bool const is_of_many = is_copy && (state == "42803" || state == "42P20");
+    preflight.is_hopeless = preflight.is_hopeless || is_of_many;
     preflight.problems.push_back(
-        {probe.position, fmt::format("{} ({})", explained.error().message, explained.error().sqlstate)});
+        {probe.position, is_of_many ? "a row of the copy is made of one row of the table, and this would be computed "
+                                      "over the rows of each batch: " +
+                                          explained.error().message
+                                    : fmt::format("{} ({})", explained.error().message, explained.error().sqlstate)});
     break;
   }
   if (preflight.problems.empty()) {

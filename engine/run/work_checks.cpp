@@ -357,6 +357,78 @@ void check_statement(planner::Backfill const& backfill, planner::SqlFacts const&
   preflight.traits.may_move_keys = preflight.traits.may_move_keys || shows_key;
 }
 
+// What the server checks at the end of a statement holds for all its rows together; of a batch, for these alone.
+asio::awaitable<Result<Done>> look_at_constraints(PgConnection& connection, planner::Backfill backfill,
+                                                  Preflight& preflight) {
+  bool const is_delete = backfill.kind == WorkKind::kDelete && backfill.triggers == planner::TriggerMode::kFire;
+  if (!is_delete && backfill.kind != WorkKind::kUpdate) co_return Done();
+  std::string const oids = oid_list(preflight.table);
+  std::vector<std::string> columns;
+  for (auto const& assignment : backfill.assignments) columns.push_back(assignment.column);
+  std::string const asked =
+      is_delete ? "c.contype = 'f' AND c.confdeltype = 'a' AND c.confrelid IN (" + oids + ')'
+                : "c.contype IN ('p', 'u', 'x') AND c.condeferrable AND EXISTS (SELECT FROM pg_catalog.pg_attribute a "
+                  "WHERE a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey) AND a.attname = ANY (" +
+                      planner::text_array(columns) + "))";
+  auto found = co_await query_read_only(connection,
+                                        "SELECT c.conname FROM pg_catalog.pg_constraint c WHERE c.conparentid = 0 AND "
+                                        "c.conrelid IN (" +
+                                            oids + ") AND " + asked + " ORDER BY 1");
+  if (!found) co_return found.error();
+  for (auto const& row : found->rows) {
+    auto const name = quote_identifier(*row[0]);
+    preflight.warnings.push_back(
+        is_delete
+            ? fmt::format("rows of {} refer to each other ({}): a batch fails where it deletes a row to which one "
+                          "of a later batch refers, which one statement would delete as well",
+                          name_of(preflight.table), name)
+            : fmt::format("constraint {} can be deferred: a batch fails where a value of it collides with one of "
+                          "a later batch, which one statement would change as well",
+                          name));
+  }
+  co_return Done();
+}
+
+// Of these names, one that is an aggregate.
+asio::awaitable<Result<std::string>> aggregate_among(PgConnection& connection,
+                                                     std::vector<planner::TableName> functions) {
+  std::vector<std::string> pairs;
+  for (auto const& one : functions) {
+    pairs.push_back('(' + planner::quote_literal(one.schema) + ", " + planner::quote_literal(one.name) + ')');
+  }
+  auto rows = co_await query_read_only(
+      connection, "SELECT u.name FROM (VALUES " + planner::join(pairs, ", ") +
+                      ") AS u (schema, name) JOIN pg_catalog.pg_proc p ON p.proname = u.name AND p.prokind = 'a' JOIN "
+                      "pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE u.schema = n.nspname OR u.schema = "
+                      "'' AND n.nspname = ANY (current_setting('pgbackfill.schemas')::text[]) LIMIT 1");
+  if (!rows) co_return rows.error();
+  co_return rows->rows.empty() ? std::string() : *rows->rows.front().front() + "()";
+}
+
+// What a statement computes over rows of a batch together would be cut where the batch ends.
+asio::awaitable<Result<Done>> check_gathering(PgConnection& connection, planner::Backfill backfill,
+                                              Preflight& preflight) {
+  auto const& target = preflight.targets.front();
+  std::vector<std::string> key;
+  for (auto const& column : target.key.columns) key.push_back(column.name);
+  auto const statement = planner::statement_with(target, target.alias + '.' + planner::kBatchColumn + " IS NULL");
+  auto gathering = planner::gathering_of(statement, unquoted(target.alias), key);
+  if (gathering.clause.empty() && !gathering.functions.empty()) {
+    auto aggregate = co_await aggregate_among(connection, std::move(gathering.functions));
+    if (!aggregate) co_return aggregate.error();
+    gathering.clause = std::move(*aggregate);
+  }
+  if (gathering.clause.empty()) co_return Done();
+  for (auto& name : key) name = target.alias + '.' + quote_identifier(name);
+  preflight.is_hopeless = true;
+  preflight.problems.push_back(
+      {backfill.sql_position,
+       fmt::format("{} would see only the rows of {} that are in one batch, where one statement sees all. Group by its "
+                   "key ({}), or let {{batch}} pick the rows that are changed, and read {} without it",
+                   gathering.clause, target.alias, planner::join(key, ", "), target.alias)});
+  co_return Done();
+}
+
 }  // namespace
 
 asio::awaitable<Result<Done>> look_at_work(PgConnection& connection, planner::Backfill backfill, Preflight& preflight) {
@@ -369,7 +441,13 @@ asio::awaitable<Result<Done>> look_at_work(PgConnection& connection, planner::Ba
         "that ran before, where one statement would read all rows as they were",
         name));
   }
-  if (backfill.kind == WorkKind::kSql) check_statement(backfill, facts->sql, preflight);
+  auto looked = co_await look_at_constraints(connection, backfill, preflight);
+  if (!looked) co_return looked.error();
+  if (backfill.kind == WorkKind::kSql) {
+    check_statement(backfill, facts->sql, preflight);
+    auto checked = co_await check_gathering(connection, backfill, preflight);
+    if (!checked) co_return checked.error();
+  }
   if (facts->writes_its_source) {
     preflight.problems.push_back({backfill.position,
                                   "copy_to leads back to the table itself: what is copied would be "

@@ -288,6 +288,203 @@ class Joins {
   bool sees_too_little_ = false;
 };
 
+// --- what gathers rows of a batch -----------------------------------------------------------------------------------
+
+// Follows the rows of the batch from the query that picks them outwards. A subquery in an expression (EXISTS, IN)
+// passes no rows on: what stands around it gathers other ones.
+class BatchRows {
+ public:
+  BatchRows(std::string const& alias, std::vector<std::string> const& key_columns)
+      : alias_(alias), key_columns_(key_columns) {}
+
+  Gathering gathering_of(SyntaxNode statement) {
+    visit(statement);
+    return std::move(found_);
+  }
+
+ private:
+  struct Column {
+    std::string table;
+    std::string name;
+    friend bool operator==(Column const&, Column const&) = default;
+  };
+  // What a part of the statement holds.
+  struct Rows {
+    bool is_picked = false;  // the condition of the batch, of a table that a query around it names
+    bool are_passed = false;
+
+    void add(Rows const& other) {
+      is_picked = is_picked || other.is_picked;
+      are_passed = are_passed || other.are_passed;
+    }
+  };
+
+  Rows visit(SyntaxNode node) {
+    if (node.is("SelectStmt")) return visit_query(node, false);
+    if (node.is("ColumnRef")) return {names_of(node.list("fields")) == std::vector{alias_, std::string(kBatchColumn)}};
+    if (node.is("RangeVar")) {
+      bool const is_query = node.text("schemaname").empty() && queries_.contains(std::string(node.text("relname")));
+      return {false, is_query};
+    }
+    Rows rows;
+    read_queries(node);
+    bool const is_exists = node.is("SubLink") && node.text("subLinkType") == "EXISTS_SUBLINK";
+    for (auto const& child : node.children()) {
+      rows.add(is_exists && child.is("SelectStmt") ? visit_query(child, true) : visit(child));
+    }
+    if (node.is("SubLink")) rows.are_passed = false;
+    return rows;
+  }
+
+  void read_queries(SyntaxNode node) {
+    for (auto const& query : node.get("withClause").list("ctes")) {
+      if (visit(query.get("ctequery")).are_passed) queries_.emplace(query.text("ctename"));
+    }
+  }
+
+  // `is_asked`: only whether it has a row counts.
+  Rows visit_query(SyntaxNode query, bool is_asked) {
+    read_queries(query);
+    Rows rows;
+    bool const is_union = !query.text("op").empty() && query.text("op") != "SETOP_NONE";
+    if (is_union) {
+      rows.add(visit_query(query.get("larg"), false));
+      rows.add(visit_query(query.get("rarg"), false));
+    } else {
+      for (auto const& child : query.children()) rows.add(visit(child));
+    }
+    bool const is_here = has_alias(query.list("fromClause"));
+    if (rows.is_picked && is_here) rows = {false, true};
+    if (rows.are_passed) judge(query, is_here, is_asked);
+    return rows;
+  }
+
+  bool has_alias(std::vector<SyntaxNode> const& items) const {
+    return std::any_of(items.begin(), items.end(), [&](SyntaxNode const& item) {
+      if (item.is("JoinExpr")) return has_alias({item.get("larg"), item.get("rarg")});
+      return item.is("RangeVar") && alias_of(item) == alias_;
+    });
+  }
+
+  void judge(SyntaxNode query, bool is_here, bool is_asked) {
+    if (!is_asked && (is_limit(query.get("limitCount")) || query.get("limitOffset"))) tell("LIMIT or OFFSET");
+    is_here_ = is_here;
+    is_joined_by_name_ = false;
+    equal_.clear();
+    read_equals(query.get("whereClause"));
+    for (auto const& item : query.list("fromClause")) read_joins(item);
+    auto const distinct = query.list("distinctClause");
+    bool const has_on =
+        std::any_of(distinct.begin(), distinct.end(), [](auto const& one) { return !one.kind().empty(); });
+    if (has_on && !has_key(distinct, query)) tell("DISTINCT ON");
+    auto const groups = query.list("groupClause");
+    bool const is_by_key = !groups.empty() && has_key(groups, query);
+    if (!groups.empty() && !is_by_key) tell("GROUP BY");
+    if (groups.empty() && query.get("havingClause")) tell("HAVING");
+    for (char const* part : {"targetList", "sortClause", "havingClause"}) {
+      for (auto const& item : query.list(part)) read_calls(item, query, !groups.empty());
+    }
+  }
+
+  static bool is_limit(SyntaxNode count) { return static_cast<bool>(count) && !count.flag("isnull"); }
+
+  void tell(std::string clause) {
+    if (found_.clause.empty()) found_.clause = std::move(clause);
+  }
+
+  void read_calls(SyntaxNode node, SyntaxNode query, bool is_grouped) {
+    if (node.is("SubLink")) return;
+    if (node.is("FuncCall")) {
+      auto const name = qualified(names_of(node.list("funcname")));
+      bool const is_aggregate = node.flag("agg_star") || node.flag("agg_distinct") || node.flag("agg_within_group") ||
+                                node.get("agg_filter") || !node.list("agg_order").empty();
+      if (auto const window = node.get("over")) {
+        if (!has_key(partition_of(window, query), query)) tell(name.name + "() OVER");
+      } else if (!is_grouped && is_aggregate) {
+        tell(name.name + "()");
+      } else if (!is_grouped) {
+        found_.functions.push_back(name);
+      }
+    }
+    for (auto const& child : node.children()) read_calls(child, query, is_grouped);
+  }
+
+  // A window may be named, and be based on a named one.
+  static std::vector<SyntaxNode> partition_of(SyntaxNode window, SyntaxNode query) {
+    for (int steps = 0; steps < 10; ++steps) {
+      if (auto columns = window.list("partitionClause"); !columns.empty()) return columns;
+      auto const windows = query.list("windowClause");
+      std::string const base(window.text(steps == 0 && window.text("refname").empty() ? "name" : "refname"));
+      auto const found = std::find_if(windows.begin(), windows.end(),
+                                      [&](SyntaxNode const& one) { return !base.empty() && one.text("name") == base; });
+      if (found == windows.end()) break;
+      window = *found;
+    }
+    return {};
+  }
+
+  // Whether rows of one group have one key.
+  bool has_key(std::vector<SyntaxNode> const& group, SyntaxNode query) const {
+    std::vector<Column> columns;
+    for (auto item : group) {
+      auto const results = query.list("targetList");
+      auto const place = static_cast<std::size_t>(item.get("ival").number("ival"));
+      if (item.is("A_Const") && place > 0 && place <= results.size()) item = results[place - 1].get("val");
+      if (auto column = column_of(item)) columns.push_back(std::move(*column));
+    }
+    for (bool grows = true; grows;) {
+      grows = false;
+      for (auto const& [one, other] : equal_) {
+        bool const has_one = std::find(columns.begin(), columns.end(), one) != columns.end();
+        bool const has_other = std::find(columns.begin(), columns.end(), other) != columns.end();
+        if (has_one != has_other) columns.push_back(has_one ? other : one);
+        grows = grows || has_one != has_other;
+      }
+    }
+    return std::all_of(key_columns_.begin(), key_columns_.end(), [&](std::string const& key) {
+      return std::any_of(columns.begin(), columns.end(), [&](Column const& column) {
+        bool const is_ours = !is_here_ || is_joined_by_name_ || column.table.empty() || column.table == alias_;
+        return is_ours && column.name == key;
+      });
+    });
+  }
+
+  static std::optional<Column> column_of(SyntaxNode node) {
+    if (!node.is("ColumnRef")) return std::nullopt;
+    auto const names = names_of(node.list("fields"));
+    if (names.empty() || names.size() < node.list("fields").size()) return std::nullopt;
+    return Column{names.size() > 1 ? names[names.size() - 2] : "", names.back()};
+  }
+
+  void read_joins(SyntaxNode item) {
+    if (!item.is("JoinExpr")) return;
+    is_joined_by_name_ = is_joined_by_name_ || item.flag("isNatural") || !item.list("usingClause").empty();
+    if (item.text("jointype") == "JOIN_INNER") read_equals(item.get("quals"));
+    read_joins(item.get("larg"));
+    read_joins(item.get("rarg"));
+  }
+
+  void read_equals(SyntaxNode condition) {
+    if (condition.is("BoolExpr") && condition.text("boolop") == "AND_EXPR") {
+      for (auto const& term : condition.list("args")) read_equals(term);
+    }
+    bool const is_equal = condition.is("A_Expr") && names_of(condition.list("name")) == std::vector<std::string>{"="};
+    if (!is_equal) return;
+    auto one = column_of(condition.get("lexpr"));
+    auto other = column_of(condition.get("rexpr"));
+    if (one && other) equal_.emplace_back(std::move(*one), std::move(*other));
+  }
+
+  std::string const& alias_;
+  std::vector<std::string> const& key_columns_;
+  std::set<std::string> queries_;  // names of WITH that pass rows of the batch on
+  Gathering found_;
+  // Of the query that is judged.
+  bool is_here_ = false;  // it reads the table itself
+  bool is_joined_by_name_ = false;
+  std::vector<std::pair<Column, Column>> equal_;
+};
+
 // --- names of pg_catalog ---------------------------------------------------------------------------------------------
 
 // What has to be written otherwise, by its place in the text.
@@ -388,6 +585,12 @@ std::optional<std::string> unjoined_table(std::string const& sql, std::string co
   Joins joins(statement);
   if (target == alias || joins.may_join(target, alias)) return std::nullopt;
   return quote_qualified(relation_of(range).schema, relation_of(range).name);
+}
+
+Gathering gathering_of(std::string const& sql, std::string const& alias, std::vector<std::string> const& key_columns) {
+  auto const syntax = syntax_of(sql);
+  if (!syntax) return {};
+  return BatchRows(alias, key_columns).gathering_of(syntax->statements.front());
 }
 
 }  // namespace pgbackfill::planner

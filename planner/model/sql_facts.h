@@ -39,7 +39,7 @@ struct SqlFacts {
   bool has_schema_in_column = false;  // schema.table.column
   bool takes_all_columns = false;     // x.*
   bool reads_clock = false;           // CURRENT_TIMESTAMP and its like, 'now'::timestamptz
-  std::string reads_writer;               // session_user, pg_backend_pid() and their like: another for each session
+  std::string reads_writer;           // session_user, pg_backend_pid() and their like: another for each session
   std::vector<AssignedColumn> assigned;
   std::vector<RelationUse> relations;  // of UPDATE, DELETE, FROM, USING: all that are named
   std::string updated_alias;           // of an UPDATE that is no part of WITH
@@ -59,7 +59,18 @@ std::optional<std::string> with_catalog_schema(std::string const& expression);
 // alias.pgbackfill_batch, so that each batch would change all its rows. Nothing where that cannot be seen.
 std::optional<std::string> unjoined_table(std::string const& sql, std::string const& alias);
 
-// The name of the column that stands for {batch} in unjoined_table().
+// What a statement computes over several rows of a batch at once. Where a batch ends is for the throttle to say, so
+// that this would come out otherwise with each size of a batch.
+struct Gathering {
+  std::string clause;                // what gathers, for people; empty: none that the text alone tells
+  std::vector<TableName> functions;  // called where aggregates would gather all rows of the batch
+};
+
+// Of a statement in which the table that stands as `alias` is bounded by the condition alias.pgbackfill_batch: what
+// gathers rows of that table, in a subquery or a WITH query, other than by each value of its key.
+Gathering gathering_of(std::string const& sql, std::string const& alias, std::vector<std::string> const& key_columns);
+
+// The name of the column that stands for {batch} in unjoined_table() and gathering_of().
 inline constexpr char kBatchColumn[] = "pgbackfill_batch";
 
 }  // namespace pgbackfill::planner

@@ -367,7 +367,7 @@ TEST_F(CommandTest, TakesEverySqlThatItsBatchBounds) {
         "UPDATE t SET n = 1 WHERE id IN (SELECT t.id FROM t LEFT JOIN u USING (id) WHERE {batch:t})",
         "UPDATE t AS o SET n = s.n FROM (SELECT id, max(n) AS n FROM t WHERE {batch:t} GROUP BY id) s WHERE s.id = "
         "o.id",
-        "INSERT INTO sums SELECT n, count(*) FROM t WHERE {batch:t} GROUP BY n ON CONFLICT (n) DO NOTHING",
+        "INSERT INTO sums SELECT id, count(*) FROM t WHERE {batch:t} GROUP BY id ON CONFLICT (n) DO NOTHING",
         "WITH s AS (SELECT id FROM t WHERE {batch:t} FOR UPDATE) UPDATE t AS o SET n = 1 FROM s WHERE s.id = o.id"}) {
     write("good.yaml", "name: x\ntable: t\nbackfill:\n  sql: \"" + sql + "\"\n");
     auto const result = run({"plan", "good.yaml"});

@@ -14,6 +14,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::HasSubstr;
+using testing::Not;
 
 class OneStatement : public DatabaseTest {
  protected:
@@ -204,6 +205,55 @@ TEST_F(OneStatement, BatchesOfATableThatIsNotJoinedAreRefusedOrStopped) {
         "name: n\ntable: c\nbackfill: {sql: \"UPDATE o SET n = n + 1 FROM c WHERE {batch:c} AND o.c = c.id\"}\n");
   EXPECT_EQ(run({"run", "n.yaml"}).exit_code, kDone);
   EXPECT_EQ(value("SELECT count(*) FROM o WHERE n = 1"), "20000");
+}
+
+// A batch ends where the throttle says, so that a sum over its rows would be another each time.
+TEST_F(OneStatement, WhatIsComputedOverSeveralRowsOfABatchIsRefused) {
+  client_->exec(
+      "CREATE TABLE c (id int PRIMARY KEY, total bigint); INSERT INTO c SELECT g FROM generate_series(1, 50) g; CREATE "
+      "TABLE o (id int PRIMARY KEY, c int, n int); INSERT INTO o SELECT g, g % 50 + 1, g FROM generate_series(1, 3000) "
+      "g; CREATE TABLE copy (id int PRIMARY KEY, n bigint); CREATE AGGREGATE add_up (int) (SFUNC = int4_sum, STYPE = "
+      "bigint)");
+  auto const sql = [](std::string const& statement) { return "table: o\nbackfill: {sql: \"" + statement + "\"}\n"; };
+  is_refused(
+      sql("UPDATE c SET total = s.n FROM (SELECT c, sum(n) AS n FROM o WHERE {batch:o} GROUP BY c) s WHERE s.c = "
+          "c.id"),
+      "GROUP BY would see only the rows of \"o\" that are in one batch");
+  is_refused(sql("WITH s AS MATERIALIZED (SELECT add_up(n) AS n FROM o WHERE {batch}) UPDATE c SET total = s.n FROM s "
+                 "WHERE s.n > c.id"),
+             "add_up() would see only");
+  is_refused(sql("WITH s AS (SELECT *, row_number() OVER (ORDER BY id) AS place FROM o WHERE {batch}) UPDATE o SET n = "
+                 "s.place FROM s WHERE s.id = o.id"),
+             "row_number() OVER would see only");
+  is_refused(sql("DELETE FROM c WHERE id IN (SELECT o.c FROM o WHERE {batch:o} ORDER BY n LIMIT 3)"),
+             "LIMIT or OFFSET");
+  for (std::string const expression : {"row_number() OVER (ORDER BY id)", "count(*)", "add_up(n)"}) {
+    is_refused("table: o\nbackfill: {copy_to: copy, columns: {id: id, n: " + expression + "}}\n",
+               "would be computed over the rows of each batch");
+  }
+  EXPECT_EQ(value("SELECT count(*) FROM c WHERE total IS NOT NULL"), "0");
+  EXPECT_EQ(value("SELECT count(*) FROM copy"), "0");
+  is_done(
+      "table: c\nbackfill: {sql: \"UPDATE c SET total = s.n FROM (SELECT o.c, sum(n) AS n FROM o JOIN c x ON x.id = "
+      "o.c "
+      "WHERE {batch:x} GROUP BY o.c) s WHERE s.c = c.id\"}\n");
+  EXPECT_EQ(value("SELECT count(*) FROM c WHERE total = (SELECT sum(n) FROM o WHERE o.c = c.id)"), "50");
+}
+
+TEST_F(OneStatement, ConstraintsThatLookAtAllRowsTogetherAreToldOf) {
+  client_->exec(
+      "CREATE TABLE t (id int PRIMARY KEY, parent int REFERENCES t, pos int UNIQUE DEFERRABLE, n int); INSERT INTO t "
+      "SELECT g, nullif(g - 1, 0), g FROM generate_series(1, 100) g");
+  for (auto const& [work, text] :
+       {std::pair{"{delete: true, where: n IS NULL}", "refer to each other (\"t_parent_fkey\")"},
+        std::pair{"{set: {pos: pos + 1}}", "constraint \"t_pos_key\" can be deferred"}}) {
+    write("m.yaml", std::string("name: m\ntable: t\nbackfill: ") + work + "\n");
+    auto const result = run({"plan", "m.yaml"});
+    EXPECT_EQ(result.exit_code, kDone) << result.err;
+    EXPECT_THAT(result.out + result.err, HasSubstr(text));
+  }
+  write("m.yaml", "name: m\ntable: t\nbackfill: {set: {n: pos}, where: n IS NULL}\n");
+  EXPECT_THAT(run({"run", "m.yaml"}).err, Not(HasSubstr("can be deferred")));
 }
 
 // --- rows that would not get another value ---------------------------------------------------------------------------

@@ -100,6 +100,63 @@ TEST(UnjoinedTable, IsNoneWhereAConditionHoldsBoth) {
   EXPECT_TRUE(is_joined("UPDATE c SET x = 1 WHERE c.pgbackfill_batch IS NULL"));
 }
 
+// --- what gathers rows of a batch -----------------------------------------------------------------------------------
+
+std::string gathers(std::string const& query) {
+  auto const gathering = gathering_of("UPDATE c SET x = q.s FROM (" + query + ") q WHERE q.k = c.k", "o", {"a", "b"});
+  std::string text = gathering.clause;
+  for (auto const& function : gathering.functions) text += '?' + function.name;
+  return text;
+}
+
+TEST(GatheringOf, IsFoundWhereverRowsOfTheBatchMeet) {
+  std::string const batch = "WHERE o.pgbackfill_batch IS NULL";
+  EXPECT_EQ(gathers("SELECT k, sum(n) s FROM o " + batch + " GROUP BY k"), "GROUP BY");
+  EXPECT_EQ(gathers("SELECT k, sum(n) s FROM o " + batch + " GROUP BY o.a, 1"), "GROUP BY") << "a part of the key";
+  EXPECT_EQ(gathers("SELECT sum(n) s FROM o " + batch), "?sum");
+  EXPECT_EQ(gathers("SELECT count(*) s FROM o " + batch), "count()");
+  EXPECT_EQ(gathers("SELECT max(n) FILTER (WHERE n > 1) s FROM o " + batch), "max()");
+  EXPECT_EQ(gathers("SELECT k, rank() OVER (ORDER BY n) s FROM o " + batch), "rank() OVER");
+  EXPECT_EQ(gathers("SELECT k, rank() OVER (w ORDER BY n) s FROM o " + batch + " WINDOW w AS (PARTITION BY a)"),
+            "rank() OVER");
+  EXPECT_EQ(gathers("SELECT DISTINCT ON (k) k, n s FROM o " + batch + " ORDER BY k, n"), "DISTINCT ON");
+  EXPECT_EQ(gathers("SELECT k, n s FROM o " + batch + " ORDER BY n LIMIT 3"), "LIMIT or OFFSET");
+  EXPECT_EQ(gathers("SELECT k, n s FROM o " + batch + " OFFSET 3"), "LIMIT or OFFSET");
+  EXPECT_EQ(gathers("SELECT k, sum(n) s FROM (SELECT k, n FROM o " + batch + ") i GROUP BY k"), "GROUP BY");
+  EXPECT_EQ(gathers("(SELECT k, n s FROM o " + batch + ") UNION (SELECT k, n s FROM z) LIMIT 3"), "LIMIT or OFFSET");
+  EXPECT_EQ(gathers("WITH w AS (SELECT k, n FROM o " + batch + ") SELECT k, sum(n) s FROM w GROUP BY k"), "GROUP BY");
+  EXPECT_EQ(gathers("SELECT z.k, sum(n) s FROM z JOIN o ON z.k = o.k " + batch + " GROUP BY z.k"), "GROUP BY");
+  EXPECT_EQ(gathers("SELECT z.a, sum(n) s FROM z JOIN o ON z.k = o.k " + batch + " GROUP BY z.a, z.b"), "GROUP BY");
+  EXPECT_EQ(gathers("SELECT k, sum(n) s FROM o JOIN z ON o.pgbackfill_batch IS NULL GROUP BY k"), "GROUP BY");
+  auto const inside = gathering_of(
+      "DELETE FROM c WHERE EXISTS (SELECT 1 FROM o WHERE o.k = c.k AND o.pgbackfill_batch IS NULL GROUP BY o.k HAVING "
+      "count(*) > 2)",
+      "o", {"a"});
+  EXPECT_EQ(inside.clause, "GROUP BY");
+}
+
+TEST(GatheringOf, IsNoneWhereEachRowStaysByItself) {
+  std::string const batch = "WHERE o.pgbackfill_batch IS NULL";
+  EXPECT_EQ(gathers("SELECT o.b, a, sum(n) s FROM o " + batch + " GROUP BY 1, o.a"), "");
+  EXPECT_EQ(gathers("SELECT k, rank() OVER (w ORDER BY n) s FROM o " + batch + " WINDOW w AS (PARTITION BY a, b)"), "");
+  EXPECT_EQ(gathers("SELECT k, rank() OVER w s FROM o " + batch + " WINDOW w AS (PARTITION BY o.b, o.a)"), "");
+  EXPECT_EQ(gathers("SELECT DISTINCT k, n s FROM o " + batch), "");
+  EXPECT_EQ(gathers("SELECT DISTINCT ON (a, b) k, n s FROM o " + batch), "");
+  EXPECT_EQ(gathers("SELECT k, n s FROM o " + batch + " LIMIT ALL"), "");
+  EXPECT_EQ(gathers("SELECT z.a, sum(n) s FROM z JOIN o USING (a, b) " + batch + " GROUP BY z.a, z.b"), "");
+  EXPECT_EQ(gathers("SELECT z.p, sum(n) s FROM z, o " + batch + " AND z.p = o.a AND o.b = z.q GROUP BY p, z.p, z.q"),
+            "");
+  EXPECT_EQ(gathers("SELECT k, (SELECT sum(n) FROM z WHERE z.a = o.a) s FROM o " + batch), "");
+  EXPECT_EQ(gathers("SELECT k, s FROM o, LATERAL (SELECT n s FROM z WHERE z.a = o.a ORDER BY n LIMIT 1) l " + batch),
+            "");
+  EXPECT_EQ(gathers("SELECT z.k, sum(z.n) s FROM z WHERE z.k IN (SELECT o.k FROM o " + batch + ") GROUP BY z.k"), "")
+      << "only rows of another table meet";
+  auto const asked = gathering_of(
+      "DELETE FROM c WHERE EXISTS (SELECT 1 FROM o WHERE o.k = c.k AND o.pgbackfill_batch IS NULL LIMIT 1)", "o",
+      {"a"});
+  EXPECT_EQ(asked.clause, "");
+}
+
 // --- names of pg_catalog ---------------------------------------------------------------------------------------------
 
 std::string catalog_named(std::string const& expression) {
