@@ -405,6 +405,40 @@ asio::awaitable<Result<std::string>> aggregate_among(PgConnection& connection,
   co_return rows->rows.empty() ? std::string() : *rows->rows.front().front() + "()";
 }
 
+// Whether rows of the table with the same values in these columns are one row.
+asio::awaitable<Result<bool>> is_unique_by(PgConnection& connection, std::uint32_t table,
+                                           std::vector<std::string> columns) {
+  auto rows = co_await query_read_only(
+      connection,
+      fmt::format("SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = {} AND "
+                  "i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT "
+                  "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum "
+                  "= ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) AND a.attname <> ALL ({})))",
+                  table, planner::text_array(columns)));
+  if (!rows) co_return rows.error();
+  co_return rows->at(0, 0) == "t";
+}
+
+// One statement changes a row once, whoever joins it; batches change it once each.
+asio::awaitable<Result<Done>> check_repeats(PgConnection& connection, planner::Backfill backfill,
+                                            Preflight& preflight) {
+  auto const& target = preflight.targets.front();
+  auto const statement = planner::statement_with(target, target.alias + '.' + planner::kBatchColumn + " IS NULL");
+  auto const repeated = planner::repeated_change(statement, unquoted(target.alias));
+  if (!repeated) co_return Done();
+  auto const is_unique = co_await is_unique_by(connection, preflight.table.oid, repeated->joined_by);
+  if (!is_unique) co_return is_unique.error();
+  if (*is_unique) co_return Done();
+  preflight.is_hopeless = true;
+  preflight.problems.push_back(
+      {backfill.sql_position,
+       fmt::format("column {0} is computed from itself, and several rows of {1} may join one row that is changed: each "
+                   "batch would change it again, where one statement changes it once. Let {{batch}} pick the rows that "
+                   "are changed, or join {1} by all columns of a unique key",
+                   quote_identifier(repeated->column), target.alias)});
+  co_return Done();
+}
+
 // What a statement computes over rows of a batch together would be cut where the batch ends.
 asio::awaitable<Result<Done>> check_gathering(PgConnection& connection, planner::Backfill backfill,
                                               Preflight& preflight) {
@@ -447,6 +481,8 @@ asio::awaitable<Result<Done>> look_at_work(PgConnection& connection, planner::Ba
     check_statement(backfill, facts->sql, preflight);
     auto checked = co_await check_gathering(connection, backfill, preflight);
     if (!checked) co_return checked.error();
+    auto repeats = co_await check_repeats(connection, backfill, preflight);
+    if (!repeats) co_return repeats.error();
   }
   if (facts->writes_its_source) {
     preflight.problems.push_back({backfill.position,

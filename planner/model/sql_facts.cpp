@@ -587,6 +587,65 @@ std::optional<std::string> unjoined_table(std::string const& sql, std::string co
   return quote_qualified(relation_of(range).schema, relation_of(range).name);
 }
 
+namespace {
+
+bool names_table(std::vector<SyntaxNode> const& items, std::string const& alias) {
+  return std::any_of(items.begin(), items.end(), [&](SyntaxNode const& item) {
+    if (item.is("JoinExpr")) return names_table({item.get("larg"), item.get("rarg")}, alias);
+    return item.is("RangeVar") && alias_of(item) == alias;
+  });
+}
+
+// Without a table written before it, the column may be anybody's.
+bool reads_column(SyntaxNode node, std::string const& table, std::string const& column) {
+  if (node.is("ColumnRef")) {
+    auto const names = names_of(node.list("fields"));
+    bool const is_its = names.size() < 2 || names[names.size() - 2] == table;
+    return !names.empty() && names.back() == column && is_its;
+  }
+  auto const children = node.children();
+  return std::any_of(children.begin(), children.end(),
+                     [&](SyntaxNode const& child) { return reads_column(child, table, column); });
+}
+
+// What stands equal to something else of the same row.
+void read_fixed(SyntaxNode condition, std::string const& table, std::vector<std::string>& columns) {
+  if (condition.is("BoolExpr") && condition.text("boolop") == "AND_EXPR") {
+    for (auto const& term : condition.list("args")) read_fixed(term, table, columns);
+  }
+  if (!condition.is("A_Expr") || names_of(condition.list("name")) != std::vector<std::string>{"="}) return;
+  for (auto const* side : {"lexpr", "rexpr"}) {
+    auto const names = names_of(condition.get(side).list("fields"));
+    if (names.size() >= 2 && names[names.size() - 2] == table) columns.push_back(names.back());
+  }
+}
+
+void read_fixed_by_joins(SyntaxNode item, std::string const& table, std::vector<std::string>& columns) {
+  if (!item.is("JoinExpr")) return;
+  if (item.text("jointype") == "JOIN_INNER") read_fixed(item.get("quals"), table, columns);
+  read_fixed_by_joins(item.get("larg"), table, columns);
+  read_fixed_by_joins(item.get("rarg"), table, columns);
+}
+
+}  // namespace
+
+std::optional<RepeatedChange> repeated_change(std::string const& sql, std::string const& alias) {
+  auto const syntax = syntax_of(sql);
+  if (!syntax || !syntax->statements.front().is("UpdateStmt")) return std::nullopt;
+  auto const update = syntax->statements.front();
+  std::string const changed = alias_of(update.get("relation"));
+  if (changed == alias || !names_table(update.list("fromClause"), alias)) return std::nullopt;
+  RepeatedChange found;
+  for (auto const& target : update.list("targetList")) {
+    std::string const column(target.text("name"));
+    if (reads_column(target.get("val"), changed, column)) found.column = column;
+  }
+  if (found.column.empty()) return std::nullopt;
+  read_fixed(update.get("whereClause"), alias, found.joined_by);
+  for (auto const& item : update.list("fromClause")) read_fixed_by_joins(item, alias, found.joined_by);
+  return found;
+}
+
 Gathering gathering_of(std::string const& sql, std::string const& alias, std::vector<std::string> const& key_columns) {
   auto const syntax = syntax_of(sql);
   if (!syntax) return {};

@@ -70,6 +70,16 @@ struct Gathering {
 // gathers rows of that table, in a subquery or a WITH query, other than by each value of its key.
 Gathering gathering_of(std::string const& sql, std::string const& alias, std::vector<std::string> const& key_columns);
 
+// An UPDATE of another table, joined to the one of the batch, that computes a column from its own value: a row that
+// several rows join would be changed once by one statement, and once by each batch that has one of them.
+struct RepeatedChange {
+  std::string column;
+  std::vector<std::string> joined_by;  // columns of the batch's table of which each changed row fixes the value
+};
+
+// Of a statement in which the table that stands as `alias` is the batch's.
+std::optional<RepeatedChange> repeated_change(std::string const& sql, std::string const& alias);
+
 // The name of the column that stands for {batch} in unjoined_table() and gathering_of().
 inline constexpr char kBatchColumn[] = "pgbackfill_batch";
 

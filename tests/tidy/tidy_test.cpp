@@ -310,7 +310,7 @@ bool is_message_about_state(std::string const& path, std::string const& name) {
       {"engine/view/runners_view.cpp", "pgbackfill.runners"},
       {"engine/steps/step_runner.cpp", "pgbackfill.claims"},
       {"engine/app/run_one.cpp", "pgbackfill.quarantine"},
-      {"engine/cli/command_status.cpp", "pgbackfill.quarantine"},
+      {"engine/view/status_text.cpp", "pgbackfill.quarantine"},
   };
   return messages.contains({path, name});
 }

@@ -100,6 +100,28 @@ TEST(UnjoinedTable, IsNoneWhereAConditionHoldsBoth) {
   EXPECT_TRUE(is_joined("UPDATE c SET x = 1 WHERE c.pgbackfill_batch IS NULL"));
 }
 
+// --- what several batches would change again ------------------------------------------------------------------------
+
+std::string repeats(std::string const& set, std::string const& rest) {
+  auto const found = repeated_change("UPDATE c SET " + set + " FROM " + rest + " AND o.pgbackfill_batch IS NULL", "o");
+  if (!found) return "";
+  std::string text = found->column + ":";
+  for (auto const& column : found->joined_by) text += " " + column;
+  return text;
+}
+
+TEST(RepeatedChange, IsWhatAColumnOfAnotherTableAddsToItself) {
+  EXPECT_EQ(repeats("n = n + 1", "o WHERE o.cid = c.id"), "n: cid");
+  EXPECT_EQ(repeats("m = 1, n = coalesce(c.n, 0) + o.n", "o WHERE c.id = o.cid AND o.kind = 'x'"), "n: cid kind");
+  EXPECT_EQ(repeats("n = c.n + 1", "x JOIN o ON o.a = x.a AND o.b = x.b WHERE x.id = c.id"), "n: a b");
+  EXPECT_EQ(repeats("n = c.n + 1", "x LEFT JOIN o ON o.a = x.a WHERE x.id = c.id"), "n:") << "it fixes nothing";
+  EXPECT_EQ(repeats("n = c.n + 1", "o WHERE (o.cid = c.id OR c.all_of_them)"), "n:");
+  EXPECT_EQ(repeats("n = o.n + 1", "o WHERE o.cid = c.id"), "") << "the value does not depend on how often";
+  EXPECT_EQ(repeats("n = c.m + 1", "o WHERE o.cid = c.id"), "");
+  EXPECT_FALSE(repeated_change("UPDATE o SET n = n + 1 FROM c WHERE o.pgbackfill_batch IS NULL", "o"));
+  EXPECT_FALSE(repeated_change("DELETE FROM c USING o WHERE o.pgbackfill_batch IS NULL", "o"));
+}
+
 // --- what gathers rows of a batch -----------------------------------------------------------------------------------
 
 std::string gathers(std::string const& query) {
