@@ -37,6 +37,9 @@ SettingTexts read_source(std::string const& source, StatusOverview& one) {
     auto const loaded = parse_loaded(one.file, source);
     from_file = setting_texts(loaded.migration.throttle);
     one.schedule = loaded.schedule;
+    one.of_file =
+        StatusFile{loaded.migration.backfill.has_value(), static_cast<std::int64_t>(loaded.migration.expand.size()),
+                   static_cast<std::int64_t>(loaded.migration.contract.size())};
   } catch (CommandError const&) {
     from_file.clear();
   }
@@ -44,7 +47,7 @@ SettingTexts read_source(std::string const& source, StatusOverview& one) {
 }
 
 StatusOverview overview_of(std::vector<std::optional<std::string>> const& row) {
-  StatusOverview one{state::stored_overview_of(row), {}, {}, throttle::Schedule{{}}, {}};
+  StatusOverview one{state::stored_overview_of(row), {}, {}, throttle::Schedule{{}}, {}, {}};
   auto const from_file = one.source ? read_source(*one.source, one) : SettingTexts();
   for (auto const& rule : planner::throttle_settings()) {
     auto const setting = effective_setting(rule.name, from_file, one.live);

@@ -41,6 +41,7 @@ boost::json::object json_of(StatusOverview const& one, StatusPace const* pace) {
   object["file"] = valid_utf8(one.file);
   object["table"] = one.job ? boost::json::value(valid_utf8(one.schema + "." + one.table)) : nullptr;
   object["status"] = one.job ? boost::json::value(one.status) : nullptr;
+  object["state"] = state_word(one);
   object["reason"] = text_or_null(one.reason);
   object["step_failure"] = text_or_null(one.step_failure);
   object["phase"] = phase_word(one);

@@ -27,11 +27,19 @@ struct StatusSetting {
   std::string origin;  // "default", "file", "live"
 };
 
+// What the file has, as far as it can be read.
+struct StatusFile {
+  bool has_backfill = true;
+  std::int64_t expand_steps = 0;
+  std::int64_t contract_steps = 0;
+};
+
 struct StatusOverview : state::StoredOverview {
   std::vector<StatusSetting> settings;  // of the throttle, all of them
   std::optional<std::int64_t> max_rows_per_second;
   throttle::Schedule schedule{{}};
   std::string broken;  // why nothing more of it can be read
+  std::optional<StatusFile> of_file;
 
   bool is(JobStatus wanted) const { return job && status == state::status_name(wanted); }
   bool has_ended() const { return is(JobStatus::kComplete) || is(JobStatus::kFailed) || is(JobStatus::kCancelled); }

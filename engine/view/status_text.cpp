@@ -19,11 +19,6 @@ using std::chrono::milliseconds;
 constexpr int kLabelWidth = 15;
 constexpr int kBarMost = 30;
 
-std::string status_word(StatusOverview const& one) {
-  if (!one.broken.empty()) return "broken";
-  return one.job ? one.status : "no backfill";
-}
-
 std::string_view status_color(StatusOverview const& one) {
   if (!one.broken.empty()) return kBad;
   if (one.is(JobStatus::kFailed) || one.is(JobStatus::kCancelled)) return kBad;
@@ -113,7 +108,24 @@ std::string next_when_running(StatusPage const& page) {
   return "no process is working on it; run it again to go on where it was: " + run_command_for(one);
 }
 
+// Of a migration whose rows are done, or that has none.
+std::string state_after_rows(StatusOverview const& one) {
+  std::int64_t const contract = one.of_file ? one.of_file->contract_steps : one.contract_done;
+  if (one.contract_done >= contract) return "complete";
+  return one.contract_done > 0 ? "complete was cut short" : "waits for complete";
+}
+
 }  // namespace
+
+std::string state_word(StatusOverview const& one) {
+  if (!one.broken.empty()) return "broken";
+  if (one.is(JobStatus::kComplete)) return state_after_rows(one);
+  if (one.is(JobStatus::kRunning) && one.processes == 0) return "idle";
+  if (one.job) return one.status;
+  bool const has_rows = !one.of_file || one.of_file->has_backfill;
+  if (!has_rows && one.expand_done >= one.of_file->expand_steps) return state_after_rows(one);
+  return one.expand_done > 0 ? "begun" : "not begun";
+}
 
 std::string phase_word(StatusOverview const& one) {
   if (!one.job) return "expand";
@@ -236,7 +248,7 @@ class PageView {
     auto const& one = page_.overview;
     is_rolled_back_ = !one.job && page_.change && page_.change->kind == "rolled back";
     lines_.push_back(coloured(neutralised(one.name), kStrong, view_) + "  " +
-                     coloured(is_rolled_back_ ? "rolled back" : status_word(one), status_color(one), view_));
+                     coloured(is_rolled_back_ ? "rolled back" : state_word(one), status_color(one), view_));
     if (!one.paused_until.empty()) add("  until", until_text(one));
     if (!one.reason.empty()) add("  reason", neutralised(one.reason));
     if (!one.step_failure.empty()) add("  step failed", neutralised(one.step_failure));
@@ -389,7 +401,7 @@ std::vector<std::string> overview_table(std::vector<StatusOverview> const& overv
   for (auto const& one : overviews) {
     auto const pace = paces.find(one.name);
     bool const has_pace = one.is_worked_on() && pace != paces.end();
-    rows.push_back({neutralised(one.name), one.job ? qualified_name(one.schema, one.table) : "", status_word(one),
+    rows.push_back({neutralised(one.name), one.job ? qualified_name(one.schema, one.table) : "", state_word(one),
                     percent_of(one), one.job ? human_count(one.rows_done) : "",
                     has_pace ? human_rate(pace->second.rows_per_second) : "",
                     one.job && !one.has_ended() ? std::to_string(one.workers) : "",

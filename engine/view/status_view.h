@@ -25,6 +25,8 @@ Progress progress_of(StatusOverview const& one, StatusPace const& pace);
 boost::json::object json_of(StatusOverview const& one, StatusPace const* pace);
 boost::json::object json_of(StatusPage const& page, StatusPace const& pace);
 
+// Where it is, in the words of docs/operations.md#what-status-says.
+std::string state_word(StatusOverview const& one);
 // "expand", "backfill", "sweep", "deferred", "complete", "contract"
 std::string phase_word(StatusOverview const& one);
 // What the operator does next, and what a repeat of `run` does.

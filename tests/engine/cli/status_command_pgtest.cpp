@@ -205,12 +205,37 @@ TEST_F(StatusCommand, SaysOfAMigrationWithoutABackfillWhatIsNext) {
   MigrationRun run(name_of_test(), cluster_->dsn(), "table: " + table + "\ncontract:\n  - set_not_null: n\n");
   EXPECT_TRUE(run.runs(kDone)) << run.story();
   auto const page = pgbackfill({"status", run.name()});
-  EXPECT_TRUE(contains(page.out, "no backfill")) << page.out;
+  EXPECT_TRUE(contains(page.out, run.name() + "  waits for complete\n")) << page.out;
+  EXPECT_TRUE(contains(page.out, "it has steps only, and no backfill")) << page.out;
   EXPECT_TRUE(contains(page.out, "pgbackfill complete " + run.name())) << page.out;
   EXPECT_FALSE(contains(page.out, "approve")) << page.out;
   EXPECT_EQ(pgbackfill({"complete", run.name()}).exit_code, 0);
   auto const done = pgbackfill({"status", run.name()});
   EXPECT_TRUE(contains(done.out, "nothing is left to do")) << done.out;
+  EXPECT_TRUE(contains(done.out, run.name() + "  complete\n")) << done.out;
+}
+
+TEST_F(StatusCommand, OneWordMeansOneThing) {
+  auto const table = make_counted_table(client_, 1'000);
+  MigrationRun run(name_of_test(), cluster_->dsn(),
+                   "table: " + table +
+                       "\nbackfill:\n  set: {n: n + 1}\n  batch: {max_rows: 50}\ncontract:\n  - set_not_null: "
+                       "n\nthrottle: {max_rows_per_second: 100}\n");
+  auto const state = [&] { return std::string(json({"status", run.name()}).at("state").as_string()); };
+  auto& process = run.start();
+  ASSERT_TRUE(run.waits_for_rows(1)) << run.story();
+  EXPECT_EQ(state(), "running");
+  process.signal(SIGINT);
+  EXPECT_TRUE(run.ends(process, kResumable));
+  EXPECT_EQ(state(), "idle") << "nobody works on it";
+  EXPECT_EQ(pgbackfill({"pause", run.name()}).exit_code, kDone);
+  EXPECT_EQ(state(), "paused");
+  EXPECT_EQ(pgbackfill({"resume", run.name()}).exit_code, kDone);
+  EXPECT_EQ(pgbackfill({"set", run.name(), "throttle.max_rows_per_second=none"}).exit_code, kDone);
+  EXPECT_TRUE(run.runs(kDone)) << run.story();
+  EXPECT_EQ(state(), "waits for complete") << "the backfill is complete, the migration is not";
+  EXPECT_EQ(pgbackfill({"complete", run.name()}).exit_code, kDone);
+  EXPECT_EQ(state(), "complete");
 }
 
 TEST_F(StatusCommand, WatchesUntilTheJobEnds) {
