@@ -727,11 +727,11 @@ asio::awaitable<int> Run::backfill() {
   auto const& migration = loaded_.migration;
   co_await record("started", fmt::format("{} worker(s)", migration.backfill->workers));
   auto options = job_run_options(migration, loaded_.schedule);
-  options.exit_outside_window = options_.exit_outside_window;
-  options.tells_batches = context_.options().log_level == Severity::kDebug;
-  options.deferred_patience = options_.deferred_patience;
-  options.reconnect_patience = options_.reconnect_patience;
-  options.poll_interval = options_.poll_interval;
+  options.pool.exit_outside_window = options_.exit_outside_window;
+  options.pool.tells_batches = context_.options().log_level == Severity::kDebug;
+  options.pool.deferred_patience = options_.deferred_patience;
+  options.pool.reconnect_patience = options_.reconnect_patience;
+  options.pool.control_interval = options_.poll_interval;
   auto const began = std::chrono::steady_clock::now();
   JobRun run(context_.io().get_executor(), context_.blocking(), context_.target(), std::move(*pg_job_),
              context_.owner(), std::move(options), sink());
@@ -792,18 +792,17 @@ asio::awaitable<void> Run::remember_latest_change() {
 
 asio::awaitable<void> Run::heed_rollback(PoolOutcome& outcome) {
   auto who = co_await who_rolled_back();
+  // It has begun, or somebody cancelled.
+  bool const may_have_begun = who.empty() && outcome.end == PoolEnd::kFailed && connection_->is_usable();
+  if (may_have_begun) {
+    auto const job = co_await find_job(*connection_, loaded_.migration.name);
+    bool const is_cancelled = job && *job && (*job)->status == JobStatus::kCancelled;
+    if (is_cancelled) outcome = {PoolEnd::kCancelled, (*job)->reason, {}};
+  }
   // A rollback begins with a cancel, and records itself at its end.
   bool const has_begun = outcome.end == PoolEnd::kCancelled && outcome.reason.starts_with(kRolledBackBy);
   if (who.empty() && has_begun) who = outcome.reason.substr(std::string_view(kRolledBackBy).size());
   if (!who.empty()) outcome = {PoolEnd::kRolledBack, std::move(who), {}};
-  if (outcome.end != PoolEnd::kFailed || !connection_->is_usable()) co_return;
-  // It has begun, or somebody cancelled.
-  auto const job = co_await find_job(*connection_, loaded_.migration.name);
-  bool const is_cancelled = job && *job && (*job)->status == JobStatus::kCancelled;
-  if (!is_cancelled) co_return;
-  outcome = {PoolEnd::kCancelled, (*job)->reason, {}};
-  if (!outcome.reason.starts_with(kRolledBackBy)) co_return;
-  outcome = {PoolEnd::kRolledBack, outcome.reason.substr(std::string_view(kRolledBackBy).size()), {}};
 }
 
 // After a hook or a failure; worth a try.

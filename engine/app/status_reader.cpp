@@ -30,25 +30,26 @@ using Fields = state::RowFields;
 
 constexpr std::int64_t kQuarantinedShown = 10;
 
-// Of a source that another version wrote nothing is known.
-SettingTexts read_source(std::string const& source, StatusOverview& one) {
-  SettingTexts from_file;
+// Of a source that another version wrote nothing is known; the state says enough without it.
+void read_source(StatusOverview& one) {
+  if (!one.source) return;
   try {
-    auto const loaded = parse_loaded(one.file, source);
-    from_file = setting_texts(loaded.migration.throttle);
-    one.schedule = loaded.schedule;
-    one.of_file =
-        StatusFile{loaded.migration.backfill.has_value(), static_cast<std::int64_t>(loaded.migration.expand.size()),
-                   static_cast<std::int64_t>(loaded.migration.contract.size())};
+    auto loaded = parse_loaded(one.file, *one.source);
+    one.schedule = std::move(loaded.schedule);
+    one.migration = std::move(loaded.migration);
   } catch (CommandError const&) {
-    from_file.clear();
+    one.migration.reset();
   }
-  return from_file;
+}
+
+SettingTexts settings_of_file(StatusOverview const& one) {
+  return one.migration ? setting_texts(one.migration->throttle) : SettingTexts();
 }
 
 StatusOverview overview_of(std::vector<std::optional<std::string>> const& row) {
   StatusOverview one{state::stored_overview_of(row), {}, {}, throttle::Schedule{{}}, {}, {}};
-  auto const from_file = one.source ? read_source(*one.source, one) : SettingTexts();
+  read_source(one);
+  auto const from_file = settings_of_file(one);
   for (auto const& rule : planner::throttle_settings()) {
     auto const setting = effective_setting(rule.name, from_file, one.live);
     one.settings.push_back({std::string(rule.name), setting.text, name_of(setting.origin)});
@@ -120,15 +121,6 @@ std::vector<BadRow> bad_rows_of(Rows const& rows) {
   return bad_rows;
 }
 
-std::optional<planner::Migration> migration_of(Rows const& rows) {
-  if (rows.rows.empty()) return std::nullopt;
-  try {
-    return parse_loaded(rows.at(0, 0), rows.at(0, 1)).migration;
-  } catch (CommandError const&) {
-    return std::nullopt;  // written by another version; the state says enough without it
-  }
-}
-
 constexpr char kWaitingForLocks[] =
     "SELECT w.pid, blocker.pid, coalesce(nullif(b.application_name, ''), 'no application name'), coalesce(b.usename, "
     "'?'), "
@@ -166,7 +158,6 @@ asio::awaitable<StatusPage> read_page(PgConnection& connection, std::string name
                                          state::unended_runs(name),
                                          state::job_quarantine(name, kQuarantinedShown),
                                          state::latest_status_change(name),
-                                         state::find_migration(name),
                                          state::job_runners(name),
                                          probe_sql::elsewhere()};
   auto const all = value_or_throw(co_await connection.pipeline(std::move(statements), Deadlines()), "reading the job");
@@ -189,11 +180,10 @@ asio::awaitable<StatusPage> read_page(PgConnection& connection, std::string name
     change.who = user.empty() ? fields.text() : user + "@" + host;
     page.change = std::move(change);
   }
-  page.migration = migration_of(all[5]);
-  page.runners = runners_of(all[6].rows);
-  page.elsewhere = neighbours_elsewhere(all[7]);
-  if (page.migration) {
-    std::string plan = planner::contract_plan(planner::contract_steps(*page.migration));
+  page.runners = runners_of(all[5].rows);
+  page.elsewhere = neighbours_elsewhere(all[6]);
+  if (page.overview.migration) {
+    std::string plan = planner::contract_plan(planner::contract_steps(*page.overview.migration));
     page.approval =
         value_or_throw(co_await read_approval(connection, name, std::move(plan)), "looking for an approval");
   }
@@ -217,21 +207,20 @@ asio::awaitable<void> find_lock_holders(PgConnection& connection, StatusPage& pa
 
 asio::awaitable<void> find_growth(PgConnection& connection, StatusPage& page) {
   auto const& one = page.overview;
-  if (!one.job || !page.migration || !page.migration->backfill) co_return;
+  if (!one.job || !page.overview.migration || !page.overview.migration->backfill) co_return;
   auto const sizes = co_await query_read_only(connection, state::job_growth(*one.job));
   if (!sizes) co_return;
-  auto const from_file = setting_texts(page.migration->throttle);
-  page.growth = growth_text(*sizes, qualified_name(one.schema, one.table), page.migration->backfill->kind,
-                            limits_of(from_file, one.live).limits);
+  page.growth = growth_text(*sizes, qualified_name(one.schema, one.table), page.overview.migration->backfill->kind,
+                            limits_of(settings_of_file(one), one.live).limits);
 }
 
 asio::awaitable<void> find_row_holders(CommandContext& context, PgConnection& connection, StatusPage& page) {
-  if (page.overview.deferred == 0 || !page.migration || !page.migration->backfill) co_return;
-  auto facts = co_await read_table_facts(connection, page.migration->backfill->table);
+  if (page.overview.deferred == 0 || !page.overview.migration || !page.overview.migration->backfill) co_return;
+  auto facts = co_await read_table_facts(connection, page.overview.migration->backfill->table);
   if (!facts || !*facts) co_return;
   planner::WorkTraits const none;
-  auto job = co_await load_pg_job(connection, *page.overview.job, page.overview.name, *page.migration->backfill,
-                                  std::move(**facts), false, none);
+  auto job = co_await load_pg_job(connection, *page.overview.job, page.overview.name,
+                                  *page.overview.migration->backfill, std::move(**facts), false, none);
   if (!job) co_return;
   PgDatabase database(context.io().get_executor(), context.blocking(), context.target(), std::move(*job),
                       context.owner());

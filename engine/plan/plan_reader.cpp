@@ -402,20 +402,25 @@ PlannedBackfill backfill_of(planner::Migration const& migration, Preflight const
   return planned;
 }
 
-asio::awaitable<void> plan_batch(PgConnection& connection, Preflight const& preflight,
-                                 std::vector<LeafRanges> const& ranges, planner::TriggerMode triggers, bool with_sample,
-                                 PlannedBackfill& planned) {
+// Over columns that are still to come, the server can only be asked about it on an empty copy.
+asio::awaitable<void> plan_batch(PgConnection& connection, planner::Migration const& migration,
+                                 Preflight const& preflight, std::vector<LeafRanges> const& ranges, bool is_coming,
+                                 bool with_sample, PlannedBackfill& planned) {
   if (preflight.targets.empty()) co_return;
   std::size_t const shown = largest_leaf(preflight);
   auto const& target = preflight.targets[shown];
   auto const interval = co_await first_batch(connection, target, ranges[shown].upper);
   if (!interval.hi) co_return;
   planned.batch_sql = batch_statement(target, interval);
+  if (is_coming) {
+    co_await try_on_copy(connection, migration, target, interval);
+    co_return;
+  }
   auto const explained =
       value_or_throw(co_await query_read_only(connection, users_sql("EXPLAIN (COSTS OFF) " + planned.batch_sql)),
                      "explaining the batch");
   planned.explain = lines_of(explained);
-  if (with_sample) planned.sample = co_await take_sample(connection, triggers, target, interval);
+  if (with_sample) planned.sample = co_await take_sample(connection, migration.backfill->triggers, target, interval);
 }
 
 std::vector<std::string> notes_of(planner::Migration const& migration, Preflight const& preflight,
@@ -447,35 +452,13 @@ std::vector<std::string> notes_of(planner::Migration const& migration, Preflight
   return notes;
 }
 
-// Over columns that are not there yet: all but what the server could only say of them.
-asio::awaitable<void> plan_coming_backfill(PgConnection& connection, planner::Migration const& migration,
-                                           Preflight preflight, PlanReport& report) {
-  if (planner::sync_guards_backfill(migration)) preflight.sweeps = false;
-  auto const ranges = value_or_throw(co_await plan_ranges(connection, preflight), "cutting the table into ranges");
-  auto planned = backfill_of(migration, preflight, ranges);
-  if (!preflight.targets.empty()) {
-    std::size_t const shown = largest_leaf(preflight);
-    auto const& target = preflight.targets[shown];
-    auto const interval = co_await first_batch(connection, target, ranges[shown].upper);
-    if (interval.hi) {
-      planned.batch_sql = batch_statement(target, interval);
-      co_await try_on_copy(connection, migration, target, interval);
-    }
-  }
-  estimate(planned);
-  for (auto& note : notes_of(migration, preflight, planned)) report.notes.push_back(std::move(note));
-  report.notes.emplace_back(
-      "the batch is shown as it will be once the expand steps have added its columns; EXPLAIN and --sample come after "
-      "them");
-  report.backfill = std::move(planned);
-}
-
 asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration const& migration, bool with_sample,
                                     PlanReport& report) {
   auto preflight = value_or_throw(co_await check_backfill(connection, *migration.backfill), "checking the file");
   if (planner::sync_guards_backfill(migration)) preflight.sweeps = false;
   bool const may_come = may_come_with_expand(preflight, migration);
-  if (!preflight.problems.empty()) {
+  bool const is_coming = !preflight.problems.empty();
+  if (is_coming) {
     std::string const text = planner::to_lines(preflight.problems);
     bool const is_past = std::any_of(report.contract.begin(), report.contract.end(),
                                      [](PlannedStep const& step) { return step.is_recorded; });
@@ -487,16 +470,20 @@ asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration
                              text);
       co_return;
     }
-    co_await plan_coming_backfill(connection, migration, std::move(*coming), report);
-    co_return;
+    preflight = std::move(*coming);
   }
   auto const probes = value_or_throw(co_await check_probes(connection, migration.probes), "checking the probes");
   if (!probes.empty()) throw CommandError{kExitUsage, planner::to_lines(probes)};
   auto const ranges = value_or_throw(co_await plan_ranges(connection, preflight), "cutting the table into ranges");
   auto planned = backfill_of(migration, preflight, ranges);
-  co_await plan_batch(connection, preflight, ranges, migration.backfill->triggers, with_sample, planned);
+  co_await plan_batch(connection, migration, preflight, ranges, is_coming, with_sample, planned);
   estimate(planned);
   for (auto& note : notes_of(migration, preflight, planned)) report.notes.push_back(std::move(note));
+  if (is_coming) {
+    report.notes.emplace_back(
+        "the batch is shown as it will be once the expand steps have added its columns; EXPLAIN and --sample come "
+        "after them");
+  }
   report.backfill = std::move(planned);
 }
 

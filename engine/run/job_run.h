@@ -22,13 +22,7 @@ namespace pgbackfill::engine {
 
 struct JobRunOptions {
   std::vector<UserProbe> probes;
-  SettingTexts settings;  // what the file says of the throttle; live ones win
-  throttle::Schedule schedule{{}};
-  bool exit_outside_window = false;
-  bool tells_batches = false;                             // a line each, for --log-level debug
-  std::chrono::milliseconds deferred_patience{60'000};    // with rows that somebody holds, at the end
-  std::chrono::milliseconds reconnect_patience{300'000};  // with a server that is away
-  std::chrono::milliseconds poll_interval{1'000};         // where the server cannot tell of changes
+  PoolOptions pool;  // health, growth and what follows from control_interval are the job run's own
 };
 
 // What the migration says of how its job is run.
@@ -48,7 +42,7 @@ class JobRun {
   PgJob const& job() { return database_.job(); }
 
  private:
-  static PoolOptions pool_options(JobRunOptions options);
+  PoolOptions completed(PoolOptions options);
 
   PgDatabase database_;
   Probes probes_;

@@ -69,6 +69,11 @@ std::string unquoted(std::string const& identifier) {
   return name;
 }
 
+// The statement of the file with a condition in the place of {batch} that its readers know again.
+std::string marked_statement(planner::WorkTarget const& target) {
+  return planner::statement_with(target, target.alias + '.' + planner::kBatchColumn + " IS NULL");
+}
+
 // A partition may have its columns in another order than its parent, and then another row.
 bool takes_whole_row(planner::Backfill const& backfill) {
   auto const& alias = backfill.table.name;
@@ -344,7 +349,7 @@ void check_statement(planner::Backfill const& backfill, planner::SqlFacts const&
                     name_of(table), name_of(table), planner::join(table.children, ", ")));
     preflight.is_hopeless = true;
   }
-  auto const statement = planner::statement_with(target, target.alias + '.' + planner::kBatchColumn + " IS NULL");
+  auto const statement = marked_statement(target);
   auto const unjoined = planner::unjoined_table(statement, alias);
   if (unjoined) {
     refuse(
@@ -423,7 +428,7 @@ asio::awaitable<Result<bool>> is_unique_by(PgConnection& connection, std::uint32
 asio::awaitable<Result<Done>> check_repeats(PgConnection& connection, planner::Backfill backfill,
                                             Preflight& preflight) {
   auto const& target = preflight.targets.front();
-  auto const statement = planner::statement_with(target, target.alias + '.' + planner::kBatchColumn + " IS NULL");
+  auto const statement = marked_statement(target);
   auto const repeated = planner::repeated_change(statement, unquoted(target.alias));
   if (!repeated) co_return Done();
   auto const is_unique = co_await is_unique_by(connection, preflight.table.oid, repeated->joined_by);
@@ -445,7 +450,7 @@ asio::awaitable<Result<Done>> check_gathering(PgConnection& connection, planner:
   auto const& target = preflight.targets.front();
   std::vector<std::string> key;
   for (auto const& column : target.key.columns) key.push_back(column.name);
-  auto const statement = planner::statement_with(target, target.alias + '.' + planner::kBatchColumn + " IS NULL");
+  auto const statement = marked_statement(target);
   auto gathering = planner::gathering_of(statement, unquoted(target.alias), key);
   if (gathering.clause.empty() && !gathering.functions.empty()) {
     auto aggregate = co_await aggregate_among(connection, std::move(gathering.functions));

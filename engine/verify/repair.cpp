@@ -65,7 +65,7 @@ asio::awaitable<std::int64_t> repair(CommandContext& context, std::shared_ptr<Pg
                                                     preflight.table, job.sweeps, preflight.traits),
                                "loading the repair");
   auto run_options = job_run_options(migration, loaded.schedule);
-  run_options.reconnect_patience = options.reconnect_patience;
+  run_options.pool.reconnect_patience = options.reconnect_patience;
   JobRun run(context.io().get_executor(), context.blocking(), context.target(), std::move(pg_job), context.owner(),
              std::move(run_options), sink);
   Interrupts::InOrder const in_order(context.interrupts(), run.pool());

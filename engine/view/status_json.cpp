@@ -104,9 +104,9 @@ boost::json::object json_of(StatusPage const& page, StatusPace const& pace) {
   object["quarantine"] = json_of(page.bad_rows);
   object["status_changed_at"] = page.change ? boost::json::value(page.change->at) : nullptr;
   object["status_changed_by"] = page.change ? boost::json::value(valid_utf8(page.change->who)) : nullptr;
-  bool const knows = page.migration.has_value();
-  object["expand_steps"] = knows ? boost::json::value(page.migration->expand.size()) : nullptr;
-  object["contract_steps"] = knows ? boost::json::value(page.migration->contract.size()) : nullptr;
+  bool const knows = page.overview.migration.has_value();
+  object["expand_steps"] = knows ? boost::json::value(page.overview.migration->expand.size()) : nullptr;
+  object["contract_steps"] = knows ? boost::json::value(page.overview.migration->contract.size()) : nullptr;
   object["approval"] = json_of(page.approval);
   object["next"] = valid_utf8(next_text(page));
   return object;

@@ -27,22 +27,16 @@ struct StatusSetting {
   std::string origin;  // "default", "file", "live"
 };
 
-// What the file has, as far as it can be read.
-struct StatusFile {
-  bool has_backfill = true;
-  std::int64_t expand_steps = 0;
-  std::int64_t contract_steps = 0;
-};
-
 struct StatusOverview : state::StoredOverview {
   std::vector<StatusSetting> settings;  // of the throttle, all of them
   std::optional<std::int64_t> max_rows_per_second;
   throttle::Schedule schedule{{}};
-  std::string broken;  // why nothing more of it can be read
-  std::optional<StatusFile> of_file;
+  std::string broken;                           // why nothing more of it can be read
+  std::optional<planner::Migration> migration;  // the file, where this version can read it
 
   bool is(JobStatus wanted) const { return job && status == state::status_name(wanted); }
   bool has_ended() const { return is(JobStatus::kComplete) || is(JobStatus::kFailed) || is(JobStatus::kCancelled); }
+  bool is_idle() const { return is(JobStatus::kRunning) && processes == 0; }
   bool is_worked_on() const { return is(JobStatus::kRunning) && processes > 0; }
   std::int64_t rows_left() const {
     return std::max<std::int64_t>(pass == 0 ? rows_estimated - rows_done : pass_estimated - pass_done, 0);
@@ -83,7 +77,6 @@ struct StatusPage {
   std::vector<UnendedRun> waiting;  // processes that are there but hold no range
   std::vector<BadRow> bad_rows;
   std::optional<StatusChange> change;
-  std::optional<planner::Migration> migration;
   std::vector<RunnerSeen> runners;                    // processes that told of themselves lately
   std::vector<throttle::NeighbourReading> elsewhere;  // processes of jobs in other databases of the server
   std::string growth;                                 // of the table since the job began

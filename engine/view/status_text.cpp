@@ -23,7 +23,7 @@ std::string_view status_color(StatusOverview const& one) {
   if (!one.broken.empty()) return kBad;
   if (one.is(JobStatus::kFailed) || one.is(JobStatus::kCancelled)) return kBad;
   if (one.is(JobStatus::kPaused)) return kDoubtful;
-  if (one.is(JobStatus::kRunning) && one.processes == 0) return kDoubtful;
+  if (one.is_idle()) return kDoubtful;
   return kGood;
 }
 
@@ -62,20 +62,26 @@ std::size_t pending(std::size_t all, std::int64_t done) {
   return all - std::min(all, static_cast<std::size_t>(std::max<std::int64_t>(done, 0)));
 }
 
+// Of a migration that has steps only: they ran up to the gate.
+bool is_through_without_rows(StatusOverview const& one) {
+  return !one.job && one.migration && !one.migration->backfill &&
+         pending(one.migration->expand.size(), one.expand_done) == 0;
+}
+
 // Whether `complete` would ask for an approval that is not there.
 bool needs_approval(StatusPage const& page, std::size_t left) {
   if (page.approval && page.approval->holds) return false;
-  auto const& contract = page.migration->contract;
+  auto const& contract = page.overview.migration->contract;
   return std::any_of(contract.end() - static_cast<std::ptrdiff_t>(left), contract.end(),
                      [](planner::SchemaStep const& step) { return !planner::destructive_reason(step).empty(); });
 }
 
 std::string next_when_complete(StatusPage const& page) {
   auto const& one = page.overview;
-  if (!page.migration || page.migration->contract.empty()) {
+  if (!page.overview.migration || page.overview.migration->contract.empty()) {
     return "nothing is left to do; " + run_command_for(one) + " would find it complete";
   }
-  std::size_t const left = pending(page.migration->contract.size(), one.contract_done);
+  std::size_t const left = pending(page.overview.migration->contract.size(), one.contract_done);
   if (left == 0) return "nothing is left to do: the contract steps are done too";
   std::string const approve =
       needs_approval(page, left) ? command_for(one, "approve") + " records who agrees to what cannot be undone; " : "";
@@ -86,9 +92,7 @@ std::string next_when_complete(StatusPage const& page) {
 // What was rolled back, or never begun, has none of its expand steps.
 std::string next_without_job(StatusPage const& page) {
   auto const& one = page.overview;
-  bool const is_over =
-      page.migration && !page.migration->backfill && pending(page.migration->expand.size(), one.expand_done) == 0;
-  if (is_over) return next_when_complete(page);
+  if (is_through_without_rows(one)) return next_when_complete(page);
   return run_command_for(one) + " does what is not done yet";
 }
 
@@ -110,8 +114,7 @@ std::string next_when_running(StatusPage const& page) {
 
 // Of a migration whose rows are done, or that has none.
 std::string state_after_rows(StatusOverview const& one) {
-  std::int64_t const contract = one.of_file ? one.of_file->contract_steps : one.contract_done;
-  if (one.contract_done >= contract) return "complete";
+  if (!one.migration || pending(one.migration->contract.size(), one.contract_done) == 0) return "complete";
   return one.contract_done > 0 ? "complete was cut short" : "waits for complete";
 }
 
@@ -120,10 +123,9 @@ std::string state_after_rows(StatusOverview const& one) {
 std::string state_word(StatusOverview const& one) {
   if (!one.broken.empty()) return "broken";
   if (one.is(JobStatus::kComplete)) return state_after_rows(one);
-  if (one.is(JobStatus::kRunning) && one.processes == 0) return "idle";
+  if (one.is_idle()) return "idle";
   if (one.job) return one.status;
-  bool const has_rows = !one.of_file || one.of_file->has_backfill;
-  if (!has_rows && one.expand_done >= one.of_file->expand_steps) return state_after_rows(one);
+  if (is_through_without_rows(one)) return state_after_rows(one);
   return one.expand_done > 0 ? "begun" : "not begun";
 }
 
@@ -266,7 +268,7 @@ class PageView {
     std::string text = neutralised(rest);
     while (text.ends_with(' ')) text.pop_back();
     if (!text.empty()) add("  does", text);
-    bool const has_none = !one.job && page_.migration && !page_.migration->backfill;
+    bool const has_none = !one.job && page_.overview.migration && !page_.overview.migration->backfill;
     if (has_none) return add("  phase", "it has steps only, and no backfill");
     add("  phase", is_rolled_back_ ? "what could be undone is undone" : phase_text(one));
   }
@@ -371,8 +373,8 @@ class PageView {
   }
 
   void outlook() {
-    if (page_.migration) {
-      auto const& migration = *page_.migration;
+    if (page_.overview.migration) {
+      auto const& migration = *page_.overview.migration;
       if (!migration.expand.empty()) add("  expand", steps_text(migration.expand, page_.overview.expand_done));
       if (!migration.contract.empty()) add("  contract", steps_text(migration.contract, page_.overview.contract_done));
     }
@@ -424,7 +426,7 @@ std::vector<std::string> overview_lines(std::vector<StatusOverview> const& overv
   for (auto const& one : overviews) {
     std::string note;
     if (one.is(JobStatus::kFailed)) note = "failed: " + neutralised(one.reason);
-    if (one.is(JobStatus::kRunning) && one.processes == 0) note = "no process holds a range of it";
+    if (one.is_idle()) note = "no process holds a range of it";
     if (!one.step_failure.empty()) note = "failed: " + neutralised(one.step_failure);
     if (one.is(JobStatus::kPaused) && !one.reason.empty()) note = "paused: " + neutralised(one.reason);
     if (!one.paused_until.empty()) note = "paused until " + until_text(one);
@@ -454,7 +456,7 @@ Progress progress_of(StatusOverview const& one, StatusPace const& pace) {
   progress.quarantined = one.quarantined;
   progress.workers = static_cast<int>(one.workers);
   progress.rows_per_second = pace.rows_per_second;
-  if (one.is(JobStatus::kRunning) && one.processes == 0) progress.held_back = "no process holds a range";
+  if (one.is_idle()) progress.held_back = "no process holds a range";
   return progress;
 }
 

@@ -290,6 +290,39 @@ class Joins {
 
 // --- what gathers rows of a batch -----------------------------------------------------------------------------------
 
+bool names_table(std::vector<SyntaxNode> const& items, std::string const& alias) {
+  return std::any_of(items.begin(), items.end(), [&](SyntaxNode const& item) {
+    if (item.is("JoinExpr")) return names_table({item.get("larg"), item.get("rarg")}, alias);
+    return item.is("RangeVar") && alias_of(item) == alias;
+  });
+}
+
+using Equality = std::pair<SyntaxNode, SyntaxNode>;
+
+// The sides of each `=` of the condition that holds whenever the condition does.
+void read_equalities(SyntaxNode condition, std::vector<Equality>& equalities) {
+  if (condition.is("BoolExpr") && condition.text("boolop") == "AND_EXPR") {
+    for (auto const& term : condition.list("args")) read_equalities(term, equalities);
+  }
+  bool const is_equal = condition.is("A_Expr") && names_of(condition.list("name")) == std::vector<std::string>{"="};
+  if (is_equal) equalities.emplace_back(condition.get("lexpr"), condition.get("rexpr"));
+}
+
+void read_join_equalities(SyntaxNode item, std::vector<Equality>& equalities) {
+  if (!item.is("JoinExpr")) return;
+  if (item.text("jointype") == "JOIN_INNER") read_equalities(item.get("quals"), equalities);
+  read_join_equalities(item.get("larg"), equalities);
+  read_join_equalities(item.get("rarg"), equalities);
+}
+
+// Of WHERE and the inner joins of a query or an UPDATE.
+std::vector<Equality> equalities_of(SyntaxNode query) {
+  std::vector<Equality> equalities;
+  read_equalities(query.get("whereClause"), equalities);
+  for (auto const& item : query.list("fromClause")) read_join_equalities(item, equalities);
+  return equalities;
+}
+
 // Follows the rows of the batch from the query that picks them outwards. A subquery in an expression (EXISTS, IN)
 // passes no rows on: what stands around it gathers other ones.
 class BatchRows {
@@ -353,17 +386,10 @@ class BatchRows {
     } else {
       for (auto const& child : query.children()) rows.add(visit(child));
     }
-    bool const is_here = has_alias(query.list("fromClause"));
+    bool const is_here = names_table(query.list("fromClause"), alias_);
     if (rows.is_picked && is_here) rows = {false, true};
     if (rows.are_passed) judge(query, is_here, is_asked);
     return rows;
-  }
-
-  bool has_alias(std::vector<SyntaxNode> const& items) const {
-    return std::any_of(items.begin(), items.end(), [&](SyntaxNode const& item) {
-      if (item.is("JoinExpr")) return has_alias({item.get("larg"), item.get("rarg")});
-      return item.is("RangeVar") && alias_of(item) == alias_;
-    });
   }
 
   void judge(SyntaxNode query, bool is_here, bool is_asked) {
@@ -371,8 +397,12 @@ class BatchRows {
     is_here_ = is_here;
     is_joined_by_name_ = false;
     equal_.clear();
-    read_equals(query.get("whereClause"));
-    for (auto const& item : query.list("fromClause")) read_joins(item);
+    for (auto const& [left, right] : equalities_of(query)) {
+      auto one = column_of(left);
+      auto other = column_of(right);
+      if (one && other) equal_.emplace_back(std::move(*one), std::move(*other));
+    }
+    for (auto const& item : query.list("fromClause")) read_joined_by_name(item);
     auto const distinct = query.list("distinctClause");
     bool const has_on =
         std::any_of(distinct.begin(), distinct.end(), [](auto const& one) { return !one.kind().empty(); });
@@ -456,23 +486,11 @@ class BatchRows {
     return Column{names.size() > 1 ? names[names.size() - 2] : "", names.back()};
   }
 
-  void read_joins(SyntaxNode item) {
+  void read_joined_by_name(SyntaxNode item) {
     if (!item.is("JoinExpr")) return;
     is_joined_by_name_ = is_joined_by_name_ || item.flag("isNatural") || !item.list("usingClause").empty();
-    if (item.text("jointype") == "JOIN_INNER") read_equals(item.get("quals"));
-    read_joins(item.get("larg"));
-    read_joins(item.get("rarg"));
-  }
-
-  void read_equals(SyntaxNode condition) {
-    if (condition.is("BoolExpr") && condition.text("boolop") == "AND_EXPR") {
-      for (auto const& term : condition.list("args")) read_equals(term);
-    }
-    bool const is_equal = condition.is("A_Expr") && names_of(condition.list("name")) == std::vector<std::string>{"="};
-    if (!is_equal) return;
-    auto one = column_of(condition.get("lexpr"));
-    auto other = column_of(condition.get("rexpr"));
-    if (one && other) equal_.emplace_back(std::move(*one), std::move(*other));
+    read_joined_by_name(item.get("larg"));
+    read_joined_by_name(item.get("rarg"));
   }
 
   std::string const& alias_;
@@ -589,13 +607,6 @@ std::optional<std::string> unjoined_table(std::string const& sql, std::string co
 
 namespace {
 
-bool names_table(std::vector<SyntaxNode> const& items, std::string const& alias) {
-  return std::any_of(items.begin(), items.end(), [&](SyntaxNode const& item) {
-    if (item.is("JoinExpr")) return names_table({item.get("larg"), item.get("rarg")}, alias);
-    return item.is("RangeVar") && alias_of(item) == alias;
-  });
-}
-
 // Without a table written before it, the column may be anybody's.
 bool reads_column(SyntaxNode node, std::string const& table, std::string const& column) {
   if (node.is("ColumnRef")) {
@@ -606,25 +617,6 @@ bool reads_column(SyntaxNode node, std::string const& table, std::string const& 
   auto const children = node.children();
   return std::any_of(children.begin(), children.end(),
                      [&](SyntaxNode const& child) { return reads_column(child, table, column); });
-}
-
-// What stands equal to something else of the same row.
-void read_fixed(SyntaxNode condition, std::string const& table, std::vector<std::string>& columns) {
-  if (condition.is("BoolExpr") && condition.text("boolop") == "AND_EXPR") {
-    for (auto const& term : condition.list("args")) read_fixed(term, table, columns);
-  }
-  if (!condition.is("A_Expr") || names_of(condition.list("name")) != std::vector<std::string>{"="}) return;
-  for (auto const* side : {"lexpr", "rexpr"}) {
-    auto const names = names_of(condition.get(side).list("fields"));
-    if (names.size() >= 2 && names[names.size() - 2] == table) columns.push_back(names.back());
-  }
-}
-
-void read_fixed_by_joins(SyntaxNode item, std::string const& table, std::vector<std::string>& columns) {
-  if (!item.is("JoinExpr")) return;
-  if (item.text("jointype") == "JOIN_INNER") read_fixed(item.get("quals"), table, columns);
-  read_fixed_by_joins(item.get("larg"), table, columns);
-  read_fixed_by_joins(item.get("rarg"), table, columns);
 }
 
 }  // namespace
@@ -641,8 +633,12 @@ std::optional<RepeatedChange> repeated_change(std::string const& sql, std::strin
     if (reads_column(target.get("val"), changed, column)) found.column = column;
   }
   if (found.column.empty()) return std::nullopt;
-  read_fixed(update.get("whereClause"), alias, found.joined_by);
-  for (auto const& item : update.list("fromClause")) read_fixed_by_joins(item, alias, found.joined_by);
+  for (auto const& [one, other] : equalities_of(update)) {
+    for (auto const& side : {one, other}) {
+      auto const names = names_of(side.list("fields"));
+      if (names.size() >= 2 && names[names.size() - 2] == alias) found.joined_by.push_back(names.back());
+    }
+  }
   return found;
 }
 
