@@ -28,21 +28,35 @@ std::string expected(ComparedColumn const& column) {
   return "CAST(" + parenthesised(column.expression) + " AS " + qualified_type(column.type) + ')';
 }
 
-// By the equality of the type, as IS DISTINCT FROM does, and NULL is like NULL. But what that is must not be a question
-// of search_path, which is the file's here: records compare their fields by what the catalog has for the types.
+std::string record(std::vector<std::string> const& values) {
+  return "ROW(" + join(values, ", ") + ")::pg_catalog.record";
+}
+
+// What an application can tell apart: by the equality of the type, where it has one, or by its text, which is another
+// for 'A' and 'a' of citext, 1.0 and 1.00, and -0. Bytes are asked first, because that is cheap, and alone would tell
+// of differences that nobody can see, such as a NaN with a sign. NULL is like NULL. What is equal must not be a
+// question of search_path, which is the file's here: records compare their fields by what the catalog has for the
+// types, and their text is made by the output functions.
 std::string differs(AgreementTarget const& target, std::vector<ComparedColumn> const& columns) {
   std::vector<std::string> is;
   std::vector<std::string> should_be;
+  std::vector<std::string> is_by_equality;
+  std::vector<std::string> should_be_by_equality;
   for (auto const& column : columns) {
-    auto const as_compared = [&](std::string const& value) {
-      return column.is_as_text ? comparable_text(value, column.type) : value;
-    };
+    is.push_back(found(target, column));
+    should_be.push_back(expected(column));
+    if (column.has_no_equality) continue;
     std::string const collation = column.collation.empty() ? "" : " COLLATE " + column.collation;
-    is.push_back(as_compared(found(target, column)));
-    should_be.push_back(as_compared(expected(column)) + collation);
+    is_by_equality.push_back(is.back());
+    should_be_by_equality.push_back(should_be.back() + collation);
   }
-  return "(ROW(" + join(is, ", ") + ")::pg_catalog.record OPERATOR(pg_catalog.<>) ROW(" + join(should_be, ", ") +
-         ")::pg_catalog.record)";
+  std::string by_equality;
+  if (!is_by_equality.empty()) {
+    by_equality = record(is_by_equality) + " OPERATOR(pg_catalog.<>) " + record(should_be_by_equality) + " OR ";
+  }
+  return "CASE WHEN " + record(is) + " OPERATOR(pg_catalog.*<>) " + record(should_be) + " THEN " + by_equality +
+         record(is) + "::pg_catalog.text OPERATOR(pg_catalog.<>) " + record(should_be) +
+         "::pg_catalog.text ELSE false END";
 }
 
 std::string any_differs(AgreementTarget const& target) {
@@ -62,7 +76,10 @@ std::string rows_of(AgreementTarget const& target, Interval const& interval) {
 }
 
 std::string shortened(std::string const& value, std::string const& type) {
-  return "pg_catalog.left(" + text_of_value('(' + value + ')', type) + ", " + kMostCharacters + ")";
+  // A cast to text takes the spaces at the end of a character that has no length.
+  std::string const text = type == "bpchar" ? "pg_catalog.bpcharout(" + value + ")::pg_catalog.text"
+                                            : text_of_value('(' + value + ')', type);
+  return "pg_catalog.left(" + text + ", " + kMostCharacters + ")";
 }
 
 std::string shown(std::optional<std::string> const& value) {
@@ -76,9 +93,9 @@ Probe one_expression(SourcePosition const& position, std::string const& text, st
 
 }  // namespace
 
-std::variant<AgreementTarget, AgreementRefusal> make_agreement_target(Check const& check, TableFacts const& table,
-                                                                      LeafFacts const& leaf,
-                                                                      std::vector<std::string> const& as_text) {
+std::variant<AgreementTarget, AgreementRefusal> make_agreement_target(
+    Check const& check, TableFacts const& table, LeafFacts const& leaf,
+    std::vector<std::string> const& without_equality) {
   auto const& agrees = std::get<AgreesCheck>(check.kind);
   Backfill backfill;
   backfill.position = check.position;
@@ -98,9 +115,10 @@ std::variant<AgreementTarget, AgreementRefusal> make_agreement_target(Check cons
     if (column == leaf.columns.end()) {
       return AgreementRefusal{{one.position, missing_column(one.column, leaf)}, true};
     }
-    bool const is_as_text = std::find(as_text.begin(), as_text.end(), one.column) != as_text.end();
+    bool const has_no_equality =
+        std::find(without_equality.begin(), without_equality.end(), one.column) != without_equality.end();
     target.columns.push_back(
-        {one.position, one.column, one.expression, column->declared_type, column->collation, is_as_text});
+        {one.position, one.column, one.expression, column->declared_type, column->collation, has_no_equality});
   }
   return target;
 }
@@ -133,7 +151,7 @@ std::vector<Probe> agreement_probes(AgreementTarget const& target) {
   for (auto const& column : target.columns) {
     probes.push_back({column.position, "SELECT " + differs(target, {column}) + from});
     // Fails where the type has no equality, which a comparison of records would tell only when there are rows.
-    if (!column.is_as_text) {
+    if (!column.has_no_equality) {
       probes.push_back({column.position, "SELECT 1" + from + " GROUP BY " + found(target, column)});
     }
     probes.push_back(one_expression(column.position, column.expression, from));

@@ -22,10 +22,10 @@ namespace pgbackfill::planner {
 struct ComparedColumn {
   SourcePosition position;
   std::string column;
-  std::string expression;   // SQL
-  std::string type;         // SQL, with length and precision
-  std::string collation;    // of the column, which decides what is equal; empty: none
-  bool is_as_text = false;  // the type has no equality: its texts are compared
+  std::string expression;        // SQL
+  std::string type;              // SQL, with length and precision
+  std::string collation;         // of the column, which decides what is equal; empty: none
+  bool has_no_equality = false;  // the type, or a part of it: its texts alone are compared
 };
 
 // What the statements need to know of one leaf.
@@ -40,9 +40,9 @@ struct AgreementRefusal {
 };
 
 // Paged by the best key that there is, else by blocks.
-std::variant<AgreementTarget, AgreementRefusal> make_agreement_target(Check const& check, TableFacts const& table,
-                                                                      LeafFacts const& leaf,
-                                                                      std::vector<std::string> const& as_text = {});
+std::variant<AgreementTarget, AgreementRefusal> make_agreement_target(
+    Check const& check, TableFacts const& table, LeafFacts const& leaf,
+    std::vector<std::string> const& without_equality = {});
 
 // Rows of column and type: those of the check whose type, or a part of it, has no equality of its own (json, xml,
 // point). What has an "=" of another meaning, as box has for areas, counts as having none.

@@ -25,9 +25,4 @@ std::string value_of_text(std::string const& text, std::string_view type) {
          ")) AS pgbackfill_one (v " + qualified + "))";
 }
 
-std::string comparable_text(std::string const& value, std::string_view type) {
-  if (!is_users_type(qualified_type(type))) return value + "::pg_catalog.text";
-  return "ROW(" + value + ")::pg_catalog.text";
-}
-
 }  // namespace pgbackfill::planner

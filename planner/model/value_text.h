@@ -15,7 +15,4 @@ std::string text_of_value(std::string const& value, std::string_view type);
 
 std::string value_of_text(std::string const& text, std::string_view type);
 
-// Equal where the texts of two values are; not NULL for NULL. For people it is nothing.
-std::string comparable_text(std::string const& value, std::string_view type);
-
 }  // namespace pgbackfill::planner
