@@ -9,6 +9,7 @@
 #include "engine/run/copy_target.h"
 #include "engine/run/work_facts.h"
 #include "planner/keys/key_choice.h"
+#include "planner/lint/changed_tables.h"
 #include "planner/model/row_reference.h"
 #include "planner/model/sql_facts.h"
 #include "planner/model/sql_text.h"
@@ -394,6 +395,47 @@ asio::awaitable<Result<Done>> look_at_constraints(PgConnection& connection, plan
   co_return Done();
 }
 
+// One statement meets each row as it was, or fails where a trigger got there first (27000); batches meet what the
+// triggers of those before them have left.
+asio::awaitable<Result<Done>> look_at_trigger_code(PgConnection& connection, planner::Backfill backfill,
+                                                   Preflight& preflight) {
+  bool const is_delete = backfill.kind == WorkKind::kDelete;
+  if (!is_delete && backfill.kind != WorkKind::kUpdate) co_return Done();
+  std::vector<std::string> columns;
+  for (auto const& assignment : backfill.assignments) columns.push_back(assignment.column);
+  bool const is_skip = backfill.triggers == planner::TriggerMode::kSkip;
+  std::string statement = fmt::format(
+      "SELECT t.tgname, pg_catalog.pg_get_functiondef(t.tgfoid), max(t.tgtype & 3) FROM pg_catalog.pg_trigger t "
+      "JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE "
+      "l.lanname "
+      "IN ('plpgsql', 'sql') AND NOT t.tgisinternal AND t.tgrelid IN ({}) AND t.tgenabled IN ('A', '{}') AND t.tgtype "
+      "& "
+      "{} <> 0 AND (t.tgattr::text = '' OR {} OR EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = "
+      "t.tgrelid AND a.attnum = ANY (t.tgattr) AND a.attname = ANY ({}))) AND NOT EXISTS (SELECT FROM "
+      "pg_catalog.pg_proc "
+      "f JOIN pg_catalog.pg_namespace n ON n.oid = f.pronamespace WHERE f.oid = t.tgfoid AND n.nspname = 'pgbackfill') "
+      "GROUP BY 1, 2 ORDER BY 1",
+      oid_list(preflight.table), is_skip ? 'R' : 'O', is_delete ? 8 : 16, is_delete ? "true" : "false",
+      planner::text_array(columns));
+  auto triggers = co_await query_read_only(connection, std::move(statement));
+  if (!triggers) co_return triggers.error();
+  for (auto const& row : triggers->rows) {
+    auto const changed = planner::lint::tables_changed_by(*row[1]);
+    bool const changes_ours = std::any_of(
+        changed.begin(), changed.end(), [&](planner::TableName const& name) { return is_ours(name, preflight.table); });
+    if (!changes_ours) continue;
+    char const* otherwise = *row[2] == "3"   ? "fails where it comes to such a row later (27000)"
+                            : *row[2] == "2" ? "fires it once"
+                                             : "fires it after its last row";
+    preflight.warnings.push_back(
+        fmt::format("trigger {0} changes rows of {1} itself. Where those are other rows than the one that fires it, "
+                    "batches leave another result than one statement, which {2}. Read the code of the trigger; if the "
+                    "work does not need it, write `triggers: skip`",
+                    quote_identifier(*row[0]), name_of(preflight.table), otherwise));
+  }
+  co_return Done();
+}
+
 // Of these names, one that is an aggregate.
 asio::awaitable<Result<std::string>> aggregate_among(PgConnection& connection,
                                                      std::vector<planner::TableName> functions) {
@@ -481,6 +523,8 @@ asio::awaitable<Result<Done>> look_at_work(PgConnection& connection, planner::Ba
         name));
   }
   auto looked = co_await look_at_constraints(connection, backfill, preflight);
+  if (!looked) co_return looked.error();
+  looked = co_await look_at_trigger_code(connection, backfill, preflight);
   if (!looked) co_return looked.error();
   if (backfill.kind == WorkKind::kSql) {
     check_statement(backfill, facts->sql, preflight);
