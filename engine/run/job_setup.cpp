@@ -6,6 +6,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
+#include <set>
 
 #include "engine/pg/catalog.h"
 #include "engine/pg/local_process.h"
@@ -113,6 +114,7 @@ asio::awaitable<Result<Done>> check_empty_batch(PgConnection& connection, Prefli
 }
 
 constexpr char kSyntaxError[] = "42601";
+constexpr char kNotUnique[] = "42725";
 
 // Every SQL text of the file meets the server here, before anything is touched.
 asio::awaitable<Result<Done>> check_texts(PgConnection& connection, Preflight& preflight) {
@@ -241,6 +243,30 @@ asio::awaitable<Result<Done>> check_array_keys(PgConnection& connection, planner
   co_return Done();
 }
 
+// The operators of an index may be of a wider type (anyenum). Where casts lead from the column's own type to another
+// that has operators of the same name, the server does not choose.
+asio::awaitable<Result<Done>> check_key_operators(PgConnection& connection, planner::SourcePosition position,
+                                                  Preflight& preflight) {
+  std::set<std::string> asked;
+  for (auto const& target : preflight.targets) {
+    for (auto const& column : target.key.columns) {
+      auto comparisons = planner::column_comparisons(column, "pgbackfill_key");
+      if (!asked.insert(comparisons).second) continue;
+      auto explained = co_await query_read_only(
+          connection, "EXPLAIN SELECT FROM ONLY " + target.relation + " AS pgbackfill_key WHERE " + comparisons);
+      if (explained || explained.error().sqlstate != kNotUnique) continue;
+      preflight.lacks_key = true;
+      preflight.problems.push_back(
+          {position,
+           fmt::format("column {} of the key is of type {}, which has IMPLICIT casts that leave open how two of "
+                       "its values are compared: {} ({}). Make those casts ASSIGNMENT, or page by another key",
+                       planner::quote_identifier(column.name), column.type, explained.error().message, kNotUnique)});
+      co_return Done();
+    }
+  }
+  co_return Done();
+}
+
 }  // namespace
 
 asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, planner::Backfill backfill,
@@ -282,6 +308,8 @@ asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, plan
   look_at_triggers(backfill, preflight);
   auto arrays = co_await check_array_keys(connection, backfill.position, preflight);
   if (!arrays) co_return arrays.error();
+  auto operators = co_await check_key_operators(connection, backfill.position, preflight);
+  if (!operators) co_return operators.error();
   // Whoever only counts needs no right to write, and what he may not read the server says.
   if (purpose == Purpose::kMeasure) co_return preflight;
   std::size_t const known = preflight.problems.size();

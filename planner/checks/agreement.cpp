@@ -148,6 +148,10 @@ std::vector<Probe> agreement_probes(AgreementTarget const& target) {
     probes.push_back({backfill.where_position, "SELECT 1" + from + " WHERE " + parenthesised(backfill.where)});
     probes.push_back(one_expression(backfill.where_position, backfill.where, from));
   }
+  for (auto const& column : target.work.key.columns) {
+    probes.push_back(
+        {backfill.position, "SELECT 1" + from + " WHERE " + column_comparisons(column, target.work.alias)});
+  }
   for (auto const& column : target.columns) {
     probes.push_back({column.position, "SELECT " + differs(target, {column}) + from});
     // Fails where the type has no equality, which a comparison of records would tell only when there are rows.

@@ -270,6 +270,16 @@ std::string key_is(Key const& key, KeyValue const& value, std::string const& ali
   return join(Conditions(key, alias).equal_prefix(value.size(), value), " AND ");
 }
 
+std::string column_comparisons(KeyColumn const& column, std::string const& alias) {
+  std::string const name = alias + '.' + quote_identifier(column.name);
+  std::vector<std::string> terms;
+  for (std::size_t index = 0; index < kKeyComparisons; ++index) {
+    auto const comparison = static_cast<KeyComparison>(index);
+    terms.push_back(column_text(column, alias) + ' ' + column.comparison(comparison) + ' ' + name);
+  }
+  return join(terms, " AND ");
+}
+
 std::string key_texts(Key const& key, std::string const& alias) {
   std::vector<std::string> terms;
   for (auto const& column : key.columns) {

@@ -82,6 +82,10 @@ std::string same_key(Key const& key, std::string const& alias, std::string const
 // Holds for the rows whose leading key columns have these values.
 std::string key_is(Key const& key, KeyValue const& value, std::string const& alias);
 
+// Of one column: it, compared with itself in all ways that pages need. Shows whether the server knows which operators
+// are meant, which casts of somebody's may leave open.
+std::string column_comparisons(KeyColumn const& column, std::string const& alias);
+
 // "alias"."a", "alias"."b"
 std::string key_list(Key const& key, std::string const& alias);
 

@@ -122,12 +122,13 @@ TEST(Agreement, AColumnThatIsNotThereIsToldWithItsPlace) {
 TEST(Agreement, ChecksEachPartInItsPlace) {
   auto const target = target_of(check_of({price_is("net")}, "net > 0"), leaf_with_key());
   auto const probes = agreement_probes(target);
-  ASSERT_THAT(probes, SizeIs(6));
+  ASSERT_THAT(probes, SizeIs(7));
   EXPECT_EQ(probes[0].position.line, 6);
-  EXPECT_EQ(probes[2].position.line, 5);
-  EXPECT_EQ(probes[5].position.line, 4);
-  EXPECT_THAT(probes[3].sql, HasSubstr("GROUP BY \"t\".\"price\""));
-  EXPECT_THAT(probes[4].sql, HasSubstr("SELECT CASE WHEN true THEN net\nEND FROM"));
+  EXPECT_THAT(probes[2].sql, HasSubstr("\"t\".\"id\" OPERATOR(pg_catalog.<=) \"t\".\"id\" AND"));
+  EXPECT_EQ(probes[3].position.line, 5);
+  EXPECT_EQ(probes[6].position.line, 4);
+  EXPECT_THAT(probes[4].sql, HasSubstr("GROUP BY \"t\".\"price\""));
+  EXPECT_THAT(probes[5].sql, HasSubstr("SELECT CASE WHEN true THEN net\nEND FROM"));
 }
 
 TEST(Agreement, IsDefinedByTableColumnsAndCondition) {
