@@ -13,8 +13,10 @@
 #include "engine/pg/stoppable_sleep.h"
 #include "engine/steps/recorded_steps.h"
 #include "planner/model/short_line.h"
+#include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
 #include "planner/steps/recipe.h"
+#include "planner/steps/sql_step.h"
 
 namespace pgbackfill::engine {
 
@@ -101,6 +103,7 @@ class StepRun {
   };
 
   asio::awaitable<StepsOutcome> run_sql();
+  asio::awaitable<std::vector<planner::TableLock>> replayed_locks(std::string sql);
   asio::awaitable<StepsOutcome> run_recipe();
   asio::awaitable<StepsOutcome> undo_sql();
   asio::awaitable<StepsOutcome> undo_recipe(std::string const& doing);
@@ -277,6 +280,28 @@ StepsOutcome StepRun::outcome_of(StatementOutcome const& outcome) const {
   return {};
 }
 
+// As far as the text tells, by the names that they have now; an index stands for its table.
+asio::awaitable<std::vector<planner::TableLock>> StepRun::replayed_locks(std::string sql) {
+  std::vector<planner::TableLock> locks;
+  std::vector<std::string> oids;
+  for (auto const& table : planner::locked_exclusively(sql)) {
+    auto const oid = planner::oid_of(table.schema, table.name);
+    oids.push_back("coalesce((SELECT i.indrelid FROM pg_catalog.pg_index i WHERE i.indexrelid = " + oid + "), " + oid +
+                   "::pg_catalog.oid)");
+  }
+  if (oids.empty()) co_return locks;
+  auto const rows = co_await session_.ask(
+      "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+      "WHERE c.oid IN (" +
+      planner::join(oids, ", ") + ") ORDER BY 1, 2");
+  // Whatever is wrong with the connection, the statement itself meets next.
+  if (!rows) co_return locks;
+  for (auto const& row : rows->rows) {
+    locks.push_back({planner::quote_qualified(*row[0], *row[1]), planner::LockMode::kAccessExclusive});
+  }
+  co_return locks;
+}
+
 asio::awaitable<StepsOutcome> StepRun::run_sql() {
   auto const& sql = std::get<RunSql>(step_.detail->kind).sql;
   StatementTerms statement;
@@ -288,6 +313,7 @@ asio::awaitable<StepsOutcome> StepRun::run_sql() {
     statement.action.way = Way::kConcurrent;
   } else {
     statement.record = record_sql();
+    statement.replayed = co_await replayed_locks(sql);
   }
   auto const outcome = co_await session_.perform(std::move(statement));
   bool const is_taken = outcome.end == StatementEnd::kFailed && outcome.failure.sqlstate == "23505";
@@ -539,6 +565,7 @@ asio::awaitable<StepsOutcome> StepRun::undo_sql() {
     statement.action.way = Way::kConcurrent;
   } else {
     statement.record = forget_sql();
+    statement.replayed = co_await replayed_locks(*step.down);
   }
   auto const performed = co_await session_.perform(std::move(statement));
   auto outcome = outcome_of(performed);

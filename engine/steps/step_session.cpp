@@ -346,13 +346,15 @@ asio::awaitable<void> StepSession::tell_unseen_standbys(StatementTerms const& st
 
 asio::awaitable<std::optional<StatementOutcome>> StepSession::await_standbys(StatementTerms const& statement,
                                                                              milliseconds age) {
-  bool const is_of_interest = terms_.blocking != nullptr && is_replayed(statement.action.locks);
+  auto locks = statement.action.locks;
+  locks.insert(locks.end(), statement.replayed.begin(), statement.replayed.end());
+  bool const is_of_interest = terms_.blocking != nullptr && is_replayed(locks);
   if (!is_of_interest) co_return std::nullopt;
   if (!standbys_) standbys_.emplace(terms_.standbys, *terms_.blocking);
   auto const began = Clock::now();
   std::optional<Clock::time_point> told_at;
   while (true) {
-    auto const readers = co_await standbys_->readers(statement.action.locks, age);
+    auto const readers = co_await standbys_->readers(locks, age);
     co_await tell_unseen_standbys(statement);
     if (readers.empty()) co_return std::nullopt;
     std::string const text = "the replay of its lock would wait for " + readers.front() +

@@ -66,6 +66,7 @@ struct StatementTerms {
   std::string record;      // SQL for the same transaction, after the statement
   bool is_bounded = true;  // a statement_timeout stands over kBrief
   std::string title;       // of messages
+  std::vector<planner::TableLock> replayed = {};  // of an `sql:` step, which asks for its locks itself
 };
 
 class StepSession {

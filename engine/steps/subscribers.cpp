@@ -48,11 +48,11 @@ asio::awaitable<std::vector<std::string>> read_published(PgConnection& connectio
     }
   }
   for (auto const& step : steps) {
-    auto const made = planner::new_for_subscribers(step);
-    if (!made) continue;
-    auto question = planner::publications_of_sql(made->table, connection.server_version());
-    auto const names = co_await read_texts(connection, std::move(question));
-    if (!names.empty()) published.push_back(made->what + ", published by " + planner::join(names, ", "));
+    for (auto const& made : planner::new_for_subscribers(step)) {
+      auto question = planner::publications_of_sql(made.table, connection.server_version());
+      auto const names = co_await read_texts(connection, std::move(question));
+      if (!names.empty()) published.push_back(made.what + ", published by " + planner::join(names, ", "));
+    }
   }
   co_return published;
 }

@@ -5,6 +5,7 @@
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
 #include "planner/steps/recipes.h"
+#include "planner/steps/sql_step.h"
 
 namespace pgbackfill::planner {
 namespace {
@@ -50,27 +51,36 @@ std::string has_identity(std::string const& index_condition) {
          ")";
 }
 
-using New = std::optional<NewForSubscribers>;
+using New = std::vector<NewForSubscribers>;
 
 template <class Detail>
 New new_of(Detail const& /*step*/) {
-  return std::nullopt;
+  return {};
+}
+New new_of(RunSql const& step) {
+  New made;
+  for (auto const& name : new_names(step.sql)) {
+    TableName const called{name.table.schema, name.renamed};
+    made.push_back({name.table, name.column.empty() ? "table " + shown(called)
+                                                    : "column " + name.column + " of " + shown(name.table)});
+  }
+  return made;
 }
 New new_of(AddColumn const& step) {
-  return NewForSubscribers{step.table, "column " + step.column + " of " + shown(step.table)};
+  return {{step.table, "column " + step.column + " of " + shown(step.table)}};
 }
 New new_of(RenameColumn const& step) {
-  return NewForSubscribers{step.table, "column " + step.to + " of " + shown(step.table)};
+  return {{step.table, "column " + step.to + " of " + shown(step.table)}};
 }
 New new_of(SwapColumn const& step) {
-  return NewForSubscribers{step.table, "column " + step.keep_as + " of " + shown(step.table)};
+  return {{step.table, "column " + step.keep_as + " of " + shown(step.table)}};
 }
 New new_of(CreateTable const& step) {
-  return NewForSubscribers{step.table, "table " + shown(step.table)};
+  return {{step.table, "table " + shown(step.table)}};
 }
 New new_of(RenameTable const& step) {
   TableName const renamed{step.table.schema, step.to};
-  return NewForSubscribers{step.table, "table " + shown(renamed)};
+  return {{step.table, "table " + shown(renamed)}};
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 // server does not know.
 #pragma once
 
-#include <optional>
 #include <string>
+#include <vector>
 
 #include "planner/model/table_name.h"
 #include "planner/steps/recipe.h"
@@ -27,7 +27,7 @@ struct NewForSubscribers {
   TableName table;   // whose publications count
   std::string what;  // "column note of public.users"
 };
-std::optional<NewForSubscribers> new_for_subscribers(SchemaStep const& step);
+std::vector<NewForSubscribers> new_for_subscribers(SchemaStep const& step);
 
 // SQL text: why updates and deletes of the table, or of one of its partitions, would fail because it is published and
 // has no replica identity; NULL: they would not. `oid` is SQL.

@@ -183,6 +183,27 @@ TEST_F(Neighbours, ANewColumnOfAPublishedTableHasToBeAgreedToInTheFile) {
   EXPECT_EQ(run_file("m.yaml", text + "subscribers_ready: true\n").exit_code, kDone);
 }
 
+TEST_F(Neighbours, WhatSqlMakesOfAPublishedTableHasToBeAgreedToAsWell) {
+  make_t();
+  ASSERT_EQ(run({"init"}).exit_code, kDone);
+  subscribe("CREATE PUBLICATION p FOR TABLE t");
+  std::pair<char const*, char const*> const cases[] = {
+      {"ALTER TABLE public.t ADD COLUMN b text, ADD c int", "column c of public.t, published by p"},
+      {"ALTER TABLE t RENAME a TO b", "column b of t, published by p"},
+      {"ALTER TABLE t RENAME TO u", "table u, published by p"}};
+  for (auto const& [sql, text] : cases) {
+    auto const refused = run_file("m.yaml", fmt::format("name: m\ntable: t\nexpand:\n  - sql: {}\n", sql));
+    EXPECT_EQ(refused.exit_code, kGateClosed) << sql;
+    EXPECT_THAT(refused.err, HasSubstr(text)) << sql;
+  }
+  EXPECT_EQ(client_->value("SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = "
+                           "'t'::regclass AND attnum > 0"),
+            "id a n");
+  EXPECT_EQ(
+      run_file("m.yaml", "name: m\ntable: t\nexpand:\n  - sql: ALTER TABLE t ADD CHECK (n > 0) NOT VALID\n").exit_code,
+      kDone);
+}
+
 TEST_F(Neighbours, PublicationsWithoutASubscriberHoldUpNobody) {
   make_t();
   client_->exec("CREATE PUBLICATION everything FOR ALL TABLES");
@@ -275,11 +296,15 @@ TEST_F(Neighbours, AReaderOnAStandbyIsWaitedFor) {
   reader.exec("BEGIN ISOLATION LEVEL REPEATABLE READ");
   reader.exec("SELECT count(*) FROM t");
   std::this_thread::sleep_for(2s);
-  write("m.yaml", "name: m\ntable: t\nexpand:\n  - add_column: {name: b, type: text}\n");
-  auto const gave_up = run({"run", "m.yaml", "--standby", standby, "--lock-patience", "1s"});
-  EXPECT_EQ(gave_up.exit_code, kResumable);
-  EXPECT_THAT(gave_up.err,
-              AllOf(HasSubstr("the replay of its lock would wait for pid"), HasSubstr("on standby host=")));
+  for (char const* step : {"add_column: {name: b, type: text}", "sql: ALTER TABLE t ADD b text",
+                           "sql: TRUNCATE t; ALTER TABLE t ADD b text"}) {
+    write("m.yaml", fmt::format("name: m\ntable: t\nexpand:\n  - {}\n", step));
+    auto const gave_up = run({"run", "m.yaml", "--standby", standby, "--lock-patience", "1s"});
+    EXPECT_EQ(gave_up.exit_code, kResumable) << step;
+    EXPECT_THAT(gave_up.err,
+                AllOf(HasSubstr("the replay of its lock would wait for pid"), HasSubstr("on standby host=")))
+        << step;
+  }
   EXPECT_EQ(client_->value("SELECT count(*) FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'b'"), "0");
   reader.exec("COMMIT");
   auto const done = run({"run", "m.yaml", "--standby", standby});
