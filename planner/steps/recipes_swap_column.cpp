@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "planner/model/sql_text.h"
+#include "planner/steps/carry_privileges.h"
 #include "planner/steps/column_settings.h"
 #include "planner/steps/recipes.h"
 
@@ -129,6 +130,7 @@ class Questions {
   void ask_for_default();
   void ask_for_settings();
   void ask_for_sequences();
+  void ask_for_privileges();
   void ask_for_not_null();
   void ask_for_key();
   void ask_for_indexes();
@@ -249,6 +251,23 @@ void Questions::ask_for_sequences() {
               "i.objid IN (SELECT s.seqrelid FROM pg_sequence s) AND i.refobjid = " +
                   columns_.table + " AND i.refobjsubid = " + columns_.old_number + ")",
               "; drop them first, and make them again afterwards");
+}
+
+void Questions::ask_for_privileges() {
+  if (is_early_ && earlier_.is_anything) return;
+  auto const& table = columns_.table;
+  std::string const rows = privileges_of_column(table, columns_.old_number, columns_.old_number) + " UNION " +
+                           privileges_of_column(table, columns_.new_number, columns_.new_number);
+  refuse_list(refusals_, kUnkeptGrants, unkept_grants(rows, table, version_), "");
+  refuse_list(
+      refusals_, "the sequence of the identity is made anew, and these privileges on it would come from its owner: ",
+      "(SELECT string_agg(DISTINCT format('%s to %s by %s', p.privilege_type, CASE p.grantee WHEN 0 THEN 'PUBLIC' "
+      "ELSE p.grantee::regrole::text END, p.grantor::regrole), ', ') FROM pg_depend d, LATERAL (" +
+          privileges_of("s", "d.objid") +
+          ") p WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'i' "
+          "AND d.refobjid = " +
+          table + " AND d.refobjsubid = " + columns_.old_number + " AND p.grantor <> 0)",
+      "; let the owner grant them instead");
 }
 
 void Questions::ask_for_not_null() {
@@ -377,6 +396,7 @@ std::string Questions::sql() {
   ask_for_default();
   ask_for_settings();
   ask_for_sequences();
+  ask_for_privileges();
   ask_for_dependents();
   ask_for_indexes();
   std::string cases = first_of(refusals_);

@@ -1,5 +1,6 @@
 // What the transaction of a swap carries over, by the catalog as it is under the locks.
 #include "planner/model/sql_text.h"
+#include "planner/steps/carry_privileges.h"
 #include "planner/steps/recipes.h"
 #include "planner/steps/swap_sql.h"
 
@@ -85,48 +86,15 @@ constexpr char kOwner[] = R"sql(
   END LOOP;
 )sql";
 
-// Rows (col, grantee, privilege, grantable) of a table with its columns, or of a sequence: @oid@, @kind@.
-constexpr char kPrivilegesOf[] =
-    R"sql(SELECT NULL::text AS col, a.grantee, a.privilege_type, a.is_grantable FROM pg_class c,
-  aclexplode(coalesce(c.relacl, acldefault(@kind@, c.relowner))) a WHERE c.oid = @oid@ UNION ALL SELECT t.attname,
-  a.grantee,
-  a.privilege_type, a.is_grantable FROM pg_attribute t, aclexplode(t.attacl) a WHERE t.attnum > 0 AND NOT t.attisdropped
-  AND t.attrelid = @oid@)sql";
-
-constexpr char kPrivileges[] = R"sql(
-  FOR it IN (@of_new@) EXCEPT (@of_old@) LOOP
-    EXECUTE format('REVOKE %s%s ON %s %s FROM %s', it.privilege_type, '(' || quote_ident(it.col) || ')', '@what@',
-      (@new@)::regclass, CASE it.grantee WHEN 0 THEN 'PUBLIC' ELSE it.grantee::regrole::text END);
-  END LOOP;
-  FOR it IN (@of_old@) EXCEPT (@of_new@) LOOP
-    CONTINUE WHEN it.col IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = @new@ AND attname =
-    it.col AND
-      NOT attisdropped);
-    EXECUTE format('GRANT %s%s ON %s %s TO %s%s', it.privilege_type, '(' || quote_ident(it.col) || ')', '@what@',
-      (@new@)::regclass, CASE it.grantee WHEN 0 THEN 'PUBLIC' ELSE it.grantee::regrole::text END,
-      CASE WHEN it.is_grantable THEN ' WITH GRANT OPTION' END);
-  END LOOP;
-)sql";
-
 void put(std::string& text, std::string_view what, std::string const& by) {
   for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) {
     text.replace(at, what.size(), by);
   }
 }
 
-std::string carry_privileges(std::string const& kind, std::string const& what, SwapSides const& sides) {
-  auto const privileges_of = [&](std::string const& oid) {
-    std::string text = kPrivilegesOf;
-    put(text, "@oid@", oid);
-    put(text, "@kind@", quote_literal(kind));
-    return text;
-  };
-  std::string text = kPrivileges;
-  put(text, "@of_new@", privileges_of(sides.new_oid));
-  put(text, "@of_old@", privileges_of(sides.old_oid));
-  put(text, "@what@", what);
-  put(text, "@new@", sides.new_oid);
-  return text;
+std::string carry_privileges_of(std::string const& kind, std::string const& what, SwapSides const& sides) {
+  auto const of_new = privileges_of(kind, sides.new_oid);
+  return carry_privileges({privileges_of(kind, sides.old_oid), of_new, of_new}, what, sides.new_oid);
 }
 
 // --- defaults and sequences
@@ -247,7 +215,7 @@ std::string carry_columns() {
   std::string text = kColumns;
   put(text, "@exchange@", kExchange);
   put(text, "@default@", swap_default());
-  put(text, "@sequence_privileges@", carry_privileges("s", "SEQUENCE", {"col.old_sequence", "col.new_sequence"}));
+  put(text, "@sequence_privileges@", carry_privileges_of("s", "SEQUENCE", {"col.old_sequence", "col.new_sequence"}));
   put(text, "@old_sequence@", sequence_of("old_oid", "o.attnum"));
   put(text, "@new_sequence@", sequence_of("new_oid", "n.attnum"));
   return text;
@@ -438,7 +406,7 @@ std::string carry_before_renaming() {
 
 std::string carry_after_renaming() {
   SwapSides const sides{"old_oid", "new_oid"};
-  std::string text = kOwner + carry_privileges("r", "TABLE", sides) +
+  std::string text = kOwner + carry_privileges_of("r", "TABLE", sides) +
                      "  FOREACH statement IN ARRAY after LOOP\n    EXECUTE statement;\n  END LOOP;\n" +
                      carry_columns() + kParameters + kStorage + kComments + kReplicaIdentity + kIndexMarks +
                      kStatisticsTargets + kPartComments + kNames;

@@ -1,5 +1,6 @@
 // All statements are read from the catalog before the first one is run, so that each is made from what was there.
 #include "planner/model/sql_text.h"
+#include "planner/steps/carry_privileges.h"
 #include "planner/steps/column_settings.h"
 #include "planner/steps/recipes.h"
 #include "planner/steps/recipes_swap_column.h"
@@ -24,8 +25,6 @@ enum Place {
   kDefault = 70,
   kSequences = 75,
   kSettings = 80,
-  kRevoke = 85,
-  kGrant = 86,
   kNotNull = 90,
   kNames = 95,
   kStatisticsOn = 100,
@@ -201,20 +200,12 @@ std::string of_settings(int server_version) {
   return join(parts, " UNION ALL ");
 }
 
-// Exactly those of the old column: more that the new one has is revoked.
-std::string of_privileges() {
-  auto const of = [](std::string const& column) {
-    return "SELECT a.grantee, a.privilege_type, a.is_grantable FROM aclexplode(" + column + ".attacl) a";
-  };
-  std::string const grantee = "CASE r.grantee WHEN 0 THEN 'PUBLIC' ELSE r.grantee::regrole::text END";
-  return statement(kRevoke, 1,
-                   "format('REVOKE %s (%I) ON TABLE %s FROM %s', r.privilege_type, new_name, target, " + grantee + ")",
-                   "(" + of("new_att") + " EXCEPT " + of("old_att") + ") r") +
-         " UNION ALL " +
-         statement(kGrant, 1,
-                   "format('GRANT %s (%I) ON TABLE %s TO %s%s', r.privilege_type, new_name, target, " + grantee +
-                       ", CASE WHEN r.is_grantable THEN ' WITH GRANT OPTION' END)",
-                   "(" + of("old_att") + " EXCEPT " + of("new_att") + ") r");
+// Exactly those of the old column: more that the new one has is revoked. Names are those of after.
+std::string privileges_block() {
+  auto const of_new = privileges_of_column("t_oid", "n_num", "n_num");
+  Privileges const privileges{privileges_of_column("t_oid", "o_num", "n_num"), of_new,
+                              of_new + " UNION ALL " + privileges_of("r", "t_oid")};
+  return carry_privileges(privileges, "TABLE", "t_oid");
 }
 
 // From 18 on NOT NULL is a constraint with a name, and perhaps a comment.
@@ -297,8 +288,8 @@ std::string swap_column_block(SwapColumn const& step, StepFacts const& facts) {
            " FROM pg_attribute a WHERE a.attrelid = t_oid AND a.attname = " + name + " AND NOT a.attisdropped;";
   };
   std::vector<std::string> parts = {
-      of_default(),    kSequenceStatements, of_constraints(), of_indexes(), of_settings(facts.server_version),
-      of_privileges(), of_names(),          kStatistics};
+      of_default(), kSequenceStatements, of_constraints(), of_indexes(), of_settings(facts.server_version),
+      of_names(),   kStatistics};
   if (facts.server_version >= kVersionWithColumnLists) parts.emplace_back(kPublications);
   std::string body = declarations(step, facts.table) + attribute("old_att", "old_name") +
                      attribute("new_att", "new_name") +
@@ -309,7 +300,8 @@ std::string swap_column_block(SwapColumn const& step, StepFacts const& facts) {
           "), constraint_pairs AS MATERIALIZED (" + constraint_pairs(kVariables) + ") SELECT q.sql FROM (" +
           join(parts, " UNION ALL ") +
           ") q (place, nth, sql) WHERE q.sql IS NOT NULL ORDER BY q.place, q.nth, q.sql);\n  FOREACH one IN ARRAY "
-          "statements LOOP EXECUTE one; END LOOP;";
+          "statements LOOP EXECUTE one; END LOOP;" +
+          privileges_block();
   if (!step.sync_of.empty()) body += end_of_sync(step.sync_of);
   return body + "\nEND";
 }

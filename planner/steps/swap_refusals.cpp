@@ -1,5 +1,6 @@
 // What would stay behind or change with a swap, and is refused by name before anything is touched.
 #include "planner/model/sql_text.h"
+#include "planner/steps/carry_privileges.h"
 #include "planner/steps/recipes.h"
 #include "planner/steps/recipes_sync.h"
 #include "planner/steps/swap_sql.h"
@@ -237,6 +238,20 @@ std::string policies_of(std::string const& side) {
   return text;
 }
 
+// Those of columns that the copy lacks stay behind with them. Of a sequence that an identity replaces, too.
+void refuse_grants(Refusals& refusals, StepFacts const& facts, SwapSides const& sides) {
+  std::string const of_tables = "SELECT p.* FROM (" + privileges_of("r", sides.old_oid) +
+                                ") p WHERE p.col IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_attribute x WHERE "
+                                "x.attrelid = " +
+                                sides.new_oid + " AND x.attname = p.col AND NOT x.attisdropped) UNION " +
+                                privileges_of("r", sides.new_oid);
+  std::string const of_sequences =
+      "SELECT p.* FROM (" + std::string(kExchanged) + ") s (id), LATERAL (" + privileges_of("s", "s.id") + ") p";
+  auto const list = list_of(
+      unkept_grants(of_tables + " UNION " + of_sequences, sides.old_oid, facts.server_version).c_str(), facts, sides);
+  refusals.emplace_back(list + " IS NOT NULL", quote_literal(kUnkeptGrants) + " || " + list);
+}
+
 // Whose name is to be given to another constraint of the copy.
 Refusal const kTakenNames = {
     "these constraints of the copy have the names of others of the table, which go over to what corresponds to them; "
@@ -280,6 +295,7 @@ std::vector<std::pair<std::string, std::string>> swap_refusals(Swap const& step,
   for (auto const& refusal : kColumns) refuse(refusals, refusal, facts, sides);
   for (auto const& refusal : kSequences) refuse(refusals, refusal, facts, sides);
   for (auto const& refusal : kPublications) refuse(refusals, refusal, facts, sides);
+  refuse_grants(refusals, facts, sides);
   refusals.emplace_back(
       policies_of(sides.old_oid) + " <> " + policies_of(sides.new_oid),
       quote_literal("row level security of the copy is not that of the table; give the copy the same policies and "

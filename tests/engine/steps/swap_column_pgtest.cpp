@@ -165,6 +165,29 @@ TEST_F(SwapColumnTest, CarriesAnIdentityWithAllItsOptions) {
 }
 
 // Keys that begin at the lower end of integer, to have twice as many.
+TEST_F(SwapColumnTest, KeepsWhoGrantedWhat) {
+  make(
+      "DO $$ BEGIN CREATE ROLE swapper_writer; EXCEPTION WHEN duplicate_object THEN NULL; END $$; CREATE TABLE t (id "
+      "int "
+      "PRIMARY KEY, a int, b bigint); INSERT INTO t VALUES (1, 1, 1); GRANT SELECT ON t TO swapper_writer WITH GRANT "
+      "OPTION; GRANT UPDATE (a) ON t TO swapper_reader WITH GRANT OPTION; SET ROLE swapper_reader; GRANT UPDATE (a) ON "
+      "t "
+      "TO swapper_writer WITH GRANT OPTION; SET ROLE swapper_writer; GRANT UPDATE (a), SELECT (a) ON t TO PUBLIC; "
+      "RESET "
+      "ROLE; GRANT SELECT (b), UPDATE (b) ON t TO swapper_reader");
+  std::string const rights =
+      "SELECT string_agg(x::text, ' ' ORDER BY x::text) FROM pg_attribute, unnest(attacl) x WHERE attrelid = "
+      "'t'::regclass AND attname = 'a'";
+  auto const before = client_->value(rights);
+  write("m.yaml", "name: m\ntable: t\ncontract:\n  - swap_column: {column: a, with: b}\n");
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  auto const completed = run({"complete", "m", "--yes"});
+  ASSERT_EQ(completed.exit_code, kDone) << completed.err;
+  EXPECT_EQ(client_->value(rights), before);
+  EXPECT_THAT(before, HasSubstr("swapper_writer=w*/swapper_reader"));
+  EXPECT_THAT(before, HasSubstr("=rw/swapper_writer"));
+}
+
 TEST_F(SwapColumnTest, CarriesTheLowerEndOfAnIdentity) {
   for (auto const* options : {"START -2147483648 MINVALUE -2147483648 CYCLE",
                               "START 5 MINVALUE -2147483648 MAXVALUE 7 CYCLE", "START -5 INCREMENT -1 MINVALUE -900"}) {

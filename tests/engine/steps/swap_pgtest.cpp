@@ -191,6 +191,48 @@ TEST_F(SwapTest, CarriesOverWhatHangsOnTheTable) {
   EXPECT_EQ(client_->value("SELECT count(*) FROM orders"), "500");
 }
 
+// A REVOKE ... CASCADE goes by who granted it.
+TEST_F(SwapTest, KeepsWhoGrantedWhat) {
+  make_tables();
+  client_->exec(
+      "SET ROLE swap_reader; GRANT SELECT ON orders TO swap_writer WITH GRANT OPTION; RESET ROLE; SET ROLE "
+      "swap_writer; "
+      "GRANT SELECT (note) ON orders TO PUBLIC; RESET ROLE; GRANT ALL ON orders_new TO swap_reader WITH GRANT OPTION; "
+      "SET "
+      "ROLE swap_reader; GRANT DELETE ON orders_new TO swap_writer; RESET ROLE");
+  run_to_the_gate();
+  auto const completed = run({"complete", "m", "--yes"});
+  ASSERT_EQ(completed.exit_code, kDone) << completed.err;
+  auto const rights = [&](std::string const& table) {
+    return client_->value(
+        "SELECT (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM pg_class, unnest(relacl) a WHERE "
+        "oid = '" +
+        table + "'::regclass) || ' ' || (SELECT attacl FROM pg_attribute WHERE attrelid = '" + table +
+        "'::regclass AND attname = 'note')::text");
+  };
+  EXPECT_THAT(rights("orders"), HasSubstr("swap_writer=r*/swap_reader"));
+  EXPECT_THAT(rights("orders"), HasSubstr("=r/swap_writer"));
+  EXPECT_EQ(rights("orders"), rights("orders_old"));
+  EXPECT_EQ(client_->value("SELECT current_user || ' ' || current_setting('role')"), "postgres none");
+  client_->exec("REVOKE SELECT ON orders FROM swap_reader CASCADE");
+  EXPECT_THAT(rights("orders"), testing::Not(HasSubstr("/swap_reader")));
+}
+
+TEST_F(SwapTest, RefusesAGrantThatItCannotGive) {
+  make_tables();
+  client_->exec("SET ROLE swap_reader; GRANT SELECT ON orders TO swap_writer; RESET ROLE");
+  run_to_the_gate();
+  client_->exec("ALTER ROLE swap_reader SUPERUSER");
+  auto const refused = run({"complete", "m", "--yes"});
+  client_->exec("ALTER ROLE swap_reader NOSUPERUSER");
+  EXPECT_EQ(refused.exit_code, kUsage) << refused.err;
+  EXPECT_THAT(refused.err, HasSubstr("these privileges were granted by roles that this one cannot act as"));
+  EXPECT_THAT(refused.err, HasSubstr("SELECT to swap_writer by swap_reader"));
+  EXPECT_EQ(client_->value("SELECT to_regclass('orders_new') IS NOT NULL"), "t");
+  auto const completed = run({"complete", "m", "--yes"});
+  EXPECT_EQ(completed.exit_code, kDone) << completed.err;
+}
+
 TEST_F(SwapTest, GivesTheNamesOfIndexesAndConstraintsToWhatCorresponds) {
   make_tables();
   add_names();
