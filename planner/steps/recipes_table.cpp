@@ -192,6 +192,39 @@ std::vector<std::string> spelling(DetachPartition const& /*step*/, StepFacts con
   return {};
 }
 
+namespace {
+
+// The triggers that partitions have from their table go with a DETACH, and an ATTACH makes them as they are on the
+// table. JSON of those that are enabled otherwise, in hexadecimal: rel, name, state.
+std::string triggers_to_keep(TableName const& table, TableName const& partition) {
+  return "coalesce((SELECT pg_catalog.encode(pg_catalog.convert_to(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object("
+         "'rel', g.tgrelid::pg_catalog.int8, 'name', g.tgname, 'state', g.tgenabled) ORDER BY t.level, g.tgrelid, "
+         "g.tgname)::text, 'UTF8'), 'hex') FROM pg_catalog.pg_partition_tree(" +
+         oid_of(partition) +
+         "::pg_catalog.oid::pg_catalog.regclass) t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.relid JOIN "
+         "pg_catalog.pg_trigger o ON o.tgrelid = " +
+         oid_of(table) +
+         " AND o.tgname = g.tgname WHERE g.tgparentid <> 0 AND NOT o.tgisinternal AND g.tgenabled <> o.tgenabled), '')";
+}
+
+// In the transaction that attaches it: until then they fire. `kept` is hexadecimal, as above.
+std::string enable_triggers_as_before(std::string const& kept) {
+  return "; DO " +
+         quote_literal(
+             "DECLARE r record; BEGIN FOR r IN SELECT w.* FROM pg_catalog.jsonb_to_recordset(pg_catalog.convert_from("
+             "pg_catalog.decode(" +
+             quote_literal(kept) +
+             ", 'hex'), 'UTF8')::pg_catalog.jsonb) AS w (rel pg_catalog.int8, name text, state text) JOIN "
+             "pg_catalog.pg_class c ON c.oid = w.rel::pg_catalog.oid JOIN pg_catalog.pg_trigger g ON g.tgrelid = c.oid "
+             "AND "
+             "g.tgname = w.name ORDER BY c.relkind <> 'p' LOOP EXECUTE pg_catalog.format(" +
+             quote_literal("ALTER TABLE ONLY %s %s TRIGGER %I") +
+             ", r.rel::pg_catalog.oid::pg_catalog.regclass, CASE r.state WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE "
+             "ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE' END, r.name); END LOOP; END");
+}
+
+}  // namespace
+
 Recipe recipe(DetachPartition const& step, StepFacts const& facts) {
   auto const& table = facts.table;
   auto const& partition = step.partition;
@@ -205,10 +238,12 @@ Recipe recipe(DetachPartition const& step, StepFacts const& facts) {
   std::string const attached = is_attached(facts, partition, "");
   // What this step has not detached may be misspelt.
   recipe.done = facts.is_claimed ? oid_of(partition) + " IS NOT NULL AND NOT " + attached : "false";
-  // The checks that it has, a blank, its bounds.
+  // The checks that it has, its triggers that are enabled otherwise, a blank, its bounds.
   recipe.before =
       "SELECT coalesce((SELECT array_agg(k.oid) FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid)::text, '{}') "
-      "|| ' ' || pg_catalog.pg_get_expr(c.relpartbound, c.oid) FROM pg_catalog.pg_class c WHERE c.oid = " +
+      "|| " +
+      triggers_to_keep(table, partition) +
+      " || ' ' || pg_catalog.pg_get_expr(c.relpartbound, c.oid) FROM pg_catalog.pg_class c WHERE c.oid = " +
       oid_of(partition);
   auto refusals = table_refusals(table);
   refusals.emplace_back(oid_of(partition) + " IS NULL", quote_literal("there is no table " + shown(partition)));
@@ -237,8 +272,11 @@ Recipe recipe(DetachPartition const& step, StepFacts const& facts) {
   if (!facts.is_claimed || facts.before.empty()) return recipe;
   if (has_pending) recipe.undo.push_back(std::move(finalize));
   auto const blank = facts.before.find(' ');
+  auto const checks = facts.before.substr(0, facts.before.find('}') + 1);
+  auto const kept = facts.before.substr(checks.size(), blank - checks.size());
   Action attach;
   attach.sql = "ALTER TABLE " + parent + " ATTACH PARTITION " + child + facts.before.substr(blank);
+  if (!kept.empty()) attach.sql += enable_triggers_as_before(kept);
   attach.way = Way::kPatient;
   attach.effort = Effort::kScan;
   attach.locks = {{parent, LockMode::kShareUpdateExclusive}, {child, LockMode::kAccessExclusive}};
@@ -247,7 +285,7 @@ Recipe recipe(DetachPartition const& step, StepFacts const& facts) {
   // Detaching CONCURRENTLY leaves a check of the old bounds, under a name of the server's choice.
   std::string const left =
       " FROM pg_catalog.pg_constraint k WHERE k.contype = 'c' AND k.conrelid = " + oid_of(partition) +
-      " AND k.oid <> ALL (" + quote_literal(facts.before.substr(0, blank)) +
+      " AND k.oid <> ALL (" + quote_literal(checks) +
       "::pg_catalog.oid[]) AND pg_catalog.pg_get_constraintdef(k.oid) = 'CHECK (' || "
       "pg_catalog.pg_get_partition_constraintdef(" +
       oid_of(partition) + ") || ')'";

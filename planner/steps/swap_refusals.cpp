@@ -54,6 +54,21 @@ constexpr Refusal kDependents[] = {
        'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = @old@ AND d.deptype = 'e' UNION ALL SELECT 'type ' ||
        c.reloftype::pg_catalog.regtype::text FROM pg_catalog.pg_class c WHERE c.oid = @old@ AND c.reloftype <> 0 LIMIT
        1)sql"},
+    // Those that the table hands on are made anew, in the state that they have on the table. Up to 14 they count as
+    // internal there.
+    {"these triggers of partitions are of them alone, or are enabled otherwise than on the table, and no partition of "
+     "the "
+     "copy has the same; make them there, or let them be as on the table first: ",
+     R"sql(SELECT string_agg(pg_catalog.format('%I of %s', g.tgname, g.tgrelid::pg_catalog.regclass), ', ' ORDER BY
+       g.tgrelid::pg_catalog.regclass::text, g.tgname) FROM pg_catalog.pg_partition_tree(
+       (@old@)::pg_catalog.oid::pg_catalog.regclass) t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.relid AND t.level
+       > 0 JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid LEFT JOIN pg_catalog.pg_trigger o ON o.tgrelid = @old@ AND
+       o.tgname = g.tgname AND g.tgparentid <> 0 WHERE NOT coalesce(o.tgisinternal, g.tgisinternal) AND
+       f.pronamespace IS DISTINCT FROM pg_catalog.to_regnamespace('pgbackfill') AND g.tgenabled IS DISTINCT FROM
+       o.tgenabled AND NOT EXISTS (SELECT FROM
+       pg_catalog.pg_partition_tree((@new@)::pg_catalog.oid::pg_catalog.regclass) u JOIN pg_catalog.pg_trigger h ON
+       h.tgrelid = u.relid AND u.level > 0 WHERE h.tgname = g.tgname AND h.tgfoid = g.tgfoid AND h.tgenabled =
+       g.tgenabled))sql"},
     {"what these bring would not reach the copy; take the table out of them first: ",
      R"sql(SELECT string_agg(pg_catalog.pg_describe_object('pg_catalog.pg_subscription'::pg_catalog.regclass,
   r.srsubid, 0),

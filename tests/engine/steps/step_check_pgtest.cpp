@@ -273,6 +273,30 @@ TEST_F(StepCheckTest, AttachPartitionSaysWhatIsInItsWay) {
   EXPECT_THAT(overlap.err, HasSubstr("would overlap partition \"p1\""));
 }
 
+TEST_F(StepCheckTest, RollbackOfADetachLeavesItsTriggersAsTheyWere) {
+  client_->exec(
+      "CREATE TABLE d (a int, b int) PARTITION BY RANGE (a); CREATE TABLE d1 PARTITION OF d FOR VALUES FROM (0) TO (9) "
+      "PARTITION BY RANGE (b); CREATE TABLE d1a PARTITION OF d1 FOR VALUES FROM (0) TO (5); CREATE TABLE d1b PARTITION "
+      "OF "
+      "d1 FOR VALUES FROM (5) TO (9); CREATE FUNCTION idle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; "
+      "END'; "
+      "CREATE TRIGGER one BEFORE INSERT ON d FOR EACH ROW EXECUTE FUNCTION idle(); CREATE TRIGGER \"Two!\" AFTER "
+      "UPDATE ON "
+      "d FOR EACH ROW EXECUTE FUNCTION idle(); ALTER TABLE ONLY d1a DISABLE TRIGGER one; ALTER TABLE ONLY d1b ENABLE "
+      "ALWAYS "
+      "TRIGGER \"Two!\"; ALTER TABLE ONLY d1 DISABLE TRIGGER \"Two!\"");
+  std::string const states =
+      "SELECT string_agg(tgrelid::regclass || ' ' || tgname || ' ' || tgenabled::text, ', ' ORDER BY "
+      "tgrelid::regclass::text, tgname) FROM pg_trigger WHERE tgrelid::regclass::text LIKE 'd%'";
+  auto const before = client_->value(states);
+  write_steps("expand", {"detach_partition: {table: public.d, partition: public.d1}"});
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  EXPECT_NE(client_->value(states), before);
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(client_->value(states), before);
+}
+
 TEST_F(StepCheckTest, RollbackNamesWhatGoesAlongAndIsNotBegunWhereAViewStopsIt) {
   write_steps("expand", {"add_column: {name: a, type: int}", "add_column: {name: b, type: int}"});
   ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);

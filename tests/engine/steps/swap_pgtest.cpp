@@ -233,6 +233,36 @@ TEST_F(SwapTest, RefusesAGrantThatItCannotGive) {
   EXPECT_EQ(completed.exit_code, kDone) << completed.err;
 }
 
+// Its partitions are others, and no name says which is which.
+TEST_F(SwapTest, RefusesTriggersThatPartitionsHaveOtherwise) {
+  client_->exec(
+      "CREATE TABLE orders (id int PRIMARY KEY, note text, amount int NOT NULL) PARTITION BY RANGE (id); CREATE TABLE "
+      "orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (1000); INSERT INTO orders SELECT g, 'n', g FROM "
+      "generate_series(1, 100) g; CREATE FUNCTION idle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; "
+      "CREATE TRIGGER of_all BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION idle(); CREATE TRIGGER of_one "
+      "BEFORE "
+      "INSERT ON orders_1 FOR EACH ROW EXECUTE FUNCTION idle(); ALTER TABLE orders_1 DISABLE TRIGGER of_all; CREATE "
+      "TABLE "
+      "orders_new (id int PRIMARY KEY, \"Amount\" int, note text) PARTITION BY RANGE (id); CREATE TABLE parts_1 "
+      "PARTITION "
+      "OF orders_new FOR VALUES FROM (0) TO (1000)");
+  write("m.yaml", kFile);
+  run_to_the_gate();
+  auto const refused = run({"complete", "m", "--yes"});
+  EXPECT_EQ(refused.exit_code, kUsage) << refused.err;
+  EXPECT_THAT(refused.err, HasSubstr("no partition of the copy has the same; make them there, or let them be as on the "
+                                     "table first: of_all of public.orders_1, of_one of public.orders_1"));
+  client_->exec(
+      "CREATE TRIGGER of_one BEFORE INSERT ON parts_1 FOR EACH ROW EXECUTE FUNCTION idle(); ALTER TABLE orders_1 "
+      "ENABLE "
+      "TRIGGER of_all");
+  auto const completed = run({"complete", "m", "--yes"});
+  ASSERT_EQ(completed.exit_code, kDone) << completed.err;
+  EXPECT_EQ(client_->value("SELECT string_agg(tgname || ' ' || tgenabled::text, ', ' ORDER BY tgname) FROM pg_trigger "
+                           "WHERE tgrelid = 'parts_1'::regclass AND tgname LIKE 'of%'"),
+            "of_all O, of_one O");
+}
+
 TEST_F(SwapTest, GivesTheNamesOfIndexesAndConstraintsToWhatCorresponds) {
   make_tables();
   add_names();
