@@ -8,6 +8,8 @@ namespace pgbackfill::planner::recipes {
 namespace {
 
 constexpr int kVersionWithNotNullConstraints = 180000;
+// chr(31)
+constexpr char kNotNullMark = '\x1f';
 
 std::string column_missing(TableName const& table, std::string const& column) {
   return quote_literal("there is no column " + column + " in " + shown(table));
@@ -237,9 +239,12 @@ Recipe recipe(DropNotNull const& step, StepFacts const& facts) {
   recipe.risk = Risk::kMedium;
   recipe.reason = "rows without a value can come in from then on";
   recipe.done = column_is(table, step.column, "NOT a.attnotnull");
-  // The name of the constraint, from 18 on; and in the next lines its comment, if it has one.
+  // The name of the constraint, from 18 on; behind kNotNullMark what it is beside that; and in the next lines its
+  // comment, if it has one.
   recipe.before =
-      "SELECT k.conname || coalesce(chr(10) || pg_catalog.obj_description(k.oid, 'pg_constraint'), '') FROM "
+      "SELECT k.conname || CASE WHEN k.connoinherit THEN chr(31) || 'NO INHERIT' ELSE '' END || CASE WHEN NOT "
+      "k.convalidated THEN chr(31) || 'NOT VALID' ELSE '' END || coalesce(chr(10) || pg_catalog.obj_description(k.oid, "
+      "'pg_constraint'), '') FROM "
       "pg_catalog.pg_constraint k JOIN pg_catalog.pg_attribute a ON a.attrelid = "
       "k.conrelid AND k.conkey = ARRAY[a.attnum] WHERE k.contype = 'n' AND k.conrelid = " +
       oid_of(table) + " AND a.attname = " + quote_literal(step.column);
@@ -268,9 +273,14 @@ Recipe recipe(DropNotNull const& step, StepFacts const& facts) {
   StepFacts back = facts;
   back.is_claimed = true;
   auto const end = std::min(facts.before.find('\n'), facts.before.size());
-  back.named = facts.before.substr(0, end);
+  std::string const constraint = facts.before.substr(0, end);
+  std::string const marks = constraint.substr(std::min(constraint.find(kNotNullMark), constraint.size()));
+  back.named = constraint.substr(0, constraint.size() - marks.size());
   back.before.clear();
   recipe.undo = recipes::recipe(SetNotNull{table, step.column}, back).actions;
+  if (marks.find("NO INHERIT") != std::string::npos) recipe.undo.front().sql += " NO INHERIT";
+  // It was not validated before; it is the second statement that does it.
+  if (marks.find("NOT VALID") != std::string::npos) recipe.undo.resize(1);
   if (end < facts.before.size()) {
     recipe.undo.push_back(comment_again(table, back.named, facts.before.substr(end + 1)));
   }

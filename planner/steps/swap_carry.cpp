@@ -48,6 +48,11 @@ constexpr char kTriggers[] = R"sql(
       'DISABLE'
         WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE' END, it.tgname);
     END IF;
+    after := after || ARRAY(SELECT format('ALTER TRIGGER %I ON %s DEPENDS ON EXTENSION %I', it.tgname,
+      old_oid::regclass, e.extname) FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid WHERE d.classid =
+      'pg_trigger'::regclass AND d.objid = it.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x' AND
+      NOT EXISTS (SELECT FROM pg_depend n WHERE n.classid = d.classid AND n.objid = it.there AND n.refclassid =
+      d.refclassid AND n.refobjid = d.refobjid));
     IF it.said IS NOT NULL AND obj_description(it.there, 'pg_trigger') IS NULL THEN
       after := after || format('COMMENT ON TRIGGER %I ON %s IS %L', it.tgname, old_oid::regclass, it.said);
     END IF;
@@ -334,6 +339,27 @@ constexpr char kIndexMarks[] = R"sql(
   END LOOP;
 )sql";
 
+// Constraints from PostgreSQL 18 on. A partitioned table can have none that its partitions do not get.
+constexpr char kNotNulls[] = R"sql(
+  FOR it IN SELECT p.new_title, o.connoinherit FROM (@pairs@) p JOIN pg_constraint o ON o.oid = p.old_id JOIN
+      pg_constraint n ON n.oid = p.new_id JOIN pg_class t ON t.oid = new_oid WHERE p.kind = 'constraint' AND o.contype =
+      'n' AND o.connoinherit <> n.connoinherit AND t.relkind = 'r' LOOP
+    EXECUTE format('ALTER TABLE %s ALTER CONSTRAINT %I %s', new_oid::regclass, it.new_title, CASE WHEN it.connoinherit
+      THEN 'NO INHERIT' ELSE 'INHERIT' END);
+  END LOOP;
+)sql";
+
+// DROP EXTENSION drops what depends on it so.
+constexpr char kExtensionMarks[] = R"sql(
+  FOR it IN SELECT p.new_id, e.extname FROM (@pairs@) p JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND
+      d.objid = p.old_id AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x' JOIN pg_extension e
+      ON e.oid = d.refobjid WHERE p.kind = 'index' AND NOT EXISTS (SELECT FROM pg_depend n WHERE n.classid =
+      d.classid AND n.objid = p.new_id
+      AND n.refclassid = d.refclassid AND n.refobjid = d.refobjid) LOOP
+    EXECUTE format('ALTER INDEX %s DEPENDS ON EXTENSION %I', it.new_id::regclass, it.extname);
+  END LOOP;
+)sql";
+
 constexpr char kStatisticsTargets[] = R"sql(
   FOR it IN SELECT n.stxnamespace::regnamespace AS home, n.stxname, to_jsonb(o) ->> 'stxstattarget' AS target FROM
       (@pairs@) p JOIN pg_statistic_ext o ON o.oid = p.old_id JOIN pg_statistic_ext n ON n.oid = p.new_id WHERE p.kind =
@@ -409,7 +435,7 @@ std::string carry_after_renaming() {
   std::string text = kOwner + carry_privileges_of("r", "TABLE", sides) +
                      "  FOREACH statement IN ARRAY after LOOP\n    EXECUTE statement;\n  END LOOP;\n" +
                      carry_columns() + kParameters + kStorage + kComments + kReplicaIdentity + kIndexMarks +
-                     kStatisticsTargets + kPartComments + kNames;
+                     kExtensionMarks + kNotNulls + kStatisticsTargets + kPartComments + kNames;
   put(text, "(@pairs@)", kPairs);
   return text;
 }

@@ -173,7 +173,15 @@ std::string of_indexes() {
          statement(kIndexSettings, 5,
                    "format('ALTER INDEX %s.%I ALTER COLUMN %s SET STATISTICS %s', home, p.old_title, a.attnum, "
                    "a.attstattarget)",
-                   pairs + " JOIN pg_attribute a ON a.attrelid = p.old_index WHERE a.attstattarget >= 0");
+                   pairs + " JOIN pg_attribute a ON a.attrelid = p.old_index WHERE a.attstattarget >= 0") +
+         " UNION ALL " +
+         statement(
+             kIndexSettings, 6, "format('ALTER INDEX %s.%I DEPENDS ON EXTENSION %I', home, p.old_title, e.extname)",
+             pairs +
+                 " JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = p.old_index AND d.refclassid "
+                 "= 'pg_extension'::regclass AND d.deptype = 'x' JOIN pg_extension e ON e.oid = d.refobjid WHERE "
+                 "NOT EXISTS (SELECT FROM pg_depend n WHERE n.classid = d.classid AND n.objid = p.new_index AND "
+                 "n.refclassid = d.refclassid AND n.refobjid = d.refobjid)");
 }
 
 std::string of_settings(int server_version) {
@@ -223,6 +231,12 @@ std::string of_names() {
          " UNION ALL " +
          statement(kNotNull, 3, "format('COMMENT ON CONSTRAINT %I ON %s IS %L', o.conname, target, " + said + ")",
                    both + " AND " + said + " IS NOT NULL") +
+         " UNION ALL " +
+         statement(
+             kNotNull, 4,
+             "format('ALTER TABLE %s ALTER CONSTRAINT %I %s', target, o.conname, CASE WHEN o.connoinherit THEN 'NO "
+             "INHERIT' ELSE 'INHERIT' END)",
+             both + " AND o.connoinherit <> n.connoinherit") +
          " UNION ALL " +
          statement(kNames, 1, "format('ALTER TABLE %s RENAME COLUMN %I TO %I', target, old_name, kept_name)",
                    "(SELECT 1) s") +

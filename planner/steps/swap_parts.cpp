@@ -288,7 +288,9 @@ std::string loosened(std::string const& definition) {
   for (int depth = 0; depth < 2; ++depth) {
     text = "pg_catalog.regexp_replace(" + text + R"sql(, '\(\(([^()]*)\)\)', '(\1)', 'g'))sql";
   }
-  return text;
+  // What of a NOT NULL is not its column is carried over, or asked for apart.
+  return "CASE WHEN " + definition + " LIKE 'n %' THEN pg_catalog.regexp_replace(" + definition +
+         ", '( NO INHERIT| NOT VALID)+$', '') ELSE " + text + " END";
 }
 
 std::string filled(std::string text, std::vector<std::pair<std::string, std::string>> const& values) {

@@ -297,6 +297,26 @@ TEST_F(StepCheckTest, RollbackOfADetachLeavesItsTriggersAsTheyWere) {
   EXPECT_EQ(client_->value(states), before);
 }
 
+// A constraint from 18 on.
+TEST_F(StepCheckTest, RollbackOfDropNotNullMakesItAsItWas) {
+  if (cluster_->major_version() < 18) GTEST_SKIP();
+  client_->exec(
+      "CREATE TABLE d (a int, b int, c int); INSERT INTO d (b) VALUES (NULL); ALTER TABLE d ADD CONSTRAINT \"A\" NOT "
+      "NULL "
+      "c NO INHERIT NOT VALID, ADD CONSTRAINT \"B\" NOT NULL b NOT VALID; COMMENT ON CONSTRAINT \"B\" ON d IS 'why'; "
+      "UPDATE d SET c = 1, b = 2");
+  std::string const constraints =
+      "SELECT string_agg(conname || ' ' || pg_get_constraintdef(oid) || coalesce(' ' || obj_description(oid), ''), ', "
+      "' "
+      "ORDER BY conname) FROM pg_constraint WHERE conrelid = 'd'::regclass";
+  auto const before = client_->value(constraints);
+  write_steps("expand", {"drop_not_null: {table: public.d, column: b}", "drop_not_null: {table: public.d, column: c}"});
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(client_->value(constraints), before);
+}
+
 TEST_F(StepCheckTest, RollbackNamesWhatGoesAlongAndIsNotBegunWhereAViewStopsIt) {
   write_steps("expand", {"add_column: {name: a, type: int}", "add_column: {name: b, type: int}"});
   ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);

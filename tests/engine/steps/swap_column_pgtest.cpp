@@ -188,6 +188,26 @@ TEST_F(SwapColumnTest, KeepsWhoGrantedWhat) {
   EXPECT_THAT(before, HasSubstr("=rw/swapper_writer"));
 }
 
+TEST_F(SwapColumnTest, KeepsWhatDependsOnAnExtensionAndNotNullWithoutInheritance) {
+  make(
+      "CREATE EXTENSION citext; CREATE TABLE t (id int PRIMARY KEY, a int NOT NULL, b bigint NOT NULL); INSERT INTO t "
+      "VALUES (1, 1, 1); CREATE INDEX of_a ON t (a); CREATE INDEX of_b ON t (b); ALTER INDEX of_a DEPENDS ON EXTENSION "
+      "citext");
+  bool const has_constraints = cluster_->major_version() >= 18;
+  if (has_constraints) client_->exec("ALTER TABLE t ALTER CONSTRAINT t_a_not_null NO INHERIT");
+  write("m.yaml", "name: m\ntable: t\ncontract:\n  - swap_column: {column: a, with: b}\n");
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  auto const completed = run({"complete", "m", "--yes"});
+  ASSERT_EQ(completed.exit_code, kDone) << completed.err;
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pg_depend WHERE deptype = 'x' AND objid = 'of_a'::regclass AND EXISTS "
+                           "(SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = "
+                           "i.indkey[0] WHERE i.indexrelid = 'of_a'::regclass AND a.attname = 'a')"),
+            "1");
+  if (!has_constraints) return;
+  EXPECT_EQ(client_->value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 't_a_not_null'"),
+            "NOT NULL a NO INHERIT");
+}
+
 TEST_F(SwapColumnTest, CarriesTheLowerEndOfAnIdentity) {
   for (auto const* options : {"START -2147483648 MINVALUE -2147483648 CYCLE",
                               "START 5 MINVALUE -2147483648 MAXVALUE 7 CYCLE", "START -5 INCREMENT -1 MINVALUE -900"}) {

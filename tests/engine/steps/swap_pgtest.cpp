@@ -233,6 +233,42 @@ TEST_F(SwapTest, RefusesAGrantThatItCannotGive) {
   EXPECT_EQ(completed.exit_code, kDone) << completed.err;
 }
 
+TEST_F(SwapTest, KeepsWhatDependsOnAnExtension) {
+  make_tables();
+  client_->exec(
+      "CREATE EXTENSION citext; CREATE INDEX by_note ON orders (note); CREATE INDEX ON orders_new (note); ALTER INDEX "
+      "by_note DEPENDS ON EXTENSION citext; ALTER TRIGGER audit ON orders DEPENDS ON EXTENSION citext");
+  run_to_the_gate();
+  auto const completed = run({"complete", "m", "--yes"});
+  ASSERT_EQ(completed.exit_code, kDone) << completed.err;
+  EXPECT_EQ(
+      client_->value("SELECT string_agg(pg_describe_object(classid, objid, 0), ', ' ORDER BY classid::regclass::text)"
+                     " FROM pg_depend WHERE deptype = 'x' AND (classid = 'pg_class'::regclass AND objid = "
+                     "'by_note'::regclass OR classid = 'pg_trigger'::regclass AND objid IN (SELECT oid FROM "
+                     "pg_trigger WHERE tgrelid = 'orders'::regclass))"),
+      "index by_note, trigger audit on table orders");
+}
+
+// Constraints from 18 on.
+TEST_F(SwapTest, KeepsNamesAndInheritanceOfNotNull) {
+  if (cluster_->major_version() < 18) GTEST_SKIP();
+  make_tables();
+  client_->exec(
+      "ALTER TABLE orders ADD CONSTRAINT \"Note!\" NOT NULL note NO INHERIT; ALTER TABLE orders ADD b int DEFAULT 1, "
+      "ADD "
+      "CONSTRAINT of_b NOT NULL b; ALTER TABLE orders_new ALTER note SET NOT NULL, ADD b int DEFAULT 1, ADD CONSTRAINT "
+      "x "
+      "NOT NULL b NO INHERIT");
+  run_to_the_gate();
+  auto const completed = run({"complete", "m", "--yes"});
+  ASSERT_EQ(completed.exit_code, kDone) << completed.err;
+  EXPECT_EQ(
+      client_->value("SELECT string_agg(conname || ' ' || pg_get_constraintdef(oid), ', ' ORDER BY conname COLLATE "
+                     "\"C\") FROM pg_constraint WHERE contype = 'n' AND conrelid = 'orders'::regclass AND conname "
+                     "IN ('Note!', 'of_b')"),
+      "Note! NOT NULL note NO INHERIT, of_b NOT NULL b");
+}
+
 // Its partitions are others, and no name says which is which.
 TEST_F(SwapTest, RefusesTriggersThatPartitionsHaveOtherwise) {
   client_->exec(
