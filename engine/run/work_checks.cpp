@@ -125,6 +125,15 @@ asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Ba
     if (is_table && !reads_places) blind_role = quote_identifier(*row[4]);
     bool const leads_to_parent = table.kind == 'p' && ((!is_table && !has_rights) || *row[3] == "t");
     if (leads_to_parent) preflight.traits.works_through_parent = preflight.traits.reads_through_parent = true;
+    // Sessions have row_security off: the server would refuse it as well, without saying what to do.
+    if (is_table && *row[3] == "t") {
+      preflight.problems.push_back(
+          {backfill.position,
+           fmt::format("row-level security of {0} binds role {1}: rows that it hides would be left out "
+                       "without a word. Run this as the owner of {0}, if it does not say FORCE ROW "
+                       "LEVEL SECURITY, or as a role with BYPASSRLS",
+                       name_of(table), quote_identifier(*row[4]))});
+    }
     for (std::size_t column = 1; is_table && column <= 2; ++column) {
       if (*row[column] == "t") continue;
       char const* missing = column == 1 ? privilege : "SELECT";
