@@ -478,7 +478,9 @@ Recipe recipe(SwapColumn const& step, StepFacts const& facts) {
       "another "
       "one: INSERT and COPY without a list of columns, and SELECT * by position, meet " +
       step.column + " where " + step.with + " stands now, at the end of the table if it was just added";
-  recipe.no_way_back = "rows that were written since have no value in the old column";
+  recipe.no_way_back = "rows that were written since have no value in the old column. While " + step.keep_as +
+                       " is there, a migration the other way brings it back: sync and backfill " + step.keep_as +
+                       " from " + step.column + ", then swap_column with " + step.keep_as;
   recipe.done = has_column(table, step.keep_as) + " AND " + has_column(table, step.column) + " AND NOT " +
                 has_column(table, step.with);
   recipe.refusal = Questions(step, facts, false).sql();

@@ -439,6 +439,34 @@ TEST_F(SwapColumnTest, WantsAConstraintForAConstraint) {
             "4000000000");
 }
 
+TEST_F(SwapColumnTest, SaysTheWayBackWhichIsAMigrationOfItsOwn) {
+  make(
+      "CREATE TABLE t (id int PRIMARY KEY, a int, b bigint); INSERT INTO t SELECT g, g, g FROM generate_series(1, 9) "
+      "g");
+  write("m.yaml", "name: m\ntable: t\ncontract:\n  - swap_column: {column: a, with: b}\n");
+  auto const says = HasSubstr(
+      "While a_old is there, a migration the other way brings it back: sync and backfill a_old "
+      "from a, then swap_column with a_old");
+  EXPECT_THAT(run({"plan", "m.yaml"}).out, says);
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  ASSERT_EQ(run({"complete", "m", "--yes"}).exit_code, kDone);
+  EXPECT_THAT(run({"rollback", "m", "--dry-run"}).out, says);
+  auto const refused = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(refused.exit_code, kFailed);
+  EXPECT_THAT(refused.out + refused.err, says);
+  client_->exec("INSERT INTO t VALUES (100, NULL, 7)");
+  write("back.yaml",
+        "name: back\ntable: t\nsync: {set: {a_old: \"a::int\"}}\nbackfill: {set: {a_old: \"a::int\"}}\nthrottle: "
+        "{mode: off}\ncontract:\n  - swap_column: {column: a, with: a_old, keep_as: a_wide}\n");
+  ASSERT_EQ(run({"run", "back.yaml"}).exit_code, kDone);
+  auto const back = run({"complete", "back", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(
+      client_->value("SELECT count(*) || ' ' || min(pg_typeof(a)::text) FROM t WHERE a = coalesce(nullif(id, 100), "
+                     "7)"),
+      "10 integer");
+}
+
 TEST_F(SwapColumnTest, PlanSaysThatTheColumnMoves) {
   make("CREATE TABLE t (id int PRIMARY KEY, n int); ALTER TABLE t ADD m bigint");
   write_steps("  - swap_column: {column: n, with: m}\n");
