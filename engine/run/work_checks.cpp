@@ -75,6 +75,14 @@ std::string marked_statement(planner::WorkTarget const& target) {
   return planner::statement_with(target, target.alias + '.' + planner::kBatchColumn + " IS NULL");
 }
 
+// Sessions have row_security off: the server would refuse it as well, without saying what to do.
+std::string bound_by_policies(std::string const& table, std::string const& role) {
+  return fmt::format(
+      "row-level security of {0} binds role {1}: rows that it hides would be left out without a word. Run this as the "
+      "owner of {0}, if it does not say FORCE ROW LEVEL SECURITY, or as a role with BYPASSRLS",
+      table, quote_identifier(role));
+}
+
 // A partition may have its columns in another order than its parent, and then another row.
 bool takes_whole_row(planner::Backfill const& backfill) {
   auto const& alias = backfill.table.name;
@@ -125,14 +133,8 @@ asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Ba
     if (is_table && !reads_places) blind_role = quote_identifier(*row[4]);
     bool const leads_to_parent = table.kind == 'p' && ((!is_table && !has_rights) || *row[3] == "t");
     if (leads_to_parent) preflight.traits.works_through_parent = preflight.traits.reads_through_parent = true;
-    // Sessions have row_security off: the server would refuse it as well, without saying what to do.
     if (is_table && *row[3] == "t") {
-      preflight.problems.push_back(
-          {backfill.position,
-           fmt::format("row-level security of {0} binds role {1}: rows that it hides would be left out "
-                       "without a word. Run this as the owner of {0}, if it does not say FORCE ROW "
-                       "LEVEL SECURITY, or as a role with BYPASSRLS",
-                       name_of(table), quote_identifier(*row[4]))});
+      preflight.problems.push_back({backfill.position, bound_by_policies(name_of(table), *row[4])});
     }
     for (std::size_t column = 1; is_table && column <= 2; ++column) {
       if (*row[column] == "t") continue;
@@ -237,9 +239,13 @@ asio::awaitable<Result<Done>> check_copy(PgConnection& connection, planner::Back
                            [&](planner::Assignment const& assignment) { return assignment.column == column.name; });
       });
   std::string const identity = planner::lacks_identity(std::to_string(copy.oid), connection.server_version());
-  auto published = co_await query_read_only(connection, "SELECT " + identity);
-  if (!published) co_return published.error();
-  auto const& lacking = published->rows.front().front();
+  auto about_copy = co_await query_read_only(
+      connection, fmt::format("SELECT {}, row_security_active({}::oid), current_user", identity, copy.oid));
+  if (!about_copy) co_return about_copy.error();
+  if (about_copy->at(0, 1) == "t") {
+    preflight.problems.push_back({backfill.position, bound_by_policies(name_of(copy), about_copy->at(0, 2))});
+  }
+  auto const& lacking = about_copy->rows.front().front();
   if (lacking) preflight.problems.push_back({backfill.position, *lacking});
   auto key = co_await read_copy_key(connection, backfill, preflight.keys);
   if (!key) co_return key.error();

@@ -2,11 +2,14 @@
 //
 // | part | how |
 // | --- | --- |
-// | owner, privileges, comments, security labels | carried, also to what corresponds: indexes, constraints, statistics
-// | | defaults, sequences, identity | carried; where both have another one, refused, or the sequences are exchanged |
+// | owner, privileges with who granted them | carried; refused where this session cannot act as the grantor |
+// | comments, security labels, DEPENDS ON EXTENSION | carried, also to corresponding indexes and constraints |
+// | defaults, sequences, identity | carried; where both have another one, refused, or the sequences are exchanged |
 // | storage parameters, STATISTICS, n_distinct, STORAGE, COMPRESSION, CLUSTER, REPLICA IDENTITY | carried |
 // | triggers, foreign keys that refer to the table | made anew on the copy |
 // | keys, indexes, checks, foreign keys, statistics objects | the copy has to have them; it gets their names |
+// | names and NO INHERIT of NOT NULL (18) | carried |
+// | triggers of partitions alone, or enabled otherwise there | refused |
 // | NOT NULL, generated columns, LOGGED, row security, publications | the copy has to have them |
 // | views, rules, functions, types, partitions, extensions, subscriptions | refused |
 // | columns that the copy lacks, with what lies on them alone; place of columns; tablespace | said by `plan` |

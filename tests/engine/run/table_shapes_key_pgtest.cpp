@@ -404,6 +404,13 @@ TEST_F(TableShapesTest, RefusesToWorkOnlyTheRowsThatAPolicyShows) {
   MigrationRun run(name_of_test(), dsn("tenant"), "table: rooms\nbackfill:\n  set: {n: \"n + 1\"}\n");
   refuses(run, {"row-level security of \"public\".\"rooms\" binds role", "BYPASSRLS"});
   expect_counts("0: 1000", "rooms");
+  client_.exec(
+      "CREATE TABLE halls (id int PRIMARY KEY, n int); INSERT INTO halls SELECT g, g FROM generate_series(1, 9) g; "
+      "GRANT "
+      "SELECT ON halls TO tenant; GRANT INSERT ON rooms TO tenant");
+  MigrationRun copy(name_of_test() + "_copy", dsn("tenant"),
+                    "table: halls\nbackfill:\n  copy_to: rooms\n  columns: {id: id + 2000, n: n}\n");
+  refuses(copy, {"row-level security of \"public\".\"rooms\" binds role"});
 }
 
 // --- kinds of work ---------------------------------------------------------------------------------------------------
