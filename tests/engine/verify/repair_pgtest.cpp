@@ -58,6 +58,24 @@ TEST_F(RepairTest, MendsTheRowsThatDifferAndTouchesNoOther) {
   EXPECT_EQ(writes(), "19 of 19");
 }
 
+// 1.0 is equal to 1.00, and an application reads it as another text.
+TEST_F(RepairTest, MendsWhatTheTypeCallsEqual) {
+  client_->exec(
+      "ALTER TABLE users ADD price numeric; UPDATE users SET price = CASE WHEN id % 100 = 7 THEN 1.0 ELSE 1.00 "
+      "END, writes = 0");
+  client_->exec(
+      "ALTER TABLE users DISABLE TRIGGER counts; UPDATE users SET writes = 0; ALTER TABLE users ENABLE TRIGGER "
+      "counts");
+  write(
+      "m.yaml",
+      "name: m\ntable: users\nbackfill:\n  set: {display: upper(name)}\nverify:\n  - agrees: {set: {price: '1.00'}}\n");
+  auto const result = run({"verify", "m.yaml", "--repair"});
+  EXPECT_EQ(result.exit_code, kDone) << result.out << result.err;
+  EXPECT_THAT(result.out, HasSubstr("m: 20 row(s) repaired\n"));
+  EXPECT_EQ(writes(), "20 of 20");
+  EXPECT_EQ(client_->value("SELECT string_agg(DISTINCT price::text, ' ') FROM users"), "1.00");
+}
+
 TEST_F(RepairTest, WorksAroundARowThatSomebodyHolds) {
   PgClient other(dsn());
   other.exec("BEGIN; SELECT FROM users WHERE id = 107 FOR UPDATE");
