@@ -613,17 +613,13 @@ asio::awaitable<void> Probes::Watch::run_url(Self self, std::size_t index) {
   }
   Url const url = std::get<Url>(parsed);
   boost::system::error_code cancelled;
-  asio::steady_timer overdue(executor_);
   while (!is_stopping_) {
     TimePoint const asked = now();
-    // Looking up a name may take longer than any limit, and cannot be cut short.
-    overdue.expires_after(probe.timeout);
-    overdue.async_wait([self, &sample, asked](boost::system::error_code error) {
-      if (!error) spoil(sample, Sight::kFailed, asked, "no answer in time");
-    });
-    Url target = url;
-    auto const answer = co_await http_get(std::move(target), probe.timeout);
-    overdue.cancel();
+    HttpCall call;
+    call.url = url;
+    call.timeout = probe.timeout;
+    call.is_stopping = [watch = self.get()] { return watch->is_stopping_; };
+    auto const answer = co_await http_call(std::move(call));
     if (answer) {
       fill(sample, asked, [&] { return judge(url, *answer, asked); });
     } else {

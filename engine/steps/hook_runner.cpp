@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <unistd.h>
-
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <filesystem>
@@ -13,8 +12,8 @@
 #include "engine/base/command_error.h"
 #include "engine/base/secret_mask.h"
 #include "engine/base/text.h"
+#include "engine/http/http_call.h"
 #include "engine/pg/stoppable_sleep.h"
-#include "engine/probes/http_probe.h"
 #include "engine/steps/backup_file.h"
 #include "engine/steps/boundary_turn.h"
 #include "engine/steps/child_process.h"
@@ -140,7 +139,11 @@ asio::awaitable<Verdict> HookRun::run_http() const {
     verdict.trouble = *wrong;
     co_return verdict;
   }
-  auto const answer = co_await http_get(std::get<Url>(url), hook_.timeout);
+  HttpCall call;
+  call.url = std::get<Url>(url);
+  call.timeout = hook_.timeout;
+  call.is_stopping = terms_.is_stopping;
+  auto const answer = co_await http_call(std::move(call));
   if (!answer) {
     verdict.trouble = answer.error().message;
     co_return verdict;

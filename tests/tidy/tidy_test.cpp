@@ -213,6 +213,13 @@ Findings libpq_includes(Source const& source) {
       "libpq belongs in engine/pg/pg_connection.cpp, not");
 }
 
+Findings curl_includes(Source const& source) {
+  if (source.path == "engine/http/http_call.cpp") return {};
+  return includes_that(
+      source, [](std::string const& name) { return name.starts_with("<curl/"); },
+      "libcurl belongs in engine/http/http_call.cpp, not");
+}
+
 // What each room may include besides itself; of the engine's, planner/ and throttle/ too. docs/architecture.md says
 // why.
 using Rooms = std::map<std::string, std::set<std::string>>;
@@ -233,21 +240,24 @@ Rooms const& rooms_of(std::string const& folder) {
       {"engine",
        {
            {"base", {}},
+           {"http", {"base"}},
            {"state", {"base"}},
            {"pg", {"base", "state"}},
-           {"probes", {"base", "pg"}},
+           {"probes", {"base", "http", "pg"}},
            {"run", {"base", "state", "pg", "probes"}},
            {"view", {"base", "state"}},
            {"tell", {"base", "view"}},
            {"process", {"base", "state", "pg", "run", "view", "tell"}},
-           {"steps", {"base", "state", "pg", "probes", "run"}},
+           {"steps", {"base", "http", "state", "pg", "probes", "run"}},
+           {"notice", {"base", "http", "pg", "run", "steps", "process"}},
            {"verify", {"base", "state", "pg", "probes", "run", "steps", "process"}},
            {"plan", {"base", "state", "pg", "probes", "run", "steps", "verify", "process", "view"}},
-           {"app", {"base", "state", "pg", "probes", "run", "steps", "verify", "process", "plan", "view", "tell"}},
+           {"app",
+            {"base", "state", "pg", "probes", "run", "steps", "verify", "process", "plan", "view", "tell", "notice"}},
            {"sandbox", {"base"}},
            {"cli",
-            {"base", "state", "pg", "probes", "run", "steps", "verify", "process", "plan", "view", "tell", "app",
-             "sandbox"}},
+            {"base", "state", "pg", "probes", "run", "steps", "verify", "process", "plan", "view", "tell", "notice",
+             "app", "sandbox"}},
        }},
   };
   return all.at(folder);
@@ -521,6 +531,13 @@ TEST(Tidy, LibpqAppearsInOnePlace) {
   expect_found(libpq_includes, "engine/verify/gate.cpp", "#include <libpq-fe.h>\n");
   expect_found(libpq_includes, "tests/engine/verify/gate_pgtest.cpp", "\n\n#include <postgresql/libpq-fe.h>\n", 3);
   expect_clean(libpq_includes, "engine/pg/pg_connection.cpp", "#include <libpq-fe.h>\n");
+}
+
+TEST(Tidy, LibcurlAppearsInOnePlace) {
+  expect_kept(curl_includes);
+  expect_found(curl_includes, "engine/http/url.cpp", "#include <curl/curl.h>\n");
+  expect_found(curl_includes, "tests/engine/http/http_call_pgtest.cpp", "\n#include <curl/multi.h>\n", 2);
+  expect_clean(curl_includes, "engine/http/http_call.cpp", "#include <curl/curl.h>\n");
 }
 
 TEST(Tidy, ARoomIncludesOnlyWhatStandsBelowIt) {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/probes/http_probe.h"
+#include "engine/http/http_call.h"
 #include "engine/sandbox/local_cluster.h"
 #include "tests/support/http_server.h"
 #include "tests/support/pg_client.h"
