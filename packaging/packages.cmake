@@ -32,7 +32,7 @@ install(FILES packaging/prometheus/pgbackfill.rules.yaml packaging/prometheus/pg
 install(FILES packaging/grafana/pgbackfill.json DESTINATION ${doc_dir}/grafana COMPONENT runtime)
 install(DIRECTORY packaging/kubernetes packaging/compose DESTINATION ${doc_dir} COMPONENT runtime)
 install(FILES packaging/Dockerfile DESTINATION ${doc_dir} COMPONENT runtime)
-install(FILES docs/migration.schema.json DESTINATION ${doc_dir}/docs COMPONENT runtime)
+install(FILES docs/migration.schema.json docs/config.schema.json DESTINATION ${doc_dir}/docs COMPONENT runtime)
 
 # Licences ask that what is linked in statically brings them; Boost's does not. Shared libraries have packages of their
 # own, except in the archive.
@@ -80,6 +80,7 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION database)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_DEPENDS tzdata)  # windows name time zones
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS ca-certificates)  # https in hooks, probes and deliveries
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "postgresql, postgresql-client")  # sandbox; backups by pg_dump
 set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
 if(PROJECT_IS_TOP_LEVEL)

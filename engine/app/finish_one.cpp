@@ -2,10 +2,14 @@
 
 #include <fmt/format.h>
 #include <algorithm>
+#include <exception>
+#include <optional>
 #include "engine/app/one_migration.h"
 #include "engine/app/phase_parts.h"
 #include "engine/base/command_error.h"
 #include "engine/base/text.h"
+#include "engine/notice/herald.h"
+#include "engine/pg/open_connections.h"
 #include "engine/process/interrupts.h"
 #include "engine/run/facts_keeper.h"
 #include "engine/run/job_setup.h"
@@ -43,6 +47,12 @@ class Finish {
   asio::awaitable<int> roll_back();
 
  private:
+  // Tells whoever `on:` names how it ended.
+  asio::awaitable<int> tell_of(asio::awaitable<int> command);
+  void appoint_herald(std::string const& command);
+  EventSink& sink();
+  asio::awaitable<int> complete_now();
+  asio::awaitable<int> roll_back_now();
   asio::awaitable<void> load();
   asio::awaitable<void> confirm_rollback();
   asio::awaitable<void> require_open_gate();
@@ -62,6 +72,7 @@ class Finish {
   CommandContext& context_;
   FinishOptions options_;
   Teller teller_;
+  std::optional<Herald> herald_;
   Interrupts& interrupts_;
   std::shared_ptr<PgConnection> connection_;
   LoadedMigration loaded_;
@@ -70,7 +81,7 @@ class Finish {
 asio::awaitable<void> Finish::load() {
   auto const use = options_.is_dry_run ? StateUse::kReads : StateUse::kWrites;
   connection_ = co_await context_.connect_to_state(use);
-  loaded_ = co_await find_migration(*connection_, options_.file_or_name, SourceUse::kRun);
+  loaded_ = co_await find_migration(*connection_, options_.file_or_name, SourceUse::kRun, context_.config());
   co_await context_.adopt_settings_aloud(*connection_, loaded_.migration.name);
 }
 
@@ -84,7 +95,7 @@ asio::awaitable<void> Finish::run_hooks_at(planner::Boundary boundary, std::stri
                                    "database keeps of it: `pgbackfill {} FILE`, or --skip-hooks",
                                    migration().name, planner::name_of(boundary), command)};
   }
-  auto const outcome = co_await hooks_of(context_, migration(), boundary, kHookPatience, teller_);
+  auto const outcome = co_await hooks_of(context_, migration(), boundary, kHookPatience, sink());
   if (!outcome.is_content()) {
     throw CommandError{kExitResumable, fmt::format("{}\nnothing is lost: run `pgbackfill {} {}` again to go on",
                                                    outcome.trouble, command, options_.file_or_name)};
@@ -121,13 +132,53 @@ int Finish::conclude(StepsOutcome const& outcome, std::string const& command, st
     throw CommandError{kExitResumable, fmt::format("{}; run `pgbackfill {} {}` again to go on", outcome.reason, command,
                                                    options_.file_or_name)};
   }
+  bool const is_news = herald_ && outcome.ran > 0;
+  if (is_news) herald_->done(fmt::format("{}: {} step(s) {}", migration().name, outcome.ran, done));
   context_.print(outcome.ran > 0 ? fmt::format("{}: {} step(s) {}\n", migration().name, outcome.ran, done)
                                  : fmt::format("{}: there is nothing left to {}\n", migration().name, what));
   return kExitDone;
 }
 
+EventSink& Finish::sink() {
+  if (herald_) return *herald_;
+  return teller_;
+}
+
+// As hooks are, deliveries are taken from the file alone.
+void Finish::appoint_herald(std::string const& command) {
+  if (migration().on.empty() || !loaded_.is_from_file || options_.is_dry_run) return;
+  herald_.emplace(herald_terms(context_, migration(), command), teller_);
+}
+
+asio::awaitable<int> Finish::tell_of(asio::awaitable<int> command) {
+  int code = kExitFailed;
+  std::exception_ptr failed;
+  try {
+    code = co_await std::move(command);
+  } catch (CutShort const&) {
+    throw;
+  } catch (...) {
+    failed = std::current_exception();
+  }
+  // A gate that is closed and an agreement that is missing are answers.
+  bool const is_failure = failed && !interrupts_.is_asked() && exit_code_of(failed) != kExitGateClosed;
+  if (herald_ && is_failure) herald_->failed(exit_code_of(failed), words_of(failed));
+  if (herald_) co_await farewell(*herald_, interrupts_);
+  if (failed) std::rethrow_exception(failed);
+  co_return code;
+}
+
 asio::awaitable<int> Finish::complete() {
+  co_return co_await tell_of(complete_now());
+}
+
+asio::awaitable<int> Finish::roll_back() {
+  co_return co_await tell_of(roll_back_now());
+}
+
+asio::awaitable<int> Finish::complete_now() {
   co_await load();
+  appoint_herald("complete");
   auto const steps = planner::contract_steps(migration());
   co_await require_open_gate();
   co_await check_others(steps);
@@ -144,7 +195,7 @@ asio::awaitable<int> Finish::complete() {
   StepsOutcome outcome;
   {
     Interrupts::InOrder const in_order(interrupts_, kStepPatience);
-    outcome = co_await run_steps(steps, terms, teller_);
+    outcome = co_await run_steps(steps, terms, sink());
   }
   bool const is_settled = before && outcome.end == StepsEnd::kDone;
   if (is_settled) {
@@ -262,8 +313,9 @@ std::vector<planner::PlacedStep> undoable_steps(planner::Migration const& migrat
   return steps;
 }
 
-asio::awaitable<int> Finish::roll_back() {
+asio::awaitable<int> Finish::roll_back_now() {
   co_await load();
+  appoint_herald("rollback");
   if (options_.is_dry_run) {
     auto const preview = co_await preview_rollback(*connection_, migration());
     context_.print(rollback_text(migration().name, preview));
@@ -288,7 +340,7 @@ asio::awaitable<int> Finish::roll_back() {
   StepsOutcome outcome;
   {
     Interrupts::InOrder const in_order(interrupts_, kStepPatience);
-    outcome = co_await undo_steps(steps, terms, teller_);
+    outcome = co_await undo_steps(steps, terms, sink());
   }
   if (outcome.end == StepsEnd::kDone && migration().sync) {
     // Its end may have begun. There is nothing left that could end.

@@ -16,6 +16,7 @@ using namespace std::chrono_literals;
 
 // A hook is asked to end, and killed when it does not.
 constexpr auto kHookEndPatience = 8s;
+constexpr auto kFarewellPatience = 8s;
 
 }  // namespace
 
@@ -74,6 +75,22 @@ asio::awaitable<HooksOutcome> hooks_of(CommandContext& context, planner::Migrati
                         [&interrupts] { return interrupts.is_asked(); },
                         [&interrupts] { return interrupts.is_urgent(); }};
   co_return co_await run_hooks(boundary, terms, sink);
+}
+
+HeraldTerms herald_terms(CommandContext& context, planner::Migration const& migration, std::string command) {
+  auto& interrupts = context.interrupts();
+  HeraldTerms terms;
+  terms.rules = migration.on;
+  terms.sender = {migration.name, migration.file, std::move(command), context.owner().host, context.owner().pid};
+  terms.executor = context.io().get_executor();
+  terms.environment = libpq_environment(context.target().conninfo);
+  terms.is_stopping = [&interrupts] { return interrupts.is_asked(); };
+  return terms;
+}
+
+asio::awaitable<void> farewell(Herald& herald, Interrupts& interrupts) {
+  Interrupts::InOrder const in_order(interrupts, kFarewellPatience);
+  co_await herald.finish();
 }
 
 }  // namespace pgbackfill::engine

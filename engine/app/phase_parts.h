@@ -8,6 +8,7 @@
 
 #include "engine/app/options.h"
 #include "engine/base/events.h"
+#include "engine/notice/herald.h"
 #include "engine/process/command_context.h"
 #include "engine/steps/hook_runner.h"
 #include "engine/steps/recorded_steps.h"
@@ -35,5 +36,10 @@ StepTerms step_terms(CommandContext& context, planner::Migration const& migratio
 // `patience`: with a server that is away.
 asio::awaitable<HooksOutcome> hooks_of(CommandContext& context, planner::Migration const& migration,
                                        planner::Boundary boundary, std::chrono::milliseconds patience, EventSink& sink);
+
+// `command`: run, complete or rollback.
+HeraldTerms herald_terms(CommandContext& context, planner::Migration const& migration, std::string command);
+// What is queued gets a few seconds, and ^C does not cut the command short for it.
+asio::awaitable<void> farewell(Herald& herald, Interrupts& interrupts);
 
 }  // namespace pgbackfill::engine

@@ -10,6 +10,7 @@
 #include "engine/app/phase_parts.h"
 #include "engine/base/command_error.h"
 #include "engine/base/text.h"
+#include "engine/notice/herald.h"
 #include "engine/pg/catalog.h"
 #include "engine/pg/open_connections.h"
 #include "engine/process/interrupts.h"
@@ -99,9 +100,12 @@ class Run {
     if (options_.sink == nullptr) teller_.emplace(context.teller_options());
   }
 
+  // Whoever `on:` names is told of how it ended, whatever that is.
   asio::awaitable<int> go();
 
  private:
+  asio::awaitable<int> go_on();
+  void appoint_herald();
   // Until the workers can begin: what has to be there is made, what is there is found. Safe to repeat at any point.
   // The exit code when there is nothing left for workers, else `pg_job_`.
   asio::awaitable<std::optional<int>> start();
@@ -157,13 +161,15 @@ class Run {
   void tell(Severity severity, std::string text);
   void tell_phase(RunPhase phase);
   void tell_summary(Summary summary);
-  void conclude(int exit_code, std::string headline, std::vector<std::string> notes);
+  void conclude(int exit_code, std::string headline, std::vector<std::string> notes, Ending ending = Ending::kByItself);
   // The same for a job that is there, with the counts that it has.
-  asio::awaitable<void> conclude_job(int exit_code, std::string headline, std::vector<std::string> notes);
+  asio::awaitable<void> conclude_job(int exit_code, std::string headline, std::vector<std::string> notes,
+                                     Ending ending);
 
   CommandContext& context_;
   RunOptions options_;
   std::optional<Teller> teller_;  // unless somebody else listens
+  std::optional<Herald> herald_;
   std::optional<Monitor> monitor_;
   std::optional<ReadingRecorder> recorder_;
   std::optional<Heart> heart_;
@@ -208,17 +214,19 @@ void Run::tell_phase(RunPhase phase) {
   sink().emit(std::move(progress));
 }
 
-void Run::conclude(int exit_code, std::string headline, std::vector<std::string> notes) {
+void Run::conclude(int exit_code, std::string headline, std::vector<std::string> notes, Ending ending) {
   Summary summary;
   summary.last.migration = loaded_.migration.name;
   summary.exit_code = exit_code;
   summary.complete = exit_code == kExitDone;
   summary.headline = std::move(headline);
   summary.notes = std::move(notes);
+  summary.ending = ending;
   tell_summary(std::move(summary));
 }
 
-asio::awaitable<void> Run::conclude_job(int exit_code, std::string headline, std::vector<std::string> notes) {
+asio::awaitable<void> Run::conclude_job(int exit_code, std::string headline, std::vector<std::string> notes,
+                                        Ending ending) {
   auto const rows = value_or_throw(
       co_await connection_->query(state::control(job_id_, context_.owner().id), Deadlines()), "reading the job");
   Summary summary;
@@ -226,6 +234,7 @@ asio::awaitable<void> Run::conclude_job(int exit_code, std::string headline, std
   summary.complete = exit_code == kExitDone;
   summary.headline = std::move(headline);
   summary.notes = std::move(notes);
+  summary.ending = ending;
   summary.last.migration = loaded_.migration.name;
   if (!rows.rows.empty()) {
     auto const control = state::control_of(rows.rows.front());
@@ -243,6 +252,7 @@ asio::awaitable<void> Run::conclude_job(int exit_code, std::string headline, std
 }
 
 void Run::tell_summary(Summary summary) {
+  if (interrupts_.is_asked() && summary.exit_code == kExitResumable) summary.ending = Ending::kInterrupted;
   if (context_.is_json()) context_.print(json_of(summary));
   sink().emit(std::move(summary));
 }
@@ -255,6 +265,7 @@ asio::awaitable<void> Run::record(std::string kind, std::string detail) {
 }
 
 EventSink& Run::listener() {
+  if (herald_) return *herald_;
   if (options_.sink != nullptr) return *options_.sink;
   return *teller_;
 }
@@ -298,9 +309,34 @@ asio::awaitable<void> Run::await_final_scrape() {
   }
 }
 
+void Run::appoint_herald() {
+  if (loaded_.migration.on.empty()) return;
+  herald_.emplace(herald_terms(context_, loaded_.migration, "run"), listener());
+}
+
 asio::awaitable<int> Run::go() {
-  loaded_ = load_migration(options_.file);
+  loaded_ = load_migration(options_.file, context_.config());
   context_.owner().lease_time = options_.lease_time;
+  appoint_herald();
+  int code = kExitFailed;
+  std::exception_ptr failed;
+  try {
+    code = co_await go_on();
+  } catch (CutShort const&) {
+    throw;
+  } catch (...) {
+    failed = std::current_exception();
+  }
+  bool const is_failure = failed && !interrupts_.is_asked();
+  if (herald_ && is_failure) herald_->failed(exit_code_of(failed), words_of(failed));
+  if (herald_) co_await farewell(*herald_, interrupts_);
+  if (failed) std::rethrow_exception(failed);
+  co_await await_final_scrape();
+  if (heart_) heart_->close();
+  co_return code;
+}
+
+asio::awaitable<int> Run::go_on() {
   listen();
   record_readings();
   std::optional<int> code;
@@ -311,8 +347,6 @@ asio::awaitable<int> Run::go() {
     conclude(*code, loaded_.migration.name + " was interrupted before its backfill began", {kRunAgain});
   }
   if (!code) code = co_await backfill();
-  co_await await_final_scrape();
-  if (heart_) heart_->close();
   co_return *code;
 }
 
@@ -327,7 +361,8 @@ asio::awaitable<std::optional<int>> Run::start_unless_rolled_back() {
   if (failed.exit_code != kExitFailed) throw failed;
   auto const who = co_await who_rolled_back();
   if (who.empty()) throw failed;
-  conclude(kExitResumable, rolled_back_text(loaded_.migration.name, who), {begin_anew_text(loaded_.migration.file)});
+  conclude(kExitResumable, rolled_back_text(loaded_.migration.name, who), {begin_anew_text(loaded_.migration.file)},
+           Ending::kCancelled);
   co_return kExitResumable;
 }
 
@@ -455,7 +490,7 @@ asio::awaitable<std::optional<int>> Run::start() {
   auto next = co_await what_is_next();
   conclude(kExitDone,
            fmt::format("{} is done: {} expand step(s), no backfill", migration.name, migration.expand.size()),
-           std::move(next));
+           std::move(next), has_open_steps ? Ending::kByItself : Ending::kNothingToDo);
   co_return kExitDone;
 }
 
@@ -689,7 +724,7 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
   if (job.status == JobStatus::kComplete) {
     co_await run_hooks_at(planner::Boundary::kAfterBackfill);
     auto next = co_await what_is_next();
-    co_await conclude_job(kExitDone, migration.name + " is complete already", std::move(next));
+    co_await conclude_job(kExitDone, migration.name + " is complete already", std::move(next), Ending::kNothingToDo);
     co_return kExitDone;
   }
   // A pause with an end is waited out, so that whatever restarts this program need not come back for it.
@@ -699,7 +734,8 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
                                        job.reason.empty() ? "" : ": " + job.reason);
     std::vector<std::string> notes;
     notes.push_back(fmt::format("to go on: `pgbackfill resume {}`, then run again", migration.name));
-    co_await conclude_job(kExitHalted, std::move(headline), std::move(notes));
+    // Whoever watched was told when it was paused, and need not be told by every process that finds it so.
+    co_await conclude_job(kExitHalted, std::move(headline), std::move(notes), Ending::kNothingToDo);
     co_return kExitHalted;
   }
   if (job.status == JobStatus::kFailed) {
@@ -889,10 +925,12 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
       }
       break;
     case PoolEnd::kCancelled:
+      summary.ending = Ending::kCancelled;
       summary.headline = fmt::format("{} was cancelled: {}", name, outcome.reason);
       summary.notes.push_back(fmt::format("to take it up again: `pgbackfill resume {}`, then run", name));
       break;
     case PoolEnd::kRolledBack:
+      summary.ending = Ending::kCancelled;
       summary.headline = rolled_back_text(name, outcome.reason);
       summary.notes.push_back(begin_anew_text(loaded_.migration.file));
       break;
@@ -900,6 +938,8 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
     case PoolEnd::kRowsHeld:
     case PoolEnd::kWindowClosed:
     case PoolEnd::kUnhealthy:
+      if (outcome.end == PoolEnd::kInterrupted) summary.ending = Ending::kInterrupted;
+      if (outcome.end == PoolEnd::kWindowClosed) summary.ending = Ending::kWindowClosed;
       summary.headline = fmt::format("{} stopped, resumable: {}", name, outcome.reason);
       summary.notes.push_back(again);
       break;

@@ -13,6 +13,7 @@
 #include "engine/base/command_error.h"
 #include "engine/base/text.h"
 #include "engine/plan/plan_reader.h"
+#include "engine/process/config_search.h"
 #include "engine/run/job_setup.h"
 #include "engine/view/console.h"
 #include "engine/view/plan_verdict.h"
@@ -38,7 +39,8 @@ std::vector<std::string> files_of(std::string const& folder) {
   for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
     auto const& path = at->path();
     bool const is_yaml = path.extension() == ".yaml" || path.extension() == ".yml";
-    if (!is_yaml || path.filename().string().starts_with('.') || !at->is_regular_file()) continue;
+    auto const name = path.filename().string();
+    if (!is_yaml || name.starts_with('.') || is_config_name(name) || !at->is_regular_file()) continue;
     files.push_back(path.lexically_normal().string());
     if (files.size() > kMostFiles)
       throw CommandError{kExitUsage, fmt::format("{}: more than {} files", folder, kMostFiles)};
@@ -92,13 +94,13 @@ bool is_folder(std::string const& path) {
   return fs::is_directory(path, error);
 }
 
-std::vector<LoadedMigration> load_sequence(std::string const& folder) {
+std::vector<LoadedMigration> load_sequence(std::string const& folder, planner::ConfigFile const* config) {
   std::vector<LoadedMigration> sequence;
   std::string problems;
   std::map<std::string, std::string> file_of;  // by name of the migration
   for (auto const& file : files_of(folder)) {
     try {
-      auto loaded = load_migration(file);
+      auto loaded = load_migration(file, config);
       auto const [other, is_new] = file_of.emplace(loaded.migration.name, file);
       if (!is_new) {
         problems += fmt::format("{}: its name '{}' is that of {}; each migration needs its own\n", file,
@@ -202,7 +204,7 @@ asio::awaitable<int> run_sequence(CommandContext& context, RunOptions options) {
   if (!options.record_readings.empty()) {
     throw CommandError{kExitUsage, "--record-readings is of one file; run that by itself"};
   }
-  auto const sequence = load_sequence(folder);
+  auto const sequence = load_sequence(folder, context.config());
   for (std::size_t at = 0; at < sequence.size(); ++at) {
     auto const& migration = sequence[at].migration;
     std::size_t const left = sequence.size() - at - 1;
@@ -261,7 +263,7 @@ asio::awaitable<int> roll_back_sequence(CommandContext& context, FinishOptions o
   if (options.to.empty()) {
     throw CommandError{kExitUsage, "rollback of a folder needs --to NAME: that migration and all before it stay"};
   }
-  auto sequence = load_sequence(options.file_or_name);
+  auto sequence = load_sequence(options.file_or_name, context.config());
   std::vector<LoadedMigration> list;
   std::string refusals;
   std::string previews;
@@ -323,7 +325,7 @@ std::string next_of(Stage stage, std::string const& name, std::string const& fol
 }  // namespace
 
 asio::awaitable<int> show_sequence(CommandContext& context, std::string folder) {
-  auto const sequence = load_sequence(folder);
+  auto const sequence = load_sequence(folder, context.config());
   auto const connection = co_await context.connect();
   bool const is_there = co_await has_state(*connection);
   boost::json::array documents;
@@ -388,7 +390,7 @@ bool is_over(PlanReport const& report) {
 }  // namespace
 
 asio::awaitable<int> plan_sequence(CommandContext& context, PlanOptions options) {
-  auto sequence = load_sequence(options.file);
+  auto sequence = load_sequence(options.file, context.config());
   auto const connection = co_await context.connect();
   auto const format = options.format.value_or(context.is_json() ? PlanFormat::kJson : PlanFormat::kText);
   boost::json::array plans;

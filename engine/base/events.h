@@ -82,9 +82,13 @@ struct Progress {
   std::string step;       // expanding and contracting: the step, and how far it is
 };
 
+// Why a run ended that did not fail, as far as it matters to whoever is told.
+enum class Ending { kByItself, kInterrupted, kCancelled, kWindowClosed, kNothingToDo };
+
 struct Summary {
   Progress last;
   bool complete = false;
+  Ending ending = Ending::kByItself;
   int exit_code = 0;
   std::string headline;            // "users_display_name is complete: 3,000,000 rows changed in 11.2 s"
   std::vector<std::string> notes;  // what the operator should know or do next

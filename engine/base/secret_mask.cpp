@@ -1,5 +1,7 @@
 #include "engine/base/secret_mask.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -265,6 +267,21 @@ std::vector<std::string> secrets_in(std::map<std::string, std::string> const& en
   // One may contain another.
   std::sort(secrets.begin(), secrets.end(),
             [](std::string const& left, std::string const& right) { return left.size() > right.size(); });
+  return secrets;
+}
+
+std::vector<std::string> secrets_of_environment(std::vector<std::string> const& variables) {
+  std::map<std::string, std::string> inherited;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    std::string const one = *entry;
+    auto const equals = one.find('=');
+    if (equals != std::string::npos) inherited[one.substr(0, equals)] = one.substr(equals + 1);
+  }
+  auto secrets = secrets_in(inherited);
+  for (auto const& name : variables) {
+    auto const found = inherited.find(name);
+    if (found != inherited.end() && found->second.size() >= kShortestSecret) secrets.push_back(found->second);
+  }
   return secrets;
 }
 

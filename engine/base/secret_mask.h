@@ -18,6 +18,9 @@ inline constexpr std::size_t kShortestSecret = 4;
 
 std::vector<std::string> secrets_in(std::map<std::string, std::string> const& environment);
 
+// Of this process's own environment; and of variables that hold secrets whatever they are called.
+std::vector<std::string> secrets_of_environment(std::vector<std::string> const& variables = {});
+
 // "postgresql://app:***@db/prod", "PGPASSWORD=*** psql"
 std::string masked(std::string text, std::vector<std::string> const& secrets);
 

@@ -98,6 +98,7 @@ struct Cli {
   DoctorOptions doctor;
   LintCommandOptions lint;
   SandboxOptions sandbox;
+  std::string config_file;
   std::string explained;  // by `help`
   std::function<int(CommandContext&)> chosen;
 };
@@ -112,7 +113,7 @@ CLI::App* add_command(CLI::App& app, Cli& cli, std::string const& name, std::str
   return command;
 }
 
-void add_common(CLI::App& app, CommonOptions& common) {
+void add_common(CLI::App& app, CommonOptions& common, std::string& config_file) {
   static std::map<std::string, OutputFormat> const formats = {{"text", OutputFormat::kText},
                                                               {"json", OutputFormat::kJson}};
   static std::map<std::string, LogFormat> const log_formats = {{"text", LogFormat::kText}, {"json", LogFormat::kJson}};
@@ -122,6 +123,8 @@ void add_common(CLI::App& app, CommonOptions& common) {
                                                          {"error", Severity::kError}};
   app.add_option("--dsn", common.dsn, "Connection string or URL of the database\n[PGBACKFILL_DATABASE_URL]")
       ->type_name("CONNINFO");
+  app.add_option("--config", config_file, "What migrations have in common, else\npgbackfill.yaml beside them")
+      ->type_name("FILE");
   app.add_option("--trust-owner", common.trusted_owners, "Accept a state schema of this role")->type_name("ROLE");
   app.add_option("--format", common.format, "Results as text or json")
       ->transform(word_of(formats))
@@ -185,7 +188,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   add_subscribers_ready(init, cli.init.subscribers_ready);
   auto* plan = add_command(app, cli, "plan", "Show what a run would do; reads only",
                            [&cli](CommandContext& context) { return plan_command(context, cli.plan); });
-  plan->add_option("FILE", cli.plan.file, "Migration file, or a folder of them")->required();
+  plan->add_option("FILE", cli.plan.file, "Migration file, or a folder of them");
   static std::map<std::string, PlanFormat> const plan_formats = {
       {"text", PlanFormat::kText}, {"json", PlanFormat::kJson}, {"markdown", PlanFormat::kMarkdown}};
   plan->add_option("--format", cli.plan.format, "As text, json, or markdown for a pull request")
@@ -197,7 +200,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
       ->type_name(kRiskWords);
   auto* run = add_command(app, cli, "run", "Run a migration up to its gate; safe to repeat",
                           [&cli](CommandContext& context) { return run_command(context, cli.run); });
-  run->add_option("FILE", cli.run.file, "Migration file, or a folder: each up to its gate")->required();
+  run->add_option("FILE", cli.run.file, "Migration file, or a folder: each up to its gate");
   run->add_option("--workers", cli.run.workers, "Workers of a new job (later: pgbackfill set)")
       ->check(whole_number(1, planner::kMaxWorkers));
   run->add_flag("--exit-outside-window", cli.run.exit_outside_window, "Exit 4 when the window closes; do not wait");
@@ -390,6 +393,17 @@ void add_explaining_commands(CLI::App& app, Cli& cli) {
   });
 }
 
+// What the command is about, if it is a file or a folder; one is given at most.
+std::string file_given(Cli const& cli) {
+  for (auto const* given :
+       {&cli.run.file, &cli.plan.file, &cli.finish.file_or_name, &cli.stamp.file, &cli.approve.file_or_name,
+        &cli.gate.file_or_name, &cli.verify.file_or_name, &cli.status.file_or_name, &cli.locks.file_or_name,
+        &cli.log.file_or_name, &cli.control.file_or_name, &cli.set.file_or_name, &cli.doctor.file}) {
+    if (!given->empty()) return *given;
+  }
+  return "";
+}
+
 // Everybody on this host can read the command line of a process. Options are copies of it.
 void hide_passwords(int argc, char** argv) {
   for (int number = 1; number < argc; ++number) {
@@ -411,7 +425,7 @@ int run_cli(int argc, char** argv) {
   app.set_version_flag("--version", version_text());
   app.require_subcommand(1);
   app.formatter(help_formatter());
-  add_common(app, cli.common);
+  add_common(app, cli.common, cli.config_file);
   add_variables(app);
   add_run_commands(app, cli);
   add_watching_commands(app, cli);
@@ -442,6 +456,7 @@ int run_cli(int argc, char** argv) {
   }
   hide_passwords(argc, argv);
   try {
+    cli.common.config_search = ConfigSearch{cli.config_file, file_given(cli)};
     CommandContext context(cli.common);
     return cli.chosen(context);
   } catch (...) {

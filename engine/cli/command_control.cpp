@@ -86,12 +86,15 @@ constexpr std::string_view kThrottlePrefix = "throttle.";
 constexpr char kBatchTargetBounds[] = "a duration from 5ms to 60s with its unit, such as 100ms";
 
 // What the file said when it ran last; a source that this version cannot read has no settings.
-asio::awaitable<SettingTexts> file_settings(PgConnection& connection, std::string name) {
+asio::awaitable<SettingTexts> file_settings(PgConnection& connection, std::string name,
+                                            planner::ConfigFile const* config) {
   auto const found =
       value_or_throw(co_await connection.query(state::find_migration(name), Deadlines()), "reading the migration");
   SettingTexts settings;
   try {
-    if (!found.rows.empty()) settings = setting_texts(parse_loaded(found.at(0, 0), found.at(0, 1)).migration.throttle);
+    if (!found.rows.empty()) {
+      settings = setting_texts(parse_loaded(found.at(0, 0), found.at(0, 1), config).migration.throttle);
+    }
   } catch (CommandError const&) {
     settings.clear();
   }
@@ -217,7 +220,7 @@ asio::awaitable<int> set(CommandContext& context, SetOptions options) {
   auto connection = co_await context.connect_to_state(StateUse::kReads);
   std::string const name = name_of(options.file_or_name);
   auto const job = co_await job_of(*connection, name);
-  auto const file = co_await file_settings(*connection, name);
+  auto const file = co_await file_settings(*connection, name, context.config());
   if (options.assignments.empty()) {
     list_settings(context, name, setting_lines(job, file));
     co_return kExitDone;

@@ -9,8 +9,11 @@
 #include "engine/base/text.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/doctor.h"
+#include "engine/notice/secret_source.h"
 #include "engine/pg/catalog.h"
 #include "engine/view/console.h"
+#include "planner/file/config_file.h"
+#include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
 
@@ -109,9 +112,46 @@ asio::awaitable<void> Doctor::connect() {
   }
 }
 
+void Doctor::check_configuration(planner::Migration const* migration) {
+  auto const* const config = context_.config();
+  if (config == nullptr) return;
+  std::vector<std::string> parts;
+  if (!config->database_url_variable.empty()) {
+    parts.push_back(fmt::format("database_url_variable: {}, from {}:{}", config->database_url_variable, config->file,
+                                config->database_url_variable_position.line));
+  }
+  if (migration != nullptr) {
+    auto const lines = planner::from_elsewhere(*migration);
+    parts.insert(parts.end(), lines.begin(), lines.end());
+  }
+  add("configuration", Finding::kPass,
+      parts.empty() ? config->file + " is read; nothing of it matters here" : planner::join(parts, "; "));
+}
+
+void Doctor::check_receivers(planner::Migration const& migration) {
+  int receivers = 0;
+  for (auto const& rule : migration.on) {
+    for (auto const& delivery : rule.deliveries) {
+      ++receivers;
+      auto const missing = missing_of(delivery);
+      if (missing.empty()) continue;
+      auto const& place = delivery.position;
+      add("receivers", Finding::kWarn,
+          fmt::format("on {}: {} would not be told: {}", planner::name_of(rule.occasion), planner::to_text(delivery),
+                      missing),
+          fmt::format("set it where the migration runs; see {}:{}", place.file, place.line));
+    }
+  }
+  bool const is_whole = receivers > 0 && std::none_of(checks_.begin(), checks_.end(),
+                                                      [](Check const& check) { return check.name == "receivers"; });
+  if (is_whole) add("receivers", Finding::kPass, fmt::format("{} to be told; their secrets are there", receivers));
+}
+
 asio::awaitable<int> Doctor::go(std::string file) {
   std::optional<LoadedMigration> loaded;
-  if (!file.empty()) loaded = load_migration(file);
+  if (!file.empty()) loaded = load_migration(file, context_.config());
+  check_configuration(loaded ? &loaded->migration : nullptr);
+  if (loaded) check_receivers(loaded->migration);
   co_await connect();
   if (!connection_) {
     print();

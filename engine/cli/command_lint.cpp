@@ -9,6 +9,7 @@
 
 #include "engine/base/command_error.h"
 #include "engine/cli/commands.h"
+#include "engine/process/config_search.h"
 #include "engine/view/console.h"
 #include "engine/view/lint_report.h"
 #include "engine/view/safe_output.h"
@@ -41,7 +42,7 @@ bool is_way_back(std::string const& name) {
 bool is_migration(fs::path const& path) {
   auto const name = path.filename().string();
   if (name.starts_with('.')) return false;
-  return is_yaml(path) || (path.extension() == ".sql" && !is_way_back(name));
+  return (is_yaml(path) && !is_config_name(name)) || (path.extension() == ".sql" && !is_way_back(name));
 }
 
 [[noreturn]] void refuse(std::string const& text) {

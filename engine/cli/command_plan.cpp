@@ -28,7 +28,7 @@ asio::awaitable<std::shared_ptr<PgConnection>> connect_to_read(CommandContext& c
 }
 
 asio::awaitable<int> plan(CommandContext& context, PlanOptions options) {
-  auto loaded = load_migration(options.file);
+  auto loaded = load_migration(options.file, context.config());
   auto connection = co_await connect_to_read(context);
   co_await context.adopt_settings_aloud(*connection, loaded.migration.name);
   auto const report = co_await read_plan(*connection, std::move(loaded), options.sample);
@@ -51,8 +51,10 @@ asio::awaitable<int> plan(CommandContext& context, PlanOptions options) {
 
 }  // namespace
 
-int plan_command(CommandContext& context, PlanOptions const& options) {
+int plan_command(CommandContext& context, PlanOptions const& given) {
+  auto options = given;
   if (options.format == PlanFormat::kJson) context.set_json();
+  options.file = file_or_folder(context, given.file, "plan");
   if (is_folder(options.file)) return context.run(plan_sequence(context, options));
   return context.run(plan(context, options));
 }

@@ -1,13 +1,32 @@
 // run, complete, rollback: of one migration or of a folder of them.
 
+#include <fmt/format.h>
+
+#include <filesystem>
+
 #include "engine/app/one_migration.h"
 #include "engine/app/sequence.h"
 #include "engine/base/command_error.h"
 #include "engine/cli/commands.h"
+#include "planner/file/migration_file.h"
 
 namespace pgbackfill::engine {
 
-int run_command(CommandContext& context, RunOptions const& options) {
+std::string file_or_folder(CommandContext const& context, std::string const& given, std::string const& command) {
+  if (!given.empty()) return given;
+  auto const* const config = context.config();
+  if (config == nullptr || config->folder.empty()) {
+    throw CommandError{
+        kExitUsage, fmt::format("FILE is required: pgbackfill {0} FILE; `pgbackfill {0} --help` says more", command)};
+  }
+  auto const folder = (std::filesystem::path(config->file).parent_path() / config->folder).lexically_normal().string();
+  if (is_folder(folder)) return folder;
+  throw CommandError{kExitUsage, planner::to_string({config->folder_position, "there is no folder " + folder})};
+}
+
+int run_command(CommandContext& context, RunOptions const& given) {
+  auto options = given;
+  options.file = file_or_folder(context, given.file, "run");
   if (is_folder(options.file)) return context.run(run_sequence(context, options));
   return context.run(run_one(context, options));
 }

@@ -179,7 +179,7 @@ asio::awaitable<void> require_unknown(PgConnection& connection, std::string name
 }
 
 asio::awaitable<int> stamp_migration(CommandContext& context, StampOptions options) {
-  auto const loaded = load_migration(options.file);
+  auto const loaded = load_migration(options.file, context.config());
   auto const& migration = loaded.migration;
   bool const is_complete = options.phase == "complete";
   // A state that is there is as it is; only where there is none is one made.

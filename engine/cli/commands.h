@@ -23,6 +23,8 @@ int init_command(CommandContext& context, InitOptions const& options);
 
 int plan_command(CommandContext& context, PlanOptions const& options);
 
+// What `run` and `plan` are about: the file or folder given, else the folder that pgbackfill.yaml names.
+std::string file_or_folder(CommandContext const& context, std::string const& given, std::string const& command);
 int run_command(CommandContext& context, RunOptions const& options);
 
 int complete_command(CommandContext& context, FinishOptions const& options);

@@ -34,6 +34,8 @@ class Doctor {
   };
 
   asio::awaitable<void> connect();
+  void check_configuration(planner::Migration const* migration);
+  void check_receivers(planner::Migration const& migration);
   asio::awaitable<void> check_server();
   asio::awaitable<void> check_round_trip();
   asio::awaitable<void> check_role();

@@ -21,9 +21,11 @@
 #include "engine/steps/subscribers.h"
 #include "engine/steps/sync_guard.h"
 #include "engine/view/plan_verdict.h"
+#include "planner/file/config_file.h"
 #include "planner/file/migration_file.h"
 #include "planner/lint/effect_probe.h"
 #include "planner/lint/lint.h"
+#include "planner/model/duration.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
 #include "planner/sql/sql_script.h"
@@ -678,6 +680,13 @@ asio::awaitable<PlanReport> read_plan(PgConnection& connection, LoadedMigration 
   for (auto const& hook : migration.hooks) {
     report.hooks.push_back(planner::name_of(hook.boundary) + ": " + masked(planner::to_text(hook), {}));
   }
+  for (auto const& rule : migration.on) {
+    std::string receivers;
+    for (auto const& each : rule.deliveries) receivers += (receivers.empty() ? "" : "; ") + planner::to_text(each);
+    std::string const after = planner::has_time(rule.occasion) ? " after " + planner::format_duration(rule.after) : "";
+    report.told.push_back(fmt::format("{}{}: {}", planner::name_of(rule.occasion), after, masked(receivers, {})));
+  }
+  report.from_config = planner::from_elsewhere(migration);
   for (auto const& check : migration.verify) report.verify.push_back(planner::check_text(check));
   report.contract = co_await plan_steps(connection, migration.name, std::move(contract), linted, has_state);
   auto const agreed = planner::contract_steps(migration);

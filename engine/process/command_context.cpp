@@ -83,16 +83,43 @@ std::string read_file(std::string const& file) {
 }  // namespace
 
 CommandContext::CommandContext(CommonOptions options) : options_(std::move(options)), owner_(this_process()) {
+  find_config_file();
   find_dsn();
+}
+
+void CommandContext::find_config_file() {
+  if (!options_.config_search) return;
+  try {
+    config_ = find_config(*options_.config_search);
+  } catch (CommandError const& error) {
+    // Commands that make no use of it never look at it.
+    config_problem_ = error;
+  }
+}
+
+planner::ConfigFile const* CommandContext::config() const {
+  if (config_problem_) throw *config_problem_;
+  return config_ ? &*config_ : nullptr;
 }
 
 void CommandContext::find_dsn() {
   dsn_source_ = "--dsn";
-  for (char const* name : kDsnVariables) {
-    char const* const value = std::getenv(name);
+  bool const names_variable = config_ && !config_->database_url_variable.empty();
+  std::vector<std::string> variables(std::begin(kDsnVariables), std::end(kDsnVariables));
+  // What is usual is no answer where another variable is named: it may be another database.
+  if (names_variable) variables = {kDsnVariables[0], config_->database_url_variable};
+  for (auto const& name : variables) {
+    char const* const value = std::getenv(name.c_str());
     if (!options_.dsn.empty() || value == nullptr || *value == '\0') continue;
     options_.dsn = value;
     dsn_source_ = name;
+  }
+  if (names_variable && options_.dsn.empty()) {
+    auto const& place = config_->database_url_variable_position;
+    dsn_problem_ = planner::to_string(
+        {place, fmt::format("{} is not set; give the variable a connection string or URL, or use --dsn",
+                            config_->database_url_variable)});
+    return;
   }
   auto read = read_dsn(options_.dsn, dsn_source_, libpq_keywords());
   if (auto* problem = std::get_if<std::string>(&read)) {
@@ -171,7 +198,7 @@ int CommandContext::run_or_throw(asio::awaitable<int> command) {
 
 namespace {
 
-CommandError words_of(std::exception_ptr error) {
+CommandError refusal_of(std::exception_ptr const& error) {
   try {
     std::rethrow_exception(error);
   } catch (CommandError const& refusal) {
@@ -187,8 +214,16 @@ CommandError words_of(std::exception_ptr error) {
 
 }  // namespace
 
+int exit_code_of(std::exception_ptr const& error) {
+  return refusal_of(error).exit_code;
+}
+
+std::string words_of(std::exception_ptr const& error) {
+  return refusal_of(error).text;
+}
+
 int report_error(std::exception_ptr error) {
-  auto const words = words_of(error);
+  auto const words = refusal_of(error);
   std::cerr << for_people(words.text) << '\n';
   return words.exit_code;
 }
@@ -196,7 +231,7 @@ int report_error(std::exception_ptr error) {
 int CommandContext::report(std::exception_ptr error) {
   // A program that reads JSON need not read standard error as well.
   if (is_json() && !has_printed_) {
-    auto const words = words_of(error);
+    auto const words = refusal_of(error);
     print(boost::json::object{{"error", valid_utf8(words.text)}, {"exit_code", words.exit_code}});
   }
   return report_error(error);
@@ -229,6 +264,7 @@ asio::awaitable<std::shared_ptr<PgConnection>> CommandContext::connect() {
 }
 
 asio::awaitable<std::shared_ptr<PgConnection>> CommandContext::connect_to_look() {
+  if (config_problem_) throw *config_problem_;
   if (!dsn_problem_.empty()) throw CommandError{kExitUsage, dsn_problem_};
   if (auto const wrong = check_conninfo(options_.dsn)) throw CommandError{kExitUsage, dsn_source_ + ": " + *wrong};
   tell_once(dsn_note_);
@@ -458,12 +494,15 @@ std::vector<throttle::Window> parse_windows(std::vector<planner::WindowText> con
 
 }  // namespace
 
-LoadedMigration parse_loaded(std::string const& file, std::string source) {
+LoadedMigration parse_loaded(std::string const& file, std::string source, planner::ConfigFile const* config) {
   auto parsed = planner::parse_migration(source, file);
   std::vector<planner::Problem> problems = std::move(parsed.problems);
   LoadedMigration loaded;
   std::vector<throttle::Window> windows;
   std::vector<throttle::Window> blackouts;
+  if (parsed.migration && config != nullptr) {
+    for (auto& problem : planner::lay_under(*config, *parsed.migration)) problems.push_back(std::move(problem));
+  }
   if (parsed.migration) {
     windows = parse_windows(parsed.migration->windows, problems);
     blackouts = parse_windows(parsed.migration->blackout, problems);
@@ -485,11 +524,36 @@ void replace_all(std::string& text, std::string const& what, std::string const& 
   }
 }
 
+bool goes_on(std::string const& line) {
+  return line.empty() || std::string_view(" \t#-\r").find(line.front()) != std::string_view::npos;
+}
+
 // Lines of the sections `before` and `after`, where hooks are, and of all others.
 bool is_of_hooks(std::string const& line, bool was_of_hooks) {
   if (line.starts_with("before:") || line.starts_with("after:")) return true;
-  bool const goes_on = line.empty() || std::string_view(" \t#-").find(line.front()) != std::string_view::npos;
-  return was_of_hooks && goes_on;
+  return was_of_hooks && goes_on(line);
+}
+
+// Of the section that says who is told and how he is reached: nobody is, from what the database keeps.
+bool is_of_receivers(std::string const& line, bool was_of_receivers) {
+  for (char const* key : {"on:", "\"on\":", "'on':"}) {
+    if (line.starts_with(key)) return true;
+  }
+  return was_of_receivers && goes_on(line);
+}
+
+// Where a file writes the section in another way, what would let somebody in goes.
+void hide_receivers(std::string& line, std::vector<planner::OccasionRule> const& rules) {
+  for (auto const& rule : rules) {
+    for (auto const& delivery : rule.deliveries) {
+      auto const& url = delivery.url.text;
+      auto const scheme = url.find("://");
+      auto const host = scheme == std::string::npos ? url.find('}') : scheme + 3;
+      if (host == std::string::npos) continue;
+      auto const path = url.find_first_of("/?#", host);
+      if (path != std::string::npos && path + 1 < url.size()) replace_all(line, url, url.substr(0, path) + "/***");
+    }
+  }
 }
 
 }  // namespace
@@ -501,11 +565,21 @@ std::string source_to_keep(LoadedMigration const& loaded) {
       for (auto& secret : find_secrets(*text)) secrets.push_back(std::move(secret));
     }
   }
+  for (auto const& rule : loaded.migration.on) {
+    for (auto const& delivery : rule.deliveries) {
+      for (auto& secret : find_secrets(delivery.command)) secrets.push_back(std::move(secret));
+    }
+  }
   std::string kept;
   bool is_hook = false;
+  bool is_receiver = false;
   std::istringstream lines(loaded.source);
   for (std::string line; std::getline(lines, line);) {
     is_hook = is_of_hooks(line, is_hook);
+    bool const was_receiver = is_receiver;
+    is_receiver = is_of_receivers(line, is_receiver);
+    if (is_receiver) line = was_receiver ? "#" : "# on: is not kept here";
+    hide_receivers(line, loaded.migration.on);
     auto const first = line.find_first_not_of(" \t");
     bool const is_comment = first != std::string::npos && line[first] == '#';
     if (is_comment) line = masked(line, {});
@@ -520,12 +594,13 @@ std::string source_to_keep(LoadedMigration const& loaded) {
   return kept;
 }
 
-LoadedMigration load_migration(std::string const& file) {
-  return parse_loaded(file, read_file(file));
+LoadedMigration load_migration(std::string const& file, planner::ConfigFile const* config) {
+  return parse_loaded(file, read_file(file), config);
 }
 
-asio::awaitable<LoadedMigration> find_migration(PgConnection& connection, std::string file_or_name, SourceUse use) {
-  if (std::filesystem::is_regular_file(file_or_name)) co_return load_migration(file_or_name);
+asio::awaitable<LoadedMigration> find_migration(PgConnection& connection, std::string file_or_name, SourceUse use,
+                                                planner::ConfigFile const* config) {
+  if (std::filesystem::is_regular_file(file_or_name)) co_return load_migration(file_or_name, config);
   auto found = value_or_throw(co_await connection.query(state::find_migration(file_or_name), Deadlines()),
                               "looking for the migration");
   if (found.rows.empty()) {

@@ -15,6 +15,7 @@
 
 #include "engine/base/command_error.h"
 #include "engine/pg/pg_connection.h"
+#include "engine/process/config_search.h"
 #include "engine/process/interrupts.h"
 #include "engine/state/state_store.h"
 #include "engine/tell/teller.h"
@@ -32,8 +33,9 @@ enum class OutputFormat { kText, kJson };
 inline constexpr char const* kDsnVariables[] = {"PGBACKFILL_DATABASE_URL", "DATABASE_URL"};
 
 struct CommonOptions {
-  std::string dsn;                          // empty: the variables below, else libpq's environment
-  std::vector<std::string> trusted_owners;  // roles that schema pgbackfill may belong to
+  std::string dsn;                            // empty: the variables below, else libpq's environment
+  std::optional<ConfigSearch> config_search;  // absent: what a project has in common is not looked for
+  std::vector<std::string> trusted_owners;    // roles that schema pgbackfill may belong to
   OutputFormat format = OutputFormat::kText;
   LogFormat log_format = LogFormat::kText;
   Severity log_level = Severity::kInfo;
@@ -46,6 +48,9 @@ enum class StateUse {
   kWrites,  // all that this program knows
 };
 
+// How a command ends that threw this.
+int exit_code_of(std::exception_ptr const& error);
+std::string words_of(std::exception_ptr const& error);
 // Says on standard error why a command ended, and gives its exit code.
 int report_error(std::exception_ptr error);
 
@@ -60,6 +65,8 @@ class CommandContext {
   asio::thread_pool& blocking() { return blocking_; }
   Interrupts& interrupts() { return interrupts_; }
   ConnectTarget target() const;
+  // What the migrations of the project have in common; null: nothing. Throws CommandError when it is refused.
+  planner::ConfigFile const* config() const;
   // Another connection string of the command line, as libpq reads it. Throws CommandError when it is refused.
   std::string read_conninfo(std::string const& text, std::string const& where);
 
@@ -112,11 +119,14 @@ class CommandContext {
   asio::awaitable<bool> bring_up(PgConnection& connection, Layout from);
 
   int report(std::exception_ptr error);
+  void find_config_file();
   // Takes the connection string from where it is given, and reads it as libpq does.
   void find_dsn();
   void tell_once(std::string const& note);
 
   CommonOptions options_;
+  std::optional<planner::ConfigFile> config_;
+  std::optional<CommandError> config_problem_;
   std::string dsn_source_;   // what to call it: --dsn, or a variable
   std::string dsn_problem_;  // why it is refused, once a command connects; empty: it is not
   std::string dsn_note_;     // to be told
@@ -136,8 +146,9 @@ struct LoadedMigration {
   throttle::Schedule schedule{{}};
   bool is_from_file = true;  // else the source is the database's
 };
-LoadedMigration load_migration(std::string const& file);
-LoadedMigration parse_loaded(std::string const& file, std::string source);
+// What `config` says is laid under what the file says; null: nothing.
+LoadedMigration load_migration(std::string const& file, planner::ConfigFile const* config = nullptr);
+LoadedMigration parse_loaded(std::string const& file, std::string source, planner::ConfigFile const* config = nullptr);
 // The source as the database may keep it: without the passwords of hooks and comments. What is left can be parsed, and
 // does all that may be done from there.
 std::string source_to_keep(LoadedMigration const& loaded);
@@ -149,7 +160,8 @@ enum class SourceUse {
 };
 
 // A file that exists is read; anything else is a name whose source the database has.
-asio::awaitable<LoadedMigration> find_migration(PgConnection& connection, std::string file_or_name, SourceUse use);
+asio::awaitable<LoadedMigration> find_migration(PgConnection& connection, std::string file_or_name, SourceUse use,
+                                                planner::ConfigFile const* config = nullptr);
 // The name in a file, or the word itself.
 std::string name_of(std::string const& file_or_name);
 

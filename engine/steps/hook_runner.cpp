@@ -1,7 +1,6 @@
 #include "engine/steps/hook_runner.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <filesystem>
@@ -101,13 +100,8 @@ class HookRun {
 
 std::string HookRun::clean(std::string const& text) const {
   auto secrets = secrets_in(server_);
-  std::map<std::string, std::string> inherited;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    std::string const one = *entry;
-    auto const equals = one.find('=');
-    if (equals != std::string::npos) inherited[one.substr(0, equals)] = one.substr(equals + 1);
-  }
-  for (auto& secret : secrets_in(inherited)) secrets.push_back(std::move(secret));
+  auto const named = planner::variables_of(terms_.migration.on);
+  for (auto& secret : secrets_of_environment(named)) secrets.push_back(std::move(secret));
   std::string cleaned = valid_utf8(masked(text, secrets));
   // No text of the server can have it.
   for (auto at = cleaned.find('\0'); at != std::string::npos; at = cleaned.find('\0', at)) {

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/base/plain_name.h"
 #include "engine/base/text.h"
 #include "engine/view/progress_view.h"
 #include "throttle/lsn_clock.h"
@@ -282,20 +283,6 @@ double age(TimePoint at, TimePoint now) {
 
 double as_number(bool fact) {
   return fact ? 1 : 0;
-}
-
-// Of "public"."users", public.users: labels are compared with those of others, who do not quote.
-std::string plain_name(std::string const& quoted) {
-  std::string plain;
-  bool is_inside = false;
-  for (std::size_t i = 0; i < quoted.size(); ++i) {
-    bool const is_quote = quoted[i] == '"';
-    bool const is_doubled = is_quote && is_inside && i + 1 < quoted.size() && quoted[i + 1] == '"';
-    if (is_doubled) ++i;
-    if (is_doubled || !is_quote) plain += quoted[i];
-    if (is_quote && !is_doubled) is_inside = !is_inside;
-  }
-  return plain;
 }
 
 // --- One scrape -----------------------------------------------------------------------------------------------------

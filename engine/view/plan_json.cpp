@@ -123,6 +123,8 @@ json::object plan_json(PlanReport const& report) {
   document["expand"] = json_of(report.expand);
   document["sync"] = json_of(report.sync);
   document["hooks"] = json_of(report.hooks);
+  document["told"] = json_of(report.told);
+  document["from_config"] = json_of(report.from_config);
   document["verify"] = json_of(report.verify);
   document["contract"] = json_of(report.contract);
   document["drift"] = json_of(report.drift);

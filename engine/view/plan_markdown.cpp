@@ -184,6 +184,8 @@ std::string plan_markdown(PlanReport const& report) {
            as_text(report.critical_drift));
   add_list(text, "Changed by others since the first run", as_text(report.drift));
   add_list(text, "Hooks", as_text(report.hooks));
+  add_list(text, "Who is told", as_text(report.told));
+  add_list(text, "From the common configuration", as_text(report.from_config));
   add_list(text, "Checked before `complete`", as_text(report.verify));
   add_list(text, "Why it is done so", forms_of(report));
   if (report.backfill) add_list(text, "Estimate", estimates_of(*report.backfill));

@@ -107,6 +107,8 @@ struct PlanReport {
   std::vector<PlannedStep> sync;
   std::optional<PlannedBackfill> backfill;  // none, or not to be looked at before the expand steps ran: a note says so
   std::vector<std::string> hooks;           // each with its boundary, in the order of the file
+  std::vector<std::string> told;            // who is told of what, in the order of the file
+  std::vector<std::string> from_config;     // what is not in the migration's own file, with its place
   std::vector<std::string> verify;          // checks, in one line each
   std::vector<PlannedStep> contract;
   std::vector<std::string> drift;           // what others changed since the first run

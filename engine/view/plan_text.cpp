@@ -194,6 +194,8 @@ std::string plan_text(PlanReport const& report, int columns) {
   for (auto const& step : report.sync) add_step_text(sheet, "sync", step);
   if (report.backfill) add_backfill(sheet, *report.backfill);
   for (auto const& hook : report.hooks) sheet.text += fmt::format("  {:<11}{}\n", "hook", neutralised(hook));
+  for (auto const& one : report.told) sheet.text += fmt::format("  {:<11}{}\n", "told", neutralised(one));
+  for (auto const& one : report.from_config) sheet.text += fmt::format("  {:<11}{}\n", "config", neutralised(one));
   for (auto const& check : report.verify) sheet.text += fmt::format("  {:<11}{}\n", "verify", neutralised(check));
   for (auto const& step : report.contract) add_step_text(sheet, "contract", step);
   if (!report.notes.empty()) sheet.text += "\n";

@@ -59,36 +59,37 @@ _pgbackfill() {
     sandbox:--rows) return ;;
     sandbox:--pg-bin) return ;;
     *:--dsn) return ;;
+    *:--config) return ;;
     *:--trust-owner) return ;;
     *:--format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
     *:--log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
     *:--log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info warning error' -- "$cur"); return ;;
   esac
   case $command in
-    '') words='init plan run complete rollback stamp approve gate verify status locks exporter history log pause resume cancel set lint doctor sandbox help version -h --help --version --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    init) words='-h --help --subscribers-ready --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    plan) words='-h --help --format --sample --fail-on --dsn --trust-owner --log-format --log-level --no-progress' ;;
-    run) words='-h --help --workers --exit-outside-window --accept-drift --lease --wait-for-rows --wait-for-server --poll --subscribers-ready --listen --final-scrape --record-readings --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    complete) words='-h --help --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --subscribers-ready --yes --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    rollback) words='-h --help --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dry-run --to --yes --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    stamp) words='-h --help --phase --subscribers-ready --yes --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    approve) words='-h --help --reason --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    gate) words='-h --help --wait --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    verify) words='-h --help --replica --repair --restart --wait-for-server --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    status) words='-h --help --watch --interval --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    locks) words='-h --help --release --terminate --release-leases --yes --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    exporter) words='-h --help --listen --interval --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    history) words='-h --help --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    log) words='-h --help --limit --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    pause) words='-h --help --reason --for --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    resume) words='-h --help --reason --retry-quarantine --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    cancel) words='-h --help --reason --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    set) words='-h --help --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    lint) words='-h --help --pg --fail-on --format --schema --in-transaction --dsn --trust-owner --log-format --log-level --no-progress' ;;
-    doctor) words='-h --help --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    sandbox) words='-h --help --replicas --rows --pg-bin --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    help) words='-h --help --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
-    version) words='-h --help --dsn --trust-owner --format --log-format --log-level --no-progress' ;;
+    '') words='init plan run complete rollback stamp approve gate verify status locks exporter history log pause resume cancel set lint doctor sandbox help version -h --help --version --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    init) words='-h --help --subscribers-ready --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    plan) words='-h --help --format --sample --fail-on --dsn --config --trust-owner --log-format --log-level --no-progress' ;;
+    run) words='-h --help --workers --exit-outside-window --accept-drift --lease --wait-for-rows --wait-for-server --poll --subscribers-ready --listen --final-scrape --record-readings --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    complete) words='-h --help --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --subscribers-ready --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    rollback) words='-h --help --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dry-run --to --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    stamp) words='-h --help --phase --subscribers-ready --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    approve) words='-h --help --reason --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    gate) words='-h --help --wait --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    verify) words='-h --help --replica --repair --restart --wait-for-server --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    status) words='-h --help --watch --interval --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    locks) words='-h --help --release --terminate --release-leases --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    exporter) words='-h --help --listen --interval --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    history) words='-h --help --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    log) words='-h --help --limit --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    pause) words='-h --help --reason --for --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    resume) words='-h --help --reason --retry-quarantine --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    cancel) words='-h --help --reason --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    set) words='-h --help --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    lint) words='-h --help --pg --fail-on --format --schema --in-transaction --dsn --config --trust-owner --log-format --log-level --no-progress' ;;
+    doctor) words='-h --help --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    sandbox) words='-h --help --replicas --rows --pg-bin --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    help) words='-h --help --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    version) words='-h --help --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
   esac
   if [[ $command == set && $prev != set && $cur != -* ]]; then
     compopt -o nospace 2>/dev/null

@@ -26,6 +26,7 @@ complete -c pgbackfill -n __fish_use_subcommand -a version -d 'The version of th
 complete -c pgbackfill -s h -l help -d 'Print this help message and exit'
 complete -c pgbackfill -n '__fish_use_subcommand' -l version -d 'Display program version information and exit'
 complete -c pgbackfill -l dsn -x -d 'Connection string or URL of the database [PGBACKFILL_DATABASE_URL]'
+complete -c pgbackfill -l config -r -F -d 'What migrations have in common, else pgbackfill.yaml beside them [PGBACKFILL_CONFIG]'
 complete -c pgbackfill -l trust-owner -x -d 'Accept a state schema of this role [PGBACKFILL_TRUST_OWNER]'
 complete -c pgbackfill -n 'not __fish_seen_subcommand_from plan lint' -l format -x -a 'text json' -d 'Results as text or json [PGBACKFILL_FORMAT]'
 complete -c pgbackfill -l log-format -x -a 'text json' -d 'Log lines as text or json [PGBACKFILL_LOG_FORMAT]'

@@ -99,9 +99,11 @@ void FileReader::refuse_unknown_key(YamlNode const& key, Section const& section,
   auto const keys = known_keys(section);
   fields.add_meant(nearest_word(key.text, keys));
   auto hint = did_you_mean(key.text, keys);
-  if (hint.empty() && find_rule(migration_section(), key.text) != nullptr)
-    hint = " (it belongs at the top of the file)";
-  if (auto const home = home_of(key.text, migration_section()); hint.empty() && !home.empty()) {
+  if (hint.empty() && find_rule(top_, key.text) != nullptr) hint = " (it belongs at the top of the file)";
+  if (hint.empty() && find_rule(migration_section(), key.text) != nullptr) {
+    hint = " (it belongs in the file of a migration)";
+  }
+  if (auto const home = home_of(key.text, top_); hint.empty() && !home.empty()) {
     hint = " (it belongs under '" + std::string{home} + "')";
   }
   refuse(key, "unknown key " + quoted(key.text) + hint);

@@ -23,8 +23,8 @@ KeyRule const* find_rule(Section const& section, std::string_view key);
 class FileReader {
  public:
   // The document outlives the reader.
-  FileReader(YamlDocument const& document, std::string_view file_name)
-      : nodes_(document.nodes), file_name_(file_name) {}
+  FileReader(YamlDocument const& document, std::string_view file_name, Section const& top = migration_section())
+      : nodes_(document.nodes), file_name_(file_name), top_(top) {}
 
   YamlNode const& root() const { return nodes_.front(); }
   YamlNode const& node(std::size_t index) const { return nodes_[index]; }
@@ -56,6 +56,7 @@ class FileReader {
 
   std::vector<YamlNode> const& nodes_;
   std::string file_name_;
+  Section const& top_;  // the file's own
   std::vector<Problem> problems_;
 };
 

@@ -78,7 +78,7 @@ bool is_always_there(Boundary boundary) {
 
 }  // namespace
 
-std::vector<Hook> read_hooks(FileReader& reader, Fields const& fields) {
+std::vector<Hook> read_hooks(FileReader& reader, Fields const& fields, HooksOf whose) {
   std::vector<Hook> hooks;
   for (std::string_view const side : {"before", "after"}) {
     auto const* field = fields.find(side);
@@ -88,7 +88,8 @@ std::vector<Hook> read_hooks(FileReader& reader, Fields const& fields) {
     for (auto const& place : kHookPlaces) {
       auto const* listed = place.side == side ? phases->find(place.phase) : nullptr;
       if (listed == nullptr) continue;
-      if (!is_always_there(place.boundary) && !fields.is_given_or_meant(place.phase)) {
+      bool const needs_phase = whose == HooksOf::kOneMigration && !is_always_there(place.boundary);
+      if (needs_phase && !fields.is_given_or_meant(place.phase)) {
         reader.refuse(*listed->key, "there is no " + quoted(place.phase) + " in this file for hooks " +
                                         std::string{place.side} +
                                         " it; write them beside another phase, or leave them out");

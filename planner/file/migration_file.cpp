@@ -63,6 +63,7 @@ Migration read_migration(FileReader& reader, std::string_view file_name) {
   if (auto const problem = swap_problem(migration)) reader.refuse(*problem);
   check_swaps(reader, fields, migration);
   migration.hooks = file::read_hooks(reader, fields);
+  migration.on = file::read_on(reader, fields);
   migration.throttle = file::read_throttle(reader, fields);
   migration.probes = file::read_probes(reader, fields);
   migration.windows = file::read_windows(reader, fields, "windows");

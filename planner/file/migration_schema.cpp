@@ -8,6 +8,7 @@
 
 #include "planner/file/check_schema.h"
 #include "planner/file/hook_schema.h"
+#include "planner/file/on_schema.h"
 #include "planner/file/step_schema.h"
 #include "planner/file/throttle_settings.h"
 #include "planner/model/duration.h"
@@ -221,7 +222,7 @@ constexpr std::array<KeyRule, 7> kProbeKeys{{
 constexpr std::array<std::string_view, 2> kProbeKinds{"sql", "url"};
 constexpr Section kProbeSection{"probes", kProbeKeys, kProbeKinds};
 
-constexpr std::array<KeyRule, 15> kMigrationKeys{{
+constexpr std::array<KeyRule, 16> kMigrationKeys{{
     {.key = "name",
      .kind = ValueKind::kName,
      .doc = "The name of the migration, unique in its database.",
@@ -278,6 +279,11 @@ constexpr std::array<KeyRule, 15> kMigrationKeys{{
      .doc = "Commands and HTTP checks after phases; one that fails stops the command, resumable.",
      .example = R"json({"rollback": [{"http": "http://127.0.0.1:8080/healthz", "expect": "ok"}]})json",
      .section = &kAfterSection},
+    {.key = "on",
+     .kind = ValueKind::kSection,
+     .doc = "Who is told when it fails, stalls, is held back, is done and so on: by a command or by HTTP.",
+     .example = R"json({"failure": [{"slack": {"url": "${SLACK_WEBHOOK}"}}]})json",
+     .section = &kOnSection},
     {.key = "throttle",
      .kind = ValueKind::kSection,
      .doc = "Limits that the backfill keeps to; sensible ones apply without this section.",
@@ -298,6 +304,40 @@ constexpr std::array<KeyRule, 15> kMigrationKeys{{
      .example = R"(["Mon 23:00-24:00 Europe/Berlin"])"},
 }};
 constexpr Section kMigrationSection{"", kMigrationKeys};
+
+constexpr std::array<KeyRule, 6> kConfigKeys{{
+    {.key = "database_url_variable",
+     .kind = ValueKind::kText,
+     .doc = "The variable of the environment that has the connection string or URL; --dsn and PGBACKFILL_DATABASE_URL "
+            "win over it.",
+     .example = "SHOP_DATABASE_URL"},
+    {.key = "folder",
+     .kind = ValueKind::kText,
+     .doc =
+         "The folder of the migrations, as seen from this file: for commands that are given neither file nor folder.",
+     .example = "migrations"},
+    {.key = "throttle",
+     .kind = ValueKind::kSection,
+     .doc = "Limits of all migrations; a migration's own win, one by one.",
+     .example = R"({"replica_lag": "1s", "lock_wait": "50ms"})",
+     .section = &kThrottleSection},
+    {.key = "before",
+     .kind = ValueKind::kSection,
+     .doc = "Hooks and a backup before the phases of all migrations; a migration's own win, a phase at a time.",
+     .example = R"json({"backfill": [{"command": "./notify.sh"}]})json",
+     .section = &kBeforeSection},
+    {.key = "after",
+     .kind = ValueKind::kSection,
+     .doc = "Hooks after the phases of all migrations; a migration's own win, a phase at a time.",
+     .example = R"json({"backfill": [{"command": "./smoke-test"}]})json",
+     .section = &kAfterSection},
+    {.key = "on",
+     .kind = ValueKind::kSection,
+     .doc = "Who is told of what happens to any migration; a migration's own deliveries win, an event at a time.",
+     .example = R"json({"failure": [{"slack": {"url": "${SLACK_WEBHOOK}"}}]})json",
+     .section = &kOnSection},
+}};
+constexpr Section kConfigSection{"", kConfigKeys};
 
 std::string json_text(std::string_view text) {
   std::string quoted = "\"";
@@ -492,7 +532,7 @@ void add_value(KeyRule const& rule, JsonObject& schema) {
       schema.add_text("type", "string").add("minLength", "1");
       return;
     case ValueKind::kUrl:
-      return add_text_type(schema, "^http://.+");
+      return add_text_type(schema, "^https?://.+");
     case ValueKind::kWord:
       schema.add("enum", json_words(rule.words));
       return;
@@ -517,6 +557,15 @@ void add_value(KeyRule const& rule, JsonObject& schema) {
     case ValueKind::kTexts:
       schema.add_text("type", "array").add("items", R"({"type": "string", "minLength": 1})").add("minItems", "1");
       return;
+    case ValueKind::kSecretText:
+      schema.add("oneOf", json_list({R"({"type": "string", "minLength": 1})", section_schema(*rule.section)}));
+      return;
+    case ValueKind::kSecretTexts: {
+      JsonObject secret;
+      secret.add("oneOf", json_list({R"({"type": "string", "minLength": 1})", section_schema(*rule.section)}));
+      schema.add_text("type", "object").add("additionalProperties", secret.text());
+      return;
+    }
     case ValueKind::kUnsupported:
       return;
   }
@@ -526,7 +575,8 @@ bool is_json_example(ValueKind kind) {
   return kind == ValueKind::kExpressions || kind == ValueKind::kSection || kind == ValueKind::kSteps ||
          kind == ValueKind::kTexts || kind == ValueKind::kWordOrSection || kind == ValueKind::kCount ||
          kind == ValueKind::kTrue || kind == ValueKind::kNumber || kind == ValueKind::kSections ||
-         kind == ValueKind::kStep || kind == ValueKind::kColumns || kind == ValueKind::kFlag;
+         kind == ValueKind::kStep || kind == ValueKind::kColumns || kind == ValueKind::kFlag ||
+         kind == ValueKind::kSecretTexts;
 }
 
 bool has_json_example(KeyRule const& rule) {
@@ -561,12 +611,28 @@ Section const& migration_section() {
   return kMigrationSection;
 }
 
-std::string migration_json_schema() {
+Section const& config_section() {
+  return kConfigSection;
+}
+
+namespace {
+
+std::string schema_of(Section const& section, std::string_view title) {
   JsonObject schema;
   schema.add_text("$schema", "https://json-schema.org/draft/2020-12/schema");
-  schema.add_text("title", "pgbackfill migration");
-  add_section(kMigrationSection, schema);
+  schema.add_text("title", title);
+  add_section(section, schema);
   return schema.text() + "\n";
+}
+
+}  // namespace
+
+std::string migration_json_schema() {
+  return schema_of(kMigrationSection, "pgbackfill migration");
+}
+
+std::string config_json_schema() {
+  return schema_of(kConfigSection, "pgbackfill.yaml");
 }
 
 }  // namespace pgbackfill::planner

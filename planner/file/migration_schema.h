@@ -26,17 +26,19 @@ enum class ValueKind {
   kDuration,
   kSetting,  // of planner/file/throttle_settings.h, by the name of the key
   kText,
-  kUrl,            // http:// only
+  kUrl,            // http:// or https://
   kWord,           // one of `words`
   kWordOrSection,  // one of `words`, or a map with `section`
   kSection,
-  kSteps,       // list of maps with `section`
-  kSections,    // the same, of anything but steps
-  kStep,        // of one step: a map with `section`, or a text that stands for its key `shorthand`
-  kColumns,     // list of names taken literally
-  kFlag,        // true or false
-  kTexts,       // list of texts
-  kUnsupported  // a known word that this version does not run; not in the JSON Schema
+  kSteps,        // list of maps with `section`
+  kSections,     // the same, of anything but steps
+  kStep,         // of one step: a map with `section`, or a text that stands for its key `shorthand`
+  kColumns,      // list of names taken literally
+  kFlag,         // true or false
+  kTexts,        // list of texts
+  kSecretText,   // a text with ${NAME}, or a map with `section`
+  kSecretTexts,  // map: name -> the same
+  kUnsupported   // a known word that this version does not run; not in the JSON Schema
 };
 
 struct Section;
@@ -66,7 +68,11 @@ struct Section {
 // The file itself; the other sections hang on its keys.
 Section const& migration_section();
 
-// JSON Schema, draft 2020-12, published as docs/migration.schema.json.
+// pgbackfill.yaml, which all migrations of a project have in common.
+Section const& config_section();
+
+// JSON Schema, draft 2020-12, published as docs/migration.schema.json and docs/config.schema.json.
 std::string migration_json_schema();
+std::string config_json_schema();
 
 }  // namespace pgbackfill::planner

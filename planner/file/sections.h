@@ -28,7 +28,10 @@ std::optional<Backfill> read_backfill(FileReader& reader, Fields const& fields, 
 std::optional<Sync> read_sync(FileReader& reader, Fields const& fields, Top const& top,
                               std::optional<Backfill>& backfill);
 std::vector<Check> read_verify(FileReader& reader, Fields const& fields, Top const& top);
-std::vector<Hook> read_hooks(FileReader& reader, Fields const& fields);
+// Those of one migration are beside the phases that it has.
+enum class HooksOf { kOneMigration, kEveryMigration };
+std::vector<Hook> read_hooks(FileReader& reader, Fields const& fields, HooksOf whose = HooksOf::kOneMigration);
+std::vector<OccasionRule> read_on(FileReader& reader, Fields const& fields);
 ThrottleOptions read_throttle(FileReader& reader, Fields const& fields);
 std::vector<ProbeOptions> read_probes(FileReader& reader, Fields const& fields);
 std::vector<WriterName> read_writers(FileReader& reader, Fields const& fields);

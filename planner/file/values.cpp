@@ -133,16 +133,18 @@ std::string read_text(FileReader& reader, Fields const& fields, std::string_view
   return field == nullptr || !is_scalar(reader, *field) ? std::string{} : field->value->text;
 }
 
+bool is_url(std::string_view text) {
+  auto const scheme_end = text.find("://");
+  bool const has_scheme = text.starts_with("http://") || text.starts_with("https://");
+  bool const has_host = has_scheme && text.size() > scheme_end + 3 && text[scheme_end + 3] != '/';
+  return has_host && std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > 0x20 && c < 0x7F; });
+}
+
 std::string read_url(FileReader& reader, Field const& field) {
   if (!is_scalar(reader, field)) return {};
-  auto const& text = field.value->text;
-  static constexpr std::string_view kScheme = "http://";
-  bool const has_host = text.starts_with(kScheme) && text.size() > kScheme.size() && text[kScheme.size()] != '/';
-  bool const is_plain = std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > 0x20 && c < 0x7F; });
-  if (has_host && is_plain) return text;
-  std::string const why = text.starts_with("https://") ? " is https, which this version does not speak; "
-                                                       : " is not a URL that begins with http://; ";
-  reader.refuse(*field.value, as_written(field) + why + for_example(*field.rule));
+  if (is_url(field.value->text)) return field.value->text;
+  reader.refuse(*field.value,
+                as_written(field) + " is not a URL that begins with http:// or https://; " + for_example(*field.rule));
   return {};
 }
 

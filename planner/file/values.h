@@ -30,6 +30,7 @@ std::vector<std::string> read_columns(FileReader& reader, Field const& field);
 // "true" or "false".
 std::string read_flag(FileReader& reader, Field const& field);
 std::string read_text(FileReader& reader, Fields const& fields, std::string_view key);
+bool is_url(std::string_view text);
 std::string read_url(FileReader& reader, Field const& field);
 std::optional<std::int64_t> read_count(FileReader& reader, Fields const& fields, std::string_view key);
 std::optional<double> read_number(FileReader& reader, Fields const& fields, std::string_view key);

@@ -13,6 +13,7 @@
 
 #include "planner/model/assignment.h"
 #include "planner/model/check.h"
+#include "planner/model/delivery.h"
 #include "planner/model/hook.h"
 #include "planner/model/schema_step.h"
 #include "planner/model/source_position.h"
@@ -99,6 +100,7 @@ struct Migration {
   bool subscribers_ready = false;  // of logical replication: they have what the steps make
   std::vector<SchemaStep> contract;
   std::vector<Hook> hooks;  // in the order of the file
+  std::vector<OccasionRule> on;
   ThrottleOptions throttle;
   std::vector<ProbeOptions> probes;
   std::vector<WindowText> windows;

@@ -14,6 +14,7 @@
 
 #include "tests/support/database_fixtures.h"
 #include "tests/support/poll_until.h"
+#include "tests/support/receiver.h"
 
 namespace pgbackfill::tests {
 namespace {
@@ -87,12 +88,25 @@ TEST_F(ExamplesTest, EveryFileHasATestHere) {
     if (entry.path().extension() == ".yaml") files.insert(entry.path().filename().string());
   }
   EXPECT_THAT(files,
-              testing::UnorderedElementsAre("1-copy.yaml", "1-orders.yaml", "2-drop.yaml", "2-order-items.yaml",
-                                            "add-not-null-column.yaml", "composite-key.yaml", "copy-to-new-table.yaml",
-                                            "expand-contract.yaml", "join-backfill.yaml", "low-traffic-window.yaml",
-                                            "partition-existing-table.yaml", "purge-old-rows.yaml", "quickstart.yaml",
-                                            "rename-column.yaml", "text-to-jsonb.yaml", "users-display-name.yaml"))
+              testing::UnorderedElementsAre(
+                  "1-copy.yaml", "1-orders.yaml", "2-drop.yaml", "2-order-items.yaml", "add-not-null-column.yaml",
+                  "composite-key.yaml", "copy-to-new-table.yaml", "expand-contract.yaml", "join-backfill.yaml",
+                  "low-traffic-window.yaml", "partition-existing-table.yaml", "purge-old-rows.yaml", "quickstart.yaml",
+                  "rename-column.yaml", "tell-somebody.yaml", "text-to-jsonb.yaml", "users-display-name.yaml"))
       << "a new example needs a test, here, in example_traffic_pgtest.cpp or in tests/beside_tools";
+}
+
+TEST_F(ExamplesTest, TellSomebodyTellsTheChannel) {
+  make_users();
+  Receiver channel("200");
+  ProgramOptions options;
+  options.environment = {{"SLACK_WEBHOOK", channel.url("/services/T1")}, {"PD_KEY", "none"}};
+  auto const result = run_program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", path_of("tell-somebody.yaml")},
+                                  std::chrono::seconds(60), options);
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  ASSERT_EQ(channel.requests().size(), 1U);
+  EXPECT_THAT(std::string(channel.documents()[0].at("text").as_string()),
+              HasSubstr("users_display_name_told is complete"));
 }
 
 TEST_F(ExamplesTest, AddNotNullColumnEndsWithTheConstraint) {

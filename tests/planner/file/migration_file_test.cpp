@@ -236,7 +236,7 @@ TEST(MigrationFile, RefusesProbesThatSayTooLittleOrTooMuch) {
   EXPECT_THAT(problems_of_probe("{name: a, sql: SELECT 1, max: lots}"),
               ElementsAre(HasSubstr("'max: lots' is not a number")));
   EXPECT_THAT(problems_of_probe("{name: a, sql: SELECT 1, max: inf}"), ElementsAre(HasSubstr("is not a number")));
-  EXPECT_THAT(problems_of_probe("{name: a, url: 'https://h'}"), ElementsAre(HasSubstr("does not speak")));
+  EXPECT_THAT(problems_of_probe("{name: a, url: 'ftp://h'}"), ElementsAre(HasSubstr("http:// or https://")));
   EXPECT_THAT(problems_of_probe("{name: a, url: 'h:9090'}"), ElementsAre(HasSubstr("begins with http://")));
   EXPECT_THAT(problems_of_probe("{name: a, url: 'http://h h'}"), ElementsAre(HasSubstr("begins with http://")));
   EXPECT_THAT(problems_of_probe("{name: a, url: 'http://h', interval: 1s, timeout: 2s}"),
@@ -910,6 +910,7 @@ class SchemaFile {
     add(body, keys, rule.key, rule.kind, value);
     if (!rule.needs.empty()) add_rule(body, keys, section, rule.needs);
     if (rule.key == "query") add_rule(body, keys, section, "url");
+    if (rule.key == "ca_file") add_rule(body, keys, section, "webhook");
     for (auto const& other : section.keys) {
       if (other.is_required) add_rule(body, keys, section, other.key);
     }
@@ -931,6 +932,15 @@ class SchemaFile {
     if (section == "before" || section == "after") {
       return "{name: x, table: t, expand: [{sql: a}], backfill: {set: {a: 1}}, contract: [{sql: a}], " +
              std::string{section} + ": " + body + "}";
+    }
+    if (section == "on") return "{name: x, on: " + body + "}";
+    if (section == "delivery") return "{name: x, on: {done: [" + body + "]}}";
+    if (section == "a secret") return "{name: x, on: {done: [{webhook: {url: " + body + "}}]}}";
+    if (section == "stall" || section == "held_back") {
+      return "{name: x, on: {" + std::string{section} + ": " + body + "}}";
+    }
+    if (section == "http" || section == "slack" || section == "pagerduty" || section == "webhook") {
+      return "{name: x, on: {done: [{" + std::string{section} + ": " + body + "}]}}";
     }
     if (section == "probes") return "{name: x, probes: [" + body + "]}";
     if (section == "backfill" || section == "throttle" || section == "sync")
@@ -960,7 +970,11 @@ class SchemaFile {
                          kind == ValueKind::kExpression || kind == ValueKind::kSetting || kind == ValueKind::kText ||
                          kind == ValueKind::kUrl;
     body += (body.size() > 1 ? ", " : "") + std::string{key} + ": ";
-    body += is_text ? "\"" + std::string{value} + "\"" : std::string{value};
+    if (kind == ValueKind::kSecretText) {
+      body += "'" + std::string{value} + "'";
+    } else {
+      body += is_text ? "\"" + std::string{value} + "\"" : std::string{value};
+    }
   }
 
   static void add_rule(std::string& body, std::set<std::string>& keys, Section const& section, std::string_view key) {
@@ -998,6 +1012,10 @@ void expect_schema_of(YAML::Node const& schema, Section const& section) {
     EXPECT_THAT(problems, IsEmpty()) << text;
     auto const property = body["properties"][key];
     EXPECT_FALSE(property["description"].as<std::string>().empty());
+    if (rule.kind == ValueKind::kSecretTexts) {
+      expect_schema_of(property["additionalProperties"], *rule.section);
+      continue;
+    }
     if (rule.section != nullptr) expect_schema_of(property["items"] ? property["items"] : property, *rule.section);
   }
   EXPECT_THAT(in_schema, IsEmpty());
