@@ -154,7 +154,7 @@ std::vector<Notice> OccasionWatch::tick(TimePoint now) {
     if (!last_.held_back.empty()) text += "; " + last_.held_back;
     notices.push_back(notice(Occasion::kStall, std::move(text)));
   }
-  bool const is_held = held_since_ && now - *held_since_ >= times_.held_back_after;
+  bool const is_held = held_since_ && is_held_back(last_) && now - *held_since_ >= times_.held_back_after;
   if (is_held && !std::exchange(is_hold_told_, true)) {
     notices.push_back(
         notice(Occasion::kHeldBack, fmt::format("{} has been held back for {}: {}", last_.migration,

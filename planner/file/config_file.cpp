@@ -37,8 +37,6 @@ std::string read_variable(FileReader& reader, Fields const& fields, SourcePositi
 ConfigFile read_config(FileReader& reader, std::string_view file_name) {
   ConfigFile config;
   config.file = file_name;
-  // An empty file says nothing, and that is not wrong.
-  if (reader.root().kind == YamlKind::kNull) return config;
   if (reader.root().kind != YamlKind::kMap) {
     reader.refuse(reader.root(),
                   "this file is a map of keys such as 'throttle:' and 'on:', not " + file::kind_name(reader.root()));
@@ -51,6 +49,23 @@ ConfigFile read_config(FileReader& reader, std::string_view file_name) {
   config.throttle = file::read_throttle(reader, fields);
   config.hooks = file::read_hooks(reader, fields, file::HooksOf::kEveryMigration);
   config.on = file::read_on(reader, fields);
+  return config;
+}
+
+// Blank lines and comments; that is not wrong.
+bool says_nothing(std::string_view text) {
+  while (!text.empty()) {
+    auto const line = text.substr(0, text.find('\n'));
+    auto const first = line.find_first_not_of(" \t\r");
+    if (first != std::string_view::npos && line[first] != '#') return false;
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+  }
+  return true;
+}
+
+ConfigFile read_nothing(std::string_view file_name) {
+  ConfigFile config;
+  config.file = file_name;
   return config;
 }
 
@@ -99,6 +114,7 @@ std::string place_text(SourcePosition const& position) {
 }  // namespace
 
 ParsedConfig parse_config(std::string_view text, std::string_view file_name) {
+  if (says_nothing(text)) return {read_nothing(file_name), {}};
   auto const document = parse_yaml(text, file_name);
   if (document.problem) return {std::nullopt, {*document.problem}};
   FileReader reader{document, file_name, config_section()};

@@ -13,7 +13,7 @@ throttle::Sample<double> judged(std::string const& body, unsigned status = 200) 
   Url url;
   url.host = "prometheus";
   url.target = "/api/v1/query?query=up";
-  HttpReply const answer{status, body};
+  HttpReply const answer{status, body, {}};
   return judge(url, answer, throttle::TimePoint());
 }
 

@@ -55,6 +55,7 @@ on:
   EXPECT_EQ(config.hooks.at(0).boundary, Boundary::kBeforeContract);
   EXPECT_EQ(config.on.at(0).occasion, Occasion::kFailure);
   EXPECT_TRUE(config_of("").on.empty());
+  EXPECT_TRUE(config_of("\n  # nothing yet\n").on.empty());
 }
 
 TEST(ConfigFile, SaysWhereAndWhatIsWrong) {

@@ -94,7 +94,8 @@ TEST(OnSection, ASecretMustNotStandInTheFileAndIsNotShown) {
 }
 
 TEST(OnSection, SaysWhereAndWhatIsWrong) {
-  EXPECT_THAT(problems_of("  failed: []\n"), ElementsAre("m.yaml:5:3: unknown key 'failed' (did you mean 'failure'?)"));
+  EXPECT_THAT(problems_of("  failures: []\n"),
+              ElementsAre("m.yaml:5:3: unknown key 'failures' (did you mean 'failure'?)"));
   EXPECT_THAT(problems_of("  failure: {command: x}\n"),
               ElementsAre(HasSubstr("m.yaml:5:12: 'failure' must be a list")));
   EXPECT_THAT(problems_of("  failure: []\n"), ElementsAre(HasSubstr("not an empty one")));
