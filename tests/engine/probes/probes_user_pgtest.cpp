@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +14,7 @@
 #include "tests/support/http_server.h"
 #include "tests/support/pg_client.h"
 #include "tests/support/probes_run.h"
+#include "tests/support/receiver.h"
 
 namespace pgbackfill::tests {
 namespace {
@@ -158,6 +161,21 @@ TEST_F(ProbesUser, TakesSilenceForABadSign) {
   EXPECT_TRUE(probes.until([](Reading const& reading) { return reading.probes[0].value.sight == Sight::kFailed; }));
   server.answer(200, "");
   EXPECT_TRUE(probes.until([](Reading const& reading) { return reading.probes[0].value.is_seen(); }));
+}
+
+TEST_F(ProbesUser, AsksOverTlsWhomItTrusts) {
+  auto const folder = std::filesystem::temp_directory_path() / "pgbackfill-probes-tls";
+  std::filesystem::create_directories(folder);
+  auto const certificate = make_certificate(folder);
+  Receiver server("200", &certificate);
+  auto probe = with_url(server.url());
+  auto const sample = first_sample(probe);
+  EXPECT_EQ(sample.sight, Sight::kFailed);
+  EXPECT_TRUE(contains(sample.why, "is not trusted")) << sample.why;
+  setenv("SSL_CERT_FILE", certificate.file.c_str(), 1);
+  EXPECT_EQ(first_sample(probe).sight, Sight::kSeen);
+  unsetenv("SSL_CERT_FILE");
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(ProbesUser, SaysThatNobodyListens) {

@@ -15,6 +15,7 @@
 #include "tests/support/http_server.h"
 #include "tests/support/pg_dump.h"
 #include "tests/support/poll_until.h"
+#include "tests/support/receiver.h"
 
 namespace pgbackfill::tests {
 namespace {
@@ -303,6 +304,49 @@ TEST_F(HooksTest, TheAnswerHasToBeTheExpectedOne) {
   auto const result = run({"run", "m.yaml"});
   EXPECT_EQ(result.exit_code, kDone) << result.err;
   EXPECT_EQ(server.request(), "GET /healthz HTTP/1.1");
+}
+
+TEST_F(HooksTest, AnAnswerOverTlsCountsWhenItsCertificateIsTrusted) {
+  auto const certificate = make_certificate(dir());
+  Receiver server("302>/there,200", &certificate);
+  write_with("before:\n  backfill: [{http: '" + server.url("/healthz") + "', expect: it is}]\n");
+  ProgramOptions options;
+  options.working_dir = dir();
+  std::vector<std::string> const arguments = {PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"};
+  auto const refused = run_program(arguments, 60s, options);
+  EXPECT_EQ(refused.exit_code, kResumable);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("m.yaml:11:14: before backfill"), HasSubstr("is not trusted"),
+                                 HasSubstr("SSL_CERT_FILE")));
+  EXPECT_TRUE(server.requests().empty());
+  options.environment = {{"SSL_CERT_FILE", certificate.file}};
+  auto const result = run_program(arguments, 60s, options);
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(server.requests().size(), 2U) << "it is followed to its own host";
+}
+
+TEST_F(HooksTest, AnInterruptDoesNotWaitForAnAnswer) {
+  Receiver server("hang");
+  write_with("before:\n  backfill: [{http: '" + server.url() + "', timeout: 1h}]\n");
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, options);
+  ASSERT_TRUE(server.waits_for(1));
+  auto const began = std::chrono::steady_clock::now();
+  program.signal(SIGINT);
+  auto const result = program.wait();
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 3s);
+  EXPECT_EQ(result.exit_code, kResumable) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("it was interrupted"));
+}
+
+TEST_F(HooksTest, WhatItPrintsOfVariablesOfReceiversIsMasked) {
+  write_with("before:\n  expand: [{command: 'echo $CHANNEL'}]\non:\n  failure: [{slack: {url: '${CHANNEL}'}}]\n");
+  ProgramOptions options;
+  options.working_dir = dir();
+  options.environment = {{"CHANNEL", "https://hooks.example/hunter22"}};
+  auto const result = run_program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, 60s, options);
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_THAT(logged("hook") + result.err, AllOf(HasSubstr("***"), Not(HasSubstr("hunter22"))));
 }
 
 TEST_F(HooksTest, SecretsAreNeitherShownNorKept) {
