@@ -90,7 +90,7 @@ asio::awaitable<Look> look_by_record(PgConnection& connection, planner::Migratio
 
 asio::awaitable<Look> measure(CommandContext& context, std::string file_or_name, EventSink& sink) {
   auto connection = co_await context.connect_to_state(StateUse::kReads);
-  auto const loaded = co_await find_migration(*connection, std::move(file_or_name), SourceUse::kRun);
+  auto const loaded = co_await find_migration(*connection, std::move(file_or_name), SourceUse::kRun, context.config());
   auto const& name = loaded.migration.name;
   co_await context.adopt_settings_aloud(*connection, name);
   std::function<bool()> const is_stopping = [&context] { return context.interrupts().is_asked(); };

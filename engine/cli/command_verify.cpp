@@ -133,7 +133,7 @@ LastingTerms Verification::lasting(std::function<asio::awaitable<std::shared_ptr
 asio::awaitable<void> Verification::load() {
   auto const use = options_.repair ? StateUse::kWrites : StateUse::kReads;
   auto connection = co_await context_.connect_to_state(use);
-  loaded_ = co_await find_migration(*connection, options_.file_or_name, SourceUse::kRun);
+  loaded_ = co_await find_migration(*connection, options_.file_or_name, SourceUse::kRun, context_.config());
   co_await context_.adopt_settings_aloud(*connection, loaded_.migration.name);
   if (loaded_.migration.verify.empty()) {
     throw CommandError{kExitUsage, loaded_.migration.name + " has no section `verify:`: there is nothing to check"};
