@@ -188,7 +188,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   add_subscribers_ready(init, cli.init.subscribers_ready);
   auto* plan = add_command(app, cli, "plan", "Show what a run would do; reads only",
                            [&cli](CommandContext& context) { return plan_command(context, cli.plan); });
-  plan->add_option("FILE", cli.plan.file, "Migration file, or a folder of them");
+  plan->add_option("FILE", cli.plan.file, "Migration file, or a folder of them\n(else the folder of pgbackfill.yaml)");
   static std::map<std::string, PlanFormat> const plan_formats = {
       {"text", PlanFormat::kText}, {"json", PlanFormat::kJson}, {"markdown", PlanFormat::kMarkdown}};
   plan->add_option("--format", cli.plan.format, "As text, json, or markdown for a pull request")
@@ -200,7 +200,8 @@ void add_run_commands(CLI::App& app, Cli& cli) {
       ->type_name(kRiskWords);
   auto* run = add_command(app, cli, "run", "Run a migration up to its gate; safe to repeat",
                           [&cli](CommandContext& context) { return run_command(context, cli.run); });
-  run->add_option("FILE", cli.run.file, "Migration file, or a folder: each up to its gate");
+  run->add_option("FILE", cli.run.file,
+                  "Migration file, or a folder: each up to its gate\n(else the folder of pgbackfill.yaml)");
   run->add_option("--workers", cli.run.workers, "Workers of a new job (later: pgbackfill set)")
       ->check(whole_number(1, planner::kMaxWorkers));
   run->add_flag("--exit-outside-window", cli.run.exit_outside_window, "Exit 4 when the window closes; do not wait");

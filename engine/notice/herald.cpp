@@ -9,6 +9,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <deque>
+#include <set>
 #include <utility>
 
 #include "engine/base/command_error.h"
@@ -241,12 +242,12 @@ asio::awaitable<void> Herald::finish() {
     co_await office.sleep(kGlance);
   }
   if (office.queued > 0) {
-    std::string names;
+    std::set<std::string> names;
     for (auto const& [receiver, lane] : office.lanes) {
-      for (auto const& task : lane.tasks) names += (names.empty() ? "" : "; ") + task.name();
+      for (auto const& task : lane.tasks) names.insert(task.name());
     }
-    office.warn(
-        fmt::format("{} of those to be told had not answered when the command ended: {}", office.queued, names));
+    office.warn(fmt::format("{} of those to be told had not answered when the command ended: {}", office.queued,
+                            fmt::join(names, "; ")));
   }
   office.is_closed = true;
 }
