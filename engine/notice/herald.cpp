@@ -68,6 +68,7 @@ struct Task {
 
 struct Lane {
   std::deque<Task> tasks;  // the first one is under way
+  std::string trouble;     // of its latest attempt
   bool is_busy = false;
 };
 
@@ -116,7 +117,8 @@ struct Herald::Office : std::enable_shared_from_this<Herald::Office> {
   static asio::awaitable<void> work(std::shared_ptr<Office> self, Lane* lane) {
     while (!lane->tasks.empty() && !self->is_closed) {
       Task const task = lane->tasks.front();
-      auto const trouble = co_await self->deliver(task);
+      lane->trouble.clear();
+      auto const trouble = co_await self->deliver(task, *lane);
       if (self->is_closed) co_return;
       lane->tasks.pop_front();
       --self->queued;
@@ -126,7 +128,7 @@ struct Herald::Office : std::enable_shared_from_this<Herald::Office> {
     lane->is_busy = false;
   }
 
-  asio::awaitable<std::string> deliver(Task const& task) {
+  asio::awaitable<std::string> deliver(Task const& task, Lane& lane) {
     auto const began = Clock::now();
     std::string trouble;
     auto wait = kFirstWait;
@@ -140,6 +142,7 @@ struct Herald::Office : std::enable_shared_from_this<Herald::Office> {
       if (outcome.trouble.empty() || is_closed) co_return outcome.trouble;
       trouble = outcome.trouble;
       if (attempt > 1) trouble += fmt::format(" ({} attempts)", attempt);
+      lane.trouble = outcome.trouble;
       if (!outcome.may_succeed_later) co_return trouble;
       auto const asked = std::min(outcome.wait.value_or(wait), kLongestWait);
       wait = std::min(wait * 2, kLongestWait);
@@ -244,9 +247,11 @@ asio::awaitable<void> Herald::finish() {
   if (office.queued > 0) {
     std::set<std::string> names;
     for (auto const& [receiver, lane] : office.lanes) {
-      for (auto const& task : lane.tasks) names.insert(task.name());
+      for (auto const& task : lane.tasks) {
+        names.insert(lane.trouble.empty() ? task.name() : fmt::format("{}: {}", task.name(), lane.trouble));
+      }
     }
-    office.warn(fmt::format("{} of those to be told had not answered when the command ended: {}", office.queued,
+    office.warn(fmt::format("{} message(s) could not be delivered before the command ended: {}", office.queued,
                             fmt::join(names, "; ")));
   }
   office.is_closed = true;

@@ -249,7 +249,7 @@ Rooms const& rooms_of(std::string const& folder) {
            {"tell", {"base", "view"}},
            {"process", {"base", "state", "pg", "run", "view", "tell"}},
            {"steps", {"base", "http", "state", "pg", "probes", "run"}},
-           {"notice", {"base", "http", "pg", "run", "steps", "process"}},
+           {"notice", {"base", "http", "steps"}},
            {"verify", {"base", "state", "pg", "probes", "run", "steps", "process"}},
            {"plan", {"base", "state", "pg", "probes", "run", "steps", "verify", "process", "view"}},
            {"app",

@@ -97,7 +97,16 @@ TEST_F(HeraldTest, ItsQueueHasAnEnd) {
   ASSERT_EQ(ear_.lines.size(), 2U);
   EXPECT_THAT(ear_.lines[0], HasSubstr("m.yaml:7:5: on failure: webhook to http://127.0.0.1"));
   EXPECT_THAT(ear_.lines[0], HasSubstr("left out, because 64 deliveries wait already"));
-  EXPECT_THAT(ear_.lines[1], HasSubstr("64 of those to be told had not answered"));
+  EXPECT_THAT(ear_.lines[1], HasSubstr("64 message(s) could not be delivered"));
+}
+
+TEST_F(HeraldTest, SaysWhyNobodyWasReachedWhenItHasToLeave) {
+  Herald herald(terms({rule(Occasion::kDone, {"http://127.0.0.1:1/hunter22"})}), ear_);
+  herald.done("so");
+  finish(herald);
+  ASSERT_EQ(ear_.lines.size(), 1U);
+  EXPECT_THAT(ear_.lines[0], HasSubstr("on done: webhook to http://127.0.0.1:1: 127.0.0.1:1: "));
+  EXPECT_EQ(ear_.lines[0].find("hunter22"), std::string::npos);
 }
 
 TEST_F(HeraldTest, WhatIsLeftWhenItGoesIsCutOff) {

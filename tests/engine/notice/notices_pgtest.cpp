@@ -259,8 +259,7 @@ TEST_F(NoticesTest, AReceiverThatHangsNeitherSlowsNorFailsARun) {
   EXPECT_LT(Clock::now() - began, 15s);
   EXPECT_EQ(result.exit_code, kDone) << result.err;
   EXPECT_THAT(events(receiver), ElementsAre("done"));
-  EXPECT_THAT(result.err,
-              AllOf(HasSubstr("1 of those to be told had not answered"), HasSubstr("m.yaml:6:10: on done")));
+  EXPECT_THAT(result.err, AllOf(HasSubstr("1 message(s) could not be delivered"), HasSubstr("m.yaml:6:10: on done")));
 }
 
 TEST_F(NoticesTest, AnInterruptDoesNotWaitForAReceiver) {
