@@ -1,7 +1,5 @@
 #include "engine/http/url.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <charconv>
 #include <string_view>
@@ -65,7 +63,8 @@ std::variant<Url, std::string> parse_url(std::string const& text) {
   if (colon != std::string::npos) {
     url.port = authority.substr(colon + 1);
     authority.resize(colon);
-    if (!is_port(url.port)) return fmt::format("'{}' is no port", url.port);
+    // Not shown: a URL may be a secret in the wrong place.
+    if (!is_port(url.port)) return "the port of the URL is no number from 1 to 65535";
   }
   url.host = bracket > 0 ? authority.substr(1, bracket - 1) : authority;
   if (url.host.empty()) return "the URL has no host";
