@@ -11,7 +11,7 @@
 #include "engine/base/secret_mask.h"
 #include "engine/base/text.h"
 #include "engine/notice/secret_source.h"
-#include "engine/steps/child_process.h"
+#include "engine/child/child_process.h"
 #include "planner/model/duration.h"
 
 namespace pgbackfill::engine {

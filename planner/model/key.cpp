@@ -258,10 +258,16 @@ std::string key_list(Key const& key, std::string const& alias) {
 
 std::string same_key(Key const& key, std::string const& alias, std::string const& other) {
   if (key.is_by_block()) return alias + ".ctid OPERATOR(pg_catalog.=) " + other + ".ctid";
+  std::vector<std::string> values;
+  for (auto const& column : key.columns) values.push_back(other + '.' + quote_identifier(column.name));
+  return same_key_as(key, alias, values);
+}
+
+std::string same_key_as(Key const& key, std::string const& alias, std::vector<std::string> const& values) {
   std::vector<std::string> terms;
-  for (auto const& column : key.columns) {
-    terms.push_back(column_text(column, alias) + ' ' + column.comparison(KeyComparison::kEqual) + ' ' + other + '.' +
-                    quote_identifier(column.name));
+  for (std::size_t index = 0; index < key.columns.size(); ++index) {
+    auto const& column = key.columns[index];
+    terms.push_back(column_text(column, alias) + ' ' + column.comparison(KeyComparison::kEqual) + ' ' + values[index]);
   }
   return join(terms, " AND ");
 }

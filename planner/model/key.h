@@ -79,6 +79,9 @@ std::string reversed_key_order(Key const& key, std::string const& alias);
 // Holds where the key of `alias` is that of `other`, a relation with columns of the same names and types.
 std::string same_key(Key const& key, std::string const& alias, std::string const& other);
 
+// The same with SQL of a value for each key column; not for paging by block.
+std::string same_key_as(Key const& key, std::string const& alias, std::vector<std::string> const& values);
+
 // Holds for the rows whose leading key columns have these values.
 std::string key_is(Key const& key, KeyValue const& value, std::string const& alias);
 

@@ -1,4 +1,4 @@
-#include "engine/steps/child_warden.h"
+#include "engine/child/child_warden.h"
 
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -22,7 +22,7 @@ constexpr int kNoProgram = 127;
 [[noreturn]] void become_program(Spawn const& spawn, pid_t warden) {
   setpgid(0, 0);
   for (int const number : {SIGPIPE, SIGTERM, SIGINT, SIGHUP, SIGQUIT}) signal(number, SIG_DFL);
-  int const input = open("/dev/null", O_RDONLY);
+  int const input = spawn.input >= 0 ? spawn.input : open("/dev/null", O_RDONLY);
   dup2(input, STDIN_FILENO);
   dup2(spawn.output, STDOUT_FILENO);
   dup2(spawn.errors, STDERR_FILENO);

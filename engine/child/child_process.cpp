@@ -1,7 +1,5 @@
-#include "engine/steps/child_process.h"
+#include "engine/child/child_process.h"
 
-#include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,8 +19,8 @@
 #include <utility>
 
 #include "engine/base/command_error.h"
-#include "engine/base/exec_pointers.h"
-#include "engine/steps/child_warden.h"
+#include "engine/child/child_spawn.h"
+#include "engine/child/child_warden.h"
 
 namespace pgbackfill::engine {
 
@@ -32,29 +30,6 @@ using namespace std::chrono_literals;
 
 constexpr auto kGlance = 50ms;
 constexpr auto kLastOutput = 1s;  // a child of the child may hold the pipes open for ever
-
-// Both ends of a pipe, closed unless taken.
-class Pipe {
- public:
-  Pipe() {
-    if (pipe2(ends_.data(), O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe");
-  }
-  ~Pipe() {
-    for (int const end : ends_) {
-      if (end >= 0) close(end);
-    }
-  }
-  Pipe(Pipe const&) = delete;
-  Pipe& operator=(Pipe const&) = delete;
-
-  int writing_end() const { return ends_[1]; }
-  int reading_end() const { return ends_[0]; }
-  int take_reading_end() { return std::exchange(ends_[0], -1); }
-  void close_writing_end() { close(std::exchange(ends_[1], -1)); }
-
- private:
-  std::array<int, 2> ends_{-1, -1};
-};
 
 // What both readers and the one who waits share; the readers may outlive the call by a moment.
 struct Flight {
@@ -78,49 +53,6 @@ asio::awaitable<void> read_tail(std::shared_ptr<Flight> flight, asio::posix::str
     if (text.size() > kMostChildOutput) text.erase(0, text.size() - kMostChildOutput);
   }
   --flight->readers;
-}
-
-std::vector<std::string> environment_of(std::map<std::string, std::string> const& own) {
-  auto variables = own;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    std::string const text = *entry;
-    auto const equals = text.find('=');
-    if (equals != std::string::npos) variables.try_emplace(text.substr(0, equals), text.substr(equals + 1));
-  }
-  std::vector<std::string> entries;
-  for (auto const& [name, value] : variables) {
-    entries.push_back(name);
-    entries.back() += '=' + value;
-  }
-  return entries;
-}
-
-// The warden's process, or -1 with errno. Signals are blocked meanwhile: a handler of ours must not run in the fork,
-// and none that is sent to the warden may be lost.
-pid_t spawn_child(ChildTerms const& terms, Pipe const& output, Pipe const& errors, Pipe const& status) {
-  auto const environment = environment_of(terms.environment);
-  auto const arguments = pointers_to(terms.arguments);
-  auto const variables = pointers_to(environment);
-  int const output_end = terms.output_file >= 0 ? terms.output_file : output.writing_end();
-  Spawn const spawn{arguments.data(),     variables.data(),     output_end,
-                    errors.writing_end(), status.writing_end(), getpid()};
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pid_t const pid = fork();
-  if (pid == 0) become_warden(spawn);
-  int const error = errno;
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  errno = error;
-  return pid;
-}
-
-// What the warden said of the program; without a word of it, what became of the warden.
-int status_of(int status_end, int of_warden) {
-  int status = 0;
-  bool const is_told = read(status_end, &status, sizeof status) == static_cast<ssize_t>(sizeof status);
-  return is_told ? status : of_warden;
 }
 
 // Has the warden end the program, first kindly, and says so to `end`. Called again and again while it lives.
@@ -160,7 +92,9 @@ asio::awaitable<Result<ChildResult>> run_child(ChildTerms terms) {
   {
     Pipe output;
     Pipe errors;
-    pid = spawn_child(terms, output, errors, status_pipe);
+    int const output_end = terms.output_file >= 0 ? terms.output_file : output.writing_end();
+    ChildEnds const ends{-1, output_end, errors.writing_end(), status_pipe.writing_end()};
+    pid = spawn_child(terms.arguments, environment_with(terms.environment), ends);
     if (pid < 0) {
       Failure failure;
       failure.trouble = planner::Trouble::kFatal;

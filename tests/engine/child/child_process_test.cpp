@@ -1,5 +1,5 @@
 // Real processes of this host, no server.
-#include "engine/steps/child_process.h"
+#include "engine/child/child_process.h"
 #include "engine/base/command_error.h"
 
 #include <gmock/gmock.h>

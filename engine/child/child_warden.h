@@ -15,6 +15,7 @@ namespace pgbackfill::engine {
 struct Spawn {
   char* const* arguments;
   char* const* environment;
+  int input;  // -1: /dev/null
   int output;
   int errors;
   int status;  // gets the wait status of the program, an int, when it has ended

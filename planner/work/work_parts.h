@@ -1,0 +1,52 @@
+// The pieces that statements on one leaf are made of, shared by work_sql.cpp and compute_sql.cpp.
+//
+// Pure text. Settings of the transaction carry what one statement has to know of another, see planner/work/work_sql.h.
+#pragma once
+
+#include <string>
+
+#include "planner/model/key.h"
+#include "planner/work/work_sql.h"
+
+namespace pgbackfill::planner {
+
+// The leaf, or its parent where the work goes through it, with the alias of the file's SQL.
+std::string with_alias(std::string const& relation, WorkTarget const& target);
+std::string from_clause(WorkTarget const& target);
+std::string changed_table(WorkTarget const& target);
+
+// Conditions; those that begin with " AND " may be empty.
+std::string and_in_leaf(WorkTarget const& target);
+std::string leaf_condition(WorkTarget const& target);
+std::string key_condition(WorkTarget const& target, Interval const& interval);
+std::string condition_of(WorkTarget const& target, Interval const& interval);
+std::string and_where(WorkTarget const& target);
+std::string read_condition(WorkTarget const& target);
+std::string in_keys(WorkTarget const& target, std::string const& relation, char const* keys);
+
+bool is_mirrored(WorkTarget const& target);
+char const* row_lock(WorkTarget const& target);
+// Whether a changed row is asked if it still satisfies `where`.
+bool asks_again(WorkTarget const& target);
+
+std::string set_config(std::string const& name, std::string const& value);
+std::string as_text(std::string const& value);
+std::string json_array_of(std::string const& value);
+
+// Texts of the key of a row, as text[], and back: the columns of `key` text[].
+std::string key_array(WorkTarget const& target, std::string const& relation);
+std::string key_columns_from_array(WorkTarget const& target);
+std::string keys_cte(WorkTarget const& target, std::string const& name, std::string const& setting, bool with_id);
+
+// Statements that lock rows before the work. The first keeps their keys in pgbackfill.free.
+std::string lock_free(WorkTarget const& target, std::string const& condition, std::string const& with);
+std::string lock_all(WorkTarget const& target, std::string const& condition);
+
+std::string left_cte(WorkTarget const& target, std::string const& condition);
+std::string left_setting();
+bool knows_moved(WorkTarget const& target);
+std::string moved_text(WorkTarget const& target, Interval const& interval);
+// Counts the rows of pgbackfill_work.
+std::string counted_work(WorkTarget const& target, bool with_moved);
+
+}  // namespace pgbackfill::planner
