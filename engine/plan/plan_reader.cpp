@@ -35,6 +35,7 @@
 #include "planner/steps/step_notice.h"
 #include "planner/steps/step_order.h"
 #include "planner/steps/sync_sql.h"
+#include "planner/work/compute_sql.h"
 #include "planner/work/hot_outlook.h"
 #include "throttle/vacuum_debt.h"
 
@@ -81,8 +82,9 @@ asio::awaitable<planner::Interval> first_batch(PgConnection& connection, planner
   co_return interval;
 }
 
-// As it will run, but for the checkpoint beside it.
+// As it will run, but for the checkpoint beside it; of values that a program computes, what it is given.
 std::string batch_statement(planner::WorkTarget const& target, planner::Interval const& interval) {
+  if (target.backfill.compute) return planner::compute_read_sql(target, interval, "false");
   return planner::plain_work(target, interval);
 }
 
@@ -107,7 +109,7 @@ asio::awaitable<PlannedSample> take_sample(PgConnection& connection, planner::Tr
   // ROLLBACK is part of the pipeline; should the link break, the server rolls back as well.
   std::vector<Statement> statements = {
       "BEGIN", state::local_settings(settings),
-      users_sql("EXPLAIN (ANALYZE, WAL, FORMAT JSON) " + batch_statement(target, interval)), "ROLLBACK"};
+      users_sql("EXPLAIN (ANALYZE, WAL, FORMAT JSON) " + planner::plain_work(target, interval)), "ROLLBACK"};
   auto const results =
       value_or_throw(co_await connection.pipeline(std::move(statements), Deadlines()), "the sample batch");
   auto const document = boost::json::parse(results.at(2).at(0, 0));
@@ -353,6 +355,10 @@ void judge_work(planner::Migration const& migration, PlannedBackfill& planned) {
   switch (backfill.kind) {
     case WorkKind::kUpdate:
       planned.title = "set " + planner::join(columns, ", ");
+      if (backfill.compute) {
+        planned.title = fmt::format("compute {} by {}", planner::join(columns, ", "),
+                                    planner::program_name(backfill.compute->command));
+      }
       planned.risk = all_new ? planner::Risk::kLow : planner::Risk::kMedium;
       planned.reason =
           all_new ? "it writes columns that an expand step makes" : "values that it overwrites are not kept";

@@ -58,6 +58,8 @@ class Session {
   virtual int server_pid() const { return 0; }
   // Cancels what runs on the server, if anything.
   virtual void interrupt() = 0;
+  // The same, and ends what the session waits for elsewhere.
+  virtual void abandon() { interrupt(); }
 };
 
 class Database {
@@ -73,6 +75,8 @@ class Database {
   virtual std::chrono::system_clock::time_point wall_now() const = 0;
   // What sessions found that the operator should know; each text once.
   virtual std::vector<std::string> take_notes() { return {}; }
+  // What batches wait for beside the server, as a sentence for people; empty: nothing.
+  virtual std::string held_back() const { return ""; }
   // Uniform in [0, 1): for jitter.
   virtual double random() = 0;
 };

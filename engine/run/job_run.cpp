@@ -32,6 +32,16 @@ JobRun::JobRun(asio::any_io_executor executor, asio::thread_pool& blocking, Conn
   std::vector<std::uint32_t> tables;
   for (auto const& target_table : database_.job().targets) tables.push_back(target_table.relation_oid);
   probes_.set_tables(std::move(tables));
+  auto const& work = database_.job().job;
+  if (!work.backfill.compute) return;
+  programs_.emplace(executor, *work.backfill.compute, work.name, work.table, sink);
+  database_.set_programs(&*programs_);
+}
+
+asio::awaitable<PoolOutcome> JobRun::run() {
+  auto outcome = co_await pool_.run();
+  if (programs_) co_await programs_->stop();
+  co_return outcome;
 }
 
 }  // namespace pgbackfill::engine

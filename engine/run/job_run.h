@@ -8,9 +8,11 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <chrono>
+#include <optional>
 #include <vector>
 
 #include "engine/base/events.h"
+#include "engine/compute/programs.h"
 #include "engine/probes/probes.h"
 #include "engine/run/pg_database.h"
 #include "engine/run/vacuum_keeper.h"
@@ -35,7 +37,7 @@ class JobRun {
   JobRun(JobRun const&) = delete;
   JobRun& operator=(JobRun const&) = delete;
 
-  asio::awaitable<PoolOutcome> run() { return pool_.run(); }
+  asio::awaitable<PoolOutcome> run();
 
   // To be asked to end (request_stop), and for what was done.
   WorkerPool& pool() { return pool_; }
@@ -44,6 +46,7 @@ class JobRun {
  private:
   PoolOptions completed(PoolOptions options);
 
+  std::optional<Programs> programs_;
   PgDatabase database_;
   Probes probes_;
   VacuumKeeper keeper_;

@@ -333,6 +333,8 @@ asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, plan
   if (preflight.problems.empty()) {
     auto looked = co_await look_at_work(connection, backfill, preflight);
     if (!looked) co_return looked.error();
+    auto computes = co_await check_compute(connection, backfill, preflight);
+    if (!computes) co_return computes.error();
     hand_out_traits(preflight);
   }
   co_return preflight;
@@ -357,11 +359,25 @@ asio::awaitable<Result<std::vector<LeafRanges>>> plan_ranges(PgConnection& conne
   co_return result;
 }
 
+namespace {
+
+// The program is named as it is called; what it does is not ours to know.
+std::string definition_of(planner::Compute const& compute) {
+  std::string text = "compute " + planner::text_array(compute.command) + "\n";
+  for (auto const& input : compute.read) {
+    text += "read " + planner::quote_identifier(input.name) + (input.is_guarded ? "" : " (may change)") + " = " +
+            input.expression + "\n";
+  }
+  return text;
+}
+
+}  // namespace
+
 std::string definition_of(planner::Backfill const& backfill) {
   std::string text = "table " + table_text(backfill.table) + "\n";
   switch (backfill.kind) {
     case WorkKind::kUpdate:
-      text += "update\n";
+      text += backfill.compute ? definition_of(*backfill.compute) : "update\n";
       break;
     case WorkKind::kDelete:
       text += "delete\n";

@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "engine/pg/catalog.h"
+#include "engine/run/compute_batch.h"
 #include "engine/run/copy_target.h"
 #include "engine/run/leaf_keeper.h"
 #include "engine/run/next_pass.h"
@@ -15,6 +16,8 @@
 #include "planner/keys/range_walk.h"
 #include "planner/model/ranges.h"
 #include "planner/model/sql_text.h"
+#include "planner/work/compute_sql.h"
+#include "planner/work/work_parts.h"
 
 namespace pgbackfill::engine {
 
@@ -180,7 +183,9 @@ asio::awaitable<Result<T>> told(asio::awaitable<Result<T>> call) {
 
 class PgSession : public Session {
  public:
-  PgSession(PgDatabase& database, int worker) : database_(database), worker_(worker) {}
+  PgSession(PgDatabase& database, int worker) : database_(database), worker_(worker) {
+    if (database.programs() != nullptr) compute_.emplace(*database.programs(), database.executor());
+  }
 
   asio::awaitable<Result<std::optional<Lease>>> claim() override {
     auto rows = co_await lease_query(state::claim(job_id(), database_.owner(), worker_));
@@ -235,7 +240,12 @@ class PgSession : public Session {
   bool is_connected() const override { return connection_ && connection_->is_usable(); }
   int server_pid() const override { return connection_ ? connection_->backend_pid() : 0; }
   void interrupt() override {
-    if (connection_) connection_->cancel_on_server();
+    // Without a transaction nobody waits for this session.
+    if (connection_ && !is_computing_) connection_->cancel_on_server();
+  }
+  void abandon() override {
+    if (database_.programs() != nullptr) database_.programs()->abandon();
+    interrupt();
   }
 
  private:
@@ -277,10 +287,23 @@ class PgSession : public Session {
     return state::same_leaf(work.relation, work.relation_oid, database_.job().table.oid);
   }
   Failure not_connected() const;
+  asio::awaitable<Result<std::vector<RowToCompute>>> read_rows(std::vector<Statement> statements,
+                                                               state::LocalSettings settings, Deadlines deadlines,
+                                                               std::string* due);
+  asio::awaitable<Result<RowsComputed>> compute_rows(std::vector<RowToCompute> rows, int leaf, WhileWaiting meanwhile);
+  asio::awaitable<Result<RowsComputed>> compute_batch(planner::BatchRequest const& request);
+  asio::awaitable<Result<Visit>> visit_computed(int leaf, std::int64_t rows, std::optional<std::int64_t> only);
+  std::string is_passed_by(int leaf) const {
+    return state::is_set_aside(job_id(), leaf, planner::key_array(target(leaf), target(leaf).alias));
+  }
 
   PgDatabase& database_;
   int worker_;
   std::shared_ptr<PgConnection> connection_;
+  std::optional<ComputeBatch> compute_;
+  bool is_computing_ = false;
+  std::string job_identity_;
+  std::int64_t computed_range_ = -1;
 };
 
 Failure PgSession::not_connected() const {
@@ -492,8 +515,23 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
   auto settings = settings_for(request.statement_timeout, request.lock_timeout);
   settings.asynchronous_commit = backfill.commit == planner::CommitMode::kAsync;
   settings.skip_triggers = backfill.triggers == planner::TriggerMode::kSkip;
-  auto batch = planner::batch_work(work, request.interval, request.mode, request.lease.pass > 0);
+  bool const computes = compute_ && request.mode != planner::BatchMode::kSetAside;
   std::vector<Statement> statements = {state::fence(job_id(), request.lease, lease_owner())};
+  planner::BatchWork batch;
+  if (computes) {
+    auto rows = co_await compute_batch(request);
+    if (!rows) co_return rows.error();
+    batch = planner::computed_work(work, request.interval, rows->computed, is_passed_by(request.lease.leaf));
+    // Behind its back: what is locked or has changed is visited later, and computed anew.
+    request.set_aside = planner::SetAside::kDefer;
+    if (!rows->refused.empty()) {
+      statements.emplace_back(
+          state::set_aside_rows(job_id(), request.lease.leaf, rows->refused, backfill.quarantine_budget));
+    }
+  } else {
+    batch = planner::batch_work(work, request.interval, request.mode, request.lease.pass > 0);
+  }
+  if (!batch.prepare.empty()) statements.emplace_back(std::move(batch.prepare));
   if (!batch.lock.empty()) statements.push_back(users_sql(std::move(batch.lock)));
   statements.push_back(users_sql(std::move(batch.work)));
   std::size_t const checkpoint = statements.size();
@@ -515,12 +553,135 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
     co_return failure;
   }
   planner::BatchDone done;
+  if (computes) compute_->written();
   done.duration = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - started);
   done.rows_changed = std::stoll(results->at(checkpoint).at(0, 0));
   done.rows_left = std::stoll(results->at(checkpoint).at(0, 1));
   if (looks_ahead) done.next = page_of(results->back());
   co_return done;
 }
+
+// --- values that programs compute ------------------------------------------------------------------------------------
+
+// `due`: gets what the first statement tells, if it is wanted; the last one reads rows.
+asio::awaitable<Result<std::vector<RowToCompute>>> PgSession::read_rows(std::vector<Statement> statements,
+                                                                        state::LocalSettings settings,
+                                                                        Deadlines deadlines, std::string* due) {
+  auto results = co_await transaction(settings, std::move(statements), deadlines);
+  if (!results) co_return results.error();
+  if (due != nullptr) *due = results->front().at(0, 0);
+  std::vector<RowToCompute> rows;
+  for (auto const& row : results->back().rows) rows.push_back({*row[0], *row[1], *row[2]});
+  co_return rows;
+}
+
+asio::awaitable<Result<RowsComputed>> PgSession::compute_rows(std::vector<RowToCompute> rows, int leaf,
+                                                              WhileWaiting meanwhile) {
+  if (job_identity_.empty()) {
+    auto identity = co_await state_query(state::job_identity(job_id()));
+    if (!identity) co_return identity.error();
+    if (identity->rows.empty()) co_return job_is_gone();
+    job_identity_ = identity->at(0, 0);
+  }
+  is_computing_ = true;
+  auto computed = co_await compute_->compute(job_identity_, std::move(rows), std::move(meanwhile));
+  is_computing_ = false;
+  bool const is_refused = computed && !computed->refused.empty() && database_.job().job.backfill.quarantine_budget == 0;
+  if (is_refused) {
+    auto const& row = computed->refused.front();
+    Failure failure;
+    failure.sqlstate = planner::kProgramState;
+    failure.message = fmt::format(
+        "the program refuses row {} of {}: {}; let it skip the row, or allow some to be set "
+        "aside (on_bad_row: {{quarantine: N}})",
+        key_for_people(row.key), target(leaf).relation, row.message);
+    co_return failure;
+  }
+  constexpr std::size_t kMostTold = 5;
+  for (std::size_t index = 0; computed && index < std::min(computed->refused.size(), kMostTold); ++index) {
+    auto const& row = computed->refused[index];
+    database_.note(fmt::format("the program refuses row {} of {}, which is set aside: {}", key_for_people(row.key),
+                               target(leaf).relation, row.message));
+  }
+  co_return computed;
+}
+
+asio::awaitable<Result<RowsComputed>> PgSession::compute_batch(planner::BatchRequest const& request) {
+  int const leaf = request.lease.leaf;
+  auto const lease = request.lease;
+  if (std::exchange(computed_range_, lease.range_id) != lease.range_id) compute_->forget();
+  std::vector<Statement> statements = {
+      state::fence(job_id(), lease, lease_owner()),
+      users_sql(planner::compute_read_sql(target(leaf), request.interval, is_passed_by(leaf)))};
+  auto settings = settings_for(request.statement_timeout, request.lock_timeout);
+  settings.asynchronous_commit = true;  // it writes nothing
+  Deadlines const deadlines{request.statement_timeout, request.statement_timeout * 3 + 5'000ms};
+  auto rows = co_await read_rows(std::move(statements), settings, deadlines, nullptr);
+  if (!rows) {
+    auto failure = co_await weigh(rows.error(), leaf, request.interval);
+    co_return failure;
+  }
+  WhileWaiting meanwhile;
+  meanwhile.interval = database_.owner().lease_time / 3;
+  meanwhile.call = [this, lease]() -> asio::awaitable<Result<bool>> {
+    auto renewed = co_await lease_query(state::renew(job_id(), lease, database_.owner(), lease_owner()));
+    if (!renewed) co_return renewed.error();
+    co_return !renewed->rows.empty();
+  };
+  auto computed = co_await compute_rows(std::move(*rows), leaf, std::move(meanwhile));
+  co_return computed;
+}
+
+// The keys are chosen, and their rows read, in a transaction that ends before anything is computed. Whoever settles one
+// of them meanwhile leaves nothing to be done for it.
+asio::awaitable<Result<Visit>> PgSession::visit_computed(int leaf, std::int64_t rows,
+                                                         std::optional<std::int64_t> only) {
+  auto const& job = database_.job().job;
+  auto const timeout =
+      std::max<std::chrono::milliseconds>(job.backfill.batch.target * planner::kTimeoutOverTarget, 1'000ms);
+  auto settings = settings_for(timeout, 200ms);
+  settings.skip_triggers = job.backfill.triggers == planner::TriggerMode::kSkip;
+  settings.prefer_index = true;
+  Deadlines const deadlines{timeout, timeout + 5'000ms};
+  auto const most = std::min(rows, job.backfill.compute->rows);
+  std::string due;
+  std::vector<Statement> reading = {state::choose_deferred(job.id, leaf, most, only),
+                                    users_sql(planner::compute_read_due_sql(target(leaf), "false"))};
+  planner::Interval const whole;
+  auto read = co_await read_rows(std::move(reading), settings, deadlines, &due);
+  if (!read) {
+    auto failure = co_await weigh(read.error(), leaf, whole);
+    co_return failure;
+  }
+  WhileWaiting meanwhile;
+  meanwhile.interval = database_.owner().lease_time;
+  auto computed = co_await compute_rows(std::move(*read), leaf, std::move(meanwhile));
+  if (!computed) co_return computed.error();
+  auto visited = planner::computed_visit(target(leaf), computed->computed);
+  std::vector<Statement> writing;
+  if (!computed->refused.empty()) {
+    writing.emplace_back(state::set_aside_rows(job.id, leaf, computed->refused, job.backfill.quarantine_budget));
+  }
+  writing.emplace_back(state::choose_deferred_again(job.id, leaf, due));
+  writing.emplace_back(std::move(visited.prepare));
+  writing.push_back(users_sql(std::move(visited.lock)));
+  writing.push_back(users_sql(std::move(visited.work)));
+  writing.emplace_back(same_leaf(leaf));
+  writing.emplace_back(state::record_visit(job.id));
+  auto results = co_await transaction(settings, std::move(writing), deadlines);
+  if (!results) {
+    auto failure = co_await weigh(results.error(), leaf, whole);
+    co_return failure;
+  }
+  compute_->written();
+  Visit visit;
+  visit.rows_changed = std::stoll(results->back().at(0, 0));
+  visit.settled = std::stoll(results->back().at(0, 1)) + static_cast<std::int64_t>(computed->refused.size());
+  visit.left = std::stoll(results->back().at(0, 2));
+  co_return visit;
+}
+
+// --- visits ----------------------------------------------------------------------------------------------------------
 
 asio::awaitable<Result<Visit>> PgSession::visit_deferred(std::int64_t rows) {
   auto leaves = co_await state_query(state::leaves_with_deferred(job_id()));
@@ -557,6 +718,10 @@ asio::awaitable<Result<Visit>> PgSession::visit_leaf(int leaf, std::int64_t rows
 }
 
 asio::awaitable<Result<Visit>> PgSession::visit_keys(int leaf, std::int64_t rows, std::optional<std::int64_t> only) {
+  if (compute_) {
+    auto visit = co_await visit_computed(leaf, rows, only);
+    co_return visit;
+  }
   auto const& job = database_.job().job;
   auto const timeout =
       std::max<std::chrono::milliseconds>(job.backfill.batch.target * planner::kTimeoutOverTarget, 1'000ms);

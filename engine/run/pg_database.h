@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/compute/programs.h"
 #include "engine/pg/pg_connection.h"
 #include "engine/run/database.h"
 #include "engine/state/state_store.h"
@@ -46,6 +47,12 @@ class PgDatabase : public Database {
   double random() override;
   std::vector<std::string> take_notes() override { return std::exchange(notes_, {}); }
 
+  // For a job whose values programs compute; they outlive this.
+  void set_programs(Programs* programs) { programs_ = programs; }
+  Programs* programs() { return programs_; }
+  std::string held_back() const override { return programs_ == nullptr ? "" : programs_->held_back(); }
+  asio::any_io_executor const& executor() const { return executor_; }
+
   void note(std::string text) { notes_.push_back(std::move(text)); }
   PgJob& job() { return job_; }
   Owner const& owner() const { return owner_; }
@@ -60,6 +67,7 @@ class PgDatabase : public Database {
   Owner owner_;
   std::mt19937_64 random_;
   std::vector<std::string> notes_;
+  Programs* programs_ = nullptr;
 };
 
 }  // namespace pgbackfill::engine

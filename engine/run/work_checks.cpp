@@ -14,6 +14,7 @@
 #include "planner/model/sql_facts.h"
 #include "planner/model/sql_text.h"
 #include "planner/steps/publications.h"
+#include "planner/work/compute_sql.h"
 
 namespace pgbackfill::engine {
 
@@ -87,8 +88,10 @@ std::string bound_by_policies(std::string const& table, std::string const& role)
 bool takes_whole_row(planner::Backfill const& backfill) {
   auto const& alias = backfill.table.name;
   if (planner::takes_whole_row(backfill.where, alias)) return true;
-  return std::any_of(backfill.assignments.begin(), backfill.assignments.end(),
-                     [&](planner::Assignment const& one) { return planner::takes_whole_row(one.expression, alias); });
+  auto const takes_row = [&](auto const& one) { return planner::takes_whole_row(one.expression, alias); };
+  bool const reads_row =
+      backfill.compute && std::any_of(backfill.compute->read.begin(), backfill.compute->read.end(), takes_row);
+  return reads_row || std::any_of(backfill.assignments.begin(), backfill.assignments.end(), takes_row);
 }
 
 }  // namespace
@@ -526,6 +529,32 @@ asio::awaitable<Result<Done>> check_gathering(PgConnection& connection, planner:
 }
 
 }  // namespace
+
+asio::awaitable<Result<Done>> check_compute(PgConnection& connection, planner::Backfill backfill,
+                                            Preflight& preflight) {
+  if (!backfill.compute || preflight.targets.empty()) co_return Done();
+  auto const& compute = *backfill.compute;
+  for (auto const& input : compute.read) {
+    if (!input.is_guarded) continue;
+    auto const changing = co_await changing_call(connection, input.expression);
+    if (!changing) co_return changing.error();
+    if (changing->empty()) continue;
+    preflight.is_hopeless = true;
+    preflight.problems.push_back(
+        {input.position, fmt::format("'{}' reads {}, which gives another value each time, so that every answer would "
+                                     "be out of date; leave it out of 'unless_changed', or have the program do it",
+                                     input.name, *changing)});
+  }
+  auto types = co_await query_read_only(connection, users_sql(planner::compute_types_sql(preflight.targets.front())));
+  if (!types) co_return types.error();
+  auto const& row = types->rows.front();
+  auto& traits = preflight.traits;
+  for (std::size_t index = 0; index < row.size(); ++index) {
+    auto& forms = index < compute.read.size() ? traits.input_forms : traits.output_forms;
+    forms.push_back(planner::value_form_of(row[index].value_or("")));
+  }
+  co_return Done();
+}
 
 asio::awaitable<Result<Done>> look_at_work(PgConnection& connection, planner::Backfill backfill, Preflight& preflight) {
   if (preflight.targets.empty()) co_return Done();

@@ -24,6 +24,9 @@ asio::awaitable<Result<Done>> check_copy(PgConnection& connection, planner::Back
 asio::awaitable<Result<Done>> check_foreign_keys(PgConnection& connection, planner::Backfill backfill,
                                                  Preflight& preflight);
 
+// Of `compute`: the types of what is read and written, and that what must not change does not change by itself.
+asio::awaitable<Result<Done>> check_compute(PgConnection& connection, planner::Backfill backfill, Preflight& preflight);
+
 // Of texts that the server has accepted: what the work reads, changes, and may do to keys.
 asio::awaitable<Result<Done>> look_at_work(PgConnection& connection, planner::Backfill backfill, Preflight& preflight);
 

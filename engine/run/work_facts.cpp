@@ -234,7 +234,21 @@ planner::SqlFacts sql_facts_of(planner::WorkTarget const& target) {
   }
   std::vector<std::string> texts = {backfill.where};
   for (auto const& assignment : backfill.assignments) texts.push_back(assignment.expression);
+  if (backfill.compute) {
+    for (auto const& input : backfill.compute->read) texts.push_back(input.expression);
+  }
   return planner::facts_of_expressions(texts);
+}
+
+asio::awaitable<Result<std::string>> changing_call(PgConnection& connection, std::string expression) {
+  auto const sql = planner::facts_of_expressions({expression});
+  if (sql.reads_clock) co_return "the clock";
+  auto functions = co_await look_up_functions(connection, sql);
+  if (!functions) co_return functions.error();
+  for (auto const& function : *functions) {
+    if (function.may_differ) co_return function.name;
+  }
+  co_return std::string();
 }
 
 asio::awaitable<Result<WorkFacts>> read_work_facts(PgConnection& connection, planner::WorkTarget target,

@@ -31,6 +31,10 @@ struct WorkFacts {
   bool is_repeatable = false;
 };
 
+// What in the expression may give another value each time it is asked: a function, with its schema and "()", or the
+// clock; empty: nothing.
+asio::awaitable<Result<std::string>> changing_call(PgConnection& connection, std::string expression);
+
 // Expects texts that the server has accepted.
 asio::awaitable<Result<WorkFacts>> read_work_facts(PgConnection& connection, planner::WorkTarget target,
                                                    planner::TableFacts table);

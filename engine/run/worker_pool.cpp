@@ -128,7 +128,7 @@ void WorkerPool::request_abort() {
   request_stop();
   is_aborting_ = true;
   for (auto const& [number, worker] : workers_) {
-    if (worker != nullptr) worker->session->interrupt();
+    if (worker != nullptr) worker->session->abandon();
   }
 }
 
@@ -327,7 +327,8 @@ std::string WorkerPool::held_back() const {
   if (limit && progress_.rows_per_second > 0.9 * static_cast<double>(*limit)) {
     return fmt::format("max_rows_per_second = {}", *limit);
   }
-  return pacer_.held_back();
+  auto const held = pacer_.held_back();
+  return held.empty() ? database_.held_back() : held;
 }
 
 bool WorkerPool::is_open() const {
@@ -459,7 +460,7 @@ asio::awaitable<void> WorkerPool::work_range(Worker& worker, planner::Lease leas
     auto& sizer = sizer_of(walk.lease().leaf);
     sizer.set_target(target_of(sizer));
     double const room = std::max(rows_left(walk.lease().leaf), 1.0);
-    auto const rows = pacer_.most_rows(sizer.rows());
+    auto const rows = whole_requests(pacer_.most_rows(sizer.rows()));
     auto step = walk.next(room < static_cast<double>(rows) ? static_cast<std::int64_t>(room) : rows);
     bool const over = step.kind == planner::Step::Kind::kFinished || step.kind == planner::Step::Kind::kLost ||
                       step.kind == planner::Step::Kind::kFatal;
@@ -699,8 +700,22 @@ throttle::BatchSizer& WorkerPool::sizer_of(int leaf) {
   options.limits.min_rows = job_.backfill.batch.min_rows;
   options.limits.max_rows = job_.backfill.batch.max_rows;
   options.limits.bytes_per_row = job_.leaves.at(static_cast<std::size_t>(leaf)).bytes_per_row;
+  if (auto const& compute = job_.backfill.compute) {
+    // As many as the programs can be at, for this worker's part: the rest would only wait.
+    auto const requests = std::max<std::int64_t>(compute->in_flight / std::max(job_.backfill.workers, 1), 1);
+    options.limits.max_rows = std::min(options.limits.max_rows, requests * compute->rows);
+    options.limits.min_rows = std::min(options.limits.min_rows, options.limits.max_rows);
+    options.first_rows = options.limits.max_rows;
+  }
   options.first_rows = std::clamp<std::int64_t>(options.first_rows, options.limits.min_rows, options.limits.max_rows);
   return sizers_.emplace(leaf, throttle::BatchSizer(options)).first->second;
+}
+
+// A batch whose values a program computes is of whole requests, so that a repeat asks for the same ones.
+std::int64_t WorkerPool::whole_requests(std::int64_t rows) const {
+  auto const& compute = job_.backfill.compute;
+  if (!compute || rows <= compute->rows) return rows;
+  return rows - rows % compute->rows;
 }
 
 planner::WalkOptions WorkerPool::walk_options(int leaf) const {

@@ -109,6 +109,7 @@ class WorkerPool {
   std::string held_back() const;
   throttle::BatchSizer& sizer_of(int leaf);
   std::chrono::milliseconds target_of(throttle::BatchSizer const& sizer) const;
+  std::int64_t whole_requests(std::int64_t rows) const;
   planner::WalkOptions walk_options(int leaf) const;
   void spawn_workers();
   bool has_looked() const;

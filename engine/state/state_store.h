@@ -125,6 +125,21 @@ std::string leaves_with_deferred(std::int64_t job);
 std::string deferred_keys(std::int64_t job, int leaf, std::int64_t rows);
 std::string quarantine_deferred(std::int64_t job, std::int64_t deferred, Failure const& failure, std::int64_t budget);
 
+// One value, different for each job of each database.
+std::string job_identity(std::int64_t job);
+// Of a range that is ours and where we left it; else no row.
+std::string renew(std::int64_t job, planner::Lease const& lease, Owner const& owner, std::string const& lease_owner);
+// A condition: a row of this key (SQL of a text[]) is set aside. For the middle of a statement of the file's.
+std::string is_set_aside(std::int64_t job, int leaf, std::string const& key);
+// Rows that a program refuses; raises planner::kBudgetState when that is more than the file allows.
+struct RefusedRow {
+  std::string key;  // JSON array of texts
+  std::string message;
+};
+std::string set_aside_rows(std::int64_t job, int leaf, std::vector<RefusedRow> const& rows, std::int64_t budget);
+// As choose_deferred(), for keys that it chose before: `due` is what it told.
+std::string choose_deferred_again(std::int64_t job, int leaf, std::string const& due);
+
 // No lease is longer: what runs out later was written by a clock that has been set back.
 inline constexpr std::chrono::milliseconds kLongestLease{3'600'000};
 

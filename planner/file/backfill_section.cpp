@@ -15,6 +15,11 @@ void read_work(FileReader& reader, Fields const& fields, Backfill& backfill) {
     backfill.kind = WorkKind::kUpdate;
     backfill.assignments = read_assignments(reader, *set);
   }
+  if (auto const* compute = fields.find("compute")) {
+    backfill.kind = WorkKind::kUpdate;
+    backfill.compute = read_compute(reader, *compute);
+    if (backfill.compute) backfill.assignments = placeholders_of(*backfill.compute);
+  }
   if (auto const* sql = fields.find("sql")) {
     backfill.kind = WorkKind::kSql;
     backfill.sql = read_statement(reader, *sql);

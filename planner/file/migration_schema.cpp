@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "planner/file/check_schema.h"
+#include "planner/file/compute_schema.h"
 #include "planner/file/hook_schema.h"
 #include "planner/file/on_schema.h"
 #include "planner/file/step_schema.h"
@@ -23,7 +24,7 @@ constexpr std::array<std::string_view, 2> kCommitWords{"async", "sync"};
 constexpr std::array<std::string_view, 2> kTriggerWords{"fire", "skip"};
 constexpr std::array<std::string_view, 1> kBadRowWords{"stop"};
 constexpr std::array<std::string_view, 2> kConflictWords{"error", "count"};
-constexpr std::array<std::string_view, 4> kWorkKeys{"set", "sql", "copy_to", "delete"};
+constexpr std::array<std::string_view, 5> kWorkKeys{"set", "sql", "copy_to", "delete", "compute"};
 
 constexpr std::array<KeyRule, 3> kBatchKeys{{
     {.key = "target",
@@ -58,7 +59,7 @@ constexpr std::array<KeyRule, 1> kBadRowKeys{{
 }};
 constexpr Section kBadRowSection{"on_bad_row", kBadRowKeys};
 
-constexpr std::array<KeyRule, 15> kBackfillKeys{{
+constexpr std::array<KeyRule, 16> kBackfillKeys{{
     {.key = "table",
      .kind = ValueKind::kTable,
      .doc = "The table whose rows are worked, if it is not the one at the top of the file.",
@@ -105,6 +106,11 @@ constexpr std::array<KeyRule, 15> kBackfillKeys{{
      .doc = "Deletes the rows that 'where' picks.",
      .example = "true",
      .needs = "where"},
+    {.key = "compute",
+     .kind = ValueKind::kSection,
+     .doc = "Values that a program of yours computes, outside of any transaction.",
+     .example = R"json({"read": {"email": "email"}, "write": ["email_hash"], "command": ["python3", "hash.py"]})json",
+     .section = &kComputeSection},
     {.key = "where",
      .kind = ValueKind::kExpression,
      .doc = "An SQL condition; rows for which it is not true are left alone.",

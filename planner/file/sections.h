@@ -24,6 +24,10 @@ struct Top {
 // `key`: expand or contract.
 std::vector<SchemaStep> read_steps(FileReader& reader, Fields const& fields, std::string_view key, Top const& top);
 std::optional<Backfill> read_backfill(FileReader& reader, Fields const& fields, Top const& top);
+// `compute` of a backfill.
+std::optional<Compute> read_compute(FileReader& reader, Field const& section);
+// What stands for its values until a program has computed them: each column itself.
+std::vector<Assignment> placeholders_of(Compute const& compute);
 // Beside `mirror` the backfill learns by which columns its copy is kept.
 std::optional<Sync> read_sync(FileReader& reader, Fields const& fields, Top const& top,
                               std::optional<Backfill>& backfill);

@@ -98,6 +98,13 @@ std::optional<Sync> read_sync(FileReader& reader, Fields const& fields, Top cons
   if (section == nullptr) return std::nullopt;
   auto const of_sync = reader.read_map(*section);
   if (!of_sync) return std::nullopt;
+  if (backfill && backfill->compute) {
+    reader.refuse(
+        *section->key,
+        "'sync' needs an expression that a trigger can compute, and a program is asked for the values of this "
+        "backfill. Let the application write both columns, and give 'where' what it has not written yet");
+    return std::nullopt;
+  }
   if (of_sync->find("mirror") != nullptr) return read_mirror(reader, *of_sync, *section, top, backfill);
   return read_set(reader, *of_sync, fields, top, backfill);
 }

@@ -143,6 +143,9 @@ std::variant<Key, Refusal> choose_key(LeafFacts const& leaf, Backfill const& bac
   if (backfill.kind == WorkKind::kSql) {
     return Refusal{refusal_text(leaf, "with `sql:` pgbackfill cannot see whether a row that moved is done already")};
   }
+  if (backfill.compute) {
+    return Refusal{refusal_text(leaf, "the answers of a program are written by the keys of the rows, which may move")};
+  }
   if (backfill.where.empty()) {
     return Refusal{
         refusal_text(leaf, "paging by blocks is safe only with a `where:` that a changed row no longer satisfies")};

@@ -13,6 +13,7 @@
 
 #include "planner/model/assignment.h"
 #include "planner/model/check.h"
+#include "planner/model/compute.h"
 #include "planner/model/delivery.h"
 #include "planner/model/hook.h"
 #include "planner/model/schema_step.h"
@@ -39,7 +40,10 @@ struct Backfill {
   TableName table;
   WorkKind kind = WorkKind::kUpdate;
   std::vector<Assignment> assignments;  // kUpdate: column = expression; kCopy: column of the target = expression
-  std::string sql;                      // kSql: contains {batch} or {batch:alias}
+  // kUpdate whose values a program computes. Its assignments then set each column to itself, so that all that is asked
+  // of an update before it begins is asked of this one.
+  std::optional<Compute> compute;
+  std::string sql;  // kSql: contains {batch} or {batch:alias}
   SourcePosition sql_position;
   TableName copy_to;                    // kCopy
   std::vector<std::string> mirror_key;  // kCopy under `sync: {mirror: ...}`: columns of the target; else empty

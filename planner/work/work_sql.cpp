@@ -8,7 +8,9 @@
 #include "planner/model/sql_text.h"
 #include "planner/model/value_text.h"
 #include "planner/sql/batch_placeholder.h"
+#include "planner/work/compute_sql.h"
 #include "planner/work/lock_watch.h"
+#include "planner/work/work_parts.h"
 
 namespace pgbackfill::planner {
 
@@ -128,61 +130,8 @@ std::string with_batch(std::string const& sql, std::string const& condition) {
          sql.substr(placeholder->begin + placeholder->length);
 }
 
-// A name that user SQL knows the table by anyway is not given again: it would hide schema.table.column.
-std::string with_alias(std::string const& relation, WorkTarget const& target) {
-  return relation.ends_with('.' + target.alias) ? relation : relation + " AS " + target.alias;
-}
-
-std::string from_clause(WorkTarget const& target) {
-  if (target.traits.reads_through_parent) return with_alias(target.parent, target);
-  return "ONLY " + with_alias(target.relation, target);
-}
-
-std::string changed_table(WorkTarget const& target) {
-  if (target.traits.works_through_parent) return with_alias(target.parent, target);
-  return "ONLY " + with_alias(target.relation, target);
-}
-
-std::string and_in_leaf(WorkTarget const& target) {
-  return " AND " + target.alias + ".tableoid OPERATOR(pg_catalog.=) " + std::to_string(target.relation_oid) +
-         "::pg_catalog.oid";
-}
-
-// Keeps a statement on the parent to the rows of the leaf. The condition of the partition lets the server's planner
-// leave out the others; a statement of the file's own may have other columns of the same names.
-std::string leaf_condition(WorkTarget const& target) {
-  if (!target.traits.works_through_parent && !target.traits.reads_through_parent) return "";
-  std::string condition = and_in_leaf(target);
-  bool const can_prune = target.backfill.kind != WorkKind::kSql && !target.partition_condition.empty();
-  if (can_prune) condition += " AND (" + target.partition_condition + ')';
-  return condition;
-}
-
-std::string key_condition(WorkTarget const& target, Interval const& interval) {
-  if (target.key.is_by_block()) return block_condition(interval, target.alias, target.server_major);
-  return interval_condition(target.key, interval, target.alias);
-}
-
-std::string condition_of(WorkTarget const& target, Interval const& interval) {
-  return key_condition(target, interval) + leaf_condition(target);
-}
-
-std::string and_where(WorkTarget const& target) {
-  return target.backfill.where.empty() ? "" : " AND " + parenthesised(target.backfill.where);
-}
-
-bool is_mirrored(WorkTarget const& target) {
-  return !target.backfill.mirror_key.empty();
-}
-
 bool changes_elsewhere(WorkTarget const& target) {
   return target.backfill.kind == WorkKind::kCopy && !is_mirrored(target);
-}
-
-// The lock that the work itself would take; `sql:` may delete, so it asks for the stronger one.
-char const* row_lock(WorkTarget const& target) {
-  if (is_mirrored(target)) return "FOR SHARE";
-  return target.backfill.kind == WorkKind::kUpdate ? "FOR NO KEY UPDATE" : "FOR UPDATE";
 }
 
 // Of an update that is repeatable: whether the row, as it is now, would get another value. Compared byte by byte, as
@@ -275,10 +224,6 @@ std::string work_text(WorkTarget const& target, std::string const& condition) {
   return {};
 }
 
-bool asks_again(WorkTarget const& target) {
-  return target.backfill.kind == WorkKind::kUpdate && !target.backfill.where.empty();
-}
-
 // Whether nothing is asked of each changed row, so that the statement needs no RETURNING.
 bool is_only_counted(WorkTarget const& target) {
   return !target.key.is_by_block() && target.backfill.kind != WorkKind::kSql && !asks_again(target);
@@ -289,110 +234,9 @@ std::string without_returning(WorkTarget const& target, std::string const& condi
   return text.substr(0, text.rfind(" RETURNING "));
 }
 
-std::string set_config(std::string const& name, std::string const& value) {
-  return "pg_catalog.set_config('pgbackfill." + name + "', " + value + ", true)";
-}
-
-// Of a type of pg_catalog.
-std::string as_text(std::string const& value) {
-  return "(" + value + ")::pg_catalog.text";
-}
-
-// An aggregate over no rows is NULL.
-std::string json_array_of(std::string const& value) {
-  return "COALESCE(pg_catalog.jsonb_agg(" + value + "), '[]'::pg_catalog.jsonb)::pg_catalog.text";
-}
-
-// Under the settings of the file the text of a key would not be what it is under ours.
-std::string key_array(WorkTarget const& target, std::string const& relation) {
-  std::vector<std::string> texts;
-  for (auto const& column : target.key.columns) {
-    texts.push_back("pgbackfill.key_text(" + relation + '.' + quote_identifier(column.name) + ")");
-  }
-  if (texts.empty()) texts.push_back("pgbackfill.key_text(" + relation + ".ctid)");
-  return "ARRAY[" + join(texts, ", ") + "]";
-}
-
-// (key[1])::bigint AS "id"
-std::string key_columns_from_array(WorkTarget const& target) {
-  if (target.key.is_by_block()) return "(key[1])::pg_catalog.tid AS ctid";
-  std::vector<std::string> columns;
-  for (std::size_t index = 0; index < target.key.columns.size(); ++index) {
-    auto const& column = target.key.columns[index];
-    columns.push_back(value_of_text("key[" + std::to_string(index + 1) + "]", qualified_type(column.type)) + " AS " +
-                      quote_identifier(column.name));
-  }
-  return join(columns, ", ");
-}
-
-std::string in_keys(WorkTarget const& target, std::string const& relation, char const* keys) {
-  return "EXISTS (SELECT FROM " + std::string(keys) + " WHERE " + same_key(target.key, relation, keys) + ")";
-}
-
-// The rows of these keys as a relation, from a setting that holds them as JSON.
-std::string keys_cte(WorkTarget const& target, std::string const& name, std::string const& setting, bool with_id) {
-  return name + " AS MATERIALIZED (SELECT " + (with_id ? "d.id AS pgbackfill_id, " : "") +
-         key_columns_from_array(target) +
-         " FROM pg_catalog.jsonb_to_recordset(pg_catalog.current_setting('pgbackfill." + setting +
-         "')::pg_catalog.jsonb) AS d (" + (with_id ? "id pg_catalog.int8, " : "") + "key pg_catalog.text[]))";
-}
-
-// Locks the rows of `condition` that nobody holds, and keeps their keys for the work.
-std::string lock_free(WorkTarget const& target, std::string const& condition, std::string const& with) {
-  std::string const order = target.key.is_by_block() ? "" : " ORDER BY " + key_order(target.key, target.alias);
-  return "WITH " + with + "pgbackfill_locked AS MATERIALIZED (SELECT " + key_list(target.key, target.alias) + " FROM " +
-         from_clause(target) + " WHERE " + condition + and_where(target) + order + " " + row_lock(target) + " OF " +
-         target.alias + " SKIP LOCKED) SELECT " +
-         set_config("free", json_array_of("pg_catalog.jsonb_build_object('key', " +
-                                          key_array(target, "pgbackfill_locked") + ")")) +
-         " FROM pgbackfill_locked";
-}
-
-// Locks the rows of `condition`, and waits for who holds them. Rows of other tables that `sql:` changes it cannot lock.
-std::string lock_all(WorkTarget const& target, std::string const& condition) {
-  std::string const order = target.key.is_by_block() ? "" : " ORDER BY " + key_order(target.key, target.alias);
-  return "SELECT pg_catalog.count(*) FROM (SELECT FROM " + from_clause(target) + " WHERE " + condition +
-         and_where(target) + order + " " + row_lock(target) + " OF " + target.alias + ") AS pgbackfill_locked";
-}
-
-std::string left_cte(WorkTarget const& target, std::string const& condition) {
-  return "pgbackfill_left AS (SELECT " + key_array(target, target.alias) + " AS key FROM " + from_clause(target) +
-         " WHERE " + condition + ")";
-}
-
 // `more`: further columns, of each changed row.
 std::string work_cte(WorkTarget const& target, std::string const& condition, std::string const& more = "") {
   return "pgbackfill_work AS (" + work_text(target, condition) + more + ")";
-}
-
-bool knows_moved(WorkTarget const& target) {
-  return target.traits.may_move_keys && !target.key.is_by_block();
-}
-
-// A row whose key is outside the batch now that it is changed.
-std::string moved_text(WorkTarget const& target, Interval const& interval) {
-  if (!knows_moved(target)) return "";
-  return ", CASE WHEN NOT (" + key_condition(target, interval) + ") THEN " + as_text(key_array(target, target.alias)) +
-         " END AS moved";
-}
-
-std::string read_condition(WorkTarget const& target) {
-  return target.traits.reads_through_parent ? leaf_condition(target) : "";
-}
-
-std::string left_setting() {
-  return set_config("left", "(SELECT " + json_array_of("key") + " FROM pgbackfill_left)");
-}
-
-std::string counted_work(WorkTarget const& target, bool with_moved) {
-  std::string const again = asks_again(target) ? "pg_catalog.count(*) FILTER (WHERE again)" : "0";
-  std::string const counts =
-      set_config("changed", as_text("pg_catalog.count(*)")) + ", " + set_config("again", as_text(again));
-  if (!with_moved) return counts;
-  return counts + ", " +
-         set_config("moved",
-                    "COALESCE(pg_catalog.jsonb_agg(moved) FILTER (WHERE moved IS NOT NULL), "
-                    "'[]'::pg_catalog.jsonb)::pg_catalog.text");
 }
 
 // Without anything to ask of each changed row the server counts them as it goes; a CTE has to keep what it returns to
@@ -682,6 +526,7 @@ std::vector<Probe> probes(WorkTarget const& target) {
     result.push_back({backfill.where_position, "SELECT 1" + from + " WHERE " + parenthesised(backfill.where)});
     result.push_back(one_expression(backfill.where_position, backfill.where, from));
   }
+  for (auto& probe : compute_probes(target)) result.push_back(std::move(probe));
   for (auto const& assignment : backfill.assignments) {
     bool const is_update = backfill.kind == WorkKind::kUpdate;
     std::string const expression = parenthesised(assignment.expression);

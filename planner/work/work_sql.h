@@ -30,6 +30,14 @@ enum class BatchMode {
   kSetAside,    // change nothing, only list the keys: to defer or quarantine them
 };
 
+// How a value stands in the JSON that a program of the user reads and writes; by its type, see docs/compute.md.
+enum class ValueForm {
+  kJson,    // as the server turns it into JSON: other types are their texts
+  kText,    // a string, for numbers that JSON readers would round
+  kTexts,   // an array of such
+  kBase64,  // bytea
+};
+
 // What the server says of the work as such, whichever leaf it is done on.
 struct WorkTraits {
   bool copy_overrides_identity = false;  // the copy's target has a GENERATED ALWAYS AS IDENTITY column among `columns`
@@ -49,6 +57,8 @@ struct WorkTraits {
   std::vector<std::string> copy_key_types{};      // SQL
   std::vector<std::string> copy_key_operators{};  // schema.operator by which the copy's index tells equal ones
   std::vector<std::string> assigned_types{};      // of an update: SQL, with length and precision, by assignment
+  std::vector<ValueForm> input_forms{};           // of `compute`: by entry of `read`
+  std::vector<ValueForm> output_forms{};          // by column of `write`
 };
 
 // What the statements need to know of one leaf. Built once a leaf, shared by all its batches.
@@ -70,6 +80,7 @@ WorkTarget make_work_target(Backfill const& backfill, TableFacts const& table, L
 
 // The work of one batch, to be sent in this order.
 struct BatchWork {
+  std::string prepare;  // hands over what the other statements read, under our settings; empty: there is nothing
   // Locks the rows, where the work itself would read other tables with a snapshot from before it waited for a row, or
   // is to leave out rows that somebody holds; else empty. A statement has one snapshot: only the next one sees what was
   // committed while this one waited.

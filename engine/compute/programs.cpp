@@ -1,0 +1,396 @@
+#include "engine/compute/programs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <deque>
+#include <map>
+#include <stdexcept>
+#include <utility>
+
+#include "engine/child/lasting_child.h"
+#include "planner/model/duration.h"
+#include "throttle/backoff.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+using namespace std::chrono_literals;
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+// An answer may be longer than its request, but not without end.
+constexpr std::size_t kMostAnswerBytes = 64'000'000;
+// Sleeps are cut into pieces this long, so that the end of the run is heard soon.
+constexpr auto kPatience = 100ms;
+constexpr auto kGlance = 10ms;
+// Between the end of its input and SIGTERM.
+constexpr auto kGrace = 2s;
+constexpr double kWeightOfLatest = 0.2;
+constexpr std::size_t kErrorsKept = 3;
+
+// What every program needs to find its way, and nothing that is a secret of ours.
+std::vector<std::string> variables_of(planner::Compute const& compute) {
+  std::vector<std::string> names = {"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"};
+  names.insert(names.end(), compute.environment.begin(), compute.environment.end());
+  return names;
+}
+
+}  // namespace
+
+// One that waits for its answer.
+struct Programs::Request {
+  explicit Request(asio::any_io_executor const& executor) : answered(executor, Clock::time_point::max()) {}
+
+  asio::steady_timer answered;
+  std::optional<AnswerRead> answer;
+  std::string failure;
+};
+
+// One process, and what it is asked. Shared with the coroutines that read from it and write to it.
+struct Programs::Running {
+  Running(asio::any_io_executor const& executor, planner::Compute of, std::unique_ptr<LastingChild> started)
+      : compute(std::move(of)), child(std::move(started)), wake(executor, Clock::time_point::max()) {}
+
+  // Nothing more comes from it; whoever waits is told.
+  void fail(std::string const& why) {
+    if (is_over) return;
+    is_over = true;
+    for (auto& [id, request] : waiting) {
+      request->failure = why;
+      request->answered.cancel();
+    }
+    waiting.clear();
+    wake.cancel();
+  }
+
+  planner::Compute compute;
+  std::unique_ptr<LastingChild> child;
+  std::map<std::string, std::shared_ptr<Request>> waiting;  // by id
+  std::deque<std::string> to_write;
+  asio::steady_timer wake;         // cancelled when there is something to write, or no more
+  std::deque<std::string> errors;  // the last lines of its standard error
+  bool is_over = false;
+  int coroutines = 0;
+};
+
+struct Programs::Outcome {
+  std::optional<AnswerRead> answer;
+  std::string failure;
+};
+
+namespace {
+
+template <class Running>
+asio::awaitable<void> write_requests(std::shared_ptr<Running> running) {
+  while (!running->is_over) {
+    if (running->to_write.empty()) {
+      boost::system::error_code ignored;
+      co_await running->wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+      continue;
+    }
+    std::string line = std::move(running->to_write.front());
+    running->to_write.pop_front();
+    bool const is_read = co_await running->child->write(std::move(line));
+    // Its end is met, and told, by who reads.
+    if (!is_read) break;
+  }
+  --running->coroutines;
+}
+
+// How it ended is known a moment after its output has ended.
+template <class Running>
+asio::awaitable<std::string> end_of(std::shared_ptr<Running> running) {
+  auto const executor = running->wake.get_executor();
+  asio::steady_timer timer(executor);
+  for (auto waited = 0ms; waited < 500ms && !running->child->how_it_ended(); waited += kGlance) {
+    timer.expires_after(kGlance);
+    boost::system::error_code ignored;
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  std::string why = running->child->how_it_ended().value_or("closed its standard output");
+  for (auto const& line : running->errors) why += "; " + line;
+  co_return why;
+}
+
+template <class Running>
+asio::awaitable<void> read_answers(std::shared_ptr<Running> running) {
+  while (!running->is_over) {
+    auto line = co_await running->child->read_line(kMostAnswerBytes);
+    if (line.end == LineEnd::kEnd) {
+      auto const why = co_await end_of(running);
+      running->fail(why);
+      break;
+    }
+    if (line.end == LineEnd::kTooLong) {
+      running->fail(fmt::format("sent an answer of more than {} MB", kMostAnswerBytes / 1'000'000));
+      break;
+    }
+    auto answer = read_answer(line.text, running->compute);
+    auto const found = running->waiting.find(answer.id);
+    if (found == running->waiting.end()) {
+      std::string const what = answer.id.empty() ? answer.problem : "no request with id " + answer.id + " is waiting";
+      running->fail("sent an answer that cannot be used: " + what);
+      break;
+    }
+    auto const request = found->second;
+    running->waiting.erase(found);
+    request->answer = std::move(answer);
+    request->answered.cancel();
+  }
+  --running->coroutines;
+}
+
+template <class Running, class Tell>
+asio::awaitable<void> read_errors(std::shared_ptr<Running> running, Tell tell) {
+  while (true) {
+    auto line = co_await running->child->read_error_line();
+    if (!line) break;
+    if (line->empty()) continue;
+    running->errors.push_back(*line);
+    if (running->errors.size() > kErrorsKept) running->errors.pop_front();
+    tell(std::move(*line));
+  }
+  --running->coroutines;
+}
+
+}  // namespace
+
+Programs::Programs(asio::any_io_executor executor, planner::Compute compute, std::string migration, std::string table,
+                   EventSink& sink)
+    : executor_(std::move(executor)),
+      compute_(std::move(compute)),
+      migration_(std::move(migration)),
+      table_(std::move(table)),
+      name_(planner::program_name(compute_.command)),
+      sink_(sink),
+      seats_(static_cast<std::size_t>(compute_.processes)),
+      changed_(executor_, Clock::time_point::max()),
+      random_(std::random_device{}()) {}
+
+Programs::~Programs() = default;
+
+void Programs::tell(Severity severity, std::string text) {
+  sink_.emit(log_line(severity, std::move(text), {{"migration", migration_}, {"program", name_}}));
+}
+
+Failure Programs::failure_of(ComputeRequest const& request, std::string const& why) const {
+  Failure failure;
+  failure.trouble = planner::Trouble::kFatal;
+  failure.sqlstate = planner::kProgramState;
+  failure.message = fmt::format("{} failed {} times in a row with the request of {} row(s) from key {} on: it {}",
+                                name_, kMostRequestFailures, request.row_count, key_for_people(request.first_key), why);
+  return failure;
+}
+
+asio::awaitable<void> Programs::pause(milliseconds duration) {
+  asio::steady_timer timer(executor_);
+  auto const until = Clock::now() + duration;
+  while (!is_abandoned_ && Clock::now() < until) {
+    auto const left = std::chrono::ceil<milliseconds>(until - Clock::now());
+    timer.expires_after(std::min(left, milliseconds(kPatience)));
+    boost::system::error_code ignored;
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+}
+
+// Requests are spread over the second; a wait that the program asks for is a wait of all.
+asio::awaitable<bool> Programs::wait_for_turn() {
+  while (!is_abandoned_) {
+    auto const now = Clock::now();
+    auto const due = std::max(not_before_, next_at_);
+    if (due <= now) break;
+    co_await pause(std::chrono::ceil<milliseconds>(due - now));
+  }
+  if (compute_.per_second) {
+    next_at_ = std::max(next_at_, Clock::now()) + std::chrono::nanoseconds(1'000'000'000 / *compute_.per_second);
+  }
+  co_return !is_abandoned_;
+}
+
+void Programs::start(std::shared_ptr<Running>& seat) {
+  auto child = LastingChild::start(executor_, compute_.command, environment_of(variables_of(compute_)));
+  if (!child) throw std::runtime_error(child.error().message);
+  seat = std::make_shared<Running>(executor_, compute_, std::move(*child));
+  seat->coroutines = 3;
+  asio::co_spawn(executor_, write_requests(seat), asio::detached);
+  asio::co_spawn(executor_, read_answers(seat), asio::detached);
+  auto const say = [sink = &sink_, migration = migration_, name = name_](std::string line) {
+    sink->emit(log_line(Severity::kInfo, name + ": " + line, {{"migration", migration}, {"program", name}}));
+  };
+  asio::co_spawn(executor_, read_errors(seat, say), asio::detached);
+}
+
+// Takes its place away, so that the next request starts another one.
+void Programs::retire(std::shared_ptr<Running> const& running) {
+  running->fail("was ended");
+  running->child->end(true);
+  auto const seat = std::find(seats_.begin(), seats_.end(), running);
+  if (seat == seats_.end()) return;
+  retired_.push_back(std::move(*seat));
+  seat->reset();
+  // Those that have ended altogether need not be waited for.
+  std::erase_if(retired_, [](auto const& one) { return one->coroutines == 0 && one->child->how_it_ended(); });
+}
+
+// The one with the fewest requests that wait; a process is started only when all others have some.
+asio::awaitable<std::shared_ptr<Programs::Running>> Programs::find_program() {
+  auto const most = static_cast<std::size_t>((compute_.in_flight + compute_.processes - 1) / compute_.processes);
+  std::shared_ptr<Running> none;
+  while (!is_abandoned_) {
+    auto const load = [](std::shared_ptr<Running> const& seat) { return seat ? seat->waiting.size() : 0; };
+    auto const least = std::min_element(seats_.begin(), seats_.end(), [&](auto const& left, auto const& right) {
+      return std::pair(load(left), !left) < std::pair(load(right), !right);
+    });
+    bool const is_free = load(*least) < most && in_flight_ < compute_.in_flight;
+    if (is_free) {
+      if (!*least) start(*least);
+      co_return *least;
+    }
+    boost::system::error_code ignored;
+    co_await changed_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  co_return none;
+}
+
+asio::awaitable<Programs::Outcome> Programs::send(ComputeRequest const& request, int attempt) {
+  Outcome outcome;
+  bool const may_go = co_await wait_for_turn();
+  if (!may_go) co_return outcome;
+  std::shared_ptr<Running> running;
+  try {
+    running = co_await find_program();
+  } catch (std::exception const& error) {
+    outcome.failure = std::string("cannot be started: ") + error.what();
+  }
+  if (!running) co_return outcome;
+  auto const began = Clock::now();
+  auto const waiting = std::make_shared<Request>(executor_);
+  ++in_flight_;
+  // Nobody else has these rows in hand, so no other request that waits has this id.
+  running->waiting.insert_or_assign(request.id, waiting);
+  running->to_write.push_back(request_line(request, attempt, migration_, table_));
+  running->wake.cancel();
+  waiting->answered.expires_after(compute_.timeout);
+  boost::system::error_code ignored;
+  co_await waiting->answered.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  --in_flight_;
+  if (waiting->answer) {
+    outcome.answer = std::move(waiting->answer);
+    double const seconds = std::chrono::duration<double>(Clock::now() - began).count();
+    seconds_a_request_ += (seconds_a_request_ > 0 ? kWeightOfLatest : 1) * (seconds - seconds_a_request_);
+  } else if (!waiting->failure.empty()) {
+    outcome.failure = waiting->failure;
+    retire(running);
+  } else {
+    outcome.failure = "did not answer within " + planner::format_duration(compute_.timeout);
+    running->fail("was ended, because it did not answer another request in time");
+    retire(running);
+  }
+  changed_.cancel();
+  co_return outcome;
+}
+
+asio::awaitable<Result<std::vector<RowAnswer>>> Programs::ask(ComputeRequest request) {
+  int failures = 0;
+  for (int attempt = 1; !is_abandoned_; ++attempt) {
+    auto outcome = co_await send(request, attempt);
+    if (is_abandoned_) break;
+    if (outcome.answer && outcome.answer->problem.empty() && !outcome.answer->later) {
+      outcome.answer->problem = check_answer(outcome.answer->rows, request);
+    }
+    bool const is_good = outcome.answer && outcome.answer->problem.empty();
+    if (is_good && outcome.answer->later) {
+      not_before_ = std::max(not_before_, Clock::now() + *outcome.answer->later);
+      is_asked_to_wait_ = true;
+      failures = failures_ = 0;
+      continue;
+    }
+    if (is_good) {
+      failures_ = 0;
+      is_asked_to_wait_ = false;
+      trouble_.clear();
+      co_return std::move(outcome.answer->rows);
+    }
+    std::string const why =
+        outcome.answer ? "sent an answer that cannot be used: " + outcome.answer->problem : outcome.failure;
+    if (++failures >= kMostRequestFailures) co_return failure_of(request, why);
+    trouble_ = why;
+    ++failures_;
+    throttle::BackoffOptions const backoff{100ms, 10'000ms};
+    double const chance = std::uniform_real_distribution<double>(0, 1)(random_);
+    auto const wait = throttle::backoff_delay(failures - 1, backoff, chance);
+    not_before_ = std::max(not_before_, Clock::now() + wait);
+    tell(Severity::kWarning,
+         fmt::format("{} {}; its request of {} row(s) from key {} on is sent again in {}", name_, why,
+                     request.row_count, key_for_people(request.first_key), planner::format_duration(wait)));
+  }
+  Failure failure;
+  failure.trouble = planner::Trouble::kCancelled;
+  failure.message = "the run ends";
+  co_return failure;
+}
+
+void Programs::abandon() {
+  is_abandoned_ = true;
+  for (auto const& seat : seats_) {
+    if (!seat) continue;
+    seat->fail("was ended");
+    seat->child->end(true);
+  }
+  changed_.cancel();
+}
+
+asio::awaitable<void> Programs::stop() {
+  is_abandoned_ = true;
+  auto all = std::exchange(retired_, {});
+  for (auto& seat : seats_) {
+    if (seat) all.push_back(std::exchange(seat, nullptr));
+  }
+  for (auto const& running : all) {
+    running->child->close_input();
+    running->wake.cancel();
+  }
+  asio::steady_timer timer(executor_);
+  auto const has_ended = [](std::shared_ptr<Running> const& running) {
+    return running->child->how_it_ended().has_value();
+  };
+  auto const began = Clock::now();
+  while (!std::all_of(all.begin(), all.end(), has_ended)) {
+    bool const is_kind = Clock::now() - began < 2 * kGrace;
+    if (Clock::now() - began >= kGrace) {
+      for (auto const& running : all) running->child->end(!is_kind);
+    }
+    timer.expires_after(kGlance);
+    boost::system::error_code ignored;
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  // What they have left in the background may hold the pipes open.
+  for (auto const& running : all) {
+    running->fail("has ended");
+    running->child->close();
+  }
+  while (std::any_of(all.begin(), all.end(), [](auto const& running) { return running->coroutines > 0; })) {
+    timer.expires_after(kGlance);
+    boost::system::error_code ignored;
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+}
+
+std::string Programs::held_back() const {
+  auto const now = Clock::now();
+  if (is_asked_to_wait_ && not_before_ > now) {
+    return fmt::format("{} asked to wait; it goes on in {}", name_,
+                       planner::format_duration(std::chrono::ceil<milliseconds>(not_before_ - now)));
+  }
+  if (!trouble_.empty()) return fmt::format("{} {}", name_, trouble_);
+  if (in_flight_ == 0) return "";
+  return fmt::format("waiting for {}: {:.1f} s a request, {} in flight", name_, seconds_a_request_, in_flight_);
+}
+
+}  // namespace pgbackfill::engine

@@ -1,0 +1,12 @@
+// What `compute:` may hold: a part of the one description of the file.
+//
+// See planner/file/migration_schema.h. Constant data, safe from any thread.
+#pragma once
+
+#include "planner/file/migration_schema.h"
+
+namespace pgbackfill::planner {
+
+extern Section const kComputeSection;
+
+}  // namespace pgbackfill::planner

@@ -1,0 +1,51 @@
+// The SQL around a program of the user that computes values: what it is given of the rows of a batch, and how its
+// answers are written.
+//
+// Pure text. Rows are read in one transaction and written in another, with none open while the program computes. What
+// is written is only what still has the values that were handed over; all else of the batch is left, and computed
+// again. See docs/compute.md.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "planner/model/key.h"
+#include "planner/work/work_sql.h"
+
+namespace pgbackfill::planner {
+
+// A row that was handed over, and its answer.
+struct ComputedRow {
+  std::string key;     // JSON array of texts, as compute_read_sql() gave it
+  std::string seen;    // what it was when it was read
+  bool skips = false;  // it stays as it is
+  std::string answer;  // JSON: an object with `write`, unless it skips
+};
+
+struct Computed {
+  std::vector<ComputedRow> rows;
+  bool has_gaps = false;  // some answer sets some of the columns only
+};
+
+// Rows of: key as a JSON array of texts, what the program is given as a JSON object, and a digest of what must not
+// change. `is_passed_by` is a condition on rows that nobody asks for again.
+std::string compute_read_sql(WorkTarget const& target, Interval const& interval, std::string const& is_passed_by);
+// The same for the deferred keys that the setting pgbackfill.due lists.
+std::string compute_read_due_sql(WorkTarget const& target, std::string const& is_passed_by);
+
+// The work of the batch, once its values are there. Rows that somebody holds, that have changed or that came since are
+// left.
+BatchWork computed_work(WorkTarget const& target, Interval const& interval, Computed const& computed,
+                        std::string const& is_passed_by);
+// The same for deferred keys.
+BatchWork computed_visit(WorkTarget const& target, Computed const& computed);
+
+// Statements to be planned by the server, never run: whether what `read` says fits the catalog.
+std::vector<Probe> compute_probes(WorkTarget const& target);
+
+// One row with the OID of the type under each entry of `read` and then each column of `write`, domains resolved, as
+// text.
+std::string compute_types_sql(WorkTarget const& target);
+ValueForm value_form_of(std::string const& type_oid);
+
+}  // namespace pgbackfill::planner

@@ -1,0 +1,444 @@
+// Values that a program computes, on a real server: right whatever rows, program and we ourselves do meanwhile.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <atomic>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+
+#include "tests/support/database_fixtures.h"
+#include "tests/support/migration_run.h"
+#include "tests/support/poll_until.h"
+
+namespace pgbackfill::tests {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+// What each program begins with.
+constexpr char kHead[] = R"py(import sys
+sys.path.insert(0, ")py" PGBACKFILL_SOURCE_DIR R"py(/examples/compute")
+import hashlib, json, os, time
+from pgbackfill_compute import Later, Refuse, SKIP, answer_requests
+)py";
+
+constexpr char kFile[] = R"yaml(name: m
+table: users
+backfill:
+  where: "h IS NULL"
+  compute:
+    read: {email: email}
+    write: [h]
+    command: [python3, program.py]
+)yaml";
+
+class ComputeTest : public DatabaseTest {
+ protected:
+  void make_users(int rows) {
+    client_->exec(
+        "CREATE TABLE users (id int PRIMARY KEY, email text, h text); INSERT INTO users SELECT g, 'u' || g || "
+        "'@example.com' FROM generate_series(1, " +
+        std::to_string(rows) + ") g; ANALYZE users");
+  }
+  void write_program(std::string const& body) const { write("program.py", kHead + body); }
+  std::string value(std::string const& sql) { return client_->value(sql); }
+  std::string said() const {
+    std::ifstream stream(dir() / "said");
+    std::stringstream text;
+    text << stream.rdbuf();
+    return text.str();
+  }
+};
+
+constexpr char kHash[] = R"py(
+def row(read):
+    return {"h": hashlib.md5(read["email"].encode()).hexdigest()}
+answer_requests(row)
+)py";
+
+TEST_F(ComputeTest, WritesWhatTheProgramSaysOfEachRow) {
+  make_users(2'500);
+  client_->exec("INSERT INTO users VALUES (-1, 'done@example.com', 'as it was')");
+  write_program(kHash);
+  write("m.yaml", kFile);
+  auto const result = run({"run", "m.yaml"});
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = md5(email)"), "2500");
+  EXPECT_EQ(value("SELECT h FROM users WHERE id = -1"), "as it was");
+  EXPECT_EQ(run({"gate", "m.yaml"}).exit_code, kDone);
+  // Another definition under the same name is refused as for any other work.
+  write("m.yaml", std::string(kFile) + "    unless_changed: []\n");
+  EXPECT_NE(run({"run", "m.yaml"}).exit_code, kDone);
+}
+
+TEST_F(ComputeTest, LeavesARowThatItSkipsAndSetsAsideOneThatItRefuses) {
+  make_users(900);
+  write_program(R"py(
+def row(read):
+    number = int(read["email"][1:].split("@")[0])
+    if number == 7: return SKIP
+    if number in (8, 500): raise Refuse("no \"good\" address\nat all")
+    return {"h": str(number)}
+answer_requests(row)
+)py");
+  write("m.yaml", kFile);
+  auto const stopped = run({"run", "m.yaml"});
+  EXPECT_EQ(stopped.exit_code, kFailed);
+  EXPECT_THAT(stopped.err, AllOf(HasSubstr("no \"good\" address"), HasSubstr("on_bad_row")));
+  write("m.yaml", std::string(kFile) + "  on_bad_row: {quarantine: 2}\n");
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_THAT(result.err, HasSubstr("refuses row 8 of"));
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h IS NULL"), "3");
+  EXPECT_EQ(value("SELECT string_agg(key[1] || ' ' || sqlstate || ' ' || message, ',' ORDER BY key) FROM "
+                  "pgbackfill.quarantine"),
+            "500 BF007 no \"good\" address\nat all,8 BF007 no \"good\" address\nat all");
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = id::text"), "897");
+}
+
+TEST_F(ComputeTest, ReadsAgainARowThatChangedWhileItWasComputed) {
+  make_users(400);
+  // The program stops in the middle of the first request until it is told to go on.
+  write_program(R"py(
+def row(read):
+    if read["email"] == "u5@example.com" and not os.path.exists("go"):
+        open("there", "w").close()
+        while not os.path.exists("go"): time.sleep(0.02)
+    return {"h": hashlib.md5(read["email"].encode()).hexdigest()}
+answer_requests(row)
+)py");
+  write("m.yaml", kFile);
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, options);
+  ASSERT_TRUE(poll_until([&] { return std::filesystem::exists(dir() / "there"); })) << program.err();
+  // No transaction is open meanwhile: nobody waits for one that computes.
+  client_->exec("SET lock_timeout = '1s'; ALTER TABLE users ADD COLUMN more int");
+  EXPECT_EQ(value("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgbackfill%' AND state LIKE "
+                  "'idle in transaction%'"),
+            "0");
+  client_->exec(
+      "UPDATE users SET email = 'new@example.com' WHERE id = 5; UPDATE users SET h = 'by hand' WHERE id = 6; DELETE "
+      "FROM users WHERE id = 7; INSERT INTO users VALUES (0, 'zero@example.com'); UPDATE users SET more = 1 WHERE id = "
+      "8");
+  write("go", "");
+  auto const result = program.wait();
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h IS DISTINCT FROM md5(email)"), "1");
+  EXPECT_EQ(value("SELECT h FROM users WHERE id = 6"), "by hand");
+  EXPECT_EQ(value("SELECT count(*) FROM users"), "400");
+}
+
+TEST_F(ComputeTest, WithoutAConditionMissesNoRowThatComesInsideABatch) {
+  make_users(10);
+  write_program(R"py(
+def row(read):
+    if not os.path.exists("go"):
+        open("there", "w").close()
+        while not os.path.exists("go"): time.sleep(0.02)
+    return {"h": hashlib.md5(read["email"].encode()).hexdigest()}
+answer_requests(row)
+)py");
+  std::string file = kFile;
+  file.erase(file.find("  where:"), std::string("  where: \"h IS NULL\"\n").size());
+  write("m.yaml", file);
+  client_->exec("DELETE FROM users WHERE id = 5");
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, options);
+  ASSERT_TRUE(poll_until([&] { return std::filesystem::exists(dir() / "there"); })) << program.err();
+  client_->exec("INSERT INTO users VALUES (5, 'five@example.com')");
+  write("go", "");
+  auto const result = program.wait();
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = md5(email)"), "10");
+}
+
+TEST_F(ComputeTest, StartsAProgramAgainThatFailsAndSendsTheSameRequest) {
+  make_users(600);
+  // Each way to fail once, each in a process of its own.
+  write_program(R"py(
+for line in sys.stdin:
+    request = json.loads(line)
+    with open("said", "a") as said:
+        said.write("%s %d %d\n" % (request["id"], request["attempt"], len(request["rows"])))
+    step = sum(1 for _ in open("said"))
+    rows = [{"write": {"h": hashlib.md5(r["read"]["email"].encode()).hexdigest()}} for r in request["rows"]]
+    answer = {"id": request["id"], "rows": rows}
+    if step == 1: sys.exit("out of luck")
+    if step == 2: print("Traceback: this is no JSON", flush=True); continue
+    if step == 3: answer["rows"] = rows[1:]
+    if step == 4: answer["rows"][0] = {"write": {"id": 5}}
+    if step == 5: time.sleep(60)
+    if step == 6: answer["id"] = "another"
+    print(json.dumps(answer), flush=True)
+)py");
+  write("m.yaml", std::string(kFile) + "    processes: 1\n    in_flight: 1\n    timeout: 2s\n  workers: 1\n");
+  auto const result = run({"run", "m.yaml"});
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_THAT(result.err,
+              AllOf(HasSubstr("exited with 1; out of luck"), HasSubstr("it is not JSON"),
+                    HasSubstr("it has 199 rows, and 200 were asked for"), HasSubstr("column 'id'"),
+                    HasSubstr("did not answer within 2s"), HasSubstr("no request with id another is waiting")));
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = md5(email)"), "600");
+  // The first seven lines are one request.
+  std::istringstream lines(said());
+  std::string id;
+  int attempt = 0;
+  int rows = 0;
+  std::string first;
+  for (int line = 1; line <= 7; ++line) {
+    lines >> id >> attempt >> rows;
+    if (line == 1) first = id;
+    EXPECT_EQ(id, first);
+    EXPECT_EQ(attempt, line);
+    EXPECT_EQ(rows, 200);
+  }
+}
+
+TEST_F(ComputeTest, EndsWhenTheProgramNeverWorksAndGoesOnLater) {
+  make_users(10);
+  write_program("sys.exit(3)\n");
+  write("m.yaml", kFile);
+  auto const stopped = run({"run", "m.yaml"});
+  EXPECT_EQ(stopped.exit_code, kFailed);
+  EXPECT_THAT(stopped.err, AllOf(HasSubstr("python3 program.py failed 8 times in a row"), HasSubstr("exited with 3"),
+                                 HasSubstr("from key 1 on")));
+  write_program(kHash);
+  EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = md5(email)"), "10");
+}
+
+TEST_F(ComputeTest, AValueThatItsColumnDoesNotTakeIsABadRow) {
+  make_users(300);
+  client_->exec("ALTER TABLE users ADD COLUMN n int, ADD CHECK (n <> 13)");
+  write_program(R"py(
+with open("said", "a") as said: said.write("began\n")
+def row(read):
+    number = int(read["email"][1:].split("@")[0])
+    with open("asked", "a") as asked: asked.write("%d\n" % number)
+    return {"n": "many" if number == 5 else "\0" if number == 77 else number}
+answer_requests(row)
+)py");
+  write("m.yaml", R"yaml(name: m
+table: users
+backfill:
+  where: "n IS NULL"
+  compute: {read: {email: email}, write: [n], command: [python3, program.py]}
+  on_bad_row: {quarantine: 3}
+)yaml");
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(value("SELECT string_agg(key[1] || ' ' || sqlstate, ',' ORDER BY key[1]::int) FROM pgbackfill.quarantine"),
+            "5 22P02,13 23514,77 22P05")
+      << result.err;
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE n = id"), "297");
+  // The rows around a bad one are not computed again for its sake.
+  std::ifstream asked(dir() / "asked");
+  int count = 0;
+  for (std::string line; std::getline(asked, line);) ++count;
+  EXPECT_LE(count, 330);
+}
+
+TEST_F(ComputeTest, WaitsWhenItIsAskedTo) {
+  make_users(10);
+  write_program(R"py(
+def row(read):
+    if not os.path.exists("asked"):
+        open("asked", "w").close()
+        raise Later(1500)
+    return {"h": "x"}
+answer_requests(row)
+)py");
+  write("m.yaml", kFile);
+  auto const began = std::chrono::steady_clock::now();
+  auto const result = run({"run", "m.yaml"});
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_GE(std::chrono::steady_clock::now() - began, 1500ms);
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = 'x'"), "10");
+}
+
+TEST_F(ComputeTest, HandsValuesOverAndTakesThemAsTheDocsSay) {
+  client_->exec(R"sql(
+CREATE TYPE mood AS ENUM ('sad', 'ok');
+CREATE DOMAIN big AS bigint;
+CREATE TABLE users (id bigint PRIMARY KEY, b bytea, n numeric, d big, a bigint[], t timestamptz, j jsonb, e mood, f float8,
+                    v varchar(5), x text);
+INSERT INTO users VALUES (9007199254740993, '\x00ff01', 12345678901234567890.123456789, 9007199254740993,
+                          '{9007199254740993,NULL}', '2024-02-29 12:00+00', '{"a": [1.10, null]}', 'ok', 0.1, 'abc', NULL),
+                         (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL))sql");
+  client_->exec("ALTER DATABASE " + database_ + " SET timezone = 'UTC'");
+  write_program(R"py(
+def row(read):
+    with open("said", "a") as said: said.write(json.dumps(read, sort_keys=True) + "\n")
+    if read["n"] is None: return {"x": "all null"}
+    return {"x": json.dumps(read, sort_keys=True), **{name: read[name] for name in "bndtjefv"}, "a": read["a"]}
+answer_requests(row)
+)py");
+  write("m.yaml", R"yaml(name: m
+table: users
+backfill:
+  where: "x IS NULL"
+  compute:
+    read: {b: b, n: n, d: d, a: a, t: t, j: j, e: e, f: f, v: v}
+    write: [b, n, d, a, t, j, e, f, v, x]
+    command: [python3, program.py]
+)yaml");
+  client_->exec("CREATE TABLE before AS SELECT * FROM users");
+  auto const result = run({"run", "m.yaml"});
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(
+      value("SELECT x FROM users WHERE id = 9007199254740993"),
+      R"({"a": ["9007199254740993", null], "b": "AP8B", "d": "9007199254740993", "e": "ok", "f": 0.1, "j": {"a": )"
+      R"([1.1, null]}, "n": "12345678901234567890.123456789", "t": "2024-02-29T12:00:00+00:00", "v": "abc"})");
+  EXPECT_EQ(
+      value("SELECT count(*) FROM users u JOIN before old USING (id) WHERE (to_jsonb(u) - 'x') = (to_jsonb(old) - "
+            "'x')"),
+      "2");
+}
+
+TEST_F(ComputeTest, TheProgramGetsTheEnvironmentThatIsNamedAndNoOther) {
+  make_users(1);
+  write_program(R"py(
+def row(read):
+    return {"h": " ".join(name for name in ("PATH", "GIVEN", "PGPASSWORD", "SECRET") if name in os.environ)}
+answer_requests(row)
+)py");
+  write("m.yaml", std::string(kFile) + "    environment: [GIVEN]\n");
+  ProgramOptions options;
+  options.working_dir = dir();
+  options.environment = {{"GIVEN", "1"}, {"PGPASSWORD", "2"}, {"SECRET", "3"}};
+  auto const result = run_program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, 60s, options);
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT h FROM users"), "PATH GIVEN");
+}
+
+TEST_F(ComputeTest, AfterSigkillNoProgramIsLeftAndEveryRowIsDoneOnce) {
+  make_users(6'000);
+  client_->exec("ALTER TABLE users ADD COLUMN writes int NOT NULL DEFAULT 0");
+  client_->exec(
+      "CREATE FUNCTION count_write() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.writes := OLD.writes + 1; RETURN "
+      "NEW; END'; CREATE TRIGGER count_write BEFORE UPDATE OF h ON users FOR EACH ROW EXECUTE FUNCTION count_write()");
+  write_program(R"py(
+with open("said", "a") as said: said.write("%d\n" % os.getpid())
+def row(read):
+    time.sleep(0.0005)
+    return {"h": hashlib.md5(read["email"].encode()).hexdigest()}
+answer_requests(row)
+)py");
+  write("m.yaml", std::string(kFile) + "    rows: 50\n");
+  ProgramOptions options;
+  options.working_dir = dir();
+  auto random = random_of_test();
+  for (int round = 0; round < 6; ++round) {
+    Program program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, options);
+    std::this_thread::sleep_for(std::chrono::milliseconds(between(random, 300, 900)));
+    program.signal(SIGKILL);
+    program.wait();
+  }
+  auto const result = run({"run", "m.yaml"});
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = md5(email) AND writes = 1"), "6000");
+  std::istringstream pids(said());
+  for (int pid = 0; pids >> pid;) {
+    EXPECT_TRUE(poll_until([&] { return kill(pid, 0) != 0; })) << pid;
+  }
+}
+
+TEST_F(ComputeTest, AnInterruptLetsTheRequestEnd) {
+  make_users(2'000);
+  write_program(R"py(
+def row(read):
+    open("there", "w").close()
+    time.sleep(0.005)
+    return {"h": hashlib.md5(read["email"].encode()).hexdigest()}
+answer_requests(row)
+)py");
+  write("m.yaml", kFile);
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, options);
+  ASSERT_TRUE(poll_until([&] { return std::filesystem::exists(dir() / "there"); })) << program.err();
+  program.signal(SIGINT);
+  auto const result = program.wait();
+  EXPECT_EQ(result.exit_code, kResumable) << result.err;
+  EXPECT_EQ(value("SELECT count(*) > 0 FROM users WHERE h = md5(email)"), "t");
+  // A program that hangs does not outlive the second signal.
+  write_program("time.sleep(1000)\n");
+  Program hanging({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, options);
+  ASSERT_TRUE(hanging.wait_for_output("rows")) << hanging.err();
+  hanging.signal(SIGINT);
+  std::this_thread::sleep_for(200ms);
+  hanging.signal(SIGINT);
+  EXPECT_EQ(hanging.wait(15s).exit_code, kResumable);
+}
+
+TEST_F(ComputeTest, IsRefusedWhereItCannotBeRight) {
+  make_users(1);
+  auto const refusal = [&](std::string const& text) {
+    write("m.yaml", text);
+    auto const result = run({"run", "m.yaml"});
+    EXPECT_EQ(result.exit_code, kUsage) << result.err;
+    return result.err;
+  };
+  std::string const head = "name: m\ntable: users\nbackfill:\n  compute:\n    command: [python3, program.py]\n";
+  EXPECT_THAT(refusal(head + "    read: {at: now()}\n    write: [h]\n"),
+              AllOf(HasSubstr("m.yaml:6:"), HasSubstr("'at' reads")));
+  EXPECT_THAT(refusal(head + "    read: {email: emial}\n    write: [h]\n"), HasSubstr("m.yaml:6:"));
+  EXPECT_THAT(refusal(head + "    read: {n: count(*)}\n    write: [h]\n"), HasSubstr("m.yaml:6:"));
+  EXPECT_THAT(refusal(head + "    read: {email: email}\n    write: [hh]\n"),
+              AllOf(HasSubstr("m.yaml:7:"), HasSubstr("'hh'")));
+  EXPECT_THAT(refusal(head + "    read: {email: email}\n    write: [id]\n"), HasSubstr("m.yaml:7:"));
+  EXPECT_THAT(refusal(head + "    read: {email: email}\n    write: [h]\n    unless_changed: [mail]\n"),
+              HasSubstr("'mail' is not one of the names in 'read'"));
+  EXPECT_THAT(refusal(head + "    read: {email: email}\n    write: [h]\nsync:\n  set: {h: upper(email)}\n"),
+              HasSubstr("'sync' needs an expression"));
+  client_->exec("ALTER TABLE users DROP CONSTRAINT users_pkey");
+  EXPECT_THAT(refusal(head + "    read: {email: email}\n    write: [h]\n  where: h IS NULL\n"),
+              HasSubstr("written by the keys of the rows"));
+  EXPECT_EQ(value("SELECT to_regclass('pgbackfill.jobs') IS NULL OR (SELECT count(*) FROM users WHERE h IS NULL) = 1"),
+            "t");
+}
+
+// Changes from all sides while programs compute; then every row has the value of what it is now.
+TEST_F(ComputeTest, IsRightBesideWriters) {
+  make_users(5'000);
+  client_->exec("ALTER TABLE users ADD COLUMN by_us int NOT NULL DEFAULT 0");
+  write_program(kHash);
+  write("m.yaml", std::string(kFile) + "    rows: 100\n");
+  std::atomic<bool> is_over = false;
+  std::thread writer([&] {
+    PgClient other(dsn());
+    auto random = random_of_test();
+    while (!is_over) {
+      std::string const id = std::to_string(between(random, 1, 5'000));
+      switch (between(random, 0, 3)) {
+        case 0:
+          other.exec("UPDATE users SET email = 'w' || random(), h = NULL WHERE id = " + id);
+          break;
+        case 1:
+          other.exec("DELETE FROM users WHERE id = " + id);
+          break;
+        case 2:
+          other.exec("INSERT INTO users VALUES (" + id + ", 'i' || random()) ON CONFLICT DO NOTHING");
+          break;
+        default:
+          // Holds a row for a moment.
+          other.exec("BEGIN; UPDATE users SET by_us = by_us + 1 WHERE id = " + id + "; SELECT pg_sleep(0.02); COMMIT");
+      }
+    }
+  });
+  auto const result = run({"run", "m.yaml"});
+  is_over = true;
+  writer.join();
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  // What was written behind the last pass is still to be done, and nothing is wrong.
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h <> md5(email)"), "0");
+}
+
+}  // namespace
+}  // namespace pgbackfill::tests

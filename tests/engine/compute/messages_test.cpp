@@ -1,0 +1,107 @@
+// The words between us and a program that computes values.
+#include "engine/compute/messages.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace pgbackfill::engine {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+
+planner::Compute compute_of(std::int64_t rows, std::int64_t bytes = 1'000'000) {
+  planner::Compute compute;
+  compute.write = {"a", "b"};
+  compute.rows = rows;
+  compute.bytes = bytes;
+  return compute;
+}
+
+std::vector<RowToCompute> rows(int count) {
+  std::vector<RowToCompute> all;
+  for (int number = 0; number < count; ++number) {
+    all.push_back({"[\"" + std::to_string(number) + "\"]", "{\"x\": 1}", "seen"});
+  }
+  return all;
+}
+
+TEST(CutIntoRequests, KeepsToRowsAndBytesAndTheOrder) {
+  EXPECT_THAT(cut_into_requests({}, compute_of(2)), IsEmpty());
+  EXPECT_THAT(cut_into_requests(rows(5), compute_of(2)),
+              ElementsAre(ElementsAre(0, 1), ElementsAre(2, 3), ElementsAre(4)));
+  // A row of 13 bytes; one that is longer than all allowed goes alone.
+  EXPECT_THAT(cut_into_requests(rows(4), compute_of(100, 30)), ElementsAre(ElementsAre(0, 1), ElementsAre(2, 3)));
+  EXPECT_THAT(cut_into_requests(rows(2), compute_of(100, 5)), ElementsAre(ElementsAre(0), ElementsAre(1)));
+}
+
+TEST(Request, HasTheSameIdForTheSameRowsOfTheSameJobAlone) {
+  auto const all = rows(3);
+  auto const request = make_request("1/17.5", all, {0, 1});
+  EXPECT_EQ(make_request("1/17.5", all, {0, 1}).id, request.id);
+  EXPECT_NE(make_request("2/17.5", all, {0, 1}).id, request.id);
+  EXPECT_NE(make_request("1/17.5", all, {0, 2}).id, request.id);
+  auto changed = all;
+  changed[1].inputs = "{\"x\": 2}";
+  EXPECT_NE(make_request("1/17.5", changed, {0, 1}).id, request.id);
+  EXPECT_EQ(request.row_count, 2U);
+  EXPECT_EQ(request_line(request, 3, "the \"m\"", "public.t"),
+            "{\"pgbackfill\":1,\"id\":\"" + request.id +
+                "\",\"attempt\":3,\"migration\":\"the \\\"m\\\"\",\"table\":\"public.t\",\"rows\":[{\"key\":[\"0\"],"
+                "\"read\":{\"x\": 1}},{\"key\":[\"1\"],\"read\":{\"x\": 1}}]}\n");
+}
+
+TEST(Answer, KeepsEachRowAsItIsWritten) {
+  auto const read = read_answer(
+      R"( {"rows" : [ {"write":{"a":12345678901234567890.5,"b":"],}\"{["}}, {"skip":true},{"error":"no"} , {"write":{"a":[1,{"x":2}]}}],"id":"i"} )",
+      compute_of(9));
+  ASSERT_EQ(read.problem, "");
+  EXPECT_EQ(read.id, "i");
+  ASSERT_EQ(read.rows.size(), 4U);
+  EXPECT_EQ(read.rows[0].text, R"({"write":{"a":12345678901234567890.5,"b":"],}\"{["}})");
+  EXPECT_TRUE(read.rows[0].sets_all);
+  EXPECT_EQ(read.rows[1].kind, RowAnswerKind::kSkip);
+  EXPECT_EQ(read.rows[2].kind, RowAnswerKind::kError);
+  EXPECT_EQ(read.rows[2].error, "no");
+  EXPECT_EQ(read.rows[3].text, R"({"write":{"a":[1,{"x":2}]}})");
+  EXPECT_FALSE(read.rows[3].sets_all);
+}
+
+TEST(Answer, CanBeLater) {
+  auto const read = read_answer(R"({"id":"i","later":1500})", compute_of(9));
+  EXPECT_EQ(read.problem, "");
+  EXPECT_EQ(read.later, std::chrono::milliseconds(1500));
+  EXPECT_THAT(read_answer(R"({"id":"i","later":"soon"})", compute_of(9)).problem, HasSubstr("milliseconds"));
+  EXPECT_THAT(read_answer(R"({"id":"i","later":-1})", compute_of(9)).problem, HasSubstr("milliseconds"));
+}
+
+TEST(Answer, SaysWhatIsWrongWithIt) {
+  auto const problem = [](std::string const& line) { return read_answer(line, compute_of(9)).problem; };
+  EXPECT_THAT(problem("Traceback (most recent call last):"), StartsWith("it is not JSON"));
+  EXPECT_THAT(problem(""), StartsWith("it is not JSON"));
+  EXPECT_THAT(problem("{\"id\":\"i\",\"rows\":[\"\xff\"]}"), StartsWith("it is not JSON"));
+  EXPECT_THAT(problem("[1]"), HasSubstr("\"id\""));
+  EXPECT_THAT(problem(R"({"rows":[]})"), HasSubstr("\"id\""));
+  EXPECT_THAT(problem(R"({"id":"i"})"), HasSubstr("neither \"rows\""));
+  EXPECT_THAT(problem(R"({"id":"i","rows":[{"write":{"c":1}}]})"), HasSubstr("column 'c'"));
+  EXPECT_THAT(problem(R"({"id":"i","rows":[{"write":[]}]})"), HasSubstr("not an object"));
+  EXPECT_THAT(problem(R"({"id":"i","rows":[{"skip":true},{"skip":false}]})"), StartsWith("row 2"));
+  EXPECT_THAT(problem(R"({"id":"i","rows":[{"write":{},"skip":true}]})"), StartsWith("row 1"));
+  EXPECT_THAT(problem(R"({"id":"i","r\u006fws":[{"skip":true}]})"), HasSubstr("escapes"));
+  auto const few = read_answer(R"({"id":"i","rows":[{"skip":true}]})", compute_of(9));
+  EXPECT_EQ(check_answer(few.rows, make_request("j", rows(1), {0})), "");
+  EXPECT_EQ(check_answer(few.rows, make_request("j", rows(2), {0, 1})), "it has 1 rows, and 2 were asked for");
+}
+
+TEST(ProgramName, IsShort) {
+  EXPECT_EQ(planner::program_name({"/usr/bin/python3", "-u", "/srv/jobs/encrypt.py", "--key", "x"}),
+            "python3 encrypt.py");
+  EXPECT_EQ(planner::program_name({"./hash"}), "hash");
+}
+
+}  // namespace
+}  // namespace pgbackfill::engine
