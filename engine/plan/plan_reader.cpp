@@ -431,6 +431,35 @@ asio::awaitable<void> plan_batch(PgConnection& connection, planner::Migration co
   if (with_sample) planned.sample = co_await take_sample(connection, migration.backfill->triggers, target, interval);
 }
 
+// Other tables that the plan of one batch reads from end to end: what a batch costs then does not follow its rows.
+asio::awaitable<std::vector<std::string>> whole_reads(PgConnection& connection, Preflight const& preflight,
+                                                      std::vector<std::string> const& explain) {
+  constexpr std::int64_t kLeastRowsThatMatter = 10'000;
+  std::vector<std::string> notes;
+  for (auto const& relation : preflight.other_relations) {
+    if (relation.ends_with(')')) continue;
+    std::string statement =
+        "SELECT c.relname, greatest(c.reltuples, 0)::bigint FROM pg_class c WHERE c.oid = to_regclass(" +
+        planner::quote_literal(relation) + ")";
+    auto rows = value_or_throw(co_await query_read_only(connection, std::move(statement)), "looking at " + relation);
+    if (rows.rows.empty()) continue;
+    std::int64_t const count = std::stoll(rows.at(0, 1));
+    std::string const scan = "Seq Scan on " + rows.at(0, 0);
+    bool const is_read =
+        count >= kLeastRowsThatMatter && std::any_of(explain.begin(), explain.end(), [&](std::string const& line) {
+          auto const at = line.find(scan);
+          auto const end = at + scan.size();
+          return at != std::string::npos && (end == line.size() || line[end] == ' ');
+        });
+    if (!is_read) continue;
+    notes.push_back(fmt::format(
+        "each batch reads all of {} (~{} rows): put what it gets from there into a table of its own first, with an "
+        "index, and join that",
+        relation, count));
+  }
+  co_return notes;
+}
+
 std::vector<std::string> notes_of(planner::Migration const& migration, Preflight const& preflight,
                                   PlannedBackfill const& planned) {
   auto const& backfill = *migration.backfill;
@@ -487,6 +516,8 @@ asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration
   co_await plan_batch(connection, migration, preflight, ranges, is_coming, with_sample, planned);
   estimate(planned);
   for (auto& note : notes_of(migration, preflight, planned)) report.notes.push_back(std::move(note));
+  auto reads = co_await whole_reads(connection, preflight, planned.explain);
+  for (auto& note : reads) report.notes.push_back(std::move(note));
   if (is_coming) {
     report.notes.emplace_back(
         "the batch is shown as it will be once the expand steps have added its columns; EXPLAIN and --sample come "

@@ -29,6 +29,7 @@ constexpr auto kRunnerInterval = 1s;
 constexpr auto kLockForgotten = 30s;
 constexpr std::int64_t kDeferredRowsAtOnce = 500;
 constexpr int kLeastOverheads = 3;  // that a batch lasts
+constexpr int kMostStretch = 10;    // of the target, for batches that take long whatever their rows
 // Failures in a row of calls outside ranges (claims, passes) before the run ends.
 constexpr int kMostRecoveries = 40;
 // Connections lost in a row, each in the middle of a batch, before the run ends: the batch may be what brings the
@@ -455,10 +456,11 @@ asio::awaitable<void> WorkerPool::work_range(Worker& worker, planner::Lease leas
       }
       if (!is_its_turn) continue;
     }
-    walk.set_target(control_.batch_target);
     walk.set_lock_timeout(limits_.limits.lock_wait);
     auto& sizer = sizer_of(walk.lease().leaf);
-    sizer.set_target(target_of(sizer));
+    auto const target = target_of(sizer);
+    sizer.set_target(target);
+    walk.set_target(std::max(control_.batch_target, target));
     double const room = std::max(rows_left(walk.lease().leaf), 1.0);
     auto const rows = whole_requests(pacer_.most_rows(sizer.rows()));
     auto step = walk.next(room < static_cast<double>(rows) ? static_cast<std::int64_t>(room) : rows);
@@ -686,10 +688,12 @@ asio::awaitable<void> WorkerPool::pause_for(milliseconds duration) {
 
 // --- decisions asked of others ---------------------------------------------------------------------------------------
 
-// As short as the throttle says, but not all overhead.
+// As short as the throttle says, but not all overhead: where a batch takes long whatever its rows, because each one
+// reads a whole other table, more rows make it cheaper.
 milliseconds WorkerPool::target_of(throttle::BatchSizer const& sizer) const {
   auto const worthwhile = std::chrono::ceil<milliseconds>(kLeastOverheads * sizer.overhead());
-  return std::min(std::max(pacer_.batch_target(control_.batch_target), worthwhile), control_.batch_target);
+  auto const most = kMostStretch * control_.batch_target;
+  return std::max(pacer_.batch_target(control_.batch_target), std::min(worthwhile, most));
 }
 
 throttle::BatchSizer& WorkerPool::sizer_of(int leaf) {

@@ -118,7 +118,9 @@ void RangeWalk::record(BatchDone const& done) {
   conflicts_ = 0;
   fences_ = 0;
   resource_waits_ = 0;
-  timeout_doublings_ = 0;
+  timeouts_ = 0;
+  // A batch that needed the longer time says that the next one will.
+  if (done.duration <= options_.batch_target * kTimeoutOverTarget) timeout_doublings_ = 0;
   empty_failures_ = 0;
   if (rows_cap_) {
     // The look-ahead was taken with the small cap; next() forgets the cap once it no longer binds.
@@ -222,11 +224,13 @@ void RangeWalk::retry_conflict(Failure const& failure) {
 }
 
 void RangeWalk::time_out() {
-  if (!is_single()) return halve();
+  bool const may_be_rows = ++timeouts_ <= kTimeoutsOfRows;
+  if (may_be_rows && !is_single()) return halve();
   if (timeout_doublings_ < kMostTimeoutDoublings) {
     ++timeout_doublings_;
     return;
   }
+  if (!is_single()) return halve();
   failure_.trouble = Trouble::kFatal;
   failure_.message += "; even one row takes longer than " + std::to_string(statement_timeout().count()) + " ms";
   end(failure_);

@@ -17,9 +17,12 @@ namespace pgbackfill::planner {
 // (no memory, the table locked) before the run ends: about eight minutes.
 inline constexpr int kMostConflicts = 8;
 inline constexpr int kMostResourceWaits = 200;
-// statement_timeout, as a multiple of the batch target; doubled up to this many times for a single slow row.
+// statement_timeout, as a multiple of the batch target; doubled up to this many times for a single slow row, or for
+// work that takes long whatever its rows.
 inline constexpr int kTimeoutOverTarget = 4;
 inline constexpr int kMostTimeoutDoublings = 6;
+// Timeouts in a row after which fewer rows do not help: what takes so long is not of the rows.
+inline constexpr int kTimeoutsOfRows = 4;
 
 struct WalkOptions {
   bool by_block = false;
@@ -103,6 +106,7 @@ class RangeWalk {
   int fences_ = 0;  // in a row, from a range that had not moved
   int empty_failures_ = 0;
   int resource_waits_ = 0;
+  int timeouts_ = 0;  // in a row
   int timeout_doublings_ = 0;
   int wait_attempt_ = 0;
   Pending pending_ = Pending::kNone;

@@ -593,10 +593,80 @@ SqlFacts facts_of_statement(std::string const& sql) {
   return facts_of(sql);
 }
 
+namespace {
+
+bool is_change(SyntaxNode node) {
+  return node.is("InsertStmt") || node.is("UpdateStmt") || node.is("DeleteStmt") || node.is("MergeStmt");
+}
+
+bool has_batch(SyntaxNode node) {
+  if (node.is("ColumnRef")) {
+    auto const names = names_of(node.list("fields"));
+    return !names.empty() && names.back() == kBatchColumn;
+  }
+  auto const children = node.children();
+  return std::any_of(children.begin(), children.end(), has_batch);
+}
+
+// Whether it reads one of these queries of WITH.
+bool reads_query(SyntaxNode node, std::set<std::string> const& queries) {
+  if (node.is("RangeVar") && node.text("schemaname").empty() && queries.contains(std::string(node.text("relname")))) {
+    return true;
+  }
+  auto const children = node.children();
+  return std::any_of(children.begin(), children.end(),
+                     [&](SyntaxNode const& child) { return reads_query(child, queries); });
+}
+
+// What a statement reads, without its WITH.
+std::vector<SyntaxNode> sources_of(SyntaxNode statement) {
+  std::vector<SyntaxNode> sources = {statement.get("selectStmt"), statement.get("whereClause"),
+                                     statement.get("sourceRelation"), statement.get("joinCondition")};
+  for (char const* field : {"fromClause", "usingClause", "targetList"}) {
+    for (auto const& source : statement.list(field)) sources.push_back(source);
+  }
+  return sources;
+}
+
+// Of a statement with {batch} in one query of its WITH: another part of it that changes rows and reads none of the
+// queries before it does the same for each batch.
+std::optional<std::string> unbound_part(SyntaxNode statement) {
+  std::set<std::string> queries;
+  bool has_changes = false;
+  for (auto const& query : statement.get("withClause").list("ctes")) {
+    auto const part = query.get("ctequery");
+    bool const is_bound = has_batch(part) || reads_query(part, queries);
+    if (is_change(part)) {
+      has_changes = true;
+      auto const table = relation_of(part.get("relation"));
+      if (!is_bound) return quote_qualified(table.schema, table.name);
+    }
+    if (is_bound) queries.emplace(query.text("ctename"));
+  }
+  auto const sources = sources_of(statement);
+  bool const is_bound = std::any_of(sources.begin(), sources.end(), [&](SyntaxNode const& source) {
+    return has_batch(source) || reads_query(source, queries);
+  });
+  if (!has_changes || is_bound || !is_change(statement)) return std::nullopt;
+  auto const table = relation_of(statement.get("relation"));
+  return quote_qualified(table.schema, table.name);
+}
+
+}  // namespace
+
+bool changes_in_with(std::string const& sql) {
+  auto const syntax = syntax_of(sql);
+  if (!syntax) return false;
+  auto const queries = syntax->statements.front().get("withClause").list("ctes");
+  return std::any_of(queries.begin(), queries.end(),
+                     [](SyntaxNode const& query) { return is_change(query.get("ctequery")); });
+}
+
 std::optional<std::string> unjoined_table(std::string const& sql, std::string const& alias) {
   auto const syntax = syntax_of(sql);
   if (!syntax) return std::nullopt;
   auto const statement = syntax->statements.front();
+  if (changes_in_with(sql)) return unbound_part(statement);
   if (!statement.is("UpdateStmt") && !statement.is("DeleteStmt")) return std::nullopt;
   auto const range = statement.get("relation");
   std::string const target = alias_of(range);

@@ -55,9 +55,14 @@ SqlFacts facts_of_statement(std::string const& sql);
 // the SQL.
 std::optional<std::string> with_catalog_schema(std::string const& expression);
 
-// Of an UPDATE or DELETE: its table, if nothing joins it to the table that stands as `alias` in a condition
-// alias.pgbackfill_batch, so that each batch would change all its rows. Nothing where that cannot be seen.
+// Of an UPDATE or DELETE, or of a query in WITH that changes rows: its table, if nothing joins it to the table that
+// stands as `alias` in a condition alias.pgbackfill_batch, so that each batch would change all its rows. Nothing where
+// that cannot be seen.
 std::optional<std::string> unjoined_table(std::string const& sql, std::string const& alias);
+
+// Whether a query of its WITH changes rows: the server takes such a statement by itself alone, not as a part of
+// another.
+bool changes_in_with(std::string const& sql);
 
 // What a statement computes over several rows of a batch at once. Where a batch ends is for the throttle to say, so
 // that this would come out otherwise with each size of a batch.

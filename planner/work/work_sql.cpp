@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "planner/model/sql_facts.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/value_text.h"
 #include "planner/sql/batch_placeholder.h"
@@ -205,9 +206,14 @@ std::string copy_text(WorkTarget const& target, std::string const& condition) {
          and_where(target) + locked_source(target) + on_conflict(target) + " RETURNING false AS again";
 }
 
-std::string sql_text(WorkTarget const& target, std::string const& condition) {
+// The statement of the file, for the rows of `condition`.
+std::string bare_sql_text(WorkTarget const& target, std::string const& condition) {
   std::string const only_leaf = target.is_partition ? and_in_leaf(target) : "";
-  return with_batch(target.backfill.sql, condition + only_leaf) + "\nRETURNING false AS again";
+  return with_batch(target.backfill.sql, condition + only_leaf);
+}
+
+std::string sql_text(WorkTarget const& target, std::string const& condition) {
+  return bare_sql_text(target, condition) + "\nRETURNING false AS again";
 }
 
 std::string work_text(WorkTarget const& target, std::string const& condition) {
@@ -239,6 +245,12 @@ std::string work_cte(WorkTarget const& target, std::string const& condition, std
   return "pgbackfill_work AS (" + work_text(target, condition) + more + ")";
 }
 
+// Runs the statement by itself, and counts what its last part returns or changes.
+std::string counted_alone(std::string const& statement) {
+  return set_config("changed", as_text("pgbackfill.work(" + quote_literal(statement) + ")")) + ", " +
+         set_config("again", "'0'");
+}
+
 // Without anything to ask of each changed row the server counts them as it goes; a CTE has to keep what it returns to
 // be counted. What the file says stays a literal, where it cannot be two statements.
 std::string plain_counted(WorkTarget const& target, std::string const& condition, std::string const& moved) {
@@ -246,9 +258,55 @@ std::string plain_counted(WorkTarget const& target, std::string const& condition
     return "WITH " + work_cte(target, condition, moved) + " SELECT " + counted_work(target, knows_moved(target)) +
            " FROM pgbackfill_work";
   }
-  std::string const statement = quote_literal(without_returning(target, condition));
-  return "SELECT " + set_config("changed", as_text("pgbackfill.work(" + statement + ")")) + ", " +
-         set_config("again", "'0'");
+  return "SELECT " + counted_alone(without_returning(target, condition));
+}
+
+// The keys that lock_free() has locked, as a relation for the middle of a statement of the file's.
+std::string free_keys(WorkTarget const& target) {
+  return "(SELECT " + key_columns_from_array(target) +
+         " FROM pg_catalog.jsonb_to_recordset(pg_catalog.current_setting('pgbackfill.free')::pg_catalog.jsonb) AS d "
+         "(key "
+         "pg_catalog.text[])) AS pgbackfill_free";
+}
+
+std::string is_free(WorkTarget const& target, std::string const& relation) {
+  return "EXISTS (SELECT FROM " + free_keys(target) + " WHERE " + same_key(target.key, relation, "pgbackfill_free") +
+         ")";
+}
+
+BatchWork batch_alone(WorkTarget const& target, std::string const& condition, BatchMode mode) {
+  BatchWork batch;
+  batch.has_work = true;
+  batch.may_fan_out = true;
+  if (mode == BatchMode::kPlain) {
+    if (target.traits.reads_elsewhere) batch.lock = lock_all(target, condition);
+    batch.work = "SELECT " + counted_alone(bare_sql_text(target, condition));
+    return batch;
+  }
+  batch.has_left = true;
+  batch.lock = lock_free(target, condition, "");
+  std::string const free = is_free(target, target.alias);
+  batch.work = "WITH " + left_cte(target, condition + " AND NOT " + free) + "\nSELECT " +
+               counted_alone(bare_sql_text(target, condition + " AND " + free)) + ", " + left_setting();
+  return batch;
+}
+
+BatchWork visit_alone(WorkTarget const& target) {
+  std::string const keys = keys_cte(target, "pgbackfill_keys", "due", true);
+  std::string const due = in_keys(target, target.alias, "pgbackfill_keys") + leaf_condition(target);
+  BatchWork batch;
+  batch.has_work = true;
+  batch.lock = lock_free(target, due, keys + ",\n");
+  std::string const held = "pgbackfill_held AS MATERIALIZED (SELECT " + key_list(target.key, target.alias) + " FROM " +
+                           from_clause(target) + " WHERE " + due + " AND NOT " + is_free(target, target.alias) + ")";
+  std::string const settled =
+      "pgbackfill_settled AS (SELECT pgbackfill_keys.pgbackfill_id AS id FROM pgbackfill_keys "
+      "WHERE NOT " +
+      in_keys(target, "pgbackfill_keys", "pgbackfill_held") + ")";
+  batch.work = "WITH " + keys + ",\n" + held + ",\n" + settled + "\nSELECT " +
+               counted_alone(bare_sql_text(target, is_free(target, target.alias) + leaf_condition(target))) + ", " +
+               set_config("settled", "(SELECT " + json_array_of("id") + " FROM pgbackfill_settled)");
+  return batch;
 }
 
 }  // namespace
@@ -267,6 +325,7 @@ WorkTarget make_work_target(Backfill const& backfill, TableFacts const& table, L
   target.server_major = table.server_major();
   std::string alias = table.name;
   if (backfill.kind == WorkKind::kSql) {
+    target.stands_alone = changes_in_with(with_batch(backfill.sql, "true"));
     auto const placeholder = find_placeholder(backfill.sql);
     auto const head = alias_of_statement(backfill.sql);
     if (placeholder && !placeholder->alias.empty()) {
@@ -289,6 +348,7 @@ BatchWork batch_work(WorkTarget const& target, Interval const& interval, BatchMo
     batch.has_left = true;
     return batch;
   }
+  if (target.stands_alone) return batch_alone(target, condition, mode);
   batch.has_work = true;
   batch.can_repeat = target.key.is_by_block() && target.backfill.kind == WorkKind::kUpdate;
   batch.knows_again = asks_again(target);
@@ -316,11 +376,13 @@ BatchWork batch_work(WorkTarget const& target, Interval const& interval, BatchMo
 
 std::string plain_work(WorkTarget const& target, Interval const& interval) {
   std::string const condition = condition_of(target, interval);
+  if (target.stands_alone) return bare_sql_text(target, condition);
   if (is_only_counted(target)) return without_returning(target, condition);
   return "WITH " + work_cte(target, condition) + "\nSELECT pg_catalog.count(*) FROM pgbackfill_work";
 }
 
 BatchWork visit_work(WorkTarget const& target) {
+  if (target.stands_alone) return visit_alone(target);
   std::string const keys = keys_cte(target, "pgbackfill_keys", "due", true);
   std::string const due = in_keys(target, target.alias, "pgbackfill_keys") + leaf_condition(target);
   BatchWork batch;
@@ -509,7 +571,8 @@ std::string any_row(WorkTarget const& target) {
 }  // namespace
 
 std::optional<Probe> empty_batch_probe(WorkTarget const& target) {
-  if (target.backfill.kind != WorkKind::kSql) return std::nullopt;
+  // Of a statement with a WITH of its own the plan does not tell.
+  if (target.backfill.kind != WorkKind::kSql || target.stands_alone) return std::nullopt;
   return Probe{target.backfill.sql_position,
                "WITH " + work_cte(target, "false") + " SELECT pg_catalog.count(*) FROM pgbackfill_work WHERE again"};
 }
@@ -544,6 +607,10 @@ std::vector<Probe> probes(WorkTarget const& target) {
   if (names_leaf) {
     result.push_back({backfill.position,
                       "SELECT 1 FROM " + with_alias(target.parent, target) + " WHERE true" + leaf_condition(target)});
+  }
+  if (target.stands_alone) {
+    result.push_back({backfill.sql_position, bare_sql_text(target, any_row(target))});
+    return result;
   }
   result.push_back(
       {backfill.kind == WorkKind::kSql ? backfill.sql_position : backfill.position,

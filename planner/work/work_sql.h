@@ -71,6 +71,7 @@ struct WorkTarget {
   std::string partition_condition;  // see LeafFacts
   std::uint32_t relation_oid = 0;
   bool is_partition = false;
+  bool stands_alone = false;  // `sql:` that changes rows in its WITH, which cannot be a part of a longer statement
   WorkTraits traits;
   int server_major = 0;
 };

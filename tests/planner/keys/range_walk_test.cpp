@@ -315,6 +315,35 @@ TEST(RangeWalk, GivesASingleSlowRowMoreTimeUpToALimit) {
   EXPECT_NE(step.failure.message.find("even one row"), std::string::npos);
 }
 
+// A statement that reads a whole other table takes its time for one row as for thousands.
+TEST(RangeWalk, GivesABatchMoreTimeWhenFewerRowsDoNotHelp) {
+  RangeWalk walk(lease_to(100'000), options());
+  batch_after_look_ahead(walk, 1'024, 1'024);
+  std::int64_t rows = 1'024;
+  for (int timeout = 0; timeout < kTimeoutsOfRows; ++timeout) {
+    walk.record(failure(Trouble::kStatementTimeout));
+    rows /= 2;
+    EXPECT_EQ(walk.next(1'024).rows, rows);
+    walk.record_page(page(rows, rows));
+    walk.next(1'024);
+  }
+  auto const before = walk.statement_timeout();
+  walk.record(failure(Trouble::kStatementTimeout));
+  auto const again = walk.next(1'024);
+  EXPECT_EQ(again.batch.rows, rows);
+  EXPECT_EQ(again.batch.statement_timeout, 2 * before);
+  // The next one will take as long.
+  auto slow = done(page(rows, 2 * rows));
+  slow.duration = before + std::chrono::milliseconds{1};
+  walk.record(slow);
+  EXPECT_EQ(walk.statement_timeout(), 2 * before);
+  walk.next(1'024);
+  walk.record_page(page(2 * rows, 4 * rows));
+  walk.next(1'024);
+  walk.record(done(page(rows, 8 * rows)));
+  EXPECT_EQ(walk.statement_timeout(), before);
+}
+
 TEST(RangeWalk, TakesTheLongerTimeoutBackAfterTheSlowRow) {
   auto walk = walk_at_single_row(options());
   walk.record(failure(Trouble::kStatementTimeout));
