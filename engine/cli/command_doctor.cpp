@@ -6,10 +6,10 @@
 #include <boost/json/array.hpp>
 
 #include "engine/base/command_error.h"
+#include "engine/base/secret_source.h"
 #include "engine/base/text.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/doctor.h"
-#include "engine/notice/secret_source.h"
 #include "engine/pg/catalog.h"
 #include "engine/view/console.h"
 #include "planner/file/config_file.h"

@@ -1,18 +1,23 @@
 #include "engine/compute/programs.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cstdlib>
 #include <deque>
 #include <map>
+#include <sstream>
 #include <stdexcept>
 #include <utility>
 
+#include "engine/base/secret_source.h"
 #include "engine/child/lasting_child.h"
+#include "engine/http/http_call.h"
 #include "planner/model/duration.h"
 #include "throttle/backoff.h"
 
@@ -25,7 +30,7 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 // An answer may be longer than its request, but not without end.
-constexpr std::size_t kMostAnswerBytes = 64'000'000;
+constexpr std::size_t kMostAnswer = 64'000'000;
 // Sleeps are cut into pieces this long, so that the end of the run is heard soon.
 constexpr auto kPatience = 100ms;
 constexpr auto kGlance = 10ms;
@@ -33,12 +38,48 @@ constexpr auto kGlance = 10ms;
 constexpr auto kGrace = 2s;
 constexpr double kWeightOfLatest = 0.2;
 constexpr std::size_t kErrorsKept = 3;
+constexpr unsigned kOk = 200;
+constexpr unsigned kTooManyRequests = 429;
+constexpr unsigned kUnavailable = 503;
 
 // What every program needs to find its way, and nothing that is a secret of ours.
 std::vector<std::string> variables_of(planner::Compute const& compute) {
   std::vector<std::string> names = {"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"};
   names.insert(names.end(), compute.environment.begin(), compute.environment.end());
   return names;
+}
+
+// As execvp() looks for it.
+bool is_program(std::string const& name) {
+  if (name.find('/') != std::string::npos) return access(name.c_str(), X_OK) == 0;
+  char const* const variable = std::getenv("PATH");
+  std::istringstream folders(variable == nullptr ? "/bin:/usr/bin" : variable);
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    std::string const path = (folder.empty() ? "." : folder) + '/' + name;
+    if (access(path.c_str(), X_OK) == 0) return true;
+  }
+  return false;
+}
+
+// `problem`: what is missing for it.
+HttpCall call_of(planner::ComputeService const& service, std::string& problem) {
+  HttpCall call;
+  call.method = "POST";
+  call.ca_file = service.ca_file;
+  call.most_bytes = kMostAnswer;
+  call.headers = {{"Content-Type", "application/json"}};
+  auto const value_of = [&](planner::SecretText const& secret) {
+    auto value = secret_of(secret);
+    if (auto const* missing = std::get_if<SecretProblem>(&value)) problem = "cannot be asked: " + missing->text;
+    return problem.empty() ? std::get<std::string>(std::move(value)) : std::string();
+  };
+  std::string const url = value_of(service.url);
+  for (auto const& [name, secret] : service.headers) call.headers.emplace_back(name, value_of(secret));
+  if (!problem.empty()) return call;
+  auto parsed = parse_url(url);
+  if (auto const* wrong = std::get_if<std::string>(&parsed)) problem = "cannot be asked: its URL: " + *wrong;
+  if (problem.empty()) call.url = std::get<Url>(std::move(parsed));
+  return call;
 }
 
 }  // namespace
@@ -121,14 +162,14 @@ asio::awaitable<std::string> end_of(std::shared_ptr<Running> running) {
 template <class Running>
 asio::awaitable<void> read_answers(std::shared_ptr<Running> running) {
   while (!running->is_over) {
-    auto line = co_await running->child->read_line(kMostAnswerBytes);
+    auto line = co_await running->child->read_line(kMostAnswer);
     if (line.end == LineEnd::kEnd) {
       auto const why = co_await end_of(running);
       running->fail(why);
       break;
     }
     if (line.end == LineEnd::kTooLong) {
-      running->fail(fmt::format("sent an answer of more than {} MB", kMostAnswerBytes / 1'000'000));
+      running->fail(fmt::format("sent an answer of more than {} MB", kMostAnswer / 1'000'000));
       break;
     }
     auto answer = read_answer(line.text, running->compute);
@@ -167,7 +208,7 @@ Programs::Programs(asio::any_io_executor executor, planner::Compute compute, std
       compute_(std::move(compute)),
       migration_(std::move(migration)),
       table_(std::move(table)),
-      name_(planner::program_name(compute_.command)),
+      name_(planner::name_of(compute_)),
       sink_(sink),
       seats_(static_cast<std::size_t>(compute_.processes)),
       changed_(executor_, Clock::time_point::max()),
@@ -186,6 +227,18 @@ Failure Programs::failure_of(ComputeRequest const& request, std::string const& w
   failure.message = fmt::format("{} failed {} times in a row with the request of {} row(s) from key {} on: it {}",
                                 name_, kMostRequestFailures, request.row_count, key_for_people(request.first_key), why);
   return failure;
+}
+
+std::string Programs::missing() const {
+  if (compute_.service) {
+    std::string problem;
+    call_of(*compute_.service, problem);
+    return problem.empty() ? problem : name_ + ' ' + problem;
+  }
+  auto const& program = compute_.command.front();
+  if (is_program(program)) return "";
+  return fmt::format("there is no program '{}'{}, or it may not be run", program,
+                     program.find('/') == std::string::npos ? " in PATH" : "");
 }
 
 asio::awaitable<void> Programs::pause(milliseconds duration) {
@@ -258,10 +311,58 @@ asio::awaitable<std::shared_ptr<Programs::Running>> Programs::find_program() {
   co_return none;
 }
 
+void Programs::learn_pace(Clock::time_point began) {
+  double const seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  seconds_a_request_ += (seconds_a_request_ > 0 ? kWeightOfLatest : 1) * (seconds - seconds_a_request_);
+}
+
 asio::awaitable<Programs::Outcome> Programs::send(ComputeRequest const& request, int attempt) {
   Outcome outcome;
   bool const may_go = co_await wait_for_turn();
-  if (!may_go) co_return outcome;
+  if (may_go && compute_.service) outcome = co_await post(request, attempt);
+  if (may_go && !compute_.service) outcome = co_await write(request, attempt);
+  co_return outcome;
+}
+
+asio::awaitable<Programs::Outcome> Programs::post(ComputeRequest const& request, int attempt) {
+  Outcome outcome;
+  while (in_flight_ >= compute_.in_flight && !is_abandoned_) {
+    boost::system::error_code ignored;
+    co_await changed_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  if (is_abandoned_) co_return outcome;
+  auto call = call_of(*compute_.service, outcome.failure);
+  if (!outcome.failure.empty()) co_return outcome;
+  call.headers.emplace_back("Idempotency-Key", request.id);
+  call.body = request_line(request, attempt, migration_, table_);
+  call.timeout = compute_.timeout;
+  call.is_stopping = [this] { return is_abandoned_; };
+  auto const began = Clock::now();
+  ++in_flight_;
+  auto const reply = co_await http_call(std::move(call));
+  --in_flight_;
+  changed_.cancel();
+  if (!reply) {
+    outcome.failure = "did not answer: " + reply.error().message;
+    co_return outcome;
+  }
+  bool const is_busy = reply->status == kTooManyRequests || reply->status == kUnavailable;
+  if (is_busy && reply->retry_after) {
+    outcome.answer.emplace();
+    outcome.answer->later = *reply->retry_after;
+  } else if (reply->status != kOk) {
+    outcome.failure = fmt::format("answered {}", reply->status);
+  } else {
+    learn_pace(began);
+    outcome.answer = read_answer(reply->body, compute_);
+    bool const is_other = outcome.answer->problem.empty() && outcome.answer->id != request.id;
+    if (is_other) outcome.answer->problem = "it has the id of another request";
+  }
+  co_return outcome;
+}
+
+asio::awaitable<Programs::Outcome> Programs::write(ComputeRequest const& request, int attempt) {
+  Outcome outcome;
   std::shared_ptr<Running> running;
   try {
     running = co_await find_program();
@@ -282,8 +383,7 @@ asio::awaitable<Programs::Outcome> Programs::send(ComputeRequest const& request,
   --in_flight_;
   if (waiting->answer) {
     outcome.answer = std::move(waiting->answer);
-    double const seconds = std::chrono::duration<double>(Clock::now() - began).count();
-    seconds_a_request_ += (seconds_a_request_ > 0 ? kWeightOfLatest : 1) * (seconds - seconds_a_request_);
+    learn_pace(began);
   } else if (!waiting->failure.empty()) {
     outcome.failure = waiting->failure;
     retire(running);

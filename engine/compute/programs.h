@@ -1,4 +1,5 @@
-// The processes that compute values for one job: asks them, waits for answers, starts them again when they fail.
+// The processes that compute values for one job, or the service: asks them, waits for answers, starts processes again
+// when they fail.
 //
 // No transaction is open while somebody waits here. A request that fails is sent again with the same id, after waits
 // that grow; when that goes on, the failure ends the run. Thread rule: the engine's one thread. Calls may overlap.
@@ -37,6 +38,9 @@ class Programs {
 
   planner::Compute const& compute() const { return compute_; }
 
+  // What is missing on this host to ask anybody, as a sentence for people; empty: nothing.
+  std::string missing() const;
+
   // The answer to each row of the request, in its order.
   asio::awaitable<Result<std::vector<RowAnswer>>> ask(ComputeRequest request);
 
@@ -56,6 +60,9 @@ class Programs {
   asio::awaitable<bool> wait_for_turn();
   asio::awaitable<std::shared_ptr<Running>> find_program();
   asio::awaitable<Outcome> send(ComputeRequest const& request, int attempt);
+  asio::awaitable<Outcome> write(ComputeRequest const& request, int attempt);
+  asio::awaitable<Outcome> post(ComputeRequest const& request, int attempt);
+  void learn_pace(std::chrono::steady_clock::time_point began);
   void start(std::shared_ptr<Running>& seat);
   void retire(std::shared_ptr<Running> const& running);
   asio::awaitable<void> pause(std::chrono::milliseconds duration);

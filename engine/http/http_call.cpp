@@ -185,7 +185,7 @@ class Transfer {
         return where + " took too long";
       case CURLE_WRITE_ERROR:
         if (!is_too_long_) break;
-        return fmt::format("the answer of {} is longer than {} bytes", where, kMostAnswerBytes);
+        return fmt::format("the answer of {} is longer than {} bytes", where, pending_->call.most_bytes);
       case CURLE_PEER_FAILED_VERIFICATION:
         return fmt::format(
             "the certificate of {} is not trusted ({}); name the authority that signed it in ca_file or SSL_CERT_FILE",
@@ -202,7 +202,7 @@ class Transfer {
     auto& transfer = *static_cast<Transfer*>(self);
     auto& body = transfer.reply_.body;
     std::size_t const bytes = size * count;
-    transfer.is_too_long_ = body.size() + bytes > kMostAnswerBytes;
+    transfer.is_too_long_ = body.size() + bytes > transfer.pending_->call.most_bytes;
     if (transfer.is_too_long_) return 0;
     body.append(data, bytes);
     return bytes;

@@ -34,7 +34,8 @@ struct HttpCall {
   std::string body;
   std::string ca_file;  // whom to trust; empty: SSL_CERT_FILE, else what the system trusts
   std::chrono::milliseconds timeout{10'000};
-  std::function<bool()> is_stopping;  // called by the asker's thread; empty: never
+  std::size_t most_bytes = kMostAnswerBytes;  // of the answer's body
+  std::function<bool()> is_stopping;          // called by the asker's thread; empty: never
 };
 
 struct HttpReply {

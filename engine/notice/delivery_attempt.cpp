@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "engine/base/secret_mask.h"
+#include "engine/base/secret_source.h"
 #include "engine/base/text.h"
-#include "engine/notice/secret_source.h"
 #include "engine/child/child_process.h"
 #include "planner/model/duration.h"
 

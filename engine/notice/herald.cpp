@@ -14,9 +14,9 @@
 
 #include "engine/base/command_error.h"
 #include "engine/base/secret_mask.h"
+#include "engine/base/secret_source.h"
 #include "engine/base/text.h"
 #include "engine/notice/delivery_attempt.h"
-#include "engine/notice/secret_source.h"
 
 namespace pgbackfill::engine {
 

@@ -356,8 +356,8 @@ void judge_work(planner::Migration const& migration, PlannedBackfill& planned) {
     case WorkKind::kUpdate:
       planned.title = "set " + planner::join(columns, ", ");
       if (backfill.compute) {
-        planned.title = fmt::format("compute {} by {}", planner::join(columns, ", "),
-                                    planner::program_name(backfill.compute->command));
+        planned.title =
+            fmt::format("compute {} by {}", planner::join(columns, ", "), planner::name_of(*backfill.compute));
       }
       planned.risk = all_new ? planner::Risk::kLow : planner::Risk::kMedium;
       planned.reason =

@@ -39,7 +39,10 @@ JobRun::JobRun(asio::any_io_executor executor, asio::thread_pool& blocking, Conn
 }
 
 asio::awaitable<PoolOutcome> JobRun::run() {
-  auto outcome = co_await pool_.run();
+  PoolOutcome outcome;
+  if (programs_) outcome.reason = programs_->missing();
+  if (!outcome.reason.empty()) co_return outcome;
+  outcome = co_await pool_.run();
   if (programs_) co_await programs_->stop();
   co_return outcome;
 }

@@ -363,7 +363,8 @@ namespace {
 
 // The program is named as it is called; what it does is not ours to know.
 std::string definition_of(planner::Compute const& compute) {
-  std::string text = "compute " + planner::text_array(compute.command) + "\n";
+  std::string text =
+      "compute " + (compute.service ? "by " + planner::name_of(compute) : planner::text_array(compute.command)) + "\n";
   for (auto const& input : compute.read) {
     text += "read " + planner::quote_identifier(input.name) + (input.is_guarded ? "" : " (may change)") + " = " +
             input.expression + "\n";

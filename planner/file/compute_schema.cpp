@@ -2,12 +2,33 @@
 
 #include <array>
 
+#include "planner/file/on_schema.h"
 #include "planner/model/compute.h"
 
 namespace pgbackfill::planner {
 namespace {
 
-constexpr std::array<KeyRule, 11> kComputeKeys{{
+constexpr std::array<KeyRule, 3> kServiceKeys{{
+    {.key = "url",
+     .kind = ValueKind::kSecretText,
+     .doc = "Where requests are sent by POST; ${NAME} stands for a variable of the environment.",
+     .example = "https://embed.example/v1/rows",
+     .is_required = true,
+     .section = &kSecretSection},
+    {.key = "headers",
+     .kind = ValueKind::kSecretTexts,
+     .doc = "Header fields by name; ${NAME} stands for a variable of the environment.",
+     .example = R"json({"Authorization": "Bearer ${EMBED_TOKEN}"})json",
+     .section = &kSecretSection},
+    {.key = "ca_file",
+     .kind = ValueKind::kText,
+     .doc = "Certificates to trust, as a file, beside those of the system.",
+     .example = "/etc/ssl/ours.pem"},
+}};
+constexpr Section kServiceSection{"http", kServiceKeys};
+
+constexpr std::array<std::string_view, 2> kComputeForms{"command", "http"};
+constexpr std::array<KeyRule, 12> kComputeKeys{{
     {.key = "read",
      .kind = ValueKind::kExpressions,
      .doc = "What the program is given of each row: a name and an SQL expression each.",
@@ -22,12 +43,17 @@ constexpr std::array<KeyRule, 11> kComputeKeys{{
      .kind = ValueKind::kTexts,
      .doc = "The program and its arguments, without a shell; it reads requests from standard input, one a line, and "
             "writes answers to standard output.",
-     .example = R"json(["python3", "encrypt.py"])json",
-     .is_required = true},
+     .example = R"json(["python3", "encrypt.py"])json"},
+    {.key = "http",
+     .kind = ValueKind::kSection,
+     .doc = "A service that answers each request, sent by POST.",
+     .example = R"json({"url": "https://embed.example/v1/rows"})json",
+     .section = &kServiceSection},
     {.key = "environment",
      .kind = ValueKind::kTexts,
      .doc = "Environment variables that the program gets beside PATH, HOME, LANG, LC_ALL, TZ and TMPDIR.",
-     .example = R"json(["ENCRYPTION_KEY"])json"},
+     .example = R"json(["ENCRYPTION_KEY"])json",
+     .needs = "command"},
     {.key = "rows",
      .kind = ValueKind::kCount,
      .doc = "How many rows a request may have.",
@@ -51,10 +77,12 @@ constexpr std::array<KeyRule, 11> kComputeKeys{{
      .doc = "How many copies of the program run at the same time.",
      .example = "4",
      .min = 1,
-     .max = kMostProcesses},
+     .max = kMostProcesses,
+     .needs = "command"},
     {.key = "in_flight",
      .kind = ValueKind::kCount,
-     .doc = "How many requests may be waiting for their answers, of all copies together; twice 'processes' by default.",
+     .doc = "How many requests may be waiting for their answers, of all copies together; twice 'processes' by default, "
+            "8 of a service.",
      .example = "8",
      .min = 1,
      .max = kMostInFlight},
@@ -73,6 +101,6 @@ constexpr std::array<KeyRule, 11> kComputeKeys{{
 
 }  // namespace
 
-constexpr Section kComputeSection{"compute", kComputeKeys};
+constexpr Section kComputeSection{"compute", kComputeKeys, kComputeForms};
 
 }  // namespace pgbackfill::planner

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "planner/file/secret_values.h"
 #include "planner/file/sections.h"
 #include "planner/file/values.h"
 #include "planner/file/wording.h"
@@ -12,6 +13,8 @@
 
 namespace pgbackfill::planner::file {
 namespace {
+
+constexpr int kRequestsOfAService = 8;
 
 std::vector<ComputeInput> read_inputs(FileReader& reader, Field const& field) {
   std::vector<ComputeInput> inputs;
@@ -67,13 +70,24 @@ void read_written(FileReader& reader, Field const& field, Compute& compute) {
   if (different.size() != compute.write.size()) reader.refuse(*field.value, "'write' names a column twice");
 }
 
+ComputeService read_service(FileReader& reader, Field const& field) {
+  ComputeService service;
+  auto const fields = reader.read_map(field);
+  if (!fields) return service;
+  service.url = read_secret_url(reader, *fields);
+  service.headers = read_headers(reader, *fields);
+  service.ca_file = read_text(reader, *fields, "ca_file");
+  return service;
+}
+
 void read_pace(FileReader& reader, Fields const& fields, Compute& compute) {
   compute.rows = read_count(reader, fields, "rows").value_or(compute.rows);
   compute.bytes = read_count(reader, fields, "bytes").value_or(compute.bytes);
   compute.timeout = read_duration(reader, fields, "timeout").value_or(compute.timeout);
   if (auto const processes = read_count(reader, fields, "processes")) compute.processes = static_cast<int>(*processes);
   auto const in_flight = read_count(reader, fields, "in_flight");
-  compute.in_flight = in_flight ? static_cast<int>(*in_flight) : 2 * compute.processes;
+  int const usual = compute.service ? kRequestsOfAService : 2 * compute.processes;
+  compute.in_flight = in_flight ? static_cast<int>(*in_flight) : usual;
   compute.per_second = read_count(reader, fields, "per_second");
 }
 
@@ -92,6 +106,7 @@ std::optional<Compute> read_compute(FileReader& reader, Field const& section) {
       reader.refuse(*command->value, "the program has no name; " + for_example(*command->rule));
     }
   }
+  if (auto const* http = fields->find("http")) compute.service = read_service(reader, *http);
   if (auto const* names = fields->find("environment")) compute.environment = read_words(reader, *names, "variables");
   read_guards(reader, *fields, compute);
   read_pace(reader, *fields, compute);

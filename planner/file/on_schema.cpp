@@ -14,7 +14,11 @@ constexpr std::array<KeyRule, 1> kSecretKeys{{
      .example = "/run/secrets/webhook",
      .is_required = true},
 }};
+}  // namespace
+
 constexpr Section kSecretSection{"a secret", kSecretKeys};
+
+namespace {
 
 constexpr std::string_view kUrlDoc = "The URL; ${NAME} stands for a variable of the environment.";
 constexpr std::string_view kHeadersDoc = "Header fields by name; ${NAME} stands for a variable of the environment.";

@@ -8,5 +8,7 @@
 namespace pgbackfill::planner {
 
 extern Section const kOnSection;
+// {file: PATH}, for a text that is read from there.
+extern Section const kSecretSection;
 
 }  // namespace pgbackfill::planner

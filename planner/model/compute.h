@@ -8,8 +8,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "planner/model/delivery.h"
 #include "planner/model/source_position.h"
 
 namespace pgbackfill::planner {
@@ -23,15 +25,23 @@ struct ComputeInput {
   bool is_guarded = true;
 };
 
+// A service that is asked by POST, instead of a program.
+struct ComputeService {
+  SecretText url;
+  std::vector<std::pair<std::string, SecretText>> headers;
+  std::string ca_file;  // whom to trust; empty: what the system trusts
+};
+
 struct Compute {
   SourcePosition position;
   std::vector<ComputeInput> read;
   std::vector<std::string> write;  // columns that an answer may set
   std::vector<SourcePosition> write_positions;
-  std::vector<std::string> command;      // the program, looked up in PATH without a slash, and its arguments
-  std::vector<std::string> environment;  // names of variables that it gets beside the usual ones
-  std::int64_t rows = 200;               // at most, in one request
-  std::int64_t bytes = 1'000'000;        // of a request; one row may be longer
+  std::vector<std::string> command;         // the program, looked up in PATH without a slash, and its arguments
+  std::vector<std::string> environment;     // names of variables that it gets beside the usual ones
+  std::optional<ComputeService> service{};  // then there is no command
+  std::int64_t rows = 200;                  // at most, in one request
+  std::int64_t bytes = 1'000'000;           // of a request; one row may be longer
   std::chrono::milliseconds timeout{30'000};
   int processes = 2;
   int in_flight = 4;                         // requests, of all processes together
@@ -45,7 +55,7 @@ inline constexpr std::int64_t kMostComputeBytes = 16'000'000;
 inline constexpr std::int64_t kMostProcesses = 64;
 inline constexpr std::int64_t kMostInFlight = 256;
 
-// Of a program in messages: its name and that of its first argument, without folders.
-std::string program_name(std::vector<std::string> const& command);
+// For messages: the name of the program and of its first argument, without folders; or where the service is.
+std::string name_of(Compute const& compute);
 
 }  // namespace pgbackfill::planner

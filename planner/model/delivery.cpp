@@ -68,15 +68,19 @@ std::string_view name_of(DeliveryKind kind) {
   return "";
 }
 
+std::string place_of(SecretText const& url) {
+  if (!url.file.empty()) return "the URL in " + url.file;
+  auto const parts = parts_of(url.text);
+  if (!parts || parts->empty()) return "";
+  return parts->front().is_variable ? "${" + parts->front().text + "}" : origin_of(parts->front().text);
+}
+
 std::string to_text(Delivery const& delivery) {
   std::string text(name_of(delivery.kind));
   if (delivery.kind == DeliveryKind::kCommand) return text + ": " + short_line(delivery.command, kMostCommandBytes);
   if (delivery.kind == DeliveryKind::kSlack || delivery.kind == DeliveryKind::kPagerDuty) return text;
-  if (!delivery.url.file.empty()) return text + " to the URL in " + delivery.url.file;
-  auto const parts = parts_of(delivery.url.text);
-  if (!parts || parts->empty()) return text;
-  if (parts->front().is_variable) return text + " to ${" + parts->front().text + "}";
-  return text + " to " + origin_of(parts->front().text);
+  auto const place = place_of(delivery.url);
+  return place.empty() ? text : text + " to " + place;
 }
 
 std::vector<std::string> variables_of(std::vector<OccasionRule> const& rules) {

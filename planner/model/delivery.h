@@ -71,6 +71,9 @@ struct Delivery {
   std::chrono::milliseconds timeout{10'000};  // of one attempt
 };
 
+// Where a URL leads, for people: its scheme and host, or what it is read from.
+std::string place_of(SecretText const& url);
+
 // In one line for people, without anything secret: "slack", "http to https://alerts.example:8443".
 std::string to_text(Delivery const& delivery);
 

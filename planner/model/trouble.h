@@ -29,7 +29,7 @@ inline constexpr char kBudgetState[] = "BF003";   // quarantine budget used up
 inline constexpr char kMovedState[] = "BF004";    // the name is of another table now, or the leaf is no part of it
 inline constexpr char kFanOutState[] = "BF005";   // far more rows changed than the batch has keys
 inline constexpr char kKeyLeftState[] = "BF006";  // rows whose key has left the batch
-inline constexpr char kProgramState[] = "BF007";  // a program of the user failed, or refused a row
+inline constexpr char kProgramState[] = "BF008";  // a program of the user failed, or refused a row
 
 // Used for failures that libpq reports without SQLSTATE: the link is gone.
 inline constexpr char kLinkLostState[] = "08006";

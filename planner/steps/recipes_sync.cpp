@@ -274,12 +274,14 @@ std::vector<std::string> custom_settings_in(std::string const& body) {
 
 std::string function_settings(bool is_mutable) {
   std::string text = " SET search_path FROM CURRENT";
-  if (!is_mutable) return text;
-  for (char const* name : {"DateStyle", "IntervalStyle", "TimeZone", "timezone_abbreviations", "extra_float_digits",
-                           "bytea_output", "xmlbinary", "xmloption", "lc_monetary", "lc_numeric", "lc_time",
-                           "default_text_search_config", "array_nulls", "quote_all_identifiers"}) {
-    text += std::string(" SET ") + name + " FROM CURRENT";
+  // The server calls the output of these types immutable, and yet it follows settings.
+  std::vector<char const*> names = {"bytea_output", "extra_float_digits"};
+  if (is_mutable) {
+    names.insert(names.end(), {"DateStyle", "IntervalStyle", "TimeZone", "timezone_abbreviations", "xmlbinary",
+                               "xmloption", "lc_monetary", "lc_numeric", "lc_time", "default_text_search_config",
+                               "array_nulls", "quote_all_identifiers"});
   }
+  for (char const* name : names) text += std::string(" SET ") + name + " FROM CURRENT";
   return text;
 }
 

@@ -97,7 +97,7 @@ answer_requests(row)
   EXPECT_EQ(value("SELECT count(*) FROM users WHERE h IS NULL"), "3");
   EXPECT_EQ(value("SELECT string_agg(key[1] || ' ' || sqlstate || ' ' || message, ',' ORDER BY key) FROM "
                   "pgbackfill.quarantine"),
-            "500 BF007 no \"good\" address\nat all,8 BF007 no \"good\" address\nat all");
+            "500 BF008 no \"good\" address\nat all,8 BF008 no \"good\" address\nat all");
   EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = id::text"), "897");
 }
 
@@ -214,6 +214,17 @@ TEST_F(ComputeTest, EndsWhenTheProgramNeverWorksAndGoesOnLater) {
   EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = md5(email)"), "10");
 }
 
+TEST_F(ComputeTest, AProgramThatIsNotThereIsNamedAtOnce) {
+  make_users(10);
+  std::string file = kFile;
+  file.replace(file.find("python3"), 7, "pythonic");
+  write("m.yaml", file);
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(result.exit_code, kFailed);
+  EXPECT_THAT(result.err, HasSubstr("there is no program 'pythonic' in PATH"));
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h IS NULL"), "10");
+}
+
 TEST_F(ComputeTest, AValueThatItsColumnDoesNotTakeIsABadRow) {
   make_users(300);
   client_->exec("ALTER TABLE users ADD COLUMN n int, ADD CHECK (n <> 13)");
@@ -299,6 +310,79 @@ backfill:
       value("SELECT count(*) FROM users u JOIN before old USING (id) WHERE (to_jsonb(u) - 'x') = (to_jsonb(old) - "
             "'x')"),
       "2");
+}
+
+// Each way in which a service may fail, once.
+constexpr char kService[] = R"py(
+import hashlib, http.server, json, sys, time
+steps = []
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        steps.append(request["id"])
+        with open("said", "a") as said:
+            said.write("%s %d %s %s\n" % (request["id"], request["attempt"], self.headers["Authorization"],
+                                          self.headers["Idempotency-Key"] == request["id"]))
+        step = len(steps)
+        if step == 1:
+            self.send_response(429); self.send_header("Retry-After", "1"); self.end_headers(); return
+        if step == 2:
+            self.send_response(500); self.end_headers(); return
+        if step == 4: time.sleep(5)
+        rows = [{"write": {"h": hashlib.md5(row["read"]["email"].encode()).hexdigest()}} for row in request["rows"]]
+        body = json.dumps({"id": request["id"], "rows": rows}).encode() if step != 3 else b"<html>"
+        self.send_response(200); self.end_headers(); self.wfile.write(body)
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+)py";
+
+TEST_F(ComputeTest, AsksAServiceAndBearsWithIt) {
+  make_users(700);
+  write("service.py", kService);
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program service({"python3", "service.py"}, options);
+  ASSERT_TRUE(service.wait_for_output("\n"));
+  options.environment = {{"TOKEN", "hunter22"},
+                         {"URL", "http://127.0.0.1:" + std::to_string(std::stoi(service.out()))}};
+  write("m.yaml", R"yaml(name: m
+table: users
+backfill:
+  where: "h IS NULL"
+  workers: 1
+  compute:
+    read: {email: email}
+    write: [h]
+    http: {url: "${URL}/rows", headers: {Authorization: "Bearer ${TOKEN}"}}
+    in_flight: 1
+    timeout: 2s
+)yaml");
+  auto const result = run_program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, 60s, options);
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = md5(email)"), "700");
+  EXPECT_THAT(result.err, AllOf(HasSubstr("answered 500"), HasSubstr("it is not JSON"), HasSubstr("took too long"),
+                                Not(HasSubstr("hunter22"))));
+  EXPECT_EQ(value("SELECT count(*) FROM pgbackfill.migrations WHERE to_jsonb(migrations)::text LIKE '%hunter22%'"),
+            "0");
+  std::istringstream lines(said());
+  std::string first;
+  for (int number = 1; number <= 5; ++number) {
+    std::string id, attempt, scheme, token, is_key;
+    lines >> id >> attempt >> scheme >> token >> is_key;
+    if (number == 1) first = id;
+    EXPECT_EQ(id, first);
+    EXPECT_EQ(attempt + scheme + token + is_key, std::to_string(number) + "Bearerhunter22True");
+  }
+  // Without the variable nothing is sent, and it is named.
+  client_->exec("UPDATE users SET h = NULL");
+  write("n.yaml",
+        "name: n\ntable: users\nbackfill:\n  where: h IS NULL\n  compute: {read: {email: email}, write: [h], "
+        "http: {url: \"${NOT_THERE}\"}}\n");
+  auto const missing = run({"run", "n.yaml"});
+  EXPECT_NE(missing.exit_code, kDone);
+  EXPECT_THAT(missing.err, HasSubstr("NOT_THERE"));
 }
 
 TEST_F(ComputeTest, TheProgramGetsTheEnvironmentThatIsNamedAndNoOther) {

@@ -97,10 +97,18 @@ TEST(Answer, SaysWhatIsWrongWithIt) {
   EXPECT_EQ(check_answer(few.rows, make_request("j", rows(2), {0, 1})), "it has 1 rows, and 2 were asked for");
 }
 
-TEST(ProgramName, IsShort) {
-  EXPECT_EQ(planner::program_name({"/usr/bin/python3", "-u", "/srv/jobs/encrypt.py", "--key", "x"}),
-            "python3 encrypt.py");
-  EXPECT_EQ(planner::program_name({"./hash"}), "hash");
+TEST(NameOfAProgram, IsShort) {
+  auto const name = [](std::vector<std::string> command) {
+    planner::Compute compute;
+    compute.command = std::move(command);
+    return planner::name_of(compute);
+  };
+  EXPECT_EQ(name({"/usr/bin/python3", "-u", "/srv/jobs/encrypt.py", "--key", "x"}), "python3 encrypt.py");
+  EXPECT_EQ(name({"./hash"}), "hash");
+  planner::Compute service;
+  service.service.emplace();
+  service.service->url.text = "https://user:secret@embed.example/v1?key=secret";
+  EXPECT_EQ(planner::name_of(service).find("secret"), std::string::npos);
 }
 
 }  // namespace

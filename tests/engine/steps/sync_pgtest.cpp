@@ -533,6 +533,34 @@ TEST_F(SyncTest, TriggerAndBatchGiveTheSameWhateverTheSessionOfAWriter) {
   }
 }
 
+// The server calls the output of these types immutable, and it follows settings all the same.
+TEST_F(SyncTest, TriggerAndBatchWriteBytesAndFloatsAlike) {
+  auto const database = client_->value("SELECT quote_ident(current_database())");
+  client_->exec(
+      "CREATE TABLE users (id int PRIMARY KEY, a bytea, f float8, b text, c text); INSERT INTO users SELECT g, "
+      "'\\x00ff', 1.0 / 3 FROM generate_series(1, 100) g; CREATE TABLE copy (id int PRIMARY KEY, b text, c text); "
+      "ALTER DATABASE " +
+      database + " SET bytea_output = escape; ALTER DATABASE " + database + " SET extra_float_digits = 0");
+  std::string const values = "{b: \"a::text\", c: \"f::text\"}\n";
+  write("m.yaml", "name: m\ntable: users\nsync:\n  set: " + values + "backfill:\n  set: " + values);
+  write("c.yaml", "name: c\ntable: users\nsync: {mirror: [id]}\nbackfill:\n  copy_to: copy\n  columns: {id: id, " +
+                      values.substr(1));
+  for (char const* file : {"m.yaml", "c.yaml"}) {
+    auto const result = run({"run", file});
+    EXPECT_EQ(result.exit_code, kDone) << result.err;
+  }
+  PgClient writer(dsn());
+  writer.exec(
+      "SET bytea_output = hex; SET extra_float_digits = 3; UPDATE users SET a = '\\x00ff', f = 1.0 / 3 WHERE id = 1; "
+      "INSERT INTO users (id, a, f) VALUES (101, '\\x00ff', 1.0 / 3)");
+  for (char const* table : {"users", "copy"}) {
+    EXPECT_EQ(client_->value(
+                  fmt::format("SELECT count(*) || ' ' || string_agg(DISTINCT b || ' ' || c, ', ') FROM {}", table)),
+              "101 \\000\\377 0.333333333333333")
+        << table;
+  }
+}
+
 TEST_F(SyncTest, WhatIsAnotherForEachWriterIsRefused) {
   make_users(10);
   for (char const* expression : {"session_user || note", "note || pg_backend_pid()", "CURRENT_USER || note"}) {

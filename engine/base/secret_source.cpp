@@ -1,4 +1,4 @@
-#include "engine/notice/secret_source.h"
+#include "engine/base/secret_source.h"
 
 #include <cstdlib>
 #include <fstream>
