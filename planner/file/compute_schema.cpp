@@ -25,7 +25,7 @@ constexpr std::array<KeyRule, 3> kServiceKeys{{
      .doc = "Certificates to trust, as a file, beside those of the system.",
      .example = "/etc/ssl/ours.pem"},
 }};
-constexpr Section kServiceSection{"http", kServiceKeys};
+constexpr Section kServiceSection{"a service", kServiceKeys};
 
 constexpr std::array<std::string_view, 2> kComputeForms{"command", "http"};
 constexpr std::array<KeyRule, 12> kComputeKeys{{

@@ -21,7 +21,9 @@ bool is_variable_name(std::string_view name) {
 std::string origin_of(std::string const& url) {
   auto const scheme = url.find("://");
   if (scheme == std::string::npos) return "";
-  return url.substr(0, url.find_first_of("/?#", scheme + 3));
+  std::string const host = url.substr(scheme + 3, url.find_first_of("/?#", scheme + 3) - scheme - 3);
+  // A name and a password may stand before the host.
+  return url.substr(0, scheme + 3) + host.substr(host.rfind('@') + 1);
 }
 
 }  // namespace

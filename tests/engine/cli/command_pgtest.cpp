@@ -684,6 +684,8 @@ TEST_F(CommandTest, GateWaitsUntilItOpens) {
   client_->exec("UPDATE pgbackfill.jobs SET status = 'running'");
   auto const closed = run({"gate", "count_up", "--wait", "1s"});
   EXPECT_EQ(closed.exit_code, kGateClosed) << closed.err;
+  // The backend of the one before outlives it by a moment.
+  ASSERT_TRUE(poll_until([&] { return client_->value(kGateSessions) == "0"; }));
   Program interrupted({PGBACKFILL_PROGRAM, "gate", "count_up", "--wait", "10m", "--dsn", dsn()}, options);
   EXPECT_TRUE(poll_until([&] { return client_->value(kGateSessions) != "0"; }));
   interrupted.signal(SIGINT);

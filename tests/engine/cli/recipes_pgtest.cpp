@@ -186,7 +186,7 @@ TEST_F(RecipesTest, EachOneDoesWhatItSays) {
     if (testing::Test::HasFailure()) break;
   }
   for (auto const& [heading, blocks] : page) {
-    if (!blocks.empty()) EXPECT_TRUE(tried.contains(heading)) << heading;
+    EXPECT_TRUE(blocks.empty() || tried.contains(heading)) << heading;
   }
 }
 

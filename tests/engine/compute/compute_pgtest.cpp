@@ -277,10 +277,11 @@ TEST_F(ComputeTest, HandsValuesOverAndTakesThemAsTheDocsSay) {
   client_->exec(R"sql(
 CREATE TYPE mood AS ENUM ('sad', 'ok');
 CREATE DOMAIN big AS bigint;
-CREATE TABLE users (id bigint PRIMARY KEY, b bytea, n numeric, d big, a bigint[], t timestamptz, j jsonb, e mood, f float8,
-                    v varchar(5), x text);
+CREATE TABLE users (id bigint PRIMARY KEY, b bytea, n numeric, d big, a bigint[], t timestamptz, j jsonb, e mood,
+                    f float8, v varchar(5), x text);
 INSERT INTO users VALUES (9007199254740993, '\x00ff01', 12345678901234567890.123456789, 9007199254740993,
-                          '{9007199254740993,NULL}', '2024-02-29 12:00+00', '{"a": [1.10, null]}', 'ok', 0.1, 'abc', NULL),
+                          '{9007199254740993,NULL}', '2024-02-29 12:00+00', '{"a": [1.10, null]}', 'ok', 0.1, 'abc',
+                          NULL),
                          (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL))sql");
   client_->exec("ALTER DATABASE " + database_ + " SET timezone = 'UTC'");
   write_program(R"py(

@@ -57,7 +57,8 @@ TEST(Request, HasTheSameIdForTheSameRowsOfTheSameJobAlone) {
 
 TEST(Answer, KeepsEachRowAsItIsWritten) {
   auto const read = read_answer(
-      R"( {"rows" : [ {"write":{"a":12345678901234567890.5,"b":"],}\"{["}}, {"skip":true},{"error":"no"} , {"write":{"a":[1,{"x":2}]}}],"id":"i"} )",
+      R"( {"rows" : [ {"write":{"a":12345678901234567890.5,"b":"],}\"{["}}, {"skip":true},{"error":"no"} , )"
+      R"({"write":{"a":[1,{"x":2}]}}],"id":"i"} )",
       compute_of(9));
   ASSERT_EQ(read.problem, "");
   EXPECT_EQ(read.id, "i");

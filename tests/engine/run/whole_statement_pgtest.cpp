@@ -41,7 +41,7 @@ TEST_F(WholeStatementTest, ArchivesWhatItDeletes) {
   EXPECT_THAT(plan.out, HasSubstr("INSERT INTO archive SELECT * FROM gone"));
   auto const result = run({"run", "m.yaml"});
   ASSERT_EQ(result.exit_code, kDone) << result.err;
-  EXPECT_THAT(result.err, HasSubstr("2500 rows changed"));
+  EXPECT_THAT(result.err, HasSubstr("2,500 rows changed"));
   EXPECT_EQ(value("SELECT count(*) FROM orders WHERE is_old"), "0");
   EXPECT_EQ(value("SELECT count(*) FROM (TABLE archive UNION ALL TABLE orders EXCEPT ALL TABLE before) d"), "0");
   EXPECT_EQ(value("SELECT count(*) FROM (TABLE archive UNION ALL TABLE orders) d"), "5000");

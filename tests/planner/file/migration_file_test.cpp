@@ -583,8 +583,9 @@ TEST(MigrationFile, RefusesStepsOfAWrongShape) {
 // Work.
 
 TEST(MigrationFile, WantsExactlyOneKindOfWork) {
-  EXPECT_THAT(backfill_problems("{workers: 2}"),
-              ElementsAre("m.yaml:3:1: exactly one of 'set', 'sql', 'copy_to', 'delete' must be in 'backfill'"));
+  EXPECT_THAT(
+      backfill_problems("{workers: 2}"),
+      ElementsAre("m.yaml:3:1: exactly one of 'set', 'sql', 'copy_to', 'delete', 'compute' must be in 'backfill'"));
   EXPECT_THAT(backfill_problems("{set: {a: 1}, delete: true, where: b}"),
               ElementsAre(StartsWith("m.yaml:3:25: 'delete' cannot stand beside 'set'")));
   EXPECT_THAT(backfill_problems("{copy_to: b}"), ElementsAre(StartsWith("m.yaml:3:12: 'copy_to' needs 'columns'")));
@@ -910,7 +911,7 @@ class SchemaFile {
     add(body, keys, rule.key, rule.kind, value);
     if (!rule.needs.empty()) add_rule(body, keys, section, rule.needs);
     if (rule.key == "query") add_rule(body, keys, section, "url");
-    if (rule.key == "ca_file") add_rule(body, keys, section, "webhook");
+    if (rule.key == "ca_file" && section.name == "delivery") add_rule(body, keys, section, "webhook");
     for (auto const& other : section.keys) {
       if (other.is_required) add_rule(body, keys, section, other.key);
     }
@@ -943,6 +944,10 @@ class SchemaFile {
       return "{name: x, on: {done: [{" + std::string{section} + ": " + body + "}]}}";
     }
     if (section == "probes") return "{name: x, probes: [" + body + "]}";
+    if (section == "compute") return "{name: x, table: t, backfill: {compute: " + body + "}}";
+    if (section == "a service") {
+      return "{name: x, table: t, backfill: {compute: {read: {email: email}, write: [b], http: " + body + "}}}";
+    }
     if (section == "backfill" || section == "throttle" || section == "sync")
       return "{name: x, table: t, " + std::string{section} + ": " + body + "}";
     return "{name: x, table: t, backfill: {set: {a: 1}, " + std::string{section} + ": " + body + "}}";
