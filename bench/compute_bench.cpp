@@ -5,6 +5,8 @@
 // request.
 #include <fmt/format.h>
 
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <cctype>
@@ -44,7 +46,8 @@ int answer_requests(int milliseconds) {
     for (auto const& row : request.at("rows").as_array()) {
       std::string name(row.at("read").at("name").as_string());
       for (char& letter : name) letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
-      rows.push_back({{"write", {{"display_name", name}}}});
+      boost::json::object write{{"display_name", name}};
+      rows.emplace_back(boost::json::object{{"write", std::move(write)}});
     }
     if (milliseconds > 0) std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
     std::cout << boost::json::serialize(boost::json::object{{"id", request.at("id")}, {"rows", rows}}) << std::endl;
