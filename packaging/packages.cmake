@@ -48,6 +48,9 @@ target_link_libraries(pgbackfill_portable PRIVATE pgbackfill_engine)
 target_link_options(pgbackfill_portable PRIVATE LINKER:--disable-new-dtags)
 set_target_properties(pgbackfill_portable PROPERTIES OUTPUT_NAME pgbackfill
   RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/portable BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "$ORIGIN/../lib")
+# A file of about the same time is taken for up to date; both are linked in the same second at times.
+install(CODE "file(REMOVE \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/pgbackfill\")"
+  COMPONENT portable EXCLUDE_FROM_ALL)
 install(TARGETS pgbackfill_portable RUNTIME_DEPENDENCY_SET portable_libraries
   RUNTIME COMPONENT portable EXCLUDE_FROM_ALL)
 install(FILES LICENSE DESTINATION . COMPONENT portable EXCLUDE_FROM_ALL)
