@@ -419,7 +419,7 @@ asio::awaitable<Result<std::vector<RowAnswer>>> Programs::ask(ComputeRequest req
     }
     std::string const why =
         outcome.answer ? "sent an answer that cannot be used: " + outcome.answer->problem : outcome.failure;
-    if (++failures >= kMostRequestFailures) co_return failure_of(request, why);
+    if (++failures >= most_failures_) co_return failure_of(request, why);
     trouble_ = why;
     ++failures_;
     throttle::BackoffOptions const backoff{100ms, 10'000ms};

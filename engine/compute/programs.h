@@ -38,6 +38,9 @@ class Programs {
 
   planner::Compute const& compute() const { return compute_; }
 
+  // Of one request, in a row, before it is given up.
+  void set_most_failures(int count) { most_failures_ = count; }
+
   // What is missing on this host to ask anybody, as a sentence for people; empty: nothing.
   std::string missing() const;
 
@@ -79,6 +82,7 @@ class Programs {
   std::vector<std::shared_ptr<Running>> retired_;  // ended, or about to
   asio::steady_timer changed_;                     // cancelled whenever somebody who waits should look again
   std::mt19937_64 random_;
+  int most_failures_ = kMostRequestFailures;
   bool is_abandoned_ = false;
   int in_flight_ = 0;
   int failures_ = 0;                                  // in a row, of all

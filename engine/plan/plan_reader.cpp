@@ -11,6 +11,7 @@
 #include "engine/base/secret_mask.h"
 #include "engine/pg/catalog.h"
 #include "engine/plan/coming_columns.h"
+#include "engine/plan/compute_sample.h"
 #include "engine/run/facts_keeper.h"
 #include "engine/run/job_setup.h"
 #include "engine/run/limits.h"
@@ -84,7 +85,7 @@ asio::awaitable<planner::Interval> first_batch(PgConnection& connection, planner
 
 // As it will run, but for the checkpoint beside it; of values that a program computes, what it is given.
 std::string batch_statement(planner::WorkTarget const& target, planner::Interval const& interval) {
-  if (target.backfill.compute) return planner::compute_read_sql(target, interval, "false");
+  if (target.backfill.compute) return planner::compute_shown_sql(target, interval);
   return planner::plain_work(target, interval);
 }
 
@@ -355,9 +356,11 @@ void judge_work(planner::Migration const& migration, PlannedBackfill& planned) {
   switch (backfill.kind) {
     case WorkKind::kUpdate:
       planned.title = "set " + planner::join(columns, ", ");
-      if (backfill.compute) {
-        planned.title =
-            fmt::format("compute {} by {}", planner::join(columns, ", "), planner::name_of(*backfill.compute));
+      if (auto const& compute = backfill.compute) {
+        planned.title = fmt::format("compute {} by {}", planner::join(columns, ", "), planner::name_of(*compute));
+        std::string const processes = compute->service ? "" : fmt::format(", {} process(es)", compute->processes);
+        planned.program = fmt::format("{}, up to {} rows a request, {} in flight{}", planner::name_of(*compute),
+                                      compute->rows, compute->in_flight, processes);
       }
       planned.risk = all_new ? planner::Risk::kLow : planner::Risk::kMedium;
       planned.reason =
@@ -428,7 +431,11 @@ asio::awaitable<void> plan_batch(PgConnection& connection, planner::Migration co
       value_or_throw(co_await query_read_only(connection, users_sql("EXPLAIN (COSTS OFF) " + planned.batch_sql)),
                      "explaining the batch");
   planned.explain = lines_of(explained);
-  if (with_sample) planned.sample = co_await take_sample(connection, migration.backfill->triggers, target, interval);
+  if (!with_sample) co_return;
+  planned.sample = co_await take_sample(connection, migration.backfill->triggers, target, interval);
+  if (target.backfill.compute) {
+    planned.answers = co_await sample_answers(connection, target, interval, migration.name);
+  }
 }
 
 // Other tables that the plan of one batch reads from end to end: what a batch costs then does not follow its rows.

@@ -93,6 +93,8 @@ json::object json_of(PlannedBackfill const& planned) {
   object["explain"] = json_of(planned.explain);
   object["seconds_estimated"] = planned.seconds;
   object["duration"] = std::string(planner::duration_word(planner::duration_class(planned.seconds)));
+  if (!planned.program.empty()) object["program"] = planned.program;
+  if (!planned.answers.empty()) object["answers"] = json::array(planned.answers.begin(), planned.answers.end());
   if (planned.sample) {
     object["sample"] = json::object{{"rows", planned.sample->rows},
                                     {"milliseconds", planned.sample->milliseconds},

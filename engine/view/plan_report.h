@@ -94,6 +94,8 @@ struct PlannedBackfill {
   std::string batch_sql;  // empty: there are no rows
   std::vector<std::string> explain;
   std::optional<PlannedSample> sample;
+  std::string program;                  // that computes its values, and how it is asked; empty: there is none
+  std::vector<std::string> answers;     // of the program that computes values, to the first rows, for --sample
   double seconds = 0;                   // by the sample, else by rule of thumb
   std::optional<double> wal_bytes;      // by the sample
   std::optional<PlannedGrowth> growth;  // of work that replaces rows

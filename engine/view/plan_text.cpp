@@ -163,6 +163,7 @@ void add_backfill(Sheet& sheet, PlannedBackfill const& backfill) {
   }
   add_line(sheet, "risk", fmt::format("{}: {}", planner::risk_word(backfill.risk), backfill.reason));
   add_line(sheet, "way back", backfill.way_back);
+  if (!backfill.program.empty()) add_line(sheet, "program", backfill.program);
   add_line(sheet, "ranges", fmt::format("{}, {} workers", backfill.ranges, backfill.workers));
   add_line(sheet, "batch",
            fmt::format("{} to {} rows, sized to take {}; {} commit; statement_timeout {}",
@@ -174,6 +175,8 @@ void add_backfill(Sheet& sheet, PlannedBackfill const& backfill) {
     sheet.text += "\nthe batch, here the first:\n" + backfill.batch_sql + "\n";
     if (!backfill.explain.empty()) sheet.text += "\nits plan:\n";
     for (auto const& line : backfill.explain) sheet.text += "  " + neutralised(line) + "\n";
+    if (!backfill.answers.empty()) sheet.text += "\nwhat the program makes of the first rows (written nowhere):\n";
+    for (auto const& line : backfill.answers) sheet.text += "  " + neutralised(line) + "\n";
   }
   sheet.text += "\n";
   add_estimate(sheet, backfill);

@@ -62,11 +62,15 @@ std::string digest(WorkTarget const& target) {
          ")::pg_catalog.text, pg_catalog.getdatabaseencoding())), 'hex')";
 }
 
-std::string read_sql(WorkTarget const& target, std::string const& condition, std::string const& is_passed_by) {
-  return "SELECT pg_catalog.to_jsonb(" + key_array(target, target.alias) + ")::pg_catalog.text, " +
-         inputs_object(target) + "::pg_catalog.text, " + digest(target) + " FROM " + from_clause(target) + " WHERE " +
-         condition + and_where(target) + " AND NOT " + parenthesised(is_passed_by) + " ORDER BY " +
+// `key`: SQL of a text[].
+std::string read_sql(WorkTarget const& target, std::string const& key, std::string const& condition) {
+  return "SELECT pg_catalog.to_jsonb(" + key + ")::pg_catalog.text, " + inputs_object(target) + "::pg_catalog.text, " +
+         digest(target) + " FROM " + from_clause(target) + " WHERE " + condition + and_where(target) + " ORDER BY " +
          key_order(target.key, target.alias);
+}
+
+std::string and_not(std::string const& condition) {
+  return " AND NOT " + parenthesised(condition);
 }
 
 // Hands the rows over.
@@ -165,12 +169,17 @@ std::string is_undone(WorkTarget const& target) {
 }  // namespace
 
 std::string compute_read_sql(WorkTarget const& target, Interval const& interval, std::string const& is_passed_by) {
-  return read_sql(target, condition_of(target, interval), is_passed_by);
+  return read_sql(target, key_array(target, target.alias), condition_of(target, interval) + and_not(is_passed_by));
+}
+
+std::string compute_shown_sql(WorkTarget const& target, Interval const& interval) {
+  return read_sql(target, "ARRAY[" + key_texts(target.key, target.alias) + "]", condition_of(target, interval));
 }
 
 std::string compute_read_due_sql(WorkTarget const& target, std::string const& is_passed_by) {
   std::string const due = in_keys(target, target.alias, "pgbackfill_keys") + leaf_condition(target);
-  return "WITH " + keys_cte(target, "pgbackfill_keys", "due", true) + "\n" + read_sql(target, due, is_passed_by);
+  return "WITH " + keys_cte(target, "pgbackfill_keys", "due", true) + "\n" +
+         read_sql(target, key_array(target, target.alias), due + and_not(is_passed_by));
 }
 
 BatchWork computed_work(WorkTarget const& target, Interval const& interval, Computed const& computed,
@@ -184,8 +193,8 @@ BatchWork computed_work(WorkTarget const& target, Interval const& interval, Comp
   batch.prepare = prepare(computed);
   batch.lock = lock_free(target, condition, "");
   std::string const left = "pgbackfill_left AS (SELECT " + key_array(target, target.alias) + " AS key FROM " +
-                           beside_rows(target) + " WHERE " + condition + and_where(target) + " AND NOT " +
-                           parenthesised(is_passed_by) + " AND " + is_undone(target) + ")";
+                           beside_rows(target) + " WHERE " + condition + and_where(target) + and_not(is_passed_by) +
+                           " AND " + is_undone(target) + ")";
   batch.work = "WITH " + rows_ctes(target) + ",\npgbackfill_work AS (" +
                update_text(target, condition, computed.has_gaps, moved_text(target, interval)) + "),\n" + left +
                "\nSELECT " + counted_work(target, knows_moved(target)) + ", " + left_setting() +

@@ -30,7 +30,9 @@ struct Computed {
 // Rows of: key as a JSON array of texts, what the program is given as a JSON object, and a digest of what must not
 // change. `is_passed_by` is a condition on rows that nobody asks for again.
 std::string compute_read_sql(WorkTarget const& target, Interval const& interval, std::string const& is_passed_by);
-// The same for the deferred keys that the setting pgbackfill.due lists.
+// The same for people, and where our schema may not be there.
+std::string compute_shown_sql(WorkTarget const& target, Interval const& interval);
+// As the first, for the deferred keys that the setting pgbackfill.due lists.
 std::string compute_read_due_sql(WorkTarget const& target, std::string const& is_passed_by);
 
 // The work of the batch, once its values are there. Rows that somebody holds, that have changed or that came since are

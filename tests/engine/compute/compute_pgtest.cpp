@@ -77,6 +77,23 @@ TEST_F(ComputeTest, WritesWhatTheProgramSaysOfEachRow) {
   EXPECT_NE(run({"run", "m.yaml"}).exit_code, kDone);
 }
 
+TEST_F(ComputeTest, PlanShowsWhatTheProgramGetsAndWithASampleWhatItAnswers) {
+  make_users(100);
+  write_program(std::string("open('began', 'w').close()\n") + kHash);
+  write("m.yaml", kFile);
+  auto const plan = run({"plan", "m.yaml"});
+  ASSERT_EQ(plan.exit_code, kDone) << plan.err;
+  EXPECT_THAT(plan.out, AllOf(HasSubstr("python3 program.py, up to 200 rows a request, 4 in flight, 2 process(es)"),
+                              HasSubstr("jsonb_build_object('email'")));
+  EXPECT_FALSE(std::filesystem::exists(dir() / "began")) << "plan alone starts no program";
+  auto const sampled = run({"plan", "m.yaml", "--sample"});
+  ASSERT_EQ(sampled.exit_code, kDone) << sampled.err;
+  EXPECT_THAT(sampled.out, HasSubstr("1: {\"email\": \"u1@example.com\"} gives {\"write\": {\"h\": \""));
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h IS NOT NULL"), "0");
+  write_program("sys.exit('no key')\n");
+  EXPECT_THAT(run({"plan", "m.yaml", "--sample"}).out, HasSubstr("exited with 1; no key"));
+}
+
 TEST_F(ComputeTest, LeavesARowThatItSkipsAndSetsAsideOneThatItRefuses) {
   make_users(900);
   write_program(R"py(
