@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <array>
 #include <boost/asio/co_spawn.hpp>
@@ -12,6 +13,7 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -90,10 +92,12 @@ TEST(ChildProcess, DoesNotWaitForWhatItLeavesBehind) {
 }
 
 TEST(ChildProcess, EndsWhatHasLeftTheGroup) {
+  auto const ready = std::filesystem::temp_directory_path() / ("child-process-test-" + std::to_string(getpid()));
   ChildTerms terms;
-  terms.timeout = 200ms;
-  auto const child = run_shell("setsid sleep 1000 & echo $!; wait", terms);
-  EXPECT_EQ(child.end, ChildEnd::kTimedOut);
+  terms.is_stopping = [&] { return std::filesystem::exists(ready); };
+  auto const child = run_shell("setsid sleep 1000 & echo $!; : >" + ready.string() + "; wait", terms);
+  std::filesystem::remove(ready);
+  EXPECT_EQ(child.end, ChildEnd::kStopped);
   EXPECT_FALSE(has_process(std::stoi(child.output)));
 }
 
