@@ -102,6 +102,7 @@ struct Programs::Running {
   void fail(std::string const& why) {
     if (is_over) return;
     is_over = true;
+    ended_by = why;
     for (auto& [id, request] : waiting) {
       request->failure = why;
       request->answered.cancel();
@@ -117,6 +118,7 @@ struct Programs::Running {
   asio::steady_timer wake;         // cancelled when there is something to write, or no more
   std::deque<std::string> errors;  // the last lines of its standard error
   bool is_over = false;
+  std::string ended_by;
   int coroutines = 0;
 };
 
@@ -164,8 +166,11 @@ asio::awaitable<void> read_answers(std::shared_ptr<Running> running) {
   while (!running->is_over) {
     auto line = co_await running->child->read_line(kMostAnswer);
     if (line.end == LineEnd::kEnd) {
+      // With nobody to be told why, the next request must not go to it while that is found out.
+      if (running->waiting.empty()) running->fail("has ended");
       auto const why = co_await end_of(running);
       running->fail(why);
+      running->ended_by = why;
       break;
     }
     if (line.end == LineEnd::kTooLong) {
@@ -241,24 +246,22 @@ std::string Programs::missing() const {
                      program.find('/') == std::string::npos ? " in PATH" : "");
 }
 
-asio::awaitable<void> Programs::pause(milliseconds duration) {
-  asio::steady_timer timer(executor_);
-  auto const until = Clock::now() + duration;
-  while (!is_abandoned_ && Clock::now() < until) {
-    auto const left = std::chrono::ceil<milliseconds>(until - Clock::now());
-    timer.expires_after(std::min(left, milliseconds(kPatience)));
-    boost::system::error_code ignored;
-    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
-}
-
-// Requests are spread over the second; a wait that the program asks for is a wait of all.
+// Requests are spread over the second; a wait that the program asks for is a wait of all, also of who waited for room
+// meanwhile. Whoever has the turn sends before anybody else looks.
 asio::awaitable<bool> Programs::wait_for_turn() {
+  asio::steady_timer timer(executor_);
   while (!is_abandoned_) {
+    boost::system::error_code ignored;
     auto const now = Clock::now();
+    if (is_winding_down_ && not_before_ > now) co_return false;
+    if (in_flight_ >= compute_.in_flight) {
+      co_await changed_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+      continue;
+    }
     auto const due = std::max(not_before_, next_at_);
     if (due <= now) break;
-    co_await pause(std::chrono::ceil<milliseconds>(due - now));
+    timer.expires_after(std::min(std::chrono::ceil<milliseconds>(due - now), milliseconds(kPatience)));
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
   if (compute_.per_second) {
     next_at_ = std::max(next_at_, Clock::now()) + std::chrono::nanoseconds(1'000'000'000 / *compute_.per_second);
@@ -291,24 +294,29 @@ void Programs::retire(std::shared_ptr<Running> const& running) {
   std::erase_if(retired_, [](auto const& one) { return one->coroutines == 0 && one->child->how_it_ended(); });
 }
 
-// The one with the fewest requests that wait; a process is started only when all others have some.
-asio::awaitable<std::shared_ptr<Programs::Running>> Programs::find_program() {
-  auto const most = static_cast<std::size_t>((compute_.in_flight + compute_.processes - 1) / compute_.processes);
-  std::shared_ptr<Running> none;
-  while (!is_abandoned_) {
-    auto const load = [](std::shared_ptr<Running> const& seat) { return seat ? seat->waiting.size() : 0; };
-    auto const least = std::min_element(seats_.begin(), seats_.end(), [&](auto const& left, auto const& right) {
-      return std::pair(load(left), !left) < std::pair(load(right), !right);
-    });
-    bool const is_free = load(*least) < most && in_flight_ < compute_.in_flight;
-    if (is_free) {
-      if (!*least) start(*least);
-      co_return *least;
+// Those that have ended since their last answer: nobody waits for them, so nobody has met it.
+void Programs::clear_seats() {
+  for (std::size_t place = 0; place < seats_.size(); ++place) {
+    auto const running = seats_[place];
+    if (!running || !running->is_over) continue;
+    if (!std::exchange(is_end_told_, true)) {
+      tell(Severity::kWarning, fmt::format("{} {}, with no request unanswered; another one is started, and so "
+                                           "whenever that happens",
+                                           name_, running->ended_by));
     }
-    boost::system::error_code ignored;
-    co_await changed_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    retire(running);
   }
-  co_return none;
+}
+
+// The one with the fewest requests that wait; a process is started only when all others have some.
+std::shared_ptr<Programs::Running> Programs::find_program() {
+  clear_seats();
+  auto const load = [](std::shared_ptr<Running> const& seat) { return seat ? seat->waiting.size() : 0; };
+  auto const least = std::min_element(seats_.begin(), seats_.end(), [&](auto const& left, auto const& right) {
+    return std::pair(load(left), !left) < std::pair(load(right), !right);
+  });
+  if (!*least) start(*least);
+  return *least;
 }
 
 void Programs::learn_pace(Clock::time_point began) {
@@ -326,11 +334,6 @@ asio::awaitable<Programs::Outcome> Programs::send(ComputeRequest const& request,
 
 asio::awaitable<Programs::Outcome> Programs::post(ComputeRequest const& request, int attempt) {
   Outcome outcome;
-  while (in_flight_ >= compute_.in_flight && !is_abandoned_) {
-    boost::system::error_code ignored;
-    co_await changed_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
-  if (is_abandoned_) co_return outcome;
   auto call = call_of(*compute_.service, outcome.failure);
   if (!outcome.failure.empty()) co_return outcome;
   call.headers.emplace_back("Idempotency-Key", request.id);
@@ -365,7 +368,7 @@ asio::awaitable<Programs::Outcome> Programs::write(ComputeRequest const& request
   Outcome outcome;
   std::shared_ptr<Running> running;
   try {
-    running = co_await find_program();
+    running = find_program();
   } catch (std::exception const& error) {
     outcome.failure = std::string("cannot be started: ") + error.what();
   }
@@ -400,7 +403,8 @@ asio::awaitable<Result<std::vector<RowAnswer>>> Programs::ask(ComputeRequest req
   int failures = 0;
   for (int attempt = 1; !is_abandoned_; ++attempt) {
     auto outcome = co_await send(request, attempt);
-    if (is_abandoned_) break;
+    bool const was_sent = outcome.answer || !outcome.failure.empty();
+    if (is_abandoned_ || !was_sent) break;
     if (outcome.answer && outcome.answer->problem.empty() && !outcome.answer->later) {
       outcome.answer->problem = check_answer(outcome.answer->rows, request);
     }

@@ -47,6 +47,9 @@ class Programs {
   // The answer to each row of the request, in its order.
   asio::awaitable<Result<std::vector<RowAnswer>>> ask(ComputeRequest request);
 
+  // The run is about to end: what may not be sent now, because the program asked for a wait or has failed, fails; what
+  // is under way goes on.
+  void wind_down() { is_winding_down_ = true; }
   // Ends all programs at once; whoever waits gets a failure, and so does who asks from now on.
   void abandon();
   // Ends their input, waits a moment for them to end by themselves, and ends those that do not. Nobody may be waiting.
@@ -61,14 +64,14 @@ class Programs {
   struct Outcome;
 
   asio::awaitable<bool> wait_for_turn();
-  asio::awaitable<std::shared_ptr<Running>> find_program();
+  void clear_seats();
+  std::shared_ptr<Running> find_program();
   asio::awaitable<Outcome> send(ComputeRequest const& request, int attempt);
   asio::awaitable<Outcome> write(ComputeRequest const& request, int attempt);
   asio::awaitable<Outcome> post(ComputeRequest const& request, int attempt);
   void learn_pace(std::chrono::steady_clock::time_point began);
   void start(std::shared_ptr<Running>& seat);
   void retire(std::shared_ptr<Running> const& running);
-  asio::awaitable<void> pause(std::chrono::milliseconds duration);
   void tell(Severity severity, std::string text);
   Failure failure_of(ComputeRequest const& request, std::string const& why) const;
 
@@ -84,6 +87,8 @@ class Programs {
   std::mt19937_64 random_;
   int most_failures_ = kMostRequestFailures;
   bool is_abandoned_ = false;
+  bool is_winding_down_ = false;
+  bool is_end_told_ = false;
   int in_flight_ = 0;
   int failures_ = 0;                                  // in a row, of all
   std::chrono::steady_clock::time_point not_before_;  // the program asked for a wait, or it keeps failing

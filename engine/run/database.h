@@ -75,6 +75,8 @@ class Database {
   virtual std::chrono::system_clock::time_point wall_now() const = 0;
   // What sessions found that the operator should know; each text once.
   virtual std::vector<std::string> take_notes() { return {}; }
+  // The run is about to end: a wait for something beside the server that has no end in sight is to be given up.
+  virtual void wind_down() {}
   // What batches wait for beside the server, as a sentence for people; empty: nothing.
   virtual std::string held_back() const { return ""; }
   // Uniform in [0, 1): for jitter.

@@ -50,6 +50,9 @@ class PgDatabase : public Database {
   // For a job whose values programs compute; they outlive this.
   void set_programs(Programs* programs) { programs_ = programs; }
   Programs* programs() { return programs_; }
+  void wind_down() override {
+    if (programs_ != nullptr) programs_->wind_down();
+  }
   std::string held_back() const override { return programs_ == nullptr ? "" : programs_->held_back(); }
   asio::any_io_executor const& executor() const { return executor_; }
 

@@ -123,6 +123,7 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
 void WorkerPool::request_stop() {
   if (!is_stopping_) tell(Severity::kInfo, "stopping: the batches in flight end, their ranges are given back");
   is_stopping_ = true;
+  database_.wind_down();
 }
 
 void WorkerPool::request_abort() {
@@ -345,6 +346,7 @@ std::string WorkerPool::outside_windows() const {
 
 void WorkerPool::end(PoolEnd how, std::string reason) {
   if (!outcome_) outcome_ = PoolOutcome{how, std::move(reason), {}};
+  database_.wind_down();
 }
 
 // --- workers ---------------------------------------------------------------------------------------------------------

@@ -218,6 +218,20 @@ for line in sys.stdin:
   }
 }
 
+TEST_F(ComputeTest, AProgramThatEndsAfterItsAnswerIsStartedAgainAtOnce) {
+  make_users(1'000);
+  write_program(R"py(
+request = json.loads(sys.stdin.readline())
+print(json.dumps({"id": request["id"], "rows": [{"write": {"h": "x"}} for row in request["rows"]]}), flush=True)
+)py");
+  write("m.yaml", std::string(kFile) + "    timeout: 1m\n");
+  auto const began = std::chrono::steady_clock::now();
+  auto const result = run({"run", "m.yaml"});
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 50s) << "a request went to one that had ended";
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = 'x'"), "1000");
+}
+
 TEST_F(ComputeTest, EndsWhenTheProgramNeverWorksAndGoesOnLater) {
   make_users(10);
   write_program("sys.exit(3)\n");
@@ -477,6 +491,24 @@ answer_requests(row)
   std::this_thread::sleep_for(200ms);
   hanging.signal(SIGINT);
   EXPECT_EQ(hanging.wait(15s).exit_code, kResumable);
+}
+
+TEST_F(ComputeTest, AnInterruptEndsAWaitThatTheProgramAskedFor) {
+  make_users(100);
+  write_program(R"py(
+def row(read):
+    open("there", "w").close()
+    raise Later(3600000)
+answer_requests(row)
+)py");
+  write("m.yaml", kFile);
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, options);
+  ASSERT_TRUE(poll_until([&] { return std::filesystem::exists(dir() / "there"); })) << program.err();
+  std::this_thread::sleep_for(200ms);
+  program.signal(SIGINT);
+  EXPECT_EQ(program.wait(15s).exit_code, kResumable) << program.err();
 }
 
 TEST_F(ComputeTest, IsRefusedWhereItCannotBeRight) {
