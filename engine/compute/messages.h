@@ -36,8 +36,8 @@ std::string key_for_people(std::string const& key);
 std::vector<std::vector<std::size_t>> cut_into_requests(std::vector<RowToCompute> const& rows,
                                                         planner::Compute const& compute);
 
-// `job`: tells jobs of all databases apart.
-ComputeRequest make_request(std::string const& job, std::vector<RowToCompute> const& rows,
+// `leaf`: tells the partitions of the jobs of all databases apart.
+ComputeRequest make_request(std::string const& leaf, std::vector<RowToCompute> const& rows,
                             std::vector<std::size_t> const& chosen);
 
 // The line, with its end. `attempt` counts from 1.

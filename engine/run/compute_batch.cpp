@@ -44,9 +44,10 @@ asio::awaitable<Result<bool>> ComputeBatch::wait_for(std::shared_ptr<Flight> fli
   co_return is_ours;
 }
 
-asio::awaitable<Result<RowsComputed>> ComputeBatch::compute(std::string job, std::vector<RowToCompute> rows,
+asio::awaitable<Result<RowsComputed>> ComputeBatch::compute(std::string leaf, std::vector<RowToCompute> rows,
                                                             WhileWaiting meanwhile) {
   std::vector<RowToCompute> unknown;
+  if (std::exchange(leaf_, leaf) != leaf) answers_.clear();
   latest_.clear();
   for (auto const& row : rows) latest_.push_back(row.key);
   for (auto const& row : rows) {
@@ -56,7 +57,7 @@ asio::awaitable<Result<RowsComputed>> ComputeBatch::compute(std::string job, std
   auto const requests = cut_into_requests(unknown, programs_.compute());
   auto const flight = std::make_shared<Flight>(executor_, requests.size());
   for (std::size_t number = 0; number < requests.size(); ++number) {
-    auto request = make_request(job, unknown, requests[number]);
+    auto request = make_request(leaf, unknown, requests[number]);
     asio::co_spawn(executor_, ask(programs_, std::move(request), number, flight), asio::detached);
   }
   auto const is_ours = co_await wait_for(flight, std::move(meanwhile));

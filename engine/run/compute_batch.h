@@ -35,8 +35,8 @@ class ComputeBatch {
  public:
   ComputeBatch(Programs& programs, asio::any_io_executor executor);
 
-  // `job`: see make_request().
-  asio::awaitable<Result<RowsComputed>> compute(std::string job, std::vector<RowToCompute> rows,
+  // `leaf`: tells partitions of all jobs apart, whose rows may have the same keys; see make_request().
+  asio::awaitable<Result<RowsComputed>> compute(std::string leaf, std::vector<RowToCompute> rows,
                                                 WhileWaiting meanwhile);
   // The answers to the rows of the last call have been written.
   void written();
@@ -57,7 +57,8 @@ class ComputeBatch {
 
   Programs& programs_;
   asio::any_io_executor executor_;
-  std::map<std::string, Known> answers_;  // by key
+  std::string leaf_;
+  std::map<std::string, Known> answers_;  // by key, of that leaf
   std::vector<std::string> latest_;       // keys of the last call
 };
 

@@ -510,7 +510,6 @@ asio::awaitable<Result<bool>> PgSession::look_at_leaves() {
 }
 
 asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchRequest request) {
-  auto const& work = target(request.lease.leaf);
   auto const& backfill = database_.job().job.backfill;
   auto settings = settings_for(request.statement_timeout, request.lock_timeout);
   settings.asynchronous_commit = backfill.commit == planner::CommitMode::kAsync;
@@ -521,7 +520,9 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
   if (computes) {
     auto rows = co_await compute_batch(request);
     if (!rows) co_return rows.error();
-    batch = planner::computed_work(work, request.interval, rows->computed, is_passed_by(request.lease.leaf));
+    // Leaves may have been read anew while programs computed, by another worker: no reference to one outlives a wait.
+    batch = planner::computed_work(target(request.lease.leaf), request.interval, rows->computed,
+                                   is_passed_by(request.lease.leaf));
     // Behind its back: what is locked or has changed is visited later, and computed anew.
     request.set_aside = planner::SetAside::kDefer;
     if (!rows->refused.empty()) {
@@ -529,7 +530,7 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
           state::set_aside_rows(job_id(), request.lease.leaf, rows->refused, backfill.quarantine_budget));
     }
   } else {
-    batch = planner::batch_work(work, request.interval, request.mode, request.lease.pass > 0);
+    batch = planner::batch_work(target(request.lease.leaf), request.interval, request.mode, request.lease.pass > 0);
   }
   if (!batch.prepare.empty()) statements.emplace_back(std::move(batch.prepare));
   if (!batch.lock.empty()) statements.push_back(users_sql(std::move(batch.lock)));
@@ -538,6 +539,7 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
   statements.emplace_back(state::checkpoint(job_id(), request, batch, backfill.quarantine_budget, backfill.rows_per_key,
                                             database_.owner().lease_time));
   statements.emplace_back(same_leaf(request.lease.leaf));
+  auto const& work = target(request.lease.leaf);
   bool const looks_ahead = !request.ends_range && request.look_ahead_rows > 0;
   if (looks_ahead) {
     planner::Interval const rest{request.interval.hi, request.lease.hi};
@@ -584,7 +586,8 @@ asio::awaitable<Result<RowsComputed>> PgSession::compute_rows(std::vector<RowToC
     job_identity_ = identity->at(0, 0);
   }
   is_computing_ = true;
-  auto computed = co_await compute_->compute(job_identity_, std::move(rows), std::move(meanwhile));
+  std::string identity = fmt::format("{}/{}", job_identity_, leaf);
+  auto computed = co_await compute_->compute(std::move(identity), std::move(rows), std::move(meanwhile));
   is_computing_ = false;
   bool const is_refused = computed && !computed->refused.empty() && database_.job().job.backfill.quarantine_budget == 0;
   if (is_refused) {

@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <fstream>
+#include <iterator>
+#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -230,6 +232,29 @@ print(json.dumps({"id": request["id"], "rows": [{"write": {"h": "x"}} for row in
   ASSERT_EQ(result.exit_code, kDone) << result.err;
   EXPECT_LT(std::chrono::steady_clock::now() - began, 50s) << "a request went to one that had ended";
   EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = 'x'"), "1000");
+}
+
+TEST_F(ComputeTest, RowsOfTwoPartitionsAreNotTakenForEachOther) {
+  client_->exec(
+      "CREATE TABLE users (id int NOT NULL, part int NOT NULL, email text, h text) PARTITION BY LIST (part); CREATE "
+      "TABLE users_1 PARTITION OF users FOR VALUES IN (1); CREATE TABLE users_2 PARTITION OF users FOR VALUES IN (2); "
+      "ALTER TABLE users_1 ADD PRIMARY KEY (id); ALTER TABLE users_2 ADD PRIMARY KEY (id); INSERT INTO users SELECT g, "
+      "p, 'same' FROM generate_series(1, 600) g, generate_series(1, 2) p; ANALYZE users");
+  write_program(R"py(
+for line in sys.stdin:
+    request = json.loads(line)
+    with open("said", "a") as said: said.write(request["id"] + "\n")
+    time.sleep(0.2)
+    print(json.dumps({"id": request["id"], "rows": [{"write": {"h": "x"}} for row in request["rows"]]}), flush=True)
+)py");
+  write("m.yaml", kFile);
+  auto const result = run({"run", "m.yaml"});
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = 'x'"), "1200");
+  std::istringstream lines(said());
+  std::multiset<std::string> const ids{std::istream_iterator<std::string>(lines), {}};
+  std::set<std::string> const different(ids.begin(), ids.end());
+  EXPECT_EQ(ids.size(), different.size()) << result.err;
 }
 
 TEST_F(ComputeTest, EndsWhenTheProgramNeverWorksAndGoesOnLater) {
