@@ -101,7 +101,7 @@ std::size_t end_of_string(std::string_view text, std::size_t at) {
 }
 
 std::size_t skip_blanks(std::string_view text, std::size_t at) {
-  while (at < text.size() && (text[at] == ' ' || text[at] == '\t' || text[at] == '\r')) ++at;
+  while (at < text.size() && std::string_view(" \t\r\n").find(text[at]) != std::string_view::npos) ++at;
   return at;
 }
 
@@ -139,7 +139,7 @@ std::vector<std::string_view> elements_at(std::string_view text, std::size_t at)
   return elements;
 }
 
-// Of an object on one line: the texts of the elements of its last "rows", as the parser takes the last one too.
+// Of an object: the texts of the elements of its last "rows", as the parser takes the last one too.
 std::vector<std::string_view> texts_of_rows(std::string_view text) {
   std::vector<std::string_view> rows;
   std::size_t at = skip_blanks(text, skip_blanks(text, 0) + 1);
@@ -193,14 +193,14 @@ std::vector<std::vector<std::size_t>> cut_into_requests(std::vector<RowToCompute
   return requests;
 }
 
-ComputeRequest make_request(std::string const& job, std::vector<RowToCompute> const& rows,
+ComputeRequest make_request(std::string const& leaf, std::vector<RowToCompute> const& rows,
                             std::vector<std::size_t> const& chosen) {
   // A namespace of this program's own, made once at random.
   static constexpr boost::uuids::uuid kNamespace{
       {0x5b, 0x0e, 0x3f, 0x9c, 0x61, 0x7d, 0x4c, 0x27, 0x9a, 0x44, 0xd3, 0x1f, 0x86, 0x20, 0xe8, 0x75}};
   ComputeRequest request;
   request.row_count = chosen.size();
-  std::string content = job + '\n';
+  std::string content = leaf + '\n';
   request.rows = "[";
   for (auto const number : chosen) {
     auto const& row = rows[number];

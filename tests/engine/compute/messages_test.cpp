@@ -72,6 +72,17 @@ TEST(Answer, KeepsEachRowAsItIsWritten) {
   EXPECT_FALSE(read.rows[3].sets_all);
 }
 
+// A service answers as it likes to lay out JSON.
+TEST(Answer, MayHaveSeveralLines) {
+  auto const read = read_answer(
+      "{\n  \"id\": \"i\",\n  \"rows\": [\n    {\n      \"write\": {\"a\": 1}\n    },\r\n\t{\"skip\": true}\n  ]\n}\n",
+      compute_of(9));
+  ASSERT_EQ(read.problem, "");
+  ASSERT_EQ(read.rows.size(), 2U);
+  EXPECT_EQ(read.rows[0].text, "{\n      \"write\": {\"a\": 1}\n    }");
+  EXPECT_EQ(read.rows[1].kind, RowAnswerKind::kSkip);
+}
+
 TEST(Answer, CanBeLater) {
   auto const read = read_answer(R"({"id":"i","later":1500})", compute_of(9));
   EXPECT_EQ(read.problem, "");
