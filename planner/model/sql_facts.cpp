@@ -5,6 +5,7 @@
 #include <cctype>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "planner/model/sql_text.h"
 #include "planner/sql/sql_script.h"
@@ -183,6 +184,10 @@ SqlFacts facts_of(std::string const& sql) {
 
 // --- what is joined to what ------------------------------------------------------------------------------------------
 
+bool is_change(SyntaxNode node) {
+  return node.is("InsertStmt") || node.is("UpdateStmt") || node.is("DeleteStmt") || node.is("MergeStmt");
+}
+
 // Which tables of a statement a condition holds together, by alias. Two of one name in different queries count as one:
 // that sees too many joins, never too few.
 class Joins {
@@ -269,6 +274,7 @@ class Joins {
   static std::set<std::string> ranges_in(SyntaxNode node) {
     std::set<std::string> names;
     if (node.is("RangeVar")) names.insert(alias_of(node));
+    if (is_change(node)) names.insert(alias_of(node.get("relation")));
     for (auto const& child : node.children()) names.merge(ranges_in(child));
     return names;
   }
@@ -331,7 +337,12 @@ class BatchRows {
       : alias_(alias), key_columns_(key_columns) {}
 
   Gathering gathering_of(SyntaxNode statement) {
-    visit(statement);
+    // What the outermost query gives goes to nobody.
+    if (statement.is("SelectStmt")) {
+      read_queries(statement);
+    } else {
+      visit(statement);
+    }
     return std::move(found_);
   }
 
@@ -354,6 +365,7 @@ class BatchRows {
 
   Rows visit(SyntaxNode node) {
     if (node.is("SelectStmt")) return visit_query(node, false);
+    if (is_change(node)) return visit_change(node);
     if (node.is("ColumnRef")) return {names_of(node.list("fields")) == std::vector{alias_, std::string(kBatchColumn)}};
     if (node.is("RangeVar")) {
       bool const is_query = node.text("schemaname").empty() && queries_.contains(std::string(node.text("relname")));
@@ -373,6 +385,25 @@ class BatchRows {
     for (auto const& query : node.get("withClause").list("ctes")) {
       if (visit(query.get("ctequery")).are_passed) queries_.emplace(query.text("ctename"));
     }
+  }
+
+  // A change passes on what it returns. Rows that are inserted where others may be already can be put together there.
+  Rows visit_change(SyntaxNode change) {
+    auto const conflict = change.get("onConflictClause");
+    auto const merges = std::exchange(merges_, conflict && conflict.text("action") == "ONCONFLICT_UPDATE");
+    auto const inserts = std::exchange(inserts_, change.is("InsertStmt") && !conflict);
+    read_queries(change);
+    Rows rows;
+    for (auto const& child : change.children()) {
+      bool const is_with = !child.list("ctes").empty();
+      if (!is_with) rows.add(visit(child));
+    }
+    merges_ = merges;
+    inserts_ = inserts;
+    bool const is_here = alias_of(change.get("relation")) == alias_ || names_table(change.list("fromClause"), alias_) ||
+                         names_table(change.list("usingClause"), alias_);
+    if (rows.is_picked && is_here) rows = {false, true};
+    return rows;
   }
 
   // `is_asked`: only whether it has a row counts.
@@ -407,13 +438,20 @@ class BatchRows {
     bool const has_on =
         std::any_of(distinct.begin(), distinct.end(), [](auto const& one) { return !one.kind().empty(); });
     if (has_on && !has_key(distinct, query)) tell("DISTINCT ON");
+    if (inserts_ && !distinct.empty() && !has_on && !has_key(results_of(query), query)) tell("DISTINCT");
     auto const groups = query.list("groupClause");
     bool const is_by_key = !groups.empty() && has_key(groups, query);
-    if (!groups.empty() && !is_by_key) tell("GROUP BY");
+    if (!groups.empty() && !is_by_key && !merges_) tell("GROUP BY");
     if (groups.empty() && query.get("havingClause")) tell("HAVING");
     for (char const* part : {"targetList", "sortClause", "havingClause"}) {
-      for (auto const& item : query.list(part)) read_calls(item, query, !groups.empty());
+      for (auto const& item : query.list(part)) read_calls(item, query, !groups.empty() || merges_);
     }
+  }
+
+  static std::vector<SyntaxNode> results_of(SyntaxNode query) {
+    std::vector<SyntaxNode> values;
+    for (auto const& result : query.list("targetList")) values.push_back(result.get("val"));
+    return values;
   }
 
   static bool is_limit(SyntaxNode count) { return static_cast<bool>(count) && !count.flag("isnull"); }
@@ -497,6 +535,9 @@ class BatchRows {
   std::vector<std::string> const& key_columns_;
   std::set<std::string> queries_;  // names of WITH that pass rows of the batch on
   Gathering found_;
+  // Of the statement around it.
+  bool inserts_ = false;  // without regard to rows that are there
+  bool merges_ = false;   // into rows that are there
   // Of the query that is judged.
   bool is_here_ = false;  // it reads the table itself
   bool is_joined_by_name_ = false;
@@ -595,10 +636,6 @@ SqlFacts facts_of_statement(std::string const& sql) {
 
 namespace {
 
-bool is_change(SyntaxNode node) {
-  return node.is("InsertStmt") || node.is("UpdateStmt") || node.is("DeleteStmt") || node.is("MergeStmt");
-}
-
 bool has_batch(SyntaxNode node) {
   if (node.is("ColumnRef")) {
     auto const names = names_of(node.list("fields"));
@@ -630,7 +667,7 @@ std::vector<SyntaxNode> sources_of(SyntaxNode statement) {
 
 // Of a statement with {batch} in one query of its WITH: another part of it that changes rows and reads none of the
 // queries before it does the same for each batch.
-std::optional<std::string> unbound_part(SyntaxNode statement) {
+std::optional<std::string> unbound_part(SyntaxNode statement, std::string const& alias) {
   std::set<std::string> queries;
   bool has_changes = false;
   for (auto const& query : statement.get("withClause").list("ctes")) {
@@ -647,7 +684,12 @@ std::optional<std::string> unbound_part(SyntaxNode statement) {
   bool const is_bound = std::any_of(sources.begin(), sources.end(), [&](SyntaxNode const& source) {
     return has_batch(source) || reads_query(source, queries);
   });
-  if (!has_changes || is_bound || !is_change(statement)) return std::nullopt;
+  if (!has_changes || !is_change(statement)) return std::nullopt;
+  std::string const target = alias_of(statement.get("relation"));
+  bool const picks = (statement.is("UpdateStmt") || statement.is("DeleteStmt")) && target != alias;
+  // It may read them and change the same rows with each batch all the same.
+  bool const is_joined = is_bound && (!picks || Joins(statement).may_join(target, alias));
+  if (is_joined) return std::nullopt;
   auto const table = relation_of(statement.get("relation"));
   return quote_qualified(table.schema, table.name);
 }
@@ -666,7 +708,7 @@ std::optional<std::string> unjoined_table(std::string const& sql, std::string co
   auto const syntax = syntax_of(sql);
   if (!syntax) return std::nullopt;
   auto const statement = syntax->statements.front();
-  if (changes_in_with(sql)) return unbound_part(statement);
+  if (changes_in_with(sql)) return unbound_part(statement, alias);
   if (!statement.is("UpdateStmt") && !statement.is("DeleteStmt")) return std::nullopt;
   auto const range = statement.get("relation");
   std::string const target = alias_of(range);

@@ -119,7 +119,25 @@ TEST_F(WholeStatementTest, APartThatTheBatchDoesNotBoundIsRefused) {
     EXPECT_EQ(result.exit_code, kUsage) << sql;
     EXPECT_THAT(result.err, HasSubstr("nothing joins")) << sql;
   }
+  // It reads rows of the batch, and yet changes the same row with each.
+  for (std::string const sql :
+       {"UPDATE counters SET n = n + 1 FROM gone", "UPDATE counters SET n = n + 1 WHERE EXISTS (SELECT FROM gone)"}) {
+    write_sql("orders", "WITH gone AS (DELETE FROM orders o WHERE {batch:o} RETURNING *) " + sql);
+    auto const result = run({"run", "m.yaml"});
+    EXPECT_EQ(result.exit_code, kUsage) << sql;
+    EXPECT_THAT(result.err, HasSubstr("nothing joins")) << sql;
+  }
   EXPECT_EQ(value("SELECT n FROM counters"), "0");
+}
+
+TEST_F(WholeStatementTest, WhatGathersRowsThatABatchReturnsIsRefused) {
+  make_orders(*client_, 10);
+  write_sql("orders",
+            "WITH gone AS (DELETE FROM orders o WHERE {batch:o} RETURNING *) INSERT INTO archive (note) SELECT "
+            "max(note) FROM gone");
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(result.exit_code, kUsage) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("max() would see only the rows"));
 }
 
 }  // namespace

@@ -179,6 +179,37 @@ TEST(GatheringOf, IsNoneWhereEachRowStaysByItself) {
   EXPECT_EQ(asked.clause, "");
 }
 
+std::string gathers_gone(std::string const& statement) {
+  auto const gathering =
+      gathering_of("WITH gone AS (DELETE FROM o WHERE o.pgbackfill_batch IS NULL RETURNING *)" + statement, "o", {"a"});
+  std::string text = gathering.clause;
+  for (auto const& function : gathering.functions) text += '?' + function.name;
+  return text;
+}
+
+TEST(GatheringOf, FollowsRowsThatAChangeReturns) {
+  EXPECT_EQ(gathers_gone(" INSERT INTO z SELECT count(*) FROM gone"), "count()");
+  EXPECT_EQ(gathers_gone(" INSERT INTO z VALUES ((SELECT count(*) FROM gone))"), "count()");
+  EXPECT_EQ(gathers_gone(" INSERT INTO z SELECT k, sum(n) FROM gone GROUP BY k"), "GROUP BY");
+  EXPECT_EQ(gathers_gone(" INSERT INTO z SELECT DISTINCT k FROM gone"), "DISTINCT");
+  EXPECT_EQ(gathers_gone(" INSERT INTO z SELECT * FROM gone ORDER BY a LIMIT 5"), "LIMIT or OFFSET");
+  EXPECT_EQ(gathers_gone(" INSERT INTO z SELECT rank() OVER (ORDER BY a) FROM gone"), "rank() OVER");
+  EXPECT_EQ(gathers_gone(", ins AS (INSERT INTO z SELECT * FROM gone RETURNING *) INSERT INTO y SELECT count(*) FROM "
+                         "ins"),
+            "count()");
+}
+
+TEST(GatheringOf, IsNoneWhereReturnedRowsStayByThemselvesOrAreMerged) {
+  EXPECT_EQ(gathers_gone(" INSERT INTO z SELECT * FROM gone"), "");
+  EXPECT_EQ(gathers_gone(" INSERT INTO z SELECT a, count(*) FROM gone GROUP BY a"), "");
+  EXPECT_EQ(gathers_gone(" INSERT INTO z SELECT DISTINCT a, k FROM gone"), "");
+  EXPECT_EQ(gathers_gone(" INSERT INTO z SELECT DISTINCT k FROM gone ON CONFLICT DO NOTHING"), "");
+  EXPECT_EQ(gathers_gone(" INSERT INTO z SELECT k, count(*) FROM gone GROUP BY k ON CONFLICT (k) DO UPDATE SET n = z.n "
+                         "+ excluded.n"),
+            "");
+  EXPECT_EQ(gathers_gone(", ins AS (INSERT INTO z SELECT * FROM gone RETURNING 1) SELECT count(*) FROM ins"), "");
+}
+
 // --- names of pg_catalog ---------------------------------------------------------------------------------------------
 
 std::string catalog_named(std::string const& expression) {
