@@ -570,6 +570,10 @@ std::string source_to_keep(LoadedMigration const& loaded) {
       for (auto& secret : find_secrets(delivery.command)) secrets.push_back(std::move(secret));
     }
   }
+  auto const& backfill = loaded.migration.backfill;
+  if (backfill && backfill->compute && backfill->compute->service) {
+    for (auto& secret : find_secrets(backfill->compute->service->url.text)) secrets.push_back(std::move(secret));
+  }
   std::string kept;
   bool is_hook = false;
   bool is_receiver = false;

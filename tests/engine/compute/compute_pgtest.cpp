@@ -442,6 +442,25 @@ backfill:
   EXPECT_THAT(missing.err, HasSubstr("NOT_THERE"));
 }
 
+TEST_F(ComputeTest, APasswordInAUrlIsNotKept) {
+  make_users(1);
+  write("m.yaml", R"yaml(name: m
+table: users
+backfill:
+  where: "h IS NULL"
+  compute:
+    read: {email: email}
+    write: [h]
+    http:
+      url: http://app:hunter2hunter2@127.0.0.1:1/rows
+)yaml");
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(result.exit_code, kFailed) << result.err;
+  EXPECT_THAT(result.err, Not(HasSubstr("hunter2")));
+  EXPECT_EQ(value("SELECT count(*) FROM pgbackfill.migrations m WHERE m::text ~ 'hunter2'"), "0");
+  EXPECT_EQ(value("SELECT count(*) FROM pgbackfill.migrations"), "1");
+}
+
 TEST_F(ComputeTest, TheProgramGetsTheEnvironmentThatIsNamedAndNoOther) {
   make_users(1);
   write_program(R"py(
