@@ -363,12 +363,18 @@ namespace {
 
 // The program is named as it is called; what it does is not ours to know.
 std::string definition_of(planner::Compute const& compute) {
-  std::string text =
-      "compute " + (compute.service ? "by " + planner::name_of(compute) : planner::text_array(compute.command)) + "\n";
+  std::string text = "compute by";
+  if (compute.service) text += ' ' + planner::name_of(compute);
+  for (auto const& word : compute.command) {
+    bool const is_plain = !word.empty() && word.find_first_of(" '\n") == std::string::npos;
+    text += ' ' + (is_plain ? word : planner::quote_literal(word));
+  }
+  text += "\n";
   for (auto const& input : compute.read) {
     text += "read " + planner::quote_identifier(input.name) + (input.is_guarded ? "" : " (may change)") + " = " +
             input.expression + "\n";
   }
+  for (auto const& column : compute.write) text += "write " + planner::quote_identifier(column) + "\n";
   return text;
 }
 
@@ -391,6 +397,7 @@ std::string definition_of(planner::Backfill const& backfill) {
       break;
   }
   for (auto const& assignment : backfill.assignments) {
+    if (backfill.compute) break;
     text += planner::quote_identifier(assignment.column) + " = " + assignment.expression + "\n";
   }
   if (!backfill.mirror_key.empty()) text += "mirrored by " + planner::join(backfill.mirror_key, ", ") + "\n";
