@@ -24,10 +24,6 @@ Pipe::~Pipe() {
   }
 }
 
-void Pipe::close_reading_end() {
-  close(std::exchange(ends_[0], -1));
-}
-
 void Pipe::close_writing_end() {
   close(std::exchange(ends_[1], -1));
 }

@@ -25,7 +25,6 @@ class Pipe {
   int reading_end() const { return ends_[0]; }
   int take_reading_end() { return std::exchange(ends_[0], -1); }
   int take_writing_end() { return std::exchange(ends_[1], -1); }
-  void close_reading_end();
   void close_writing_end();
 
  private:

@@ -229,8 +229,9 @@ Failure Programs::failure_of(ComputeRequest const& request, std::string const& w
   Failure failure;
   failure.trouble = planner::Trouble::kFatal;
   failure.sqlstate = planner::kProgramState;
-  failure.message = fmt::format("{} failed {} times in a row with the request of {} row(s) from key {} on: it {}",
-                                name_, kMostRequestFailures, request.row_count, key_for_people(request.first_key), why);
+  std::string const times = most_failures_ == 1 ? "" : fmt::format("{} times in a row ", most_failures_);
+  failure.message = fmt::format("{} failed {}with the request of {} row(s) from key {} on: it {}", name_, times,
+                                request.row_count, key_for_people(request.first_key), why);
   return failure;
 }
 
@@ -412,11 +413,10 @@ asio::awaitable<Result<std::vector<RowAnswer>>> Programs::ask(ComputeRequest req
     if (is_good && outcome.answer->later) {
       not_before_ = std::max(not_before_, Clock::now() + *outcome.answer->later);
       is_asked_to_wait_ = true;
-      failures = failures_ = 0;
+      failures = 0;
       continue;
     }
     if (is_good) {
-      failures_ = 0;
       is_asked_to_wait_ = false;
       trouble_.clear();
       co_return std::move(outcome.answer->rows);
@@ -425,7 +425,6 @@ asio::awaitable<Result<std::vector<RowAnswer>>> Programs::ask(ComputeRequest req
         outcome.answer ? "sent an answer that cannot be used: " + outcome.answer->problem : outcome.failure;
     if (++failures >= most_failures_) co_return failure_of(request, why);
     trouble_ = why;
-    ++failures_;
     throttle::BackoffOptions const backoff{100ms, 10'000ms};
     double const chance = std::uniform_real_distribution<double>(0, 1)(random_);
     auto const wait = throttle::backoff_delay(failures - 1, backoff, chance);

@@ -90,7 +90,6 @@ class Programs {
   bool is_winding_down_ = false;
   bool is_end_told_ = false;
   int in_flight_ = 0;
-  int failures_ = 0;                                  // in a row, of all
   std::chrono::steady_clock::time_point not_before_;  // the program asked for a wait, or it keeps failing
   std::chrono::steady_clock::time_point next_at_;     // per_second
   bool is_asked_to_wait_ = false;
