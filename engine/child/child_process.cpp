@@ -1,5 +1,6 @@
 #include "engine/child/child_process.h"
 
+#include <fmt/format.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@
 #include "engine/base/command_error.h"
 #include "engine/child/child_spawn.h"
 #include "engine/child/child_warden.h"
+#include "planner/model/duration.h"
 
 namespace pgbackfill::engine {
 
@@ -127,6 +129,20 @@ asio::awaitable<Result<ChildResult>> run_child(ChildTerms terms) {
   flight->result.end = end == ChildEnd::kExited && WIFSIGNALED(status) ? ChildEnd::kSignalled : end;
   flight->result.code = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
   co_return flight->result;
+}
+
+std::string end_text(ChildResult const& child, std::chrono::milliseconds timeout) {
+  switch (child.end) {
+    case ChildEnd::kExited:
+      return child.code == 0 ? "" : fmt::format("it exited with {}", child.code);
+    case ChildEnd::kSignalled:
+      return fmt::format("it was ended by signal {}", child.code);
+    case ChildEnd::kTimedOut:
+      return "it took longer than " + planner::format_duration(timeout) + " and was ended";
+    case ChildEnd::kStopped:
+      return "it was interrupted";
+  }
+  return "";
 }
 
 }  // namespace pgbackfill::engine

@@ -46,4 +46,7 @@ struct ChildResult {
 // Fails only if no process can be made; a program that is not there exits with 127.
 asio::awaitable<Result<ChildResult>> run_child(ChildTerms terms);
 
+// For people; empty when it exited with 0. `timeout`: of its terms.
+std::string end_text(ChildResult const& child, std::chrono::milliseconds timeout);
+
 }  // namespace pgbackfill::engine

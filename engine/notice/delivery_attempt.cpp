@@ -137,20 +137,6 @@ std::map<std::string, std::string> environment_of(Notice const& notice, NoticeSe
   return environment;
 }
 
-std::string end_text(ChildResult const& child, std::chrono::milliseconds timeout) {
-  switch (child.end) {
-    case ChildEnd::kExited:
-      return child.code == 0 ? "" : fmt::format("it exited with {}", child.code);
-    case ChildEnd::kSignalled:
-      return fmt::format("it was ended by signal {}", child.code);
-    case ChildEnd::kTimedOut:
-      return "it took longer than " + planner::format_duration(timeout) + " and was ended";
-    case ChildEnd::kStopped:
-      return "it was interrupted";
-  }
-  return "";
-}
-
 asio::awaitable<Attempt> run_command(Delivery const& delivery, std::map<std::string, std::string> environment,
                                      AttemptTerms const& terms) {
   Attempt attempt;

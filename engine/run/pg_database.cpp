@@ -280,6 +280,12 @@ class PgSession : public Session {
   asio::awaitable<Result<Visit>> visit_leaf(int leaf, std::int64_t rows);
   asio::awaitable<Result<Visit>> visit_keys(int leaf, std::int64_t rows, std::optional<std::int64_t> only);
   asio::awaitable<Result<Visit>> visit_one(int leaf);
+  struct VisitTerms {
+    state::LocalSettings settings;
+    Deadlines deadlines;
+  };
+  VisitTerms visit_terms() const;
+  asio::awaitable<Result<Visit>> play_visit(int leaf, VisitTerms terms, std::vector<Statement> statements);
   state::LocalSettings settings_for(std::chrono::milliseconds statement, std::chrono::milliseconds lock) const;
   asio::awaitable<Failure> weigh(Failure failure, int leaf, std::optional<planner::Interval> worked);
   std::string same_leaf(int leaf) const {
@@ -640,18 +646,13 @@ asio::awaitable<Result<RowsComputed>> PgSession::compute_batch(planner::BatchReq
 asio::awaitable<Result<Visit>> PgSession::visit_computed(int leaf, std::int64_t rows,
                                                          std::optional<std::int64_t> only) {
   auto const& job = database_.job().job;
-  auto const timeout =
-      std::max<std::chrono::milliseconds>(job.backfill.batch.target * planner::kTimeoutOverTarget, 1'000ms);
-  auto settings = settings_for(timeout, 200ms);
-  settings.skip_triggers = job.backfill.triggers == planner::TriggerMode::kSkip;
-  settings.prefer_index = true;
-  Deadlines const deadlines{timeout, timeout + 5'000ms};
+  auto const terms = visit_terms();
   auto const most = std::min(rows, job.backfill.compute->rows);
   std::string due;
   std::vector<Statement> reading = {state::choose_deferred(job.id, leaf, most, only),
-                                    users_sql(planner::compute_read_due_sql(target(leaf), "false"))};
+                                    users_sql(planner::compute_read_due_sql(target(leaf)))};
   planner::Interval const whole;
-  auto read = co_await read_rows(std::move(reading), settings, deadlines, &due);
+  auto read = co_await read_rows(std::move(reading), terms.settings, terms.deadlines, &due);
   if (!read) {
     auto failure = co_await weigh(read.error(), leaf, whole);
     co_return failure;
@@ -671,16 +672,10 @@ asio::awaitable<Result<Visit>> PgSession::visit_computed(int leaf, std::int64_t 
   writing.push_back(users_sql(std::move(visited.work)));
   writing.emplace_back(same_leaf(leaf));
   writing.emplace_back(state::record_visit(job.id));
-  auto results = co_await transaction(settings, std::move(writing), deadlines);
-  if (!results) {
-    auto failure = co_await weigh(results.error(), leaf, whole);
-    co_return failure;
-  }
+  auto visit = co_await play_visit(leaf, terms, std::move(writing));
+  if (!visit) co_return visit.error();
   compute_->written();
-  Visit visit;
-  visit.rows_changed = std::stoll(results->back().at(0, 0));
-  visit.settled = std::stoll(results->back().at(0, 1)) + static_cast<std::int64_t>(computed->refused.size());
-  visit.left = std::stoll(results->back().at(0, 2));
+  visit->settled += static_cast<std::int64_t>(computed->refused.size());
   co_return visit;
 }
 
@@ -720,24 +715,20 @@ asio::awaitable<Result<Visit>> PgSession::visit_leaf(int leaf, std::int64_t rows
   co_return half;
 }
 
-asio::awaitable<Result<Visit>> PgSession::visit_keys(int leaf, std::int64_t rows, std::optional<std::int64_t> only) {
-  if (compute_) {
-    auto visit = co_await visit_computed(leaf, rows, only);
-    co_return visit;
-  }
-  auto const& job = database_.job().job;
+PgSession::VisitTerms PgSession::visit_terms() const {
+  auto const& backfill = database_.job().job.backfill;
   auto const timeout =
-      std::max<std::chrono::milliseconds>(job.backfill.batch.target * planner::kTimeoutOverTarget, 1'000ms);
-  auto settings = settings_for(timeout, 200ms);
-  settings.skip_triggers = job.backfill.triggers == planner::TriggerMode::kSkip;
-  settings.prefer_index = true;
-  auto visited = planner::visit_work(target(leaf));
+      std::max<std::chrono::milliseconds>(backfill.batch.target * planner::kTimeoutOverTarget, 1'000ms);
+  VisitTerms terms{settings_for(timeout, 200ms), Deadlines{timeout, timeout + 5'000ms}};
+  terms.settings.skip_triggers = backfill.triggers == planner::TriggerMode::kSkip;
+  terms.settings.prefer_index = true;
+  return terms;
+}
+
+// The last of the statements records the visit.
+asio::awaitable<Result<Visit>> PgSession::play_visit(int leaf, VisitTerms terms, std::vector<Statement> statements) {
   planner::Interval const whole;
-  std::vector<Statement> statements = {state::choose_deferred(job.id, leaf, rows, only),
-                                       users_sql(std::move(visited.lock)), users_sql(std::move(visited.work)),
-                                       same_leaf(leaf), state::record_visit(job.id)};
-  Deadlines const deadlines{timeout, timeout + 5'000ms};
-  auto results = co_await transaction(settings, std::move(statements), deadlines);
+  auto results = co_await transaction(terms.settings, std::move(statements), terms.deadlines);
   if (!results) {
     auto failure = co_await weigh(results.error(), leaf, whole);
     co_return failure;
@@ -746,6 +737,21 @@ asio::awaitable<Result<Visit>> PgSession::visit_keys(int leaf, std::int64_t rows
   visit.rows_changed = std::stoll(results->back().at(0, 0));
   visit.settled = std::stoll(results->back().at(0, 1));
   visit.left = std::stoll(results->back().at(0, 2));
+  co_return visit;
+}
+
+asio::awaitable<Result<Visit>> PgSession::visit_keys(int leaf, std::int64_t rows, std::optional<std::int64_t> only) {
+  if (compute_) {
+    auto visit = co_await visit_computed(leaf, rows, only);
+    co_return visit;
+  }
+  auto const& job = database_.job().job;
+  auto visited = planner::visit_work(target(leaf));
+  std::vector<Statement> statements = {state::choose_deferred(job.id, leaf, rows, only),
+                                       users_sql(std::move(visited.lock)), users_sql(std::move(visited.work)),
+                                       same_leaf(leaf), state::record_visit(job.id)};
+  auto const terms = visit_terms();
+  auto visit = co_await play_visit(leaf, terms, std::move(statements));
   co_return visit;
 }
 

@@ -113,14 +113,28 @@ std::string checkpoint(std::int64_t job, planner::BatchRequest const& request, p
       changed, left);
 }
 
+namespace {
+
+// Locks the deferred keys that `chosen` picks and nobody else has, and tells the work of them.
+std::string tell_deferred(std::int64_t job, int leaf, std::string const& chosen) {
+  return fmt::format(
+      "WITH due AS (SELECT id, key FROM pgbackfill.deferred WHERE job_id = {} AND leaf = {}{} FOR UPDATE SKIP LOCKED) "
+      "SELECT set_config('pgbackfill.due', coalesce(jsonb_agg(jsonb_build_object('id', id, 'key', key)), '[]')::text, "
+      "true) FROM due",
+      job, leaf, chosen);
+}
+
+}  // namespace
+
 std::string choose_deferred(std::int64_t job, int leaf, std::int64_t rows, std::optional<std::int64_t> only) {
   std::string const chosen = only ? fmt::format(" AND id = {}", *only) : "";
-  return fmt::format(
-      "WITH due AS (SELECT id, key FROM pgbackfill.deferred WHERE job_id = {} AND leaf = {}{} ORDER BY visited_at "
-      "NULLS "
-      "FIRST, id LIMIT {} FOR UPDATE SKIP LOCKED) SELECT set_config('pgbackfill.due', "
-      "coalesce(jsonb_agg(jsonb_build_object('id', id, 'key', key)), '[]')::text, true) FROM due",
-      job, leaf, chosen, rows);
+  return tell_deferred(job, leaf, fmt::format("{} ORDER BY visited_at NULLS FIRST, id LIMIT {}", chosen, rows));
+}
+
+std::string choose_deferred_again(std::int64_t job, int leaf, std::string const& due) {
+  return tell_deferred(job, leaf,
+                       fmt::format(" AND id IN (SELECT (d ->> 'id')::bigint FROM jsonb_array_elements({}::jsonb) d)",
+                                   quote_literal(due)));
 }
 
 std::string record_visit(std::int64_t job) {

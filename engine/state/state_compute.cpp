@@ -43,13 +43,4 @@ std::string set_aside_rows(std::int64_t job, int leaf, std::vector<RefusedRow> c
       planner::join(values, ", "), job, leaf, budget, quote_literal(planner::kProgramState));
 }
 
-std::string choose_deferred_again(std::int64_t job, int leaf, std::string const& due) {
-  return fmt::format(
-      "WITH due AS (SELECT id, key FROM pgbackfill.deferred WHERE job_id = {} AND leaf = {} AND id IN (SELECT (d ->> "
-      "'id')::bigint FROM jsonb_array_elements({}::jsonb) d) FOR UPDATE SKIP LOCKED) SELECT "
-      "set_config('pgbackfill.due', coalesce(jsonb_agg(jsonb_build_object('id', id, 'key', key)), '[]')::text, true) "
-      "FROM due",
-      job, leaf, quote_literal(due));
-}
-
 }  // namespace pgbackfill::engine::state

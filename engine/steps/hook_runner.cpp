@@ -50,20 +50,6 @@ std::string last_line(std::string const& text) {
   return text.substr(begin, end + 1 - begin);
 }
 
-std::string end_text(ChildResult const& child, std::chrono::milliseconds timeout) {
-  switch (child.end) {
-    case ChildEnd::kExited:
-      return child.code == 0 ? "" : fmt::format("it exited with {}", child.code);
-    case ChildEnd::kSignalled:
-      return fmt::format("it was ended by signal {}", child.code);
-    case ChildEnd::kTimedOut:
-      return "it took longer than " + planner::format_duration(timeout) + " and was ended";
-    case ChildEnd::kStopped:
-      return "it was interrupted";
-  }
-  return "";
-}
-
 void tell(EventSink& sink, Severity severity, std::string text) {
   sink.emit(log_line(severity, std::move(text)));
 }

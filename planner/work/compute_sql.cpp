@@ -13,10 +13,6 @@ namespace {
 // Of what stands beside the table in statements: names that no column of the file's has.
 constexpr char kRows[] = "pgbackfill_rows";
 
-std::string setting_as_json(std::string const& name) {
-  return "pg_catalog.current_setting('pgbackfill." + name + "')::pg_catalog.jsonb";
-}
-
 // The server's encoder breaks lines.
 std::string as_base64(std::string const& bytes) {
   return "pg_catalog.replace(pg_catalog.encode(" + bytes + ", 'base64'), pg_catalog.chr(10), '')";
@@ -176,10 +172,10 @@ std::string compute_shown_sql(WorkTarget const& target, Interval const& interval
   return read_sql(target, "ARRAY[" + key_texts(target.key, target.alias) + "]", condition_of(target, interval));
 }
 
-std::string compute_read_due_sql(WorkTarget const& target, std::string const& is_passed_by) {
+std::string compute_read_due_sql(WorkTarget const& target) {
   std::string const due = in_keys(target, target.alias, "pgbackfill_keys") + leaf_condition(target);
   return "WITH " + keys_cte(target, "pgbackfill_keys", "due", true) + "\n" +
-         read_sql(target, key_array(target, target.alias), due + and_not(is_passed_by));
+         read_sql(target, key_array(target, target.alias), due);
 }
 
 BatchWork computed_work(WorkTarget const& target, Interval const& interval, Computed const& computed,
@@ -213,14 +209,10 @@ BatchWork computed_visit(WorkTarget const& target, Computed const& computed) {
   std::string const undone = "pgbackfill_undone AS MATERIALIZED (SELECT " + key_list(target.key, target.alias) +
                              " FROM " + beside_rows(target) + " WHERE " + due + and_where(target) + " AND " +
                              is_undone(target) + ")";
-  std::string const settled =
-      "pgbackfill_settled AS (SELECT pgbackfill_keys.pgbackfill_id AS id FROM pgbackfill_keys WHERE NOT " +
-      in_keys(target, "pgbackfill_keys", "pgbackfill_undone") + ")";
+  std::string const settled = settled_cte("NOT " + in_keys(target, "pgbackfill_keys", "pgbackfill_undone"));
   batch.work = "WITH " + keys + ",\n" + rows_ctes(target) + ",\n" + undone + ",\npgbackfill_work AS (" +
                update_text(target, due, computed.has_gaps, "") + "),\n" + settled + "\nSELECT " +
-               counted_work(target, false) + ", " +
-               set_config("settled", "(SELECT " + json_array_of("id") + " FROM pgbackfill_settled)") +
-               " FROM pgbackfill_work";
+               counted_work(target, false) + ", " + settled_setting() + " FROM pgbackfill_work";
   return batch;
 }
 

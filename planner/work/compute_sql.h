@@ -33,7 +33,7 @@ std::string compute_read_sql(WorkTarget const& target, Interval const& interval,
 // The same for people, and where our schema may not be there.
 std::string compute_shown_sql(WorkTarget const& target, Interval const& interval);
 // As the first, for the deferred keys that the setting pgbackfill.due lists.
-std::string compute_read_due_sql(WorkTarget const& target, std::string const& is_passed_by);
+std::string compute_read_due_sql(WorkTarget const& target);
 
 // The work of the batch, once its values are there. Rows that somebody holds, that have changed or that came since are
 // left.

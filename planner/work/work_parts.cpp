@@ -117,12 +117,18 @@ std::string in_keys(WorkTarget const& target, std::string const& relation, char 
   return "EXISTS (SELECT FROM " + std::string(keys) + " WHERE " + same_key(target.key, relation, keys) + ")";
 }
 
-// The rows of these keys as a relation, from a setting that holds them as JSON.
+std::string setting_as_json(std::string const& name) {
+  return "pg_catalog.current_setting('pgbackfill." + name + "')::pg_catalog.jsonb";
+}
+
+std::string keys_select(WorkTarget const& target, std::string const& setting, bool with_id) {
+  return std::string("SELECT ") + (with_id ? "d.id AS pgbackfill_id, " : "") + key_columns_from_array(target) +
+         " FROM pg_catalog.jsonb_to_recordset(" + setting_as_json(setting) + ") AS d (" +
+         (with_id ? "id pg_catalog.int8, " : "") + "key pg_catalog.text[])";
+}
+
 std::string keys_cte(WorkTarget const& target, std::string const& name, std::string const& setting, bool with_id) {
-  return name + " AS MATERIALIZED (SELECT " + (with_id ? "d.id AS pgbackfill_id, " : "") +
-         key_columns_from_array(target) +
-         " FROM pg_catalog.jsonb_to_recordset(pg_catalog.current_setting('pgbackfill." + setting +
-         "')::pg_catalog.jsonb) AS d (" + (with_id ? "id pg_catalog.int8, " : "") + "key pg_catalog.text[]))";
+  return name + " AS MATERIALIZED (" + keys_select(target, setting, with_id) + ")";
 }
 
 // Locks the rows of `condition` that nobody holds, and keeps their keys for the work.
@@ -161,6 +167,15 @@ std::string moved_text(WorkTarget const& target, Interval const& interval) {
 
 std::string read_condition(WorkTarget const& target) {
   return target.traits.reads_through_parent ? leaf_condition(target) : "";
+}
+
+std::string settled_cte(std::string const& condition) {
+  return "pgbackfill_settled AS (SELECT pgbackfill_keys.pgbackfill_id AS id FROM pgbackfill_keys WHERE " + condition +
+         ")";
+}
+
+std::string settled_setting() {
+  return set_config("settled", "(SELECT " + json_array_of("id") + " FROM pgbackfill_settled)");
 }
 
 std::string left_setting() {

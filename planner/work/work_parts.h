@@ -36,6 +36,9 @@ std::string json_array_of(std::string const& value);
 // Texts of the key of a row, as text[], and back: the columns of `key` text[].
 std::string key_array(WorkTarget const& target, std::string const& relation);
 std::string key_columns_from_array(WorkTarget const& target);
+// The rows of keys that a setting holds as JSON: as a query, and as a query of WITH.
+std::string setting_as_json(std::string const& name);
+std::string keys_select(WorkTarget const& target, std::string const& setting, bool with_id);
 std::string keys_cte(WorkTarget const& target, std::string const& name, std::string const& setting, bool with_id);
 
 // Statements that lock rows before the work. The first keeps their keys in pgbackfill.free.
@@ -44,6 +47,9 @@ std::string lock_all(WorkTarget const& target, std::string const& condition);
 
 std::string left_cte(WorkTarget const& target, std::string const& condition);
 std::string left_setting();
+// Of a visit: which of pgbackfill_keys need no further one.
+std::string settled_cte(std::string const& condition);
+std::string settled_setting();
 bool knows_moved(WorkTarget const& target);
 std::string moved_text(WorkTarget const& target, Interval const& interval);
 // Counts the rows of pgbackfill_work.

@@ -261,17 +261,10 @@ std::string plain_counted(WorkTarget const& target, std::string const& condition
   return "SELECT " + counted_alone(without_returning(target, condition));
 }
 
-// The keys that lock_free() has locked, as a relation for the middle of a statement of the file's.
-std::string free_keys(WorkTarget const& target) {
-  return "(SELECT " + key_columns_from_array(target) +
-         " FROM pg_catalog.jsonb_to_recordset(pg_catalog.current_setting('pgbackfill.free')::pg_catalog.jsonb) AS d "
-         "(key "
-         "pg_catalog.text[])) AS pgbackfill_free";
-}
-
+// The keys that lock_free() has locked, for the middle of a statement of the file's.
 std::string is_free(WorkTarget const& target, std::string const& relation) {
-  return "EXISTS (SELECT FROM " + free_keys(target) + " WHERE " + same_key(target.key, relation, "pgbackfill_free") +
-         ")";
+  return "EXISTS (SELECT FROM (" + keys_select(target, "free", false) + ") AS pgbackfill_free WHERE " +
+         same_key(target.key, relation, "pgbackfill_free") + ")";
 }
 
 BatchWork batch_alone(WorkTarget const& target, std::string const& condition, BatchMode mode) {
@@ -299,13 +292,10 @@ BatchWork visit_alone(WorkTarget const& target) {
   batch.lock = lock_free(target, due, keys + ",\n");
   std::string const held = "pgbackfill_held AS MATERIALIZED (SELECT " + key_list(target.key, target.alias) + " FROM " +
                            from_clause(target) + " WHERE " + due + " AND NOT " + is_free(target, target.alias) + ")";
-  std::string const settled =
-      "pgbackfill_settled AS (SELECT pgbackfill_keys.pgbackfill_id AS id FROM pgbackfill_keys "
-      "WHERE NOT " +
-      in_keys(target, "pgbackfill_keys", "pgbackfill_held") + ")";
+  std::string const settled = settled_cte("NOT " + in_keys(target, "pgbackfill_keys", "pgbackfill_held"));
   batch.work = "WITH " + keys + ",\n" + held + ",\n" + settled + "\nSELECT " +
                counted_alone(bare_sql_text(target, is_free(target, target.alias) + leaf_condition(target))) + ", " +
-               set_config("settled", "(SELECT " + json_array_of("id") + " FROM pgbackfill_settled)");
+               settled_setting();
   return batch;
 }
 
@@ -391,16 +381,11 @@ BatchWork visit_work(WorkTarget const& target) {
   // Whoever is neither held nor there is settled: it was done by somebody else, or is gone.
   std::string const present = "pgbackfill_present AS MATERIALIZED (SELECT " + key_list(target.key, target.alias) +
                               " FROM " + from_clause(target) + " WHERE " + due + and_where(target) + ")";
-  std::string const settled =
-      "pgbackfill_settled AS (SELECT pgbackfill_keys.pgbackfill_id AS id FROM pgbackfill_keys "
-      "WHERE " +
-      in_keys(target, "pgbackfill_keys", "pgbackfill_free") + " OR NOT " +
-      in_keys(target, "pgbackfill_keys", "pgbackfill_present") + ")";
+  std::string const settled = settled_cte(in_keys(target, "pgbackfill_keys", "pgbackfill_free") + " OR NOT " +
+                                          in_keys(target, "pgbackfill_keys", "pgbackfill_present"));
   batch.work = "WITH " + keys + ",\n" + keys_cte(target, "pgbackfill_free", "free", false) + ",\n" + present + ",\n" +
                work_cte(target, in_keys(target, target.alias, "pgbackfill_free") + leaf_condition(target)) + ",\n" +
-               settled + "\nSELECT " + counted_work(target, false) + ", " +
-               set_config("settled", "(SELECT " + json_array_of("id") + " FROM pgbackfill_settled)") +
-               " FROM pgbackfill_work";
+               settled + "\nSELECT " + counted_work(target, false) + ", " + settled_setting() + " FROM pgbackfill_work";
   return batch;
 }
 
