@@ -57,13 +57,14 @@ VacuumAdvice VacuumDebt::advise_at(double budget, bool may_vacuum) const {
 }
 
 // The file is what the rows need, old versions and free room. New versions take the free room first, so the file stays
-// within a limit as long as the old versions alone do.
+// within a limit as long as the old versions alone do. A file beyond it has more free room than that, which is not
+// given out: not every page's rest holds a row, and using it up would make each job's file larger than the last one's.
 double VacuumDebt::room(double budget) const {
   auto const rows = static_cast<double>(rows_at_start_);
   if (!last_) return kPart * budget * rows;
   double const limit = kNoWorkersFrom * budget;
   if (growth() < kPart * budget) return (limit - std::max(growth(), 0.0)) * rows;
-  return std::max(std::max(growth(), limit) - dead() - unknown_debt(budget), 0.0) * rows;
+  return std::max(limit - dead() - unknown_debt(budget), 0.0) * rows;
 }
 
 bool VacuumDebt::is_due(double budget) const {
