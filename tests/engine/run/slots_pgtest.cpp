@@ -66,7 +66,7 @@ class Slots : public CountedTableTest {
     return false;
   }
   static bool waits_to_be_held(MigrationRun& migration) {
-    return poll_until([&] { return is_held_by_the_slot(migration.command("status").out); }, 60s, 200ms);
+    return poll_until([&] { return is_held_by_the_slot(migration.command("status").out); }, 120s, 200ms);
   }
   // Reads the slot as a consumer would, until the process ends.
   testing::AssertionResult ends_while_it_is_read(MigrationRun& migration, Program& process) {
