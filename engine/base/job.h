@@ -54,17 +54,10 @@ struct Control {
   std::int64_t quarantined = 0;
 };
 
-enum class Advance {
-  kNextPass,    // there are new ranges
-  kOpenRanges,  // somebody still works on this pass
-  kDeferred,    // only rows that somebody holds are left
-  kComplete,
-};
-
-struct Visit {
-  std::int64_t rows_changed = 0;
-  std::int64_t settled = 0;  // keys that need no further visit
-  std::int64_t left = 0;     // keys still waiting
+// A leaf with keys that wait for a visit, and how many.
+struct DeferredLeaf {
+  int leaf = 0;
+  std::int64_t keys = 0;
 };
 
 }  // namespace pgbackfill::engine

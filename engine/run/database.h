@@ -15,6 +15,9 @@
 #include "engine/base/job.h"
 #include "engine/base/result.h"
 #include "engine/base/runner.h"
+#include "planner/keys/deferred_visit.h"
+#include "planner/keys/passes.h"
+#include "planner/keys/range_split.h"
 #include "planner/work/batch.h"
 
 namespace pgbackfill::engine {
@@ -31,16 +34,33 @@ class Session {
 
   // A range of the job's current pass that nobody holds, or whose lease has run out; nothing when there is none.
   virtual asio::awaitable<Result<std::optional<planner::Lease>>> claim() = 0;
-  // The far part of the largest range that somebody works on; nothing when none is worth splitting.
-  virtual asio::awaitable<Result<std::optional<planner::Lease>>> split() = 0;
   virtual asio::awaitable<Result<planner::Page>> look_ahead(planner::Lease lease, std::int64_t rows,
                                                             std::chrono::milliseconds timeout) = 0;
   virtual asio::awaitable<Result<planner::BatchDone>> run_batch(planner::BatchRequest request) = 0;
   // The range as it is now, if it is still ours and not done.
   virtual asio::awaitable<Result<std::optional<planner::Lease>>> reread(planner::Lease lease) = 0;
   virtual asio::awaitable<Result<Done>> release(planner::Lease lease) = 0;
-  virtual asio::awaitable<Result<Visit>> visit_deferred(std::int64_t rows) = 0;
-  virtual asio::awaitable<Result<Advance>> advance() = 0;
+
+  // --- where no range is free, one transaction each; between_ranges.h asks them in turn
+  // The range with most rows left of those that somebody works on.
+  virtual asio::awaitable<Result<std::optional<planner::SplitCandidate>>> widest_range() = 0;
+  // Cuts it after `middle`, and holds the far part; nothing when that is too late.
+  virtual asio::awaitable<Result<std::optional<planner::Lease>>> cut_range(planner::Lease range,
+                                                                           planner::KeyValue middle) = 0;
+  virtual asio::awaitable<Result<std::vector<DeferredLeaf>>> deferred_leaves() = 0;
+  virtual asio::awaitable<Result<planner::Visit>> visit(int leaf, std::int64_t rows,
+                                                        std::optional<std::int64_t> key) = 0;
+  virtual asio::awaitable<Result<std::optional<std::int64_t>>> next_deferred(int leaf) = 0;
+  virtual asio::awaitable<Result<Done>> mark_visited(std::int64_t key) = 0;
+  // A deferred key goes to quarantine; fatal where that is full.
+  virtual asio::awaitable<Result<Done>> set_aside(std::int64_t key, Failure because) = 0;
+  virtual asio::awaitable<Result<planner::PassState>> pass_state() = 0;
+  virtual asio::awaitable<Result<bool>> has_new_leaves() = 0;
+  // The pass after `pass`; false when another worker was quicker.
+  virtual asio::awaitable<Result<bool>> start_pass_after(int pass, planner::PassScope scope) = 0;
+  // false when there is work again.
+  virtual asio::awaitable<Result<bool>> complete(int pass) = 0;
+
   // Ends a pause whose time is over.
   virtual asio::awaitable<Result<Control>> read_control() = 0;
   // True once after somebody changed the job, where the server tells; elsewhere always false, and it has to be asked.

@@ -351,9 +351,10 @@ asio::awaitable<Result<std::vector<LeafRanges>>> plan_ranges(PgConnection& conne
     planned.upper = *upper;
     auto bounds = co_await read_bounds(connection, target, leaf, planned.upper);
     if (!bounds) co_return bounds.error();
-    planned.ranges = target.key.is_by_block() && planned.upper
-                         ? planner::cut_by_blocks(std::stoll(planned.upper->front()) + 1, leaf.rows_estimated)
-                         : planner::cut_by_bounds(*bounds, planned.upper, leaf.rows_estimated);
+    planner::LeafOfPass first;
+    first.by_block = target.key.is_by_block();
+    planned.ranges =
+        planner::ranges_of_leaf(planner::LeafPart::kWhole, first, *bounds, planned.upper, leaf.rows_estimated);
     result.push_back(std::move(planned));
   }
   co_return result;

@@ -12,7 +12,6 @@ namespace pgbackfill::engine {
 
 namespace {
 
-using planner::Bound;
 using state::StoredLeaf;
 
 // The leaf as it is now. Its number is new, or that which it had.
@@ -37,27 +36,11 @@ Result<StoredLeaf> leaf_now(planner::LeafFacts const& facts, planner::Backfill c
   return leaf;
 }
 
-// Adds the ranges between the old end and `upper`, or all up to it.
-asio::awaitable<Result<Done>> add_ranges(PgConnection& connection, planner::WorkTarget const& work,
-                                         planner::LeafFacts const& facts, StoredLeaf const& leaf, Bound upper,
-                                         bool is_whole, std::vector<state::NewRange>& ranges) {
-  if (!is_whole) {
-    ranges.push_back({leaf.number, {{leaf.upper, upper}, 0}});
-    co_return Done();
-  }
-  auto bounds = co_await read_bounds(connection, work, facts, upper);
-  if (!bounds) co_return bounds.error();
-  auto const cut = leaf.key.is_by_block() ? planner::cut_by_blocks(std::stoll(upper->front()) + 1, leaf.rows_estimated)
-                                          : planner::cut_by_bounds(*bounds, upper, leaf.rows_estimated);
-  for (auto const& range : cut) ranges.push_back({leaf.number, range});
-  co_return Done();
-}
-
 }  // namespace
 
 asio::awaitable<Result<state::NextPass>> plan_next_pass(PgConnection& connection, planner::Backfill backfill,
                                                         planner::WorkTraits traits, planner::TableFacts table,
-                                                        std::vector<StoredLeaf> stored, PassScope scope) {
+                                                        std::vector<StoredLeaf> stored, planner::PassScope scope) {
   state::NextPass next;
   // Numbers of leaves that are gone stay theirs.
   int free_number = 0;
@@ -67,16 +50,27 @@ asio::awaitable<Result<state::NextPass>> plan_next_pass(PgConnection& connection
         std::find_if(stored.begin(), stored.end(), [&](StoredLeaf const& leaf) { return leaf.oid == facts.oid; });
     StoredLeaf const* const known = found == stored.end() ? nullptr : &*found;
     bool const is_back = known != nullptr && known->is_gone;
-    if (known != nullptr && !is_back && scope == PassScope::kNewLeaves) continue;
+    planner::LeafOfPass of_pass;
+    of_pass.is_known = known != nullptr;
+    of_pass.is_back = is_back;
+    if (planner::part_of_leaf(scope, of_pass) == planner::LeafPart::kNothing) continue;
     auto leaf = leaf_now(facts, backfill, known, free_number);
     if (!leaf) co_return leaf.error();
+    of_pass.by_block = leaf->key.is_by_block();
+    of_pass.end = leaf->upper;
+    auto const part = planner::part_of_leaf(scope, of_pass);
+    bool const is_whole = part == planner::LeafPart::kWhole;
     auto const work = planner::make_work_target(backfill, table, facts, leaf->key, traits);
     auto upper = co_await read_last_key(connection, work);
     if (!upper) co_return upper.error();
-    bool const is_whole = scope == PassScope::kWholeTable || !leaf->upper || leaf->key.is_by_block();
-    if (*upper && (is_whole || *upper != leaf->upper)) {
-      auto added = co_await add_ranges(connection, work, facts, *leaf, *upper, is_whole, next.ranges);
-      if (!added) co_return added.error();
+    std::vector<planner::KeyValue> bounds;
+    if (*upper && is_whole) {
+      auto read = co_await read_bounds(connection, work, facts, *upper);
+      if (!read) co_return read.error();
+      bounds = std::move(*read);
+    }
+    for (auto& range : planner::ranges_of_leaf(part, of_pass, bounds, *upper, leaf->rows_estimated)) {
+      next.ranges.push_back({leaf->number, std::move(range)});
     }
     if (*upper) leaf->upper = *upper;
     if (known == nullptr) {

@@ -41,8 +41,6 @@ constexpr std::chrono::milliseconds kStateLockTimeout = 5'000ms;
 constexpr std::chrono::milliseconds kRunnerTimeout = 2'000ms;
 constexpr std::chrono::milliseconds kRunnerLockTimeout = 500ms;
 // A range is worth splitting when each half is at least this long; the walk to the middle reads index entries only.
-constexpr std::int64_t kLeastRowsOfAHalf = 5'000;
-constexpr std::int64_t kMostRowsToWalk = 100'000;
 constexpr std::int64_t kMostKeysPerBlockerQuery = 100;
 
 using state::BrokenState;
@@ -161,12 +159,6 @@ std::string holder_text(Field const& pid, Field const& name, Field const& role, 
                      age.value_or("?"), does.value_or("?"));
 }
 
-// Of the rows that were visited, so that fewer of them may pass.
-bool is_of_rows(Failure const& failure) {
-  return failure.trouble == planner::Trouble::kRowData || failure.trouble == planner::Trouble::kStatementTimeout ||
-         failure.trouble == planner::Trouble::kLockTimeout;
-}
-
 // What a broken state threw, as any other failure.
 template <class T>
 asio::awaitable<Result<T>> told(asio::awaitable<Result<T>> call) {
@@ -194,7 +186,12 @@ class PgSession : public Session {
     co_return co_await told(std::move(found));
   }
 
-  asio::awaitable<Result<std::optional<Lease>>> split() override { return told(cut_in_two()); }
+  asio::awaitable<Result<std::optional<planner::SplitCandidate>>> widest_range() override {
+    return told(read_widest_range());
+  }
+  asio::awaitable<Result<std::optional<Lease>>> cut_range(Lease range, planner::KeyValue middle) override {
+    return told(cut_after(std::move(range), std::move(middle)));
+  }
   asio::awaitable<Result<planner::Page>> look_ahead(Lease lease, std::int64_t rows,
                                                     std::chrono::milliseconds timeout) override;
   asio::awaitable<Result<planner::BatchDone>> run_batch(planner::BatchRequest request) override;
@@ -212,8 +209,28 @@ class PgSession : public Session {
     co_return Done();
   }
 
-  asio::awaitable<Result<Visit>> visit_deferred(std::int64_t rows) override;
-  asio::awaitable<Result<Advance>> advance() override { return told(go_on_to_next_pass()); }
+  asio::awaitable<Result<std::vector<DeferredLeaf>>> deferred_leaves() override;
+  asio::awaitable<Result<planner::Visit>> visit(int leaf, std::int64_t rows, std::optional<std::int64_t> key) override {
+    return told(visit_keys(leaf, rows, key));
+  }
+  asio::awaitable<Result<std::optional<std::int64_t>>> next_deferred(int leaf) override;
+  asio::awaitable<Result<Done>> mark_visited(std::int64_t key) override {
+    auto rows = co_await state_query(state::mark_visited(key));
+    if (!rows) co_return rows.error();
+    co_return Done();
+  }
+  asio::awaitable<Result<Done>> set_aside(std::int64_t key, Failure because) override {
+    auto const& backfill = database_.job().job.backfill;
+    auto rows = co_await state_query(state::quarantine_deferred(job_id(), key, because, backfill.quarantine_budget));
+    if (!rows) co_return rows.error();
+    co_return Done();
+  }
+  asio::awaitable<Result<planner::PassState>> pass_state() override { return told(of_leaves(read_pass_state())); }
+  asio::awaitable<Result<bool>> has_new_leaves() override { return told(of_leaves(count_new_leaves())); }
+  asio::awaitable<Result<bool>> start_pass_after(int pass, planner::PassScope scope) override {
+    return told(of_leaves(start_pass(pass, scope)));
+  }
+  asio::awaitable<Result<bool>> complete(int pass) override { return told(of_leaves(complete_job(pass))); }
   asio::awaitable<Result<Control>> read_control() override { return told(read_job()); }
   bool has_news() override { return connection_ && connection_->take_notification(std::to_string(job_id())); }
   asio::awaitable<Result<std::vector<std::string>>> blockers() override { return told(find_blockers()); }
@@ -255,8 +272,8 @@ class PgSession : public Session {
     return database_.job().targets.at(static_cast<std::size_t>(leaf));
   }
 
-  asio::awaitable<Result<std::optional<Lease>>> cut_in_two();
-  asio::awaitable<Result<Advance>> go_on_to_next_pass();
+  asio::awaitable<Result<std::optional<planner::SplitCandidate>>> read_widest_range();
+  asio::awaitable<Result<std::optional<Lease>>> cut_after(Lease range, planner::KeyValue middle);
   asio::awaitable<Result<Control>> read_job();
   asio::awaitable<Result<std::vector<std::string>>> find_blockers();
   bool has_leaf(int leaf) const { return leaf >= 0 && static_cast<std::size_t>(leaf) < database_.job().targets.size(); }
@@ -273,19 +290,20 @@ class PgSession : public Session {
   asio::awaitable<Result<bool>> look_at_leaves();
   asio::awaitable<Result<planner::TableFacts>> read_table();
   asio::awaitable<Result<std::vector<state::StoredLeaf>>> stored_leaves();
-  asio::awaitable<Result<bool>> has_new_leaves();
-  asio::awaitable<Result<Advance>> decide_advance();
-  asio::awaitable<Result<Advance>> start_next_pass(int pass, PassScope scope);
-  asio::awaitable<Result<Advance>> complete(int pass);
-  asio::awaitable<Result<Visit>> visit_leaf(int leaf, std::int64_t rows);
-  asio::awaitable<Result<Visit>> visit_keys(int leaf, std::int64_t rows, std::optional<std::int64_t> only);
-  asio::awaitable<Result<Visit>> visit_one(int leaf);
+  template <class T>
+  asio::awaitable<Result<T>> of_leaves(asio::awaitable<Result<T>> call);
+  asio::awaitable<Result<planner::PassState>> read_pass_state();
+  asio::awaitable<Result<bool>> count_new_leaves();
+  asio::awaitable<Result<bool>> start_pass(int pass, planner::PassScope scope);
+  asio::awaitable<Result<bool>> complete_job(int pass);
+  asio::awaitable<Result<planner::Visit>> visit_keys(int leaf, std::int64_t rows, std::optional<std::int64_t> only);
+  asio::awaitable<Result<planner::Visit>> visit_one(int leaf);
   struct VisitTerms {
     state::LocalSettings settings;
     Deadlines deadlines;
   };
   VisitTerms visit_terms() const;
-  asio::awaitable<Result<Visit>> play_visit(int leaf, VisitTerms terms, std::vector<Statement> statements);
+  asio::awaitable<Result<planner::Visit>> play_visit(int leaf, VisitTerms terms, std::vector<Statement> statements);
   state::LocalSettings settings_for(std::chrono::milliseconds statement, std::chrono::milliseconds lock) const;
   asio::awaitable<Failure> weigh(Failure failure, int leaf, std::optional<planner::Interval> worked);
   std::string same_leaf(int leaf) const {
@@ -298,7 +316,7 @@ class PgSession : public Session {
                                                                std::string* due);
   asio::awaitable<Result<RowsComputed>> compute_rows(std::vector<RowToCompute> rows, int leaf, WhileWaiting meanwhile);
   asio::awaitable<Result<RowsComputed>> compute_batch(planner::BatchRequest const& request);
-  asio::awaitable<Result<Visit>> visit_computed(int leaf, std::int64_t rows, std::optional<std::int64_t> only);
+  asio::awaitable<Result<planner::Visit>> visit_computed(int leaf, std::int64_t rows, std::optional<std::int64_t> only);
   std::string is_passed_by(int leaf) const {
     return state::is_set_aside(job_id(), leaf, planner::key_array(target(leaf), target(leaf).alias));
   }
@@ -414,39 +432,33 @@ asio::awaitable<Result<Done>> PgSession::reload_leaves() {
   co_return Done();
 }
 
-asio::awaitable<Result<std::optional<Lease>>> PgSession::cut_in_two() {
+asio::awaitable<Result<std::optional<planner::SplitCandidate>>> PgSession::read_widest_range() {
   auto rows = co_await state_query(state::split_candidate(job_id()));
   if (!rows) co_return rows.error();
-  if (rows->rows.empty()) co_return std::optional<Lease>();
+  std::optional<planner::SplitCandidate> candidate;
+  if (rows->rows.empty()) co_return candidate;
   auto const row = rows->rows.front();
-  std::int64_t const range = std::stoll(*row[0]);
-  int const leaf = std::stoi(*row[1]);
-  if (!has_leaf(leaf)) co_return std::optional<Lease>();
-  Bound const cursor = state::parse_text_array(row[2]);
-  Bound const hi = state::parse_text_array(row[3]);
-  std::string const where = fmt::format("pgbackfill.ranges, job {}, range {}", job_id(), range);
-  require_key(cursor, target(leaf).key, where + ": cursor");
-  require_key(hi, target(leaf).key, where + ": hi");
-  std::int64_t const left = std::stoll(*row[4]);
-  planner::Page page;
-  if (target(leaf).key.is_by_block()) {
-    std::int64_t const first = cursor ? std::stoll(cursor->front()) : -1;
-    std::int64_t const last = std::stoll(hi->front());
-    if (last - first < 4) co_return std::optional<Lease>();
-    page.last = planner::KeyValue{std::to_string(first + (last - first) / 2)};
-  } else {
-    Lease candidate;
-    candidate.leaf = leaf;
-    candidate.cursor = cursor;
-    candidate.hi = hi;
-    std::int64_t const walk = std::clamp(left / 2, kLeastRowsOfAHalf, kMostRowsToWalk);
-    auto found = co_await look_ahead(candidate, walk, 2'000ms);
-    if (!found) co_return found.error();
-    page = std::move(*found);
-  }
-  if (!page.last || page.last == hi) co_return std::optional<Lease>();
-  auto cut =
-      co_await lease_query(state::split(job_id(), range, hi, *page.last, target(leaf).key, database_.owner(), worker_));
+  Lease range;
+  range.range_id = std::stoll(*row[0]);
+  range.leaf = std::stoi(*row[1]);
+  if (!has_leaf(range.leaf)) co_return candidate;
+  auto const& key = target(range.leaf).key;
+  range.cursor = state::parse_text_array(row[2]);
+  range.hi = state::parse_text_array(row[3]);
+  std::string const where = fmt::format("pgbackfill.ranges, job {}, range {}", job_id(), range.range_id);
+  require_key(range.cursor, key, where + ": cursor");
+  require_key(range.hi, key, where + ": hi");
+  candidate.emplace();
+  candidate->range = std::move(range);
+  candidate->rows_left = std::stoll(*row[4]);
+  candidate->by_block = key.is_by_block();
+  co_return candidate;
+}
+
+asio::awaitable<Result<std::optional<Lease>>> PgSession::cut_after(Lease range, planner::KeyValue middle) {
+  if (!has_leaf(range.leaf)) co_return std::optional<Lease>();
+  auto cut = co_await lease_query(
+      state::split(job_id(), range.range_id, range.hi, middle, target(range.leaf).key, database_.owner(), worker_));
   if (!cut) co_return cut.error();
   co_return co_await lease_from(std::move(*cut));
 }
@@ -643,8 +655,8 @@ asio::awaitable<Result<RowsComputed>> PgSession::compute_batch(planner::BatchReq
 
 // The keys are chosen, and their rows read, in a transaction that ends before anything is computed. Whoever settles one
 // of them meanwhile leaves nothing to be done for it.
-asio::awaitable<Result<Visit>> PgSession::visit_computed(int leaf, std::int64_t rows,
-                                                         std::optional<std::int64_t> only) {
+asio::awaitable<Result<planner::Visit>> PgSession::visit_computed(int leaf, std::int64_t rows,
+                                                                  std::optional<std::int64_t> only) {
   auto const& job = database_.job().job;
   auto const terms = visit_terms();
   auto const most = std::min(rows, job.backfill.compute->rows);
@@ -681,38 +693,31 @@ asio::awaitable<Result<Visit>> PgSession::visit_computed(int leaf, std::int64_t 
 
 // --- visits ----------------------------------------------------------------------------------------------------------
 
-asio::awaitable<Result<Visit>> PgSession::visit_deferred(std::int64_t rows) {
-  auto leaves = co_await state_query(state::leaves_with_deferred(job_id()));
-  if (!leaves) co_return leaves.error();
-  Visit total;
-  for (auto const& row : leaves->rows) {
-    int const leaf = std::stoi(*row[0]);
-    if (!has_leaf(leaf)) {
+asio::awaitable<Result<std::vector<DeferredLeaf>>> PgSession::deferred_leaves() {
+  auto rows = co_await state_query(state::leaves_with_deferred(job_id()));
+  if (!rows) co_return rows.error();
+  std::vector<DeferredLeaf> leaves;
+  for (auto const& row : rows->rows) {
+    DeferredLeaf const found{std::stoi(*row[0]), std::stoll(*row[1])};
+    if (!has_leaf(found.leaf)) {
       Failure failure;
       failure.message = fmt::format(
           "pgbackfill.deferred, job {}: there are keys of leaf {}, which pgbackfill.leaves "
           "does not have",
-          job_id(), leaf);
+          job_id(), found.leaf);
       co_return failure;
     }
-    auto visit = co_await visit_leaf(leaf, rows);
-    if (!visit) co_return visit.error();
-    total.rows_changed += visit->rows_changed;
-    total.settled += visit->settled;
-    total.left += std::stoll(*row[1]) - visit->settled;
+    leaves.push_back(found);
   }
-  co_return total;
+  co_return leaves;
 }
 
-asio::awaitable<Result<Visit>> PgSession::visit_leaf(int leaf, std::int64_t rows) {
-  if (rows <= 1) {
-    auto visit = co_await visit_one(leaf);
-    co_return visit;
-  }
-  auto visit = co_await visit_keys(leaf, rows, std::nullopt);
-  if (visit || !is_of_rows(visit.error())) co_return visit;
-  auto half = co_await visit_leaf(leaf, rows / 2);
-  co_return half;
+asio::awaitable<Result<std::optional<std::int64_t>>> PgSession::next_deferred(int leaf) {
+  auto rows = co_await state_query(state::next_deferred(job_id(), leaf));
+  if (!rows) co_return rows.error();
+  std::optional<std::int64_t> key;
+  if (!rows->rows.empty()) key = std::stoll(rows->at(0, 0));
+  co_return key;
 }
 
 PgSession::VisitTerms PgSession::visit_terms() const {
@@ -726,21 +731,23 @@ PgSession::VisitTerms PgSession::visit_terms() const {
 }
 
 // The last of the statements records the visit.
-asio::awaitable<Result<Visit>> PgSession::play_visit(int leaf, VisitTerms terms, std::vector<Statement> statements) {
+asio::awaitable<Result<planner::Visit>> PgSession::play_visit(int leaf, VisitTerms terms,
+                                                              std::vector<Statement> statements) {
   planner::Interval const whole;
   auto results = co_await transaction(terms.settings, std::move(statements), terms.deadlines);
   if (!results) {
     auto failure = co_await weigh(results.error(), leaf, whole);
     co_return failure;
   }
-  Visit visit;
+  planner::Visit visit;
   visit.rows_changed = std::stoll(results->back().at(0, 0));
   visit.settled = std::stoll(results->back().at(0, 1));
   visit.left = std::stoll(results->back().at(0, 2));
   co_return visit;
 }
 
-asio::awaitable<Result<Visit>> PgSession::visit_keys(int leaf, std::int64_t rows, std::optional<std::int64_t> only) {
+asio::awaitable<Result<planner::Visit>> PgSession::visit_keys(int leaf, std::int64_t rows,
+                                                              std::optional<std::int64_t> only) {
   if (compute_) {
     auto visit = co_await visit_computed(leaf, rows, only);
     co_return visit;
@@ -755,97 +762,36 @@ asio::awaitable<Result<Visit>> PgSession::visit_keys(int leaf, std::int64_t rows
   co_return visit;
 }
 
-// The key is chosen first: should it fail, it is this one that is set aside.
-asio::awaitable<Result<Visit>> PgSession::visit_one(int leaf) {
-  auto const& job = database_.job().job;
-  auto next = co_await state_query(state::next_deferred(job.id, leaf));
-  if (!next) co_return next.error();
-  if (next->rows.empty()) co_return Visit();
-  std::int64_t const id = std::stoll(next->at(0, 0));
-  auto visit = co_await visit_keys(leaf, 1, id);
-  if (visit || !is_of_rows(visit.error())) co_return visit;
-  Failure failure = visit.error();
-  if (failure.trouble != planner::Trouble::kRowData) {
-    auto marked = co_await state_query(state::mark_visited(id));
-    if (!marked) co_return marked.error();
-    co_return Visit();
-  }
-  auto moved = co_await state_query(state::quarantine_deferred(job.id, id, failure, job.backfill.quarantine_budget));
-  if (moved) {
-    Visit aside;
-    aside.settled = 1;
-    co_return aside;
-  }
-  if (moved.error().trouble != planner::Trouble::kFatal) co_return moved.error();
-  failure.message += "; " + moved.error().message;
-  failure.trouble = planner::Trouble::kFatal;
-  co_return failure;
-}
-
-asio::awaitable<Result<Advance>> PgSession::go_on_to_next_pass() {
-  auto advance = co_await decide_advance();
+// A partition may have gone, or got another name, between two looks.
+template <class T>
+asio::awaitable<Result<T>> PgSession::of_leaves(asio::awaitable<Result<T>> call) {
+  auto result = co_await std::move(call);
   bool const may_have_moved =
-      !advance && is_connected() &&
-      (advance.error().trouble == planner::Trouble::kFatal || advance.error().trouble == planner::Trouble::kRowData);
-  if (!may_have_moved) co_return advance;
-  // A partition may have gone, or got another name, between two looks.
+      !result && is_connected() &&
+      (result.error().trouble == planner::Trouble::kFatal || result.error().trouble == planner::Trouble::kRowData);
+  if (!may_have_moved) co_return result;
   auto const changed = co_await look_at_leaves();
   if (!changed) co_return changed.error();
-  Failure failure = advance.error();
+  Failure failure = result.error();
   bool const is_moved = *changed || failure.sqlstate == planner::kMovedState;
   if (is_moved) failure.trouble = planner::Trouble::kConflict;
   co_return failure;
 }
 
-asio::awaitable<Result<Advance>> PgSession::decide_advance() {
+asio::awaitable<Result<planner::PassState>> PgSession::read_pass_state() {
   auto rows = co_await state_query(state::pass_state(job_id()));
   if (!rows) co_return rows.error();
   if (rows->rows.empty()) co_return job_is_gone();
-  planner::PassState pass;
-  pass.pass = std::stoi(rows->at(0, 1));
-  pass.open_ranges = std::stoll(rows->at(0, 3));
-  pass.deferred = std::stoll(rows->at(0, 4));
-  pass.rows_changed = std::stoll(rows->at(0, 5));
-  pass.rows_left = std::stoll(rows->at(0, 6));
-  // Where changed rows still satisfy `where`, another pass over them would change them twice.
-  bool const sweeps = database_.job().sweeps && rows->at(0, 7) == "0";
+  auto pass = state::pass_state_of(rows->rows.front());
+  pass.sweeps = database_.job().sweeps;
   auto const& targets = database_.job().targets;
   pass.by_block = std::any_of(targets.begin(), targets.end(),
                               [](planner::WorkTarget const& work) { return work.key.is_by_block(); });
-  if (rows->at(0, 0) == state::status_name(JobStatus::kComplete)) co_return Advance::kComplete;
-  switch (planner::after_ranges(pass)) {
-    case planner::PassDecision::kWaitForRanges:
-      co_return Advance::kOpenRanges;
-    case planner::PassDecision::kVisitDeferred:
-      co_return Advance::kDeferred;
-    case planner::PassDecision::kNextPass: {
-      auto const scope = sweeps ? PassScope::kWholeTable : PassScope::kNewRows;
-      auto advanced = co_await start_next_pass(pass.pass, scope);
-      co_return advanced;
-    }
-    case planner::PassDecision::kComplete:
-      break;
-    case planner::PassDecision::kGiveUp: {
-      Failure failure;
-      failure.message = fmt::format(
-          "after {} passes by block there are still rows that satisfy `where`: others keep "
-          "changing them; give the table a primary key, or close it to writers",
-          pass.pass + 1);
-      co_return failure;
-    }
-  }
-  auto const has_more = co_await has_new_leaves();
-  if (!has_more) co_return has_more.error();
-  if (*has_more) {
-    auto advanced = co_await start_next_pass(pass.pass, PassScope::kNewLeaves);
-    co_return advanced;
-  }
-  auto completed = co_await complete(pass.pass);
-  co_return completed;
+  co_return pass;
 }
 
 // Sequences of a copy go past what was copied before anybody may take the job for complete.
-asio::awaitable<Result<Advance>> PgSession::complete(int pass) {
+asio::awaitable<Result<bool>> PgSession::complete_job(int pass) {
   // First, as it locks the job: of two workers that complete it the second finds the sequences where they are to be.
   std::vector<std::string> statements{state::complete_job(job_id(), pass, database_.owner())};
   auto const& backfill = database_.job().job.backfill;
@@ -859,10 +805,10 @@ asio::awaitable<Result<Advance>> PgSession::complete(int pass) {
   // Synchronous: this commit flushes every asynchronous one before it.
   auto results = co_await transaction(settings, std::move(statements), kStateDeadlines);
   if (!results) co_return results.error();
-  co_return results->front().rows.empty() ? Advance::kOpenRanges : Advance::kComplete;
+  co_return !results->front().rows.empty();
 }
 
-asio::awaitable<Result<Advance>> PgSession::start_next_pass(int pass, PassScope scope) {
+asio::awaitable<Result<bool>> PgSession::start_pass(int pass, planner::PassScope scope) {
   auto& job = database_.job();
   auto const connection = connection_;
   auto table = co_await read_table();
@@ -875,7 +821,7 @@ asio::awaitable<Result<Advance>> PgSession::start_next_pass(int pass, PassScope 
   auto made =
       co_await transaction(settings_for(kStateDeadlines.statement, 5'000ms), std::move(statements), kStateDeadlines);
   // Fenced: another worker was quicker.
-  if (!made && made.error().trouble == planner::Trouble::kFenced) co_return Advance::kOpenRanges;
+  if (!made && made.error().trouble == planner::Trouble::kFenced) co_return false;
   if (!made) co_return made.error();
   for (auto const& leaf : next->new_leaves) {
     database_.note(fmt::format("partition {} of {} is new; the job takes it in",
@@ -888,7 +834,7 @@ asio::awaitable<Result<Advance>> PgSession::start_next_pass(int pass, PassScope 
   auto loaded = co_await reload_leaves();
   if (!loaded) co_return loaded.error();
   job.pass = pass + 1;
-  co_return Advance::kNextPass;
+  co_return true;
 }
 
 asio::awaitable<Result<planner::TableFacts>> PgSession::read_table() {
@@ -914,7 +860,7 @@ asio::awaitable<Result<std::vector<state::StoredLeaf>>> PgSession::stored_leaves
 }
 
 // Partitions that came while the last pass ran, or that were attached again.
-asio::awaitable<Result<bool>> PgSession::has_new_leaves() {
+asio::awaitable<Result<bool>> PgSession::count_new_leaves() {
   auto const& table = database_.job().table;
   if (table.kind != 'p') co_return false;
   auto rows = co_await state_query(state::count_new_leaves(job_id(), table.oid));

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "engine/run/between_ranges.h"
 #include "planner/file/throttle_settings.h"
 #include "planner/model/duration.h"
 #include "throttle/backoff.h"
@@ -377,7 +378,7 @@ asio::awaitable<void> WorkerPool::find_work(Worker& worker) {
   }
   auto lease = *claimed;
   if (!lease) {
-    auto split = co_await worker.session->split();
+    auto split = co_await split_widest_range(*worker.session, options_.least_rows_of_a_half);
     if (!split) {
       co_await recover(*worker.session, split.error(), worker.failures);
       co_return;
@@ -395,20 +396,20 @@ asio::awaitable<void> WorkerPool::find_work(Worker& worker) {
 }
 
 asio::awaitable<void> WorkerPool::go_on_without_ranges(Worker& worker) {
-  auto advance = co_await worker.session->advance();
-  if (!advance) {
-    co_await recover(*worker.session, advance.error(), worker.failures);
+  auto pass = co_await go_on_to_next_pass(*worker.session);
+  if (!pass) {
+    co_await recover(*worker.session, pass.error(), worker.failures);
     co_return;
   }
-  switch (*advance) {
-    case Advance::kNextPass:
+  switch (*pass) {
+    case planner::PassEnd::kNextPass:
       co_return;
-    case Advance::kComplete:
+    case planner::PassEnd::kComplete:
       end(PoolEnd::kComplete, "");
       co_return;
-    case Advance::kOpenRanges:
+    case planner::PassEnd::kOpenRanges:
       break;
-    case Advance::kDeferred:
+    case planner::PassEnd::kDeferred:
       if (!is_visiting_) {
         co_await visit_held_rows(worker);
         co_return;
@@ -419,7 +420,7 @@ asio::awaitable<void> WorkerPool::go_on_without_ranges(Worker& worker) {
 
 asio::awaitable<void> WorkerPool::visit_held_rows(Worker& worker) {
   is_visiting_ = true;
-  auto visit = co_await worker.session->visit_deferred(kDeferredRowsAtOnce);
+  auto visit = co_await visit_deferred(*worker.session, kDeferredRowsAtOnce);
   is_visiting_ = false;
   if (!visit) {
     co_await recover(*worker.session, visit.error(), worker.failures);

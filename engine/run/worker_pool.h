@@ -46,6 +46,7 @@ struct PoolOptions {
   Growth* growth = nullptr;
   // How long a worker that may not go on keeps its range, before others may have it.
   std::chrono::milliseconds waiting_with_range_max{5'000};
+  std::int64_t least_rows_of_a_half = planner::kLeastRowsOfAHalf;  // of a range that is split
 };
 
 // kRolledBack: the workers do not know it; whoever owns the pool looks (its reason says by whom).

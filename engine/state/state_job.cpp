@@ -157,12 +157,24 @@ std::string job_growth(std::int64_t job) {
 
 std::string pass_state(std::int64_t job) {
   return fmt::format(
-      "SELECT j.status, j.pass, j.sweeps, count(*) FILTER (WHERE NOT r.done), (SELECT count(*) FROM "
+      "SELECT j.status, j.pass, count(*) FILTER (WHERE NOT r.done), (SELECT count(*) FROM "
       "pgbackfill.deferred d "
       "WHERE d.job_id = j.id), coalesce(sum(r.rows_changed), 0), coalesce(sum(r.rows_left), 0), "
       "coalesce(sum(r.rows_again), 0) FROM pgbackfill.jobs j "
       "LEFT JOIN pgbackfill.ranges r ON r.job_id = j.id AND r.pass = j.pass WHERE j.id = {} GROUP BY j.id",
       job);
+}
+
+planner::PassState pass_state_of(std::vector<std::optional<std::string>> const& row) {
+  planner::PassState pass;
+  pass.is_complete = row[0] == status_name(JobStatus::kComplete);
+  pass.pass = std::stoi(*row[1]);
+  pass.open_ranges = std::stoll(*row[2]);
+  pass.deferred = std::stoll(*row[3]);
+  pass.rows_changed = std::stoll(*row[4]);
+  pass.rows_left = std::stoll(*row[5]);
+  pass.rows_again = std::stoll(*row[6]);
+  return pass;
 }
 
 std::vector<std::string> next_pass(std::int64_t job, int pass, NextPass const& next, std::uint32_t root,

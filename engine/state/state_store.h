@@ -19,6 +19,7 @@
 #include "engine/base/runner.h"
 #include "planner/checks/agreement.h"
 #include "planner/checks/drift.h"
+#include "planner/keys/passes.h"
 #include "planner/model/ranges.h"
 #include "planner/work/batch.h"
 #include "planner/work/work_sql.h"
@@ -220,9 +221,10 @@ std::string set_bytes_needed(std::int64_t job, int leaf, std::uint64_t bytes);
 // One row: bytes of all leaves at the start, bytes now, rows at the start, rows changed.
 std::string job_growth(std::int64_t job);
 
-// status, pass, whether it sweeps, open ranges, deferred keys; of this pass: rows changed, left, satisfying `where`
-// again.
+// status, pass, open ranges, deferred keys; of this pass: rows changed, left, satisfying `where` again.
 std::string pass_state(std::int64_t job);
+// Of a row of pass_state(); what is not in the database (by_block, sweeps) is left alone.
+planner::PassState pass_state_of(std::vector<std::optional<std::string>> const& row);
 
 // What a pass goes over besides what the job knew.
 struct NextPass {

@@ -174,6 +174,7 @@ void Scenario::start(std::size_t slot) {
   pool_options.control_age_max = kControlAgeMax;
   pool_options.reconnect_patience = 60'000ms;
   pool_options.deferred_patience = 5'000ms;
+  pool_options.least_rows_of_a_half = server_.options().least_rows_of_a_half;
   pool_options.settings["lock_wait"] = "20ms";
   process->pool =
       std::make_unique<engine::WorkerPool>(*process->database, job_, std::move(pool_options), *process->sink);

@@ -11,13 +11,11 @@
 
 namespace pgbackfill::tests {
 
-using engine::Advance;
 using engine::Control;
 using engine::Done;
 using engine::JobStatus;
 using engine::RunnersHeard;
 using engine::RunnerTold;
-using engine::Visit;
 using planner::BatchDone;
 using planner::BatchRequest;
 using planner::Lease;
@@ -26,8 +24,6 @@ using planner::Trouble;
 using namespace std::chrono_literals;
 
 namespace {
-
-constexpr std::int64_t kMostRowsToWalk = 100'000;
 
 Failure link_lost(std::string message) {
   Failure failure;
@@ -67,7 +63,16 @@ class SimSession : public engine::Session {
     auto const service = [&server = server_, owner = owner_](auto tx) { return server.claim(std::move(tx), owner); };
     return call<std::optional<Lease>>("claim", service);
   }
-  asio::awaitable<Result<std::optional<Lease>>> split() override;
+  asio::awaitable<Result<std::optional<planner::SplitCandidate>>> widest_range() override {
+    auto const service = [&server = server_](auto tx) { return server.split_candidate(std::move(tx)); };
+    return call<std::optional<planner::SplitCandidate>>("split: candidate", service);
+  }
+  asio::awaitable<Result<std::optional<Lease>>> cut_range(Lease range, planner::KeyValue middle) override {
+    auto const service = [&server = server_, owner = owner_, range, middle = *edge_of(middle)](auto tx) {
+      return server.split(std::move(tx), range, middle, owner);
+    };
+    return call<std::optional<Lease>>("split", service);
+  }
   asio::awaitable<Result<Page>> look_ahead(Lease lease, std::int64_t rows, milliseconds timeout) override {
     auto const service = [&server = server_, lo = edge_of(lease.cursor), hi = edge_of(lease.hi), rows,
                           timeout](auto tx) { return server.look_ahead(std::move(tx), lo, hi, rows, timeout); };
@@ -86,8 +91,31 @@ class SimSession : public engine::Session {
     };
     return call<Done>("release", service);
   }
-  asio::awaitable<Result<Visit>> visit_deferred(std::int64_t rows) override;
-  asio::awaitable<Result<Advance>> advance() override;
+  asio::awaitable<Result<std::vector<engine::DeferredLeaf>>> deferred_leaves() override;
+  asio::awaitable<Result<planner::Visit>> visit(int /*leaf*/, std::int64_t rows,
+                                                std::optional<std::int64_t> key) override {
+    auto const service = [&server = server_, rows, key](auto tx) {
+      return server.visit(std::move(tx), rows, key, 1'000ms);
+    };
+    return call<planner::Visit>("visit", service);
+  }
+  asio::awaitable<Result<std::optional<std::int64_t>>> next_deferred(int leaf) override;
+  asio::awaitable<Result<Done>> mark_visited(std::int64_t key) override {
+    auto const service = [&server = server_, key](auto tx) { return server.mark_visited(std::move(tx), key); };
+    return call<Done>("visit: mark", service);
+  }
+  asio::awaitable<Result<Done>> set_aside(std::int64_t key, Failure /*because*/) override {
+    auto const service = [&server = server_, key](auto tx) { return server.quarantine_deferred(std::move(tx), key); };
+    return call<Done>("quarantine deferred", service);
+  }
+  asio::awaitable<Result<planner::PassState>> pass_state() override;
+  // One table, without partitions.
+  asio::awaitable<Result<bool>> has_new_leaves() override { co_return false; }
+  asio::awaitable<Result<bool>> start_pass_after(int pass, planner::PassScope scope) override;
+  asio::awaitable<Result<bool>> complete(int pass) override {
+    auto const service = [&server = server_, pass](auto tx) { return server.complete(std::move(tx), pass); };
+    return call<bool>("complete", service);
+  }
   asio::awaitable<Result<Control>> read_control() override;
   asio::awaitable<Result<std::vector<std::string>>> blockers() override;
   // Nothing is throttled here, so that processes have nothing to tell each other.
@@ -116,8 +144,6 @@ class SimSession : public engine::Session {
     auto const service = [&server = server_](auto tx) { return server.snapshot(std::move(tx)); };
     return call<SimState>(std::move(name), service);
   }
-  asio::awaitable<Result<Visit>> visit_leaf(std::int64_t rows);
-  asio::awaitable<Result<Advance>> start_next_pass(int pass);
   Failure lost(std::string message) {
     close();
     return link_lost(std::move(message));
@@ -182,24 +208,6 @@ void SimSession::deliver_late(Service service) {
   world().after(world().between(0ms, 5'000ms), arrive);
 }
 
-asio::awaitable<Result<std::optional<Lease>>> SimSession::split() {
-  auto const find = [&server = server_](auto tx) { return server.split_candidate(std::move(tx)); };
-  auto candidate = co_await call<SplitCandidate>("split: candidate", find);
-  if (!candidate) co_return candidate.error();
-  if (!candidate->lease) co_return std::optional<Lease>();
-  Lease const range = *candidate->lease;
-  std::int64_t const walk =
-      std::clamp(candidate->rows_left / 2, server_.options().least_rows_of_a_half, kMostRowsToWalk);
-  auto page = co_await look_ahead(range, walk, 2'000ms);
-  if (!page) co_return page.error();
-  if (!page->last || page->last == range.hi) co_return std::optional<Lease>();
-  auto const cut = [&server = server_, owner = owner_, range, middle = *edge_of(page->last)](auto tx) {
-    return server.split(std::move(tx), range, middle, owner);
-  };
-  auto far = co_await call<std::optional<Lease>>("split", cut);
-  co_return far;
-}
-
 asio::awaitable<Result<BatchDone>> SimSession::run_batch(BatchRequest request) {
   database_.batch_watch_(worker_);
   auto const service = [&server = server_, owner = owner_, request](auto tx) {
@@ -209,97 +217,58 @@ asio::awaitable<Result<BatchDone>> SimSession::run_batch(BatchRequest request) {
   co_return done;
 }
 
-asio::awaitable<Result<Visit>> SimSession::visit_deferred(std::int64_t rows) {
+asio::awaitable<Result<std::vector<engine::DeferredLeaf>>> SimSession::deferred_leaves() {
   auto seen = co_await snapshot("visit: leaves");
   if (!seen) co_return seen.error();
-  Visit total;
-  if (seen->deferred.empty()) co_return total;
-  auto visit = co_await visit_leaf(rows);
-  if (!visit) co_return visit.error();
-  total.rows_changed = visit->rows_changed;
-  total.settled = visit->settled;
-  total.left = static_cast<std::int64_t>(seen->deferred.size()) - visit->settled;
-  co_return total;
+  std::vector<engine::DeferredLeaf> leaves;
+  if (!seen->deferred.empty()) leaves.push_back({0, static_cast<std::int64_t>(seen->deferred.size())});
+  co_return leaves;
 }
 
-asio::awaitable<Result<Visit>> SimSession::visit_leaf(std::int64_t rows) {
-  // A single key is chosen beforehand, so that the key that fails is the one that goes to quarantine.
-  std::optional<std::int64_t> only;
-  if (rows == 1) {
-    auto seen = co_await snapshot("visit: first key");
-    if (!seen) co_return seen.error();
-    if (seen->deferred.empty()) co_return Visit();
-    only = in_order_of_visits(seen->deferred).front();
-  }
-  auto const service = [&server = server_, rows, only](auto tx) {
-    return server.visit(std::move(tx), rows, only, 1'000ms);
-  };
-  auto visit = co_await call<Visit>("visit", service);
-  if (visit) co_return visit;
-  auto const trouble = visit.error().trouble;
-  bool const is_of_rows =
-      trouble == Trouble::kRowData || trouble == Trouble::kStatementTimeout || trouble == Trouble::kLockTimeout;
-  if (!is_of_rows) co_return visit.error();
-  if (rows > 1) {
-    auto half = co_await visit_leaf(rows / 2);
-    co_return half;
-  }
-  Visit alone;
-  if (trouble != Trouble::kRowData) co_return alone;
-  auto const move = [&server = server_, id = *only](auto tx) { return server.quarantine_deferred(std::move(tx), id); };
-  auto moved = co_await call<std::int64_t>("quarantine deferred", move);
-  // Whatever a repeat would mend is no ground to end the run.
-  if (!moved && moved.error().trouble != Trouble::kFatal) co_return moved.error();
-  if (!moved) {
-    Failure failure = visit.error();
-    failure.message += "; " + moved.error().message;
-    failure.trouble = Trouble::kFatal;
-    co_return failure;
-  }
-  alone.settled = *moved;
-  co_return alone;
+asio::awaitable<Result<std::optional<std::int64_t>>> SimSession::next_deferred(int /*leaf*/) {
+  auto seen = co_await snapshot("visit: first key");
+  if (!seen) co_return seen.error();
+  std::optional<std::int64_t> key;
+  if (!seen->deferred.empty()) key = in_order_of_visits(seen->deferred).front();
+  co_return key;
 }
 
-asio::awaitable<Result<Advance>> SimSession::advance() {
+asio::awaitable<Result<planner::PassState>> SimSession::pass_state() {
   auto seen = co_await snapshot("advance: state");
   if (!seen) co_return seen.error();
-  if (seen->status == JobStatus::kComplete) co_return Advance::kComplete;
   planner::PassState state;
+  state.is_complete = seen->status == JobStatus::kComplete;
   state.pass = seen->pass;
+  state.sweeps = server_.options().has_where;
   state.deferred = static_cast<std::int64_t>(seen->deferred.size());
   for (auto const& [id, range] : seen->ranges) {
     if (range.pass == seen->pass && !range.is_done) ++state.open_ranges;
   }
-  switch (planner::after_ranges(state)) {
-    case planner::PassDecision::kWaitForRanges:
-    case planner::PassDecision::kGiveUp:
-      co_return Advance::kOpenRanges;
-    case planner::PassDecision::kVisitDeferred:
-      co_return Advance::kDeferred;
-    case planner::PassDecision::kNextPass: {
-      auto advanced = co_await start_next_pass(state.pass);
-      co_return advanced;
-    }
-    case planner::PassDecision::kComplete:
-      break;
-  }
-  auto const service = [&server = server_, pass = state.pass](auto tx) { return server.complete(std::move(tx), pass); };
-  auto completed = co_await call<bool>("complete", service);
-  if (!completed) co_return completed.error();
-  co_return *completed ? Advance::kComplete : Advance::kOpenRanges;
+  co_return state;
 }
 
-asio::awaitable<Result<Advance>> SimSession::start_next_pass(int pass) {
+// The ends are read before the pass is made, as engine/run/next_pass.cpp does it.
+asio::awaitable<Result<bool>> SimSession::start_pass_after(int pass, planner::PassScope scope) {
+  auto seen = co_await snapshot("next pass: state");
+  if (!seen) co_return seen.error();
   auto const read = [&server = server_](auto tx) { return server.last_key(std::move(tx)); };
   auto upper = co_await call<Edge>("next pass: end", read);
   if (!upper) co_return upper.error();
-  auto const bounds = cut_evenly(*upper, server_.options().ranges_wanted);
-  auto const make = [&server = server_, pass, end = *upper, bounds](auto tx) {
-    return server.next_pass(std::move(tx), pass, end, bounds);
+  planner::LeafOfPass const leaf{true, false, false, bound_of(seen->upper)};
+  auto const part = planner::part_of_leaf(scope, leaf);
+  auto const wanted = server_.options().ranges_wanted;
+  std::vector<planner::KeyValue> bounds;
+  for (Key const bound : cut_evenly(*upper, wanted)) bounds.push_back(*bound_of(bound));
+  // As many rows as make that many ranges of a real table.
+  auto ranges = planner::ranges_of_leaf(part, leaf, bounds, bound_of(*upper), wanted * planner::kLeastRowsInARange);
+  for (auto& range : ranges) {
+    if (range.rows_estimated > 0) range.rows_estimated = static_cast<std::int64_t>(seen->rows.size() / ranges.size());
+  }
+  auto const make = [&server = server_, pass, part, ranges, end = *upper](auto tx) {
+    return server.next_pass(std::move(tx), pass, part, ranges, end);
   };
   auto made = co_await call<bool>("next pass", make);
-  if (!made) co_return made.error();
-  co_return *made ? Advance::kNextPass : Advance::kOpenRanges;
+  co_return made;
 }
 
 asio::awaitable<Result<Control>> SimSession::read_control() {

@@ -9,6 +9,7 @@ namespace pgbackfill::tests {
 
 namespace {
 
+using engine::Done;
 using engine::JobStatus;
 using planner::BatchDone;
 using planner::BatchMode;
@@ -303,7 +304,8 @@ asio::awaitable<Result<SimServer::MaybeLease>> SimServer::claim(std::shared_ptr<
   co_return lease;
 }
 
-asio::awaitable<Result<SplitCandidate>> SimServer::split_candidate(std::shared_ptr<Transaction> tx) {
+asio::awaitable<Result<std::optional<planner::SplitCandidate>>> SimServer::split_candidate(
+    std::shared_ptr<Transaction> tx) {
   std::int64_t best = 0;
   for (auto const& [id, range] : live_.ranges) {
     if (live_.status != JobStatus::kRunning || range.pass != live_.pass || range.is_done || !range.owner) continue;
@@ -311,11 +313,12 @@ asio::awaitable<Result<SplitCandidate>> SimServer::split_candidate(std::shared_p
     if (best != 0 && left <= live_.ranges.at(best).rows_estimated - live_.ranges.at(best).rows_done) continue;
     best = id;
   }
-  SplitCandidate candidate;
+  std::optional<planner::SplitCandidate> candidate;
   if (best != 0) {
-    candidate.lease = lease_of(best);
     auto const& range = live_.ranges.at(best);
-    candidate.rows_left = std::max<std::int64_t>(range.rows_estimated - range.rows_done, 0);
+    candidate.emplace();
+    candidate->range = lease_of(best);
+    candidate->rows_left = std::max<std::int64_t>(range.rows_estimated - range.rows_done, 0);
   }
   if (auto failure = co_await before_commit(*tx, kStateTimeout)) co_return *failure;
   co_return candidate;
@@ -551,8 +554,8 @@ std::vector<std::int64_t> in_order_of_visits(std::map<std::int64_t, Deferred> co
   return ids;
 }
 
-asio::awaitable<Result<engine::Visit>> SimServer::visit(std::shared_ptr<Transaction> tx, std::int64_t rows,
-                                                        std::optional<std::int64_t> only, milliseconds timeout) {
+asio::awaitable<Result<planner::Visit>> SimServer::visit(std::shared_ptr<Transaction> tx, std::int64_t rows,
+                                                         std::optional<std::int64_t> only, milliseconds timeout) {
   auto failure = co_await wait_for_table(*tx, 50ms);
   if (failure) co_return *failure;
   std::vector<std::int64_t> due;
@@ -594,7 +597,7 @@ asio::awaitable<Result<engine::Visit>> SimServer::visit(std::shared_ptr<Transact
   };
   commit(fmt::format("visit: {} changed, {} settled, {} left", changed.size(), settled.size(), left.size()), true,
          change);
-  engine::Visit result;
+  planner::Visit result;
   result.rows_changed = static_cast<std::int64_t>(changed.size());
   result.settled = static_cast<std::int64_t>(settled.size());
   result.left = static_cast<std::int64_t>(left.size());
@@ -602,7 +605,7 @@ asio::awaitable<Result<engine::Visit>> SimServer::visit(std::shared_ptr<Transact
   co_return result;
 }
 
-asio::awaitable<Result<std::int64_t>> SimServer::quarantine_deferred(std::shared_ptr<Transaction> tx, std::int64_t id) {
+asio::awaitable<Result<Done>> SimServer::quarantine_deferred(std::shared_ptr<Transaction> tx, std::int64_t id) {
   bool const is_there = live_.deferred.contains(id) && is_free(Lockable::kDeferred, id, tx->id());
   if (is_there) locks_[{Lockable::kDeferred, id}] = tx->id();
   auto failure = co_await lock(*tx, Lockable::kJob, 0, kStateLockTimeout, kStateTimeout);
@@ -612,7 +615,7 @@ asio::awaitable<Result<std::int64_t>> SimServer::quarantine_deferred(std::shared
   }
   if (!failure) failure = co_await before_commit(*tx, kStateTimeout);
   if (failure) co_return *failure;
-  if (!is_there) co_return std::int64_t{0};
+  if (!is_there) co_return Done();
   Key const key = live_.deferred.at(id).key;
   observer_->quarantined(live_, key);
   auto const row = live_.rows.find(key);
@@ -622,7 +625,17 @@ asio::awaitable<Result<std::int64_t>> SimServer::quarantine_deferred(std::shared
     state.quarantine.emplace(key, row_id);
   });
   after_commit(*tx);
-  co_return std::int64_t{1};
+  co_return Done();
+}
+
+asio::awaitable<Result<Done>> SimServer::mark_visited(std::shared_ptr<Transaction> tx, std::int64_t id) {
+  if (auto failure = co_await before_commit(*tx, kStateTimeout)) co_return *failure;
+  if (!live_.deferred.contains(id)) co_return Done();
+  auto const at = world_.now();
+  commit(fmt::format("deferred key {} was visited", live_.deferred.at(id).key), true,
+         [id, at](SimState& state) { state.deferred.at(id).visited_at = at; });
+  after_commit(*tx);
+  co_return Done();
 }
 
 // --- the job ---------------------------------------------------------------------------------------------------------
@@ -640,8 +653,8 @@ asio::awaitable<Result<Edge>> SimServer::last_key(std::shared_ptr<Transaction> t
   co_return live_.rows.empty() ? Edge() : Edge(live_.rows.rbegin()->first);
 }
 
-asio::awaitable<Result<bool>> SimServer::next_pass(std::shared_ptr<Transaction> tx, int pass, Edge upper,
-                                                   std::vector<Key> bounds) {
+asio::awaitable<Result<bool>> SimServer::next_pass(std::shared_ptr<Transaction> tx, int pass, planner::LeafPart part,
+                                                   std::vector<planner::PlannedRange> ranges, Edge upper) {
   auto failure = co_await lock(*tx, Lockable::kJob, 0, kStateLockTimeout, kStateTimeout);
   if (!failure) failure = co_await before_commit(*tx, kStateTimeout);
   if (failure) co_return *failure;
@@ -649,27 +662,18 @@ asio::awaitable<Result<bool>> SimServer::next_pass(std::shared_ptr<Transaction> 
     return entry.second.pass == pass && !entry.second.is_done;
   });
   if (live_.pass != pass || live_.status != JobStatus::kRunning || is_open) co_return false;
-  bool const is_whole = options_.has_where || !live_.upper;
-  auto const change = [pass, upper, bounds, is_whole](SimState& state) {
+  auto const change = [pass, part, ranges, upper](SimState& state) {
     state.pass = pass + 1;
-    Edge lo = is_whole ? Edge() : state.upper;
-    state.upper_from = lo;
-    auto const add = [&](Edge hi) {
+    state.upper_from = part == planner::LeafPart::kWhole ? Edge() : state.upper;
+    for (auto const& planned : ranges) {
       Range range;
       range.pass = pass + 1;
-      range.lo = range.cursor = lo;
-      range.hi = hi;
-      range.rows_estimated =
-          is_whole ? static_cast<std::int64_t>(state.rows.size()) / static_cast<std::int64_t>(bounds.size() + 1) : 0;
+      range.lo = range.cursor = edge_of(planned.interval.lo);
+      range.hi = edge_of(planned.interval.hi);
+      range.rows_estimated = planned.rows_estimated;
       state.ranges[++state.last_range] = range;
-      lo = hi;
-    };
-    if (!upper) return;
-    for (Key const bound : bounds) {
-      if (is_whole) add(bound);
     }
-    add(upper);
-    state.upper = upper;
+    if (upper) state.upper = upper;
   };
   commit(fmt::format("pass {}", pass + 1), true, change);
   after_commit(*tx);

@@ -124,11 +124,6 @@ class Observer {
   virtual void quarantined(SimState const& state, Key key) = 0;
 };
 
-struct SplitCandidate {
-  std::optional<planner::Lease> lease;
-  std::int64_t rows_left = 0;
-};
-
 struct Backend {
   bool is_open = true;
   bool is_cancelled = false;
@@ -183,7 +178,7 @@ class SimServer {
   // --- statements, each one transaction
   using MaybeLease = std::optional<planner::Lease>;
   asio::awaitable<Result<MaybeLease>> claim(std::shared_ptr<Transaction> tx, std::string owner);
-  asio::awaitable<Result<SplitCandidate>> split_candidate(std::shared_ptr<Transaction> tx);
+  asio::awaitable<Result<std::optional<planner::SplitCandidate>>> split_candidate(std::shared_ptr<Transaction> tx);
   asio::awaitable<Result<MaybeLease>> split(std::shared_ptr<Transaction> tx, planner::Lease candidate, Key middle,
                                             std::string owner);
   asio::awaitable<Result<planner::Page>> look_ahead(std::shared_ptr<Transaction> tx, Edge lo, Edge hi,
@@ -193,14 +188,15 @@ class SimServer {
   asio::awaitable<Result<MaybeLease>> reread(std::shared_ptr<Transaction> tx, planner::Lease lease, std::string owner);
   asio::awaitable<Result<engine::Done>> release(std::shared_ptr<Transaction> tx, planner::Lease lease,
                                                 std::string owner);
-  asio::awaitable<Result<engine::Visit>> visit(std::shared_ptr<Transaction> tx, std::int64_t rows,
-                                               std::optional<std::int64_t> only, milliseconds timeout);
-  asio::awaitable<Result<std::int64_t>> quarantine_deferred(std::shared_ptr<Transaction> tx, std::int64_t id);
+  asio::awaitable<Result<planner::Visit>> visit(std::shared_ptr<Transaction> tx, std::int64_t rows,
+                                                std::optional<std::int64_t> only, milliseconds timeout);
+  asio::awaitable<Result<engine::Done>> quarantine_deferred(std::shared_ptr<Transaction> tx, std::int64_t id);
+  asio::awaitable<Result<engine::Done>> mark_visited(std::shared_ptr<Transaction> tx, std::int64_t id);
   asio::awaitable<Result<SimState>> snapshot(std::shared_ptr<Transaction> tx);
   asio::awaitable<Result<Edge>> last_key(std::shared_ptr<Transaction> tx);
   // False: the pass has moved on.
-  asio::awaitable<Result<bool>> next_pass(std::shared_ptr<Transaction> tx, int pass, Edge upper,
-                                          std::vector<Key> bounds);
+  asio::awaitable<Result<bool>> next_pass(std::shared_ptr<Transaction> tx, int pass, planner::LeafPart part,
+                                          std::vector<planner::PlannedRange> ranges, Edge upper);
   asio::awaitable<Result<bool>> complete(std::shared_ptr<Transaction> tx, int pass);
   asio::awaitable<Result<engine::Done>> set_status(std::shared_ptr<Transaction> tx, engine::JobStatus status,
                                                    std::string reason);
