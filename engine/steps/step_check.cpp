@@ -151,6 +151,9 @@ std::string StepQuestion::without_probes(std::string text) const {
   if (auto const* attach = std::get_if<planner::AttachPartition>(&step_.detail->kind)) {
     names.emplace_back("\"pgbackfill_probe_part\"", attach->partition.name);
   }
+  if (auto const* key = std::get_if<planner::AddForeignKey>(&step_.detail->kind)) {
+    names.emplace_back("\"pgbackfill_probe_part\"", key->references.name);
+  }
   for (auto const& [probe, name] : names) {
     std::string const quoted = planner::quote_identifier(name);
     for (auto at = text.find(probe); at != std::string::npos; at = text.find(probe, at + quoted.size())) {
@@ -163,6 +166,11 @@ std::string StepQuestion::without_probes(std::string text) const {
 // What no earlier step can change.
 asio::awaitable<std::optional<Failure>> StepQuestion::ask_early_refusal(planner::Recipe const& recipe) {
   if (recipe.early_refusal.empty() || facts_.is_claimed) co_return std::nullopt;
+  // A swap of columns looks at the steps before it by itself.
+  bool const is_swap = std::holds_alternative<planner::Swap>(step_.detail->kind);
+  bool const may_go = is_swap && std::any_of(earlier_.begin(), earlier_.end(),
+                                             [](SchemaStep const& one) { return planner::may_take_away(one); });
+  if (may_go) co_return std::nullopt;
   auto const seen = co_await query_read_only(connection_, "SELECT " + recipe.early_refusal);
   if (!seen) co_return seen.error();
   auto const& refusal = seen->rows.front().front();

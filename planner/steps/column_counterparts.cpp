@@ -133,6 +133,22 @@ std::string constraint_pairs(ColumnSwap const& columns) {
          "AND n.is_valid >= o.is_valid";
 }
 
+std::string unmet_domain_checks(std::string const& old_type, std::string const& new_type, std::string const& relation,
+                                std::string const& column) {
+  auto const checks_of = [](std::string const& type) {
+    return "(WITH RECURSIVE chain (oid) AS (SELECT y.oid FROM pg_type y WHERE y.typtype = 'd' AND y.oid = " + type +
+           " UNION ALL SELECT y.typbasetype FROM chain JOIN pg_type y ON y.oid = chain.oid WHERE y.typtype = 'd') "
+           "SELECT k.oid, pg_get_constraintdef(k.oid) AS text FROM chain JOIN pg_constraint k ON k.contypid = "
+           "chain.oid AND k.contype = 'c')";
+  };
+  std::string const over_column = "regexp_replace(d.text, '\\mVALUE\\M', quote_ident(" + column + "), 'g')";
+  return "SELECT string_agg(d.text, ' ' ORDER BY d.text) FROM " + checks_of(old_type) +
+         " d WHERE NOT EXISTS (SELECT FROM " + checks_of(new_type) +
+         " n WHERE n.text = d.text) AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'c' AND "
+         "k.convalidated AND k.conrelid = " +
+         relation + " AND " + without_casts("pg_get_constraintdef(k.oid)") + " = " + without_casts(over_column) + ")";
+}
+
 std::string over_new_column(std::string const& text, ColumnSwap const& columns) {
   // Arrays, because the planner takes a function that returns rows for a thousand of them, and then compiles all this.
   return "(SELECT string_agg(CASE WHEN w.piece = quote_ident(" + columns.old_name + ") THEN quote_ident(" +

@@ -33,6 +33,11 @@ std::string index_pairs(ColumnSwap const& columns);
 // Query for pairs of checks and foreign keys: old_constraint, new_constraint (oid), old_title, new_title.
 std::string constraint_pairs(ColumnSwap const& columns);
 
+// Query for one text: the checks of the domain old_type that neither new_type nor a check of the relation has over its
+// column; NULL: none. All are SQL expressions; the column is its name.
+std::string unmet_domain_checks(std::string const& old_type, std::string const& new_type, std::string const& relation,
+                                std::string const& column);
+
 // The text with the one column in the place of the other, as an SQL expression. Of what the server spells.
 std::string over_new_column(std::string const& text, ColumnSwap const& columns);
 // Without what differs by type alone.

@@ -6,6 +6,7 @@
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
 #include "planner/steps/recipes.h"
+#include "planner/steps/recipes_swap_column.h"
 #include "planner/steps/swap_sql.h"
 
 namespace pgbackfill::planner {
@@ -166,6 +167,25 @@ std::string row_type_users(std::string const& oid) {
          users("pg_class") + " AND a.atttypid IN " + types;
 }
 
+// What a partition has from its table and publications of it, and loses with it.
+std::string lost_with_detach(std::string const& oid, TableName const& partition) {
+  std::string const part = recipes::oid_of(partition);
+  return "SELECT 6, " + quoted_name("g.tgrelid") +
+         ", pg_catalog.format('loses trigger %I, which it has from the table', g.tgname) FROM "
+         "pg_catalog.pg_partition_tree((" +
+         part +
+         ")::pg_catalog.oid::pg_catalog.regclass) t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.relid JOIN "
+         "pg_catalog.pg_trigger o ON o.tgrelid = " +
+         oid + " AND o.tgname = g.tgname AND NOT o.tgisinternal WHERE g.tgparentid <> 0 UNION ALL SELECT 6, " +
+         quoted_name(part) +
+         ", pg_catalog.format('is no longer published by %I, which has the table', p.pubname) FROM "
+         "pg_catalog.pg_partition_ancestors((" +
+         part +
+         ")::pg_catalog.oid::pg_catalog.regclass) t JOIN pg_catalog.pg_publication_rel r ON r.prrelid = t.relid JOIN "
+         "pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE t.relid <> " +
+         part;
+}
+
 }  // namespace
 
 bool changes_row(SchemaStep const& step) {
@@ -188,6 +208,13 @@ std::string other_relations_sql(SchemaStep const& step, StepFacts const& facts) 
   if (auto const* swap = std::get_if<Swap>(&step.detail->kind)) {
     parts.push_back("SELECT 6, w.relation, w.words FROM (" + recipes::swap_notes(*swap, facts.table) +
                     ") w WHERE w.words IS NOT NULL");
+  }
+  if (auto const* swap = std::get_if<SwapColumn>(&step.detail->kind)) {
+    parts.push_back("SELECT 6, w.relation, w.words FROM (" + recipes::swap_column_notes(*swap, facts.table) +
+                    ") w (relation, words)");
+  }
+  if (auto const* detach = std::get_if<DetachPartition>(&step.detail->kind)) {
+    parts.push_back(lost_with_detach(oid, detach->partition));
   }
   return "SELECT o.relation, o.words FROM (" + join(parts, " UNION ALL ") +
          ") AS o (place, relation, words) WHERE o.relation IS NOT NULL ORDER BY o.place, o.relation, o.words LIMIT " +

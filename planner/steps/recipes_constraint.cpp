@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "planner/model/sql_text.h"
+#include "planner/steps/index_parts.h"
 #include "planner/steps/publications.h"
 #include "planner/steps/recipes.h"
 
@@ -9,6 +10,8 @@ namespace pgbackfill::planner::recipes {
 namespace {
 
 constexpr int kVersionWithPartitionedNotValid = 180000;
+// The empty copy of the table that a foreign key refers to.
+constexpr char kProbeOfOther[] = "pgbackfill_probe_part";
 
 // A constraint's definition by the server; whether it is validated is asked apart.
 constexpr char kDefinition[] = "regexp_replace(pg_catalog.pg_get_constraintdef(k.oid), ' NOT VALID$', '')";
@@ -136,6 +139,20 @@ Recipe recipe(AddCheck const& step, StepFacts const& facts) {
 
 // --- add_foreign_key ------------------------------------------------------------------------------------------------
 
+namespace {
+
+std::string definition_of(AddForeignKey const& step, std::string const& references) {
+  std::string definition = "FOREIGN KEY (" + column_list(step.columns) + ") REFERENCES " + references;
+  if (!step.to.empty()) definition += " (" + column_list(step.to) + ")";
+  if (!step.on_delete.empty()) definition += " ON DELETE " + step.on_delete;
+  if (!step.on_update.empty()) definition += " ON UPDATE " + step.on_update;
+  if (step.is_deferrable) definition += " DEFERRABLE";
+  if (step.is_initially_deferred) definition += " INITIALLY DEFERRED";
+  return definition;
+}
+
+}  // namespace
+
 std::string facts_sql(AddForeignKey const& step) {
   // The table that it will refer to, quoted, where the role may lock it.
   std::string const parent =
@@ -145,8 +162,26 @@ std::string facts_sql(AddForeignKey const& step) {
   return facts_of_table(step.table, parent, "", leaves_of(step.table));
 }
 
-std::vector<std::string> spelling(AddForeignKey const& /*step*/, StepFacts const& /*facts*/) {
-  return {};
+// Between empty copies of both tables: a temporary one may refer to temporary ones alone.
+std::vector<std::string> spelling(AddForeignKey const& step, StepFacts const& facts) {
+  if (facts.kind == ' ') return {};
+  std::string const key = definition_of(step, "pg_temp." + std::string(kProbeOfOther));
+  std::string const body =
+      "BEGIN IF pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP') AND "
+      "pg_catalog.has_table_privilege(" +
+      oid_of(facts.table) + "::pg_catalog.oid, 'SELECT') AND pg_catalog.has_table_privilege(" +
+      oid_of(step.references) + "::pg_catalog.oid, 'SELECT') THEN EXECUTE " +
+      quote_literal("CREATE TEMP TABLE pgbackfill_probe (LIKE " + quoted(facts.table) + ")") + "; EXECUTE " +
+      quote_literal("CREATE TEMP TABLE " + std::string(kProbeOfOther) + " (LIKE ") +
+      " || (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c JOIN "
+      "pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace WHERE c.oid "
+      "OPERATOR(pg_catalog.=) " +
+      oid_of(step.references) + ") || ' INCLUDING INDEXES)'; EXECUTE " +
+      quote_literal(std::string("ALTER TABLE ") + kProbe + " ADD " + key) + "; END IF; END";
+  return {
+      "SELECT pg_catalog.set_config('lock_timeout', '2000', true), pg_catalog.set_config('statement_timeout', "
+      "'30000', true)",
+      "DO " + quote_literal(body), "SELECT '', NULL::text"};
 }
 
 Recipe recipe(AddForeignKey const& step, StepFacts const& facts) {
@@ -154,12 +189,7 @@ Recipe recipe(AddForeignKey const& step, StepFacts const& facts) {
   Recipe recipe;
   recipe.title = "add_foreign_key " + step.name + " from " + shown(table) + " to " + shown(step.references);
   recipe.reason = "writers without a matching row fail from the first statement on";
-  std::string definition = "FOREIGN KEY (" + column_list(step.columns) + ") REFERENCES " + quoted(step.references);
-  if (!step.to.empty()) definition += " (" + column_list(step.to) + ")";
-  if (!step.on_delete.empty()) definition += " ON DELETE " + step.on_delete;
-  if (!step.on_update.empty()) definition += " ON UPDATE " + step.on_update;
-  if (step.is_deferrable) definition += " DEFERRABLE";
-  if (step.is_initially_deferred) definition += " INITIALLY DEFERRED";
+  std::string const definition = definition_of(step, quoted(step.references));
   std::string is_same = "k.contype = 'f' AND k.confrelid = " + oid_of(step.references) + " AND " +
                         columns_of_key("conrelid", "conkey") + " = " + text_array(step.columns) +
                         " AND k.confdeltype = " + quote_literal(letter_of(step.on_delete)) +
@@ -203,22 +233,82 @@ Recipe recipe(AddForeignKey const& step, StepFacts const& facts) {
 
 namespace {
 
-// "f FOREIGN KEY ...": its kind and definition; or, with a comment, the length of these in bytes and a blank before
-// them, and the comment behind.
-std::string constraint_as_it_was(TableName const& table, std::string const& name) {
-  return "SELECT CASE WHEN d.comment IS NULL THEN d.definition ELSE pg_catalog.octet_length(d.definition) || ' ' || "
-         "d.definition || d.comment END FROM (SELECT k.contype::text || ' ' || pg_catalog.pg_get_constraintdef(k.oid) "
-         "AS definition, pg_catalog.obj_description(k.oid, 'pg_constraint') AS comment FROM pg_catalog.pg_constraint k "
-         "WHERE k.conrelid = " +
-         oid_of(table) + " AND k.conname = " + quote_literal(name) + ") d";
+// The table and all that inherit from it, as a query.
+std::string tree_of(TableName const& table) {
+  return "(WITH RECURSIVE tree (oid) AS (SELECT " + oid_of(table) +
+         "::pg_catalog.oid UNION SELECT h.inhrelid FROM pg_catalog.pg_inherits h JOIN tree ON h.inhparent = tree.oid) "
+         "SELECT tree.oid FROM tree)";
 }
 
-std::pair<std::string, std::string> definition_and_comment(std::string const& before) {
-  std::size_t length = 0;
-  auto const [end, error] = std::from_chars(before.data(), before.data() + before.size(), length);
-  if (error != std::errc{}) return {before, ""};
-  auto const begin = static_cast<std::size_t>(end - before.data()) + 1;
-  return {before.substr(begin, length), before.substr(std::min(begin + length, before.size()))};
+// The constraint k and those that others inherit from it.
+std::string with_heirs(TableName const& table, std::string const& name) {
+  return "pg_catalog.pg_constraint k WHERE k.conname = " + quote_literal(name) + " AND (k.conrelid = " + oid_of(table) +
+         " OR k.coninhcount > 0 AND k.conrelid IN " + tree_of(table) + ")";
+}
+
+// Its kind and definition ("f FOREIGN KEY ..."); then as JSON, in hexadecimal, what was said of it and of those that
+// inherit it, and the server's triggers for them that were not enabled as by themselves.
+std::string constraint_as_it_was(TableName const& table, std::string const& name) {
+  std::string const heirs = with_heirs(table, name);
+  auto const kept = [](std::string const& object, std::string const& from) {
+    return counted(
+        "(SELECT pg_catalog.encode(pg_catalog.convert_to(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(" + object +
+        "))::text, 'UTF8'), 'hex') FROM " + from + ")");
+  };
+  return "SELECT " +
+         counted(
+             "(SELECT k.contype::text || ' ' || pg_catalog.pg_get_constraintdef(k.oid) FROM "
+             "pg_catalog.pg_constraint k WHERE k.conrelid = " +
+             oid_of(table) + " AND k.conname = " + quote_literal(name) + ")") +
+         " || " +
+         kept("'table', k.conrelid::pg_catalog.int8, 'said', pg_catalog.obj_description(k.oid, 'pg_constraint')",
+              heirs + " AND pg_catalog.obj_description(k.oid, 'pg_constraint') IS NOT NULL") +
+         " || " +
+         kept(
+             "'table', q.conrelid::pg_catalog.int8, 'rel', g.tgrelid::pg_catalog.int8, 'function', "
+             "g.tgfoid::pg_catalog.int8, 'state', g.tgenabled",
+             "(SELECT k.* FROM " + heirs +
+                 ") q JOIN pg_catalog.pg_trigger g ON g.tgconstraint = q.oid AND g.tgisinternal AND g.tgenabled <> "
+                 "'O'");
+}
+
+// Rows w of what was kept, beside the constraint k that is there again.
+std::string kept_of(std::string const& kept, std::string const& columns, std::string const& name) {
+  return "pg_catalog.jsonb_to_recordset(pg_catalog.convert_from(pg_catalog.decode(" + quote_literal(kept) +
+         ", 'hex'), 'UTF8')::pg_catalog.jsonb) AS w (\"table\" pg_catalog.int8" + columns +
+         ") JOIN pg_catalog.pg_constraint k ON k.conrelid = w.\"table\"::pg_catalog.oid AND k.conname = " +
+         quote_literal(name);
+}
+
+// For each of them that is not as it was.
+Action again_of(TableName const& table, std::string const& rows, std::string const& values,
+                std::string const& statement) {
+  auto action = brief(table, "", "EXISTS (SELECT FROM " + rows + ")");
+  action.sql = "DO " + quote_literal("DECLARE r record; BEGIN FOR r IN SELECT " + values + " FROM " + rows +
+                                     " LOOP EXECUTE pg_catalog.format(" + statement + "); END LOOP; END");
+  return action;
+}
+
+Action comments_again(TableName const& table, std::string const& name, std::string const& kept) {
+  auto action = again_of(table,
+                         kept_of(kept, ", said text", name) +
+                             " WHERE pg_catalog.obj_description(k.oid, 'pg_constraint') IS DISTINCT FROM w.said",
+                         "w.said, k.conname AS name, k.conrelid::pg_catalog.regclass AS rel",
+                         quote_literal("COMMENT ON CONSTRAINT %I ON %s IS %L") + ", r.name, r.rel, r.said");
+  action.locks = {{quoted(table), LockMode::kShareUpdateExclusive}};
+  return action;
+}
+
+Action constraint_triggers_again(TableName const& table, std::string const& name, std::string const& kept) {
+  return again_of(table,
+                  kept_of(kept, ", rel pg_catalog.int8, function pg_catalog.int8, state text", name) +
+                      " JOIN pg_catalog.pg_trigger g ON g.tgconstraint = k.oid AND g.tgrelid = "
+                      "w.rel::pg_catalog.oid AND g.tgfoid = w.function::pg_catalog.oid WHERE g.tgenabled::text <> "
+                      "w.state",
+                  "w.state, g.tgname AS name, g.tgrelid::pg_catalog.regclass AS rel",
+                  quote_literal("ALTER TABLE ONLY %s %s TRIGGER %I") +
+                      ", r.rel, CASE r.state WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE "
+                      "REPLICA' END, r.name");
 }
 
 }  // namespace
@@ -261,7 +351,9 @@ Recipe recipe(DropConstraint const& step, StepFacts const& facts) {
   recipe.actions[0].locks = with_parents(facts.parents, LockMode::kAccessExclusive, exclusive(table));
   recipe.way_back = "a check or foreign key is added again as it was; keys and others are not";
   if (!facts.is_claimed) return recipe;
-  auto const [definition, comment] = definition_and_comment(facts.before);
+  auto texts = counted_texts(facts.before);
+  texts.resize(3);
+  auto const& definition = texts[0];
   bool const is_known = definition.starts_with("c ") || definition.starts_with("f ");
   if (!is_known) {
     recipe.no_way_back = "only checks and foreign keys are added again; this was: " + definition;
@@ -285,7 +377,11 @@ Recipe recipe(DropConstraint const& step, StepFacts const& facts) {
       recipe.undo.push_back(validate(table, step.name, constraint_is(table, step.name, "NOT k.convalidated")));
     }
   }
-  if (!comment.empty()) recipe.undo.push_back(comment_again(table, step.name, comment));
+  if (!texts[1].empty()) recipe.undo.push_back(comments_again(table, step.name, texts[1]));
+  if (!texts[2].empty()) {
+    recipe.undo.push_back(constraint_triggers_again(table, step.name, texts[2]));
+    recipe.undo.back().locks = locks;
+  }
   return recipe;
 }
 

@@ -1,6 +1,5 @@
-#include <charconv>
-
 #include "planner/model/sql_text.h"
+#include "planner/steps/index_parts.h"
 #include "planner/steps/publications.h"
 #include "planner/steps/recipes.h"
 
@@ -10,7 +9,7 @@ namespace {
 constexpr int kVersionWithNullsNotDistinct = 150000;
 
 // What follows the name of the table.
-std::string index_definition(CreateIndex const& step) {
+std::string definition_of(CreateIndex const& step) {
   std::string sql = " USING " + (step.method.empty() ? std::string{"btree"} : step.method) + " (" +
                     (step.keys.empty() ? column_list(step.columns) : step.keys + "\n") + ")";
   if (!step.include.empty()) sql += " INCLUDE (" + column_list(step.include) + ")";
@@ -37,6 +36,16 @@ std::string same_definition(CreateIndex const& step, StepFacts const& facts) {
          " AND i.indisunique = " + (step.is_unique ? "true" : "false");
 }
 
+// LOCK TABLE takes no materialized view: what is done to one waits for its own lock.
+void lock_nothing_of_a_view(StepFacts const& facts, Recipe& recipe) {
+  if (facts.kind != 'm') return;
+  for (auto* list : {&recipe.actions, &recipe.finish, &recipe.undo}) {
+    for (auto& action : *list) {
+      if (action.way != Way::kConcurrent) action.locks.clear();
+    }
+  }
+}
+
 // Materialized views have indexes too.
 std::vector<std::pair<std::string, std::string>> indexed_table_refusals(TableName const& table) {
   return {{oid_of(table) + " IS NULL", quote_literal("there is no table " + shown(table))},
@@ -48,57 +57,22 @@ std::string index_missing(TableName const& table, std::string const& name) {
   return quote_literal("there is no index " + name + " of " + shown(table));
 }
 
-// What a dropped index had, as statements that give it back: each with its length in bytes and a blank before it.
+// What a dropped index had, as statements that give it back.
 std::string index_as_it_was(TableName const& table, std::string const& name) {
-  std::string const from =
-      " FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n "
-      "ON n.oid = c.relnamespace JOIN pg_catalog.pg_class r ON r.oid = i.indrelid JOIN pg_catalog.pg_namespace rn ON "
-      "rn.oid = r.relnamespace WHERE i.indrelid = " +
-      oid_of(table) + " AND c.relname = " + quote_literal(name);
-  std::string const predicate = "coalesce(' WHERE ' || pg_catalog.pg_get_expr(i.indpred, i.indrelid), '')";
-  std::string const definition = "pg_catalog.pg_get_indexdef(i.indexrelid)";
-  // The definition has no tablespace; it stands before the predicate.
-  std::string const build = "CASE WHEN c.reltablespace = 0 THEN " + definition + " ELSE pg_catalog.left(" + definition +
-                            ", pg_catalog.length(" + definition + ") - pg_catalog.length(" + predicate +
-                            ")) || ' TABLESPACE ' || (SELECT pg_catalog.quote_ident(s.spcname) FROM "
-                            "pg_catalog.pg_tablespace s WHERE s.oid = c.reltablespace) || " +
-                            predicate + " END";
-  std::string const index = "pg_catalog.format('%I.%I', n.nspname, c.relname)";
-  std::string const relation = "pg_catalog.format('%I.%I', rn.nspname, r.relname)";
-  return "SELECT string_agg(pg_catalog.octet_length(s.sql) || ' ' || s.sql, '' ORDER BY s.place) FROM (SELECT 1, " +
-         build + from + " UNION ALL SELECT 2, 'COMMENT ON INDEX ' || " + index +
-         " || ' IS ' || pg_catalog.quote_literal(pg_catalog.obj_description(i.indexrelid, 'pg_class'))" + from +
-         " UNION ALL SELECT 3, 'ALTER INDEX ' || " + index +
-         " || ' ' || (SELECT string_agg(pg_catalog.format('ALTER COLUMN %s SET STATISTICS %s', a.attnum, "
-         "a.attstattarget), ', ' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indexrelid AND "
-         "a.attstattarget >= 0)" +
-         from + " UNION ALL SELECT 4, 'ALTER TABLE ' || " + relation +
-         " || ' CLUSTER ON ' || pg_catalog.quote_ident(c.relname)" + from + " AND i.indisclustered" +
-         " UNION ALL SELECT 5, 'ALTER TABLE ' || " + relation +
-         " || ' REPLICA IDENTITY USING INDEX ' || pg_catalog.quote_ident(c.relname)" + from +
-         " AND i.indisreplident) AS s (place, sql) WHERE s.sql IS NOT NULL";
+  std::string const from = index_named(table, name);
+  return "SELECT string_agg(" + counted("s.sql") + ", '' ORDER BY s.place) FROM (SELECT 1, " + index_definition() +
+         from + " UNION ALL " + index_marks(from) + ") AS s (place, sql)";
 }
 
-// Of index_as_it_was(); what was recorded before statements had a length is the definition alone.
-std::vector<std::string> statements_of(std::string const& before) {
-  std::vector<std::string> statements;
-  for (std::size_t begin = 0; begin < before.size();) {
-    std::size_t length = 0;
-    auto const* const end_of_text = before.data() + before.size();
-    auto const [end, error] = std::from_chars(before.data() + begin, end_of_text, length);
-    if (error != std::errc{}) return {before};
-    begin = static_cast<std::size_t>(end - before.data()) + 1;
-    statements.push_back(before.substr(begin, length));
-    begin += length;
-  }
-  return statements;
-}
-
-// Gives back what belongs to a built index: its comment, statistics targets and marks.
+// Gives back what belongs to a built index.
 Action give_back(TableName const& table, std::string const& name, std::string const& sql) {
   std::string lacks = "pg_catalog.obj_description(i.indexrelid, 'pg_class') IS NULL";
   LockMode mode = LockMode::kShareUpdateExclusive;
-  if (sql.starts_with("ALTER INDEX")) {
+  if (sql.starts_with("ALTER INDEX") && sql.find(" DEPENDS ON EXTENSION ") != std::string::npos) {
+    lacks =
+        "NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass "
+        "AND d.objid = i.indexrelid AND d.deptype = 'x')";
+  } else if (sql.starts_with("ALTER INDEX")) {
     lacks =
         "NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indexrelid AND a.attstattarget >= 0)";
   } else if (sql.starts_with("ALTER TABLE") && sql.find(" CLUSTER ON ") != std::string::npos) {
@@ -125,7 +99,7 @@ std::vector<std::string> spelling(CreateIndex const& step, StepFacts const& fact
   auto statements = probe_begin(facts);
   std::string const probe = kProbe;
   statements.push_back("CREATE " + unique_word(step) + "INDEX " + quote_identifier(step.name) + " ON " + probe +
-                       index_definition(step));
+                       definition_of(step));
   // Which name the server gives the schema of temporary tables differs by version.
   statements.push_back(
       "SELECT ' ' || substring(pg_catalog.pg_get_indexdef(i.indexrelid) FROM '[.]pgbackfill_probe (USING .*)$'), NULL "
@@ -168,7 +142,7 @@ Recipe recipe(CreateIndex const& step, StepFacts const& facts) {
       drop_index(table, step.name, facts.is_claimed ? index_is(table, step.name, "NOT i.indisvalid") : "false");
   Action build = clear;
   build.sql = "CREATE " + unique_word(step) + "INDEX CONCURRENTLY " + quote_identifier(step.name) + " ON " +
-              quoted(table) + index_definition(step);
+              quoted(table) + definition_of(step);
   build.effort = Effort::kBuild;
   build.needed = "NOT " + index_is(table, step.name, "true");
   auto drop = drop_index(table, step.name, index_is(table, step.name, "true"));
@@ -176,6 +150,7 @@ Recipe recipe(CreateIndex const& step, StepFacts const& facts) {
   // Of an expression the planner knows nothing until then; of columns it knows already.
   if (step.columns.empty()) recipe.finish = {analyze(table, index_is(table, step.name, "i.indexprs IS NOT NULL"))};
   recipe.undo = {std::move(drop)};
+  lock_nothing_of_a_view(facts, recipe);
   recipe.reason = step.is_unique ? "writes that repeat a value fail from the end of the build on"
                                  : "the table is read twice; writes go on";
   if (step.is_unique) recipe.risk = Risk::kMedium;
@@ -225,7 +200,7 @@ Recipe recipe(DropIndex const& step, StepFacts const& facts) {
   if (!facts.is_claimed || facts.before.empty()) return recipe;
   auto clear = drop_index(table, step.name, index_is(table, step.name, "NOT i.indisvalid"));
   Action build = clear;
-  auto const statements = statements_of(facts.before);
+  auto const statements = counted_texts(facts.before);
   build.sql = statements.front();
   std::string const word = " INDEX ";
   build.sql.replace(build.sql.find(word), word.size(), " INDEX CONCURRENTLY ");
@@ -235,6 +210,7 @@ Recipe recipe(DropIndex const& step, StepFacts const& facts) {
   for (std::size_t part = 1; part < statements.size(); ++part) {
     recipe.undo.push_back(give_back(table, step.name, statements[part]));
   }
+  lock_nothing_of_a_view(facts, recipe);
   return recipe;
 }
 

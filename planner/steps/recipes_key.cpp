@@ -1,62 +1,60 @@
 // add_unique, add_primary_key and swap_primary_key: a unique index that is built CONCURRENTLY, or is there, and then
 // becomes the index of a constraint.
+#include <algorithm>
 #include <array>
 
 #include "planner/model/sql_text.h"
+#include "planner/steps/index_parts.h"
 #include "planner/steps/recipes.h"
 
 namespace pgbackfill::planner::recipes {
 namespace {
 
-// What undoing has to know, as Recipe::before asks for it: a line each.
+// Of constraint k.
+std::string words_of_key() {
+  return "CASE WHEN k.condeferrable THEN ' DEFERRABLE' ELSE '' END || CASE WHEN k.condeferred THEN ' INITIALLY "
+         "DEFERRED' ELSE '' END";
+}
+
+// What undoing has to know, as Recipe::before asks for it.
 struct KeyBefore {
   std::string index;      // what stood behind the table's name in the index that was taken over; empty: none
   std::string nullables;  // text[] of columns that could be NULL
-  std::string old_index;  // the same of the primary key that was replaced
-  std::string old_name;   // of its constraint
+  std::string marks;      // statements that give the taken index back what it had
+  std::string old_index;  // the same of the primary key that was replaced, and the words behind its constraint
+  std::string old_name;
+  std::string old_words;
+  std::string old_marks;
 };
 
 KeyBefore read_before(StepFacts const& facts) {
   KeyBefore before;
   if (!facts.is_claimed) return before;
-  std::array<std::string*, 4> const parts{&before.index, &before.nullables, &before.old_index, &before.old_name};
-  std::string text = facts.before;
-  // Claims of versions that knew of nullable columns only.
-  if (text.find('\n') == std::string::npos) text = "\n" + text;
-  for (std::size_t part = 0; part < parts.size(); ++part) {
-    auto const end = part + 1 == parts.size() ? std::string::npos : text.find('\n');
-    *parts[part] = text.substr(0, end);
-    if (end == std::string::npos) break;
-    text.erase(0, end + 1);
-  }
+  std::array<std::string*, 7> const parts{&before.index,    &before.nullables, &before.marks,    &before.old_index,
+                                          &before.old_name, &before.old_words, &before.old_marks};
+  auto const texts = counted_texts(facts.before);
+  for (std::size_t part = 0; part < std::min(parts.size(), texts.size()); ++part) *parts[part] = texts[part];
   return before;
 }
 
-// Of index i of relation c: all behind the name of the table.
-std::string index_tail(TableName const& table) {
-  return "substr(pg_catalog.pg_get_indexdef(i.indexrelid), length(pg_catalog.format('CREATE UNIQUE INDEX %I ON %I.%I', "
-         "c.relname, " +
-         quote_literal(table.schema) + ", " + quote_literal(table.name) + ")) + 1)";
-}
-
-std::string before_sql(AddKey const& step, TableName const& table) {
-  std::string const of_index = "SELECT " + index_tail(table) +
-                               " FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid WHERE "
-                               "i.indrelid = " +
-                               oid_of(table);
+std::string before_sql(AddKey const& step, TableName const& table, std::string const& index) {
+  std::string const taken = index_named(table, index) + " AND NOT i.indisprimary";
   std::string const nullables =
-      "SELECT array_agg(a.attname::text)::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = " + oid_of(table) +
-      " AND NOT a.attnotnull AND a.attname::text = ANY (" + text_array(step.columns) + ")";
-  std::string const old_name =
-      "SELECT k.conname::text FROM pg_catalog.pg_constraint k WHERE k.contype = 'p' AND k.conrelid = " + oid_of(table);
-  std::string sql = "SELECT coalesce((" + of_index + " AND c.relname = " + quote_literal(step.name) +
-                    " AND NOT i.indisprimary), '') || chr(10) || coalesce((" +
-                    (step.is_primary ? nullables : "NULL::text") + "), '')";
-  if (step.is_replacing) {
-    sql += " || chr(10) || coalesce((" + of_index + " AND i.indisprimary), '') || chr(10) || coalesce((" + old_name +
-           "), '')";
-  }
-  return sql;
+      "(SELECT array_agg(a.attname::text)::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = " + oid_of(table) +
+      " AND NOT a.attnotnull AND a.attname::text = ANY (" + text_array(step.columns) + "))";
+  std::string sql = "SELECT " + counted("(SELECT " + index_tail() + taken + ")") + " || " +
+                    counted(step.is_primary ? nullables : "NULL::text") + " || " + counted(index_marks_text(taken));
+  if (!step.is_replacing) return sql;
+  std::string const key = " FROM pg_catalog.pg_constraint k WHERE k.contype = 'p' AND k.conrelid = " + oid_of(table);
+  std::string const old = index_of_primary_key(table);
+  std::string const said = "(SELECT 'COMMENT ON CONSTRAINT ' || pg_catalog.quote_ident(k.conname) || ' ON ' || " +
+                           quote_literal(quoted(table)) +
+                           " || ' IS ' || pg_catalog.quote_literal(pg_catalog.obj_description(k.oid, "
+                           "'pg_constraint'))" +
+                           key + ")";
+  return sql + " || " + counted("(SELECT " + index_tail() + old + ")") + " || " +
+         counted("(SELECT k.conname::text" + key + ")") + " || " + counted("(SELECT " + words_of_key() + key + ")") +
+         " || " + counted("nullif(pg_catalog.concat_ws('; ', " + index_marks_text(old) + ", " + said + "), '')");
 }
 
 // Whether an index is one that ADD CONSTRAINT ... USING INDEX takes for these columns, and belongs to nothing yet.
@@ -111,19 +109,70 @@ Action build(TableName const& table, std::string const& name, std::string const&
   return action;
 }
 
-// The constraint goes, and the index that it was made of is there again under its name, without a moment between.
-void undo_of_taken_index(TableName const& table, std::string const& name, std::string const& tail,
-                         std::string const& has_constraint, std::vector<Action>& undo) {
+std::string rename_index(TableName const& table, std::string const& from, std::string const& to) {
+  return "ALTER INDEX " + quote_qualified(table.schema, from) + " RENAME TO " + quote_identifier(to);
+}
+
+std::string followed_by(std::string const& marks) {
+  return marks.empty() ? "" : "; " + marks;
+}
+
+// An index of another name, built again for the moment in which the constraint goes.
+std::string build_back(TableName const& table, std::string const& name, std::string const& tail,
+                       std::string const& has_constraint, std::vector<Action>& undo) {
   std::string const back = object_name(name, "", "back");
   undo.push_back(drop_index(table, back, index_is(table, back, "NOT i.indisvalid")));
   undo.push_back(build(table, back, tail, has_constraint + " AND NOT " + index_is(table, back, "true")));
-  undo.push_back(brief(table,
-                       "DROP CONSTRAINT " + quote_identifier(name) + "; ALTER INDEX " +
-                           quote_qualified(table.schema, back) + " RENAME TO " + quote_identifier(name),
-                       has_constraint + " AND " + index_is(table, back, "i.indisvalid")));
+  return back;
 }
 
-std::string key_refusal(AddKey const& step, StepFacts const& facts, std::string const& index) {
+// The constraint goes, and the index that it was made of is there again under its name, without a moment between.
+void undo_of_taken_index(TableName const& table, std::string const& name, KeyBefore const& before,
+                         std::string const& has_constraint, std::vector<Action>& undo) {
+  auto const back = build_back(table, name, before.index, has_constraint, undo);
+  undo.push_back(brief(
+      table,
+      "DROP CONSTRAINT " + quote_identifier(name) + "; " + rename_index(table, back, name) + followed_by(before.marks),
+      has_constraint + " AND " + index_is(table, back, "i.indisvalid")));
+}
+
+// What the old key cannot give up, or the new one would not have.
+void refuse_of_old_key(TableName const& table, std::string const& key,
+                       std::vector<std::pair<std::string, std::string>>& refusals) {
+  auto const refuse_list = [&](std::string const& before, std::string const& list, std::string const& after) {
+    refusals.emplace_back(list + " IS NOT NULL", quote_literal(before) + " || " + list + " || " + quote_literal(after));
+  };
+  refusals.emplace_back("NOT EXISTS (SELECT FROM " + key + ")",
+                        quote_literal(shown(table) + " has no primary key; use add_primary_key"));
+  refusals.emplace_back("EXISTS (SELECT FROM " + key + " AND k.coninhcount > 0)",
+                        quote_literal("the primary key of " + shown(table) +
+                                      " is that of the table which it is a partition of; change it there"));
+  refusals.emplace_back("EXISTS (SELECT FROM " + key +
+                            " AND EXISTS (SELECT FROM pg_catalog.pg_class x JOIN pg_catalog.pg_am m ON m.oid = x.relam "
+                            "WHERE x.oid = k.conindid AND m.amname <> 'btree'))",
+                        quote_literal("the primary key of " + shown(table) +
+                                      " is WITHOUT OVERLAPS, and its index could not be built again CONCURRENTLY; "
+                                      "write the statements as sql:"));
+  refuse_list("these foreign keys refer to the primary key, and need its index: ",
+              "(SELECT string_agg(pg_catalog.quote_ident(f.conname) || ' of ' || "
+              "f.conrelid::pg_catalog.regclass::text, ', ') FROM pg_catalog.pg_constraint f WHERE f.contype = 'f' AND "
+              "f.conparentid = 0 AND f.conindid IN (SELECT k.conindid FROM " +
+                  key + "))",
+              "; let them refer to another unique index first, or drop them");
+  refuse_list("these depend on the primary key, which the server does not drop then: ",
+              "(SELECT string_agg(DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), ', ') FROM "
+              "pg_catalog.pg_depend d WHERE d.deptype = 'n' AND d.refclassid = "
+              "'pg_catalog.pg_constraint'::pg_catalog.regclass AND d.refobjid IN (SELECT k.oid FROM " +
+                  key + "))",
+              "; drop them first, and make them again afterwards");
+  refuse_list("the trigger of the deferrable primary key is disabled, or enabled otherwise than by itself: ",
+              "(SELECT string_agg(pg_catalog.quote_ident(g.tgname), ', ') FROM pg_catalog.pg_trigger g WHERE "
+              "g.tgenabled <> 'O' AND g.tgconstraint IN (SELECT k.oid FROM " +
+                  key + "))",
+              "; ALTER TABLE ... ENABLE TRIGGER it first");
+}
+
+std::string key_refusal(AddKey const& step, StepFacts const& facts, std::string const& index, bool is_own_name) {
   auto const& table = facts.table;
   auto refusals = table_refusals(table);
   for (auto const& column : step.columns) {
@@ -136,24 +185,13 @@ std::string key_refusal(AddKey const& step, StepFacts const& facts, std::string 
   }
   std::string const key = "pg_catalog.pg_constraint k WHERE k.contype = 'p' AND k.conrelid = " + oid_of(table);
   if (step.is_replacing) {
-    refusals.emplace_back("NOT EXISTS (SELECT FROM " + key + ")",
-                          quote_literal(shown(table) + " has no primary key; use add_primary_key"));
-    std::string const referring =
-        "(SELECT string_agg(pg_catalog.quote_ident(f.conname) || ' of ' || f.conrelid::pg_catalog.regclass::text, ', "
-        "') FROM pg_catalog.pg_constraint f WHERE f.contype = 'f' AND f.conparentid = 0 AND f.conindid IN (SELECT "
-        "k.conindid FROM " +
-        key + "))";
-    refusals.emplace_back(referring + " IS NOT NULL",
-                          quote_literal("these foreign keys refer to the primary key, and need its index: ") + " || " +
-                              referring + " || " +
-                              quote_literal("; let them refer to another unique index first, or drop them"));
+    refuse_of_old_key(table, key, refusals);
   } else if (step.is_primary) {
     refusals.emplace_back(
         "EXISTS (SELECT FROM " + key + ")",
         quote_literal(shown(table) + " has another primary key already; swap_primary_key puts this one in its "
                                      "place"));
   }
-  bool const is_own_name = step.is_replacing && facts.named == step.name;
   if (!is_own_name) {
     refusals.emplace_back(constraint_is(table, step.name, "true"),
                           quote_literal("a constraint " + step.name + " is there already, with another definition"));
@@ -169,28 +207,59 @@ std::string key_refusal(AddKey const& step, StepFacts const& facts, std::string 
 }
 
 // In one statement, so that the table is never without a key: with it goes what a publication knows its rows by. What
-// was said of the old key's index is said of the new one, and it is deferrable if that was.
+// was said of the old key's index is said of the new one, unless that has its own, and it is deferrable if that was.
 std::string replacement(TableName const& table, std::string const& old_name, std::string const& name,
                         std::string const& index) {
+  std::string const new_index = quote_literal(quote_qualified(table.schema, name));
   std::string const body =
-      "DECLARE was pg_catalog.pg_index; old pg_catalog.pg_constraint; said text; said_of_index text; BEGIN SELECT k.* "
-      "INTO STRICT old FROM pg_catalog.pg_constraint k WHERE k.contype = 'p' AND k.conrelid = " +
+      "DECLARE was pg_catalog.pg_index; old pg_catalog.pg_constraint; words text; said text; said_of_index text; "
+      "extensions text[]; extension text; BEGIN SELECT k.* INTO STRICT old FROM pg_catalog.pg_constraint k WHERE "
+      "k.contype = 'p' AND k.conrelid = " +
       oid_of(table) + " AND k.conname = " + quote_literal(old_name) +
-      "; SELECT i.* INTO STRICT was FROM pg_catalog.pg_index i WHERE i.indexrelid = old.conindid; said := "
+      "; SELECT i.* INTO STRICT was FROM pg_catalog.pg_index i WHERE i.indexrelid = old.conindid; SELECT " +
+      words_of_key() +
+      " INTO STRICT words FROM pg_catalog.pg_constraint k WHERE k.oid = old.oid; said := "
       "pg_catalog.obj_description(old.oid, 'pg_constraint'); said_of_index := "
-      "pg_catalog.obj_description(old.conindid, 'pg_class'); EXECUTE " +
+      "pg_catalog.obj_description(old.conindid, 'pg_class'); extensions := ARRAY(SELECT e.extname::text FROM "
+      "pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid WHERE d.classid = "
+      "'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = old.conindid AND d.refclassid = "
+      "'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'x'); EXECUTE " +
       quote_literal("ALTER TABLE " + quoted(table) + " DROP CONSTRAINT " + quote_identifier(old_name) +
                     ", ADD CONSTRAINT " + quote_identifier(name) + " PRIMARY KEY USING INDEX " +
                     quote_identifier(index)) +
-      " || CASE WHEN old.condeferrable THEN ' DEFERRABLE' ELSE '' END || CASE WHEN old.condeferred THEN ' INITIALLY "
-      "DEFERRED' ELSE '' END; IF was.indisreplident THEN ALTER TABLE " +
-      quoted(table) + " REPLICA IDENTITY USING INDEX " + quote_identifier(name) +
-      "; END IF; IF was.indisclustered THEN ALTER TABLE " + quoted(table) + " CLUSTER ON " + quote_identifier(name) +
+      " || words; IF was.indisreplident THEN ALTER TABLE " + quoted(table) + " REPLICA IDENTITY USING INDEX " +
+      quote_identifier(name) + "; END IF; IF was.indisclustered THEN ALTER TABLE " + quoted(table) + " CLUSTER ON " +
+      quote_identifier(name) +
       "; END IF; IF said IS NOT NULL THEN EXECUTE pg_catalog.format('COMMENT ON CONSTRAINT %I ON %s IS %L', " +
       quote_literal(name) + ", " + quote_literal(quoted(table)) +
-      ", said); END IF; IF said_of_index IS NOT NULL THEN EXECUTE pg_catalog.format('COMMENT ON INDEX %s IS %L', " +
-      quote_literal(quote_qualified(table.schema, name)) + ", said_of_index); END IF; END";
+      ", said); END IF; IF said_of_index IS NOT NULL AND pg_catalog.obj_description(" + new_index +
+      "::pg_catalog.regclass, 'pg_class') IS NULL THEN EXECUTE pg_catalog.format('COMMENT ON INDEX %s IS %L', " +
+      new_index +
+      ", said_of_index); END IF; FOREACH extension IN ARRAY extensions LOOP EXECUTE pg_catalog.format('ALTER INDEX %s "
+      "DEPENDS ON EXTENSION %I', " +
+      new_index + ", extension); END LOOP; END";
   return "DO " + dollar_quoted(body);
+}
+
+void undo_of_replacement(AddKey const& step, StepFacts const& facts, std::string const& index, KeyBefore const& before,
+                         std::string const& has_constraint, Recipe& recipe) {
+  auto const& table = facts.table;
+  auto const back = build_back(table, before.old_name, before.old_index, has_constraint, recipe.undo);
+  std::string change = "DROP CONSTRAINT " + quote_identifier(step.name) + ", ADD CONSTRAINT " +
+                       quote_identifier(before.old_name) + " PRIMARY KEY USING INDEX " + quote_identifier(back) +
+                       before.old_words + followed_by(before.old_marks);
+  std::string needed = has_constraint + " AND " + index_is(table, back, "i.indisvalid");
+  if (!before.index.empty()) {
+    auto const taken_back = build_back(table, index, before.index, has_constraint, recipe.undo);
+    change += "; " + rename_index(table, taken_back, index) + followed_by(before.marks);
+    needed += " AND " + index_is(table, taken_back, "i.indisvalid");
+  }
+  recipe.undo.push_back(brief(table, change, std::move(needed)));
+  if (before.index.empty()) {
+    recipe.undo.push_back(
+        drop_index(table, index, index_is(table, index, "NOT i.indisprimary") + " AND NOT " + has_constraint));
+  }
+  make_nullable_again(step, facts, before.nullables, recipe.undo);
 }
 
 void replace_key(AddKey const& step, StepFacts const& facts, std::string const& index,
@@ -202,23 +271,9 @@ void replace_key(AddKey const& step, StepFacts const& facts, std::string const& 
   auto swap = brief(table, "", index_is(table, index, "i.indisvalid") + " AND NOT " + has_constraint);
   swap.sql = replacement(table, facts.named, step.name, index);
   recipe.actions.push_back(std::move(swap));
-  auto const before = read_before(facts);
   recipe.way_back = "the old key's index is built again, CONCURRENTLY, and takes its place back";
-  if (before.old_index.empty()) return;
-  std::string const back = object_name(before.old_name, "", "back");
-  recipe.undo = {drop_index(table, back, index_is(table, back, "NOT i.indisvalid")),
-                 build(table, back, before.old_index, has_constraint + " AND NOT " + index_is(table, back, "true"))};
-  auto swap_back = brief(table, "", has_constraint + " AND " + index_is(table, back, "i.indisvalid"));
-  swap_back.sql = replacement(table, step.name, before.old_name, back);
-  recipe.undo.push_back(std::move(swap_back));
-  std::string const has_index = index_is(table, index, "NOT i.indisprimary");
-  if (before.index.empty()) {
-    recipe.undo.push_back(drop_index(table, index, has_index + " AND NOT " + has_constraint));
-  } else {
-    recipe.undo.push_back(
-        build(table, index, before.index, "NOT " + has_constraint + " AND NOT " + index_is(table, index, "true")));
-  }
-  make_nullable_again(step, facts, before.nullables, recipe.undo);
+  auto const before = read_before(facts);
+  if (!before.old_index.empty()) undo_of_replacement(step, facts, index, before, has_constraint, recipe);
 }
 
 void add_key(AddKey const& step, StepFacts const& facts, std::string const& has_constraint, Recipe& recipe) {
@@ -235,16 +290,18 @@ void add_key(AddKey const& step, StepFacts const& facts, std::string const& has_
     recipe.undo = {brief(table, "DROP CONSTRAINT " + name, has_constraint),
                    drop_index(table, step.name, index_is(table, step.name, "true") + " AND NOT " + has_constraint)};
   } else {
-    undo_of_taken_index(table, step.name, before.index, has_constraint, recipe.undo);
+    undo_of_taken_index(table, step.name, before, has_constraint, recipe.undo);
   }
   make_nullable_again(step, facts, before.nullables, recipe.undo);
 }
 
 }  // namespace
 
+// `parents` is what the index of the old key has beside its columns.
 std::string facts_sql(AddKey const& step) {
+  std::string const storage = "SELECT ARRAY[" + index_storage(step.columns) + "]" + index_of_primary_key(step.table);
   return facts_of_table(
-      step.table, "",
+      step.table, step.is_replacing ? storage : "",
       "SELECT k.conname FROM pg_catalog.pg_constraint k WHERE k.contype = 'p' AND k.conrelid = " + oid_of(step.table));
 }
 
@@ -261,21 +318,22 @@ Recipe recipe(AddKey const& step, StepFacts const& facts) {
                              columns_of_key("conrelid", "conkey") + " = " + text_array(step.columns);
   std::string const has_constraint = constraint_is(table, step.name, is_key);
   // The new key may get the old one's name, and its index only with it.
-  bool const is_own_name = step.is_replacing && facts.named == step.name;
+  auto const old_name = read_before(facts).old_name;
+  bool const is_own_name = step.is_replacing && (old_name.empty() ? facts.named : old_name) == step.name;
   std::string const index = is_own_name ? object_name(step.name, "", "new") : step.name;
   recipe.done = has_constraint;
-  recipe.before = before_sql(step, table);
+  recipe.before = before_sql(step, table, index);
   if (step.is_primary) recipe.actions = not_null_actions(step, facts, has_constraint);
   recipe.actions.push_back(
       drop_index(table, index, facts.is_claimed ? index_is(table, index, "NOT i.indisvalid") : "false"));
-  recipe.actions.push_back(build(table, index, " (" + column_list(step.columns) + ")",
+  recipe.actions.push_back(build(table, index, " (" + column_list(step.columns) + ")" + join(facts.parents, ""),
                                  "NOT " + has_constraint + " AND NOT " + index_is(table, index, "true")));
   if (step.is_replacing) {
     replace_key(step, facts, index, has_constraint, recipe);
   } else {
     add_key(step, facts, has_constraint, recipe);
   }
-  recipe.refusal = key_refusal(step, facts, index);
+  recipe.refusal = key_refusal(step, facts, index, is_own_name);
   return recipe;
 }
 

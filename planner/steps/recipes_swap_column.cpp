@@ -127,6 +127,7 @@ class Questions {
   }
   void ask_for_columns();
   void ask_for_kind();
+  void ask_for_domain();
   void ask_for_default();
   void ask_for_settings();
   void ask_for_sequences();
@@ -136,6 +137,7 @@ class Questions {
   void ask_for_indexes();
   void ask_for_constraints(std::string const& alone, bool may_index_come);
   std::string indexes_without_counterpart() const;
+  void ask_for_triggers();
   void ask_for_dependents();
   std::string left_behind() const;
 
@@ -182,6 +184,16 @@ void Questions::ask_for_kind() {
                   "nt.typcollation AND nt.typcollation <> 0"),
          "column " + step_.column + " has a COLLATE of its own and " + step_.with +
              " has not; add the column with the same COLLATE behind its type");
+}
+
+void Questions::ask_for_domain() {
+  if (may_come(&Earlier::makes_check)) return;
+  refuse_list(refusals_, "the domain of " + step_.column + " checks its values, and " + step_.with + " would not: ",
+              "(SELECT l.checks FROM pg_attribute o JOIN pg_attribute n ON n.attrelid = o.attrelid, LATERAL (" +
+                  unmet_domain_checks("o.atttypid", "n.atttypid", "n.attrelid", "n.attname") +
+                  ") l (checks) WHERE o.attrelid = " + columns_.table + " AND o.attnum = " + columns_.old_number +
+                  " AND n.attnum = " + columns_.new_number + " AND o.atttypid <> n.atttypid)",
+              "; add_check the same over " + step_.with + " first");
 }
 
 void Questions::ask_for_default() {
@@ -316,6 +328,26 @@ void Questions::ask_for_constraints(std::string const& alone, bool may_index_com
                   " in its place first, which takes over a unique index of its name, or drop_constraint it");
 }
 
+// Those by which the server holds foreign keys and deferrable keys. They are made with their constraints.
+void Questions::ask_for_triggers() {
+  auto const states = [](std::string const& constraint) {
+    return "coalesce((SELECT string_agg(g.tgfoid || ' ' || g.tgenabled::text, ', ' ORDER BY g.tgfoid, g.tgrelid) FROM "
+           "pg_trigger g WHERE g.tgconstraint = " +
+           constraint + " AND g.tgenabled <> 'O'), '')";
+  };
+  refuse_list(refusals_, "the server's triggers of these are disabled, or enabled otherwise than by themselves: ",
+              "(SELECT string_agg(DISTINCT quote_ident(k.conname), ', ') FROM (SELECT p.old_constraint, "
+              "p.new_constraint FROM constraint_pairs p UNION ALL SELECT o.oid, n.oid FROM index_pairs p JOIN "
+              "pg_constraint o ON o.conindid = p.old_index AND o.conrelid = " +
+                  columns_.table +
+                  " AND o.contype IN ('p', 'u', 'x') LEFT JOIN pg_constraint n ON n.conindid = p.new_index AND "
+                  "n.conrelid = o.conrelid AND n.contype = o.contype) q (was, comes) JOIN pg_constraint k ON k.oid = "
+                  "q.was WHERE " +
+                  states("q.was") + " <> " + states("q.comes") + ")",
+              ", and those of what comes in their place are not; ALTER TABLE ... ENABLE TRIGGER or DISABLE TRIGGER "
+              "there, or drop_constraint them first");
+}
+
 // Names of what hangs on the old column and would stay with it; NULL: nothing.
 std::string Questions::left_behind() const {
   std::string const own_drops = text_array(is_early_ ? earlier_.dropped : std::vector<std::string>{});
@@ -370,11 +402,12 @@ void Questions::ask_for_dependents() {
       refusals_,
       "these keep rows of the table's type, in which " + step_.column + " would be what " + step_.with +
           " was when they were written: ",
-      "(SELECT string_agg(DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid), ', ') FROM pg_class c "
-      "JOIN pg_type t ON t.oid = c.reltype JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.refclassid "
-      "= 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray) AND d.objsubid <> 0 JOIN pg_class k ON k.oid "
-      "= d.objid AND k.relkind <> 'v' WHERE c.oid = " +
-          columns_.table + ")",
+      "(WITH RECURSIVE types (oid) AS (SELECT c.reltype FROM pg_class c WHERE c.oid = " + columns_.table +
+          " UNION SELECT d.objid FROM pg_depend d JOIN types t ON d.refclassid = 'pg_type'::regclass AND d.refobjid = "
+          "t.oid AND d.classid = 'pg_type'::regclass) SELECT string_agg(DISTINCT pg_describe_object(d.classid, "
+          "d.objid, d.objsubid), ', ') FROM types t JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND "
+          "d.refclassid = 'pg_type'::regclass AND d.refobjid = t.oid AND d.objsubid <> 0 JOIN pg_class k ON k.oid = "
+          "d.objid AND k.relkind <> 'v')",
       "; give them another type first");
   refuse_list(refusals_,
               "these publications name the column in their list of columns or their filter, and belong to "
@@ -393,10 +426,12 @@ std::string Questions::sql() {
   ask_for_kind();
   ask_for_not_null();
   ask_for_key();
+  ask_for_domain();
   ask_for_default();
   ask_for_settings();
   ask_for_sequences();
   ask_for_privileges();
+  ask_for_triggers();
   ask_for_dependents();
   ask_for_indexes();
   std::string cases = first_of(refusals_);
@@ -452,6 +487,19 @@ std::string is_carried_default(std::string const& default_text) {
          " AND c.casttarget = " + base("n") +
          " AND c.castcontext IN ('a', 'i')) OR EXISTS (SELECT FROM pg_type y WHERE y.oid = n.atttypid AND "
          "y.typcategory = 'S'))";
+}
+
+std::string swap_column_notes(SwapColumn const& step, TableName const& table) {
+  auto const place = [](std::string const& index) {
+    return "coalesce((SELECT s.spcname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_tablespace s ON s.oid = "
+           "c.reltablespace WHERE c.oid = " +
+           index + "), 'the default one')";
+  };
+  std::string const was = place("p.old_index");
+  std::string const comes = place("p.new_index");
+  return "SELECT " + quote_literal(quoted(table)) +
+         ", pg_catalog.format('has index %I in tablespace %s, and what comes in its place is in %s', p.old_title, " +
+         was + ", " + comes + ") FROM (" + index_pairs(columns_of(step, table)) + ") p WHERE " + was + " <> " + comes;
 }
 
 std::string facts_sql(SwapColumn const& step) {

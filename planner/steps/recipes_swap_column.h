@@ -1,4 +1,4 @@
-// The transaction of swap_column. For recipes_swap_column.cpp alone.
+// The transaction of swap_column, and what `plan` says of it. For planner/steps alone.
 //
 // Pure text, for a server version; it is run with search_path = pg_catalog, pg_temp.
 #pragma once
@@ -23,6 +23,9 @@ std::string is_constant(std::string const& default_text);
 std::string as_written(std::string const& default_text);
 // Whether the old column's default can be one of the new column. Over pg_attribute o and n.
 std::string is_carried_default(std::string const& default_text);
+
+// What `plan` says of the swap: rows (relation, words).
+std::string swap_column_notes(SwapColumn const& step, TableName const& table);
 
 // What `code` of a DO has to be for it.
 std::string swap_column_block(SwapColumn const& step, StepFacts const& facts);

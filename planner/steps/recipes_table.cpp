@@ -1,3 +1,5 @@
+#include <regex>
+
 #include "planner/model/sql_text.h"
 #include "planner/steps/recipes.h"
 
@@ -24,8 +26,17 @@ std::string facts_sql(CreateTable const& step) {
   return facts_of_table(step.table, "", "");
 }
 
-std::vector<std::string> spelling(CreateTable const& /*step*/, StepFacts const& /*facts*/) {
-  return {};
+// A temporary table may refer to temporary ones alone, so that columns with a foreign key are not tried.
+std::vector<std::string> spelling(CreateTable const& step, StepFacts const& facts) {
+  static std::regex const refers(R"(\bREFERENCES\b)", std::regex::icase);
+  if (facts.kind != ' ' || !step.like.name.empty() || std::regex_search(step.columns, refers)) return {};
+  std::string const body =
+      "BEGIN IF pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP') THEN EXECUTE " +
+      quote_literal("CREATE TEMP TABLE pgbackfill_probe (" + step.columns + "\n)") + "; END IF; END";
+  return {
+      "SELECT pg_catalog.set_config('lock_timeout', '2000', true), pg_catalog.set_config('statement_timeout', "
+      "'30000', true)",
+      "DO " + quote_literal(body), "SELECT '', NULL::text"};
 }
 
 Recipe recipe(CreateTable const& step, StepFacts const& facts) {
@@ -37,10 +48,12 @@ Recipe recipe(CreateTable const& step, StepFacts const& facts) {
   std::string const is_there = oid_of(table) + " IS NOT NULL";
   // What somebody else made is not known to be what the step means.
   recipe.done = facts.is_claimed ? is_there : "false";
-  recipe.refusal = first_of({{is_there + (facts.is_claimed ? " AND false" : ""),
-                              quote_literal(shown(table) + " is there already, and not from this step")}});
-  Action action;
   bool const is_like = !step.like.name.empty();
+  recipe.refusal = first_of({{is_there + (facts.is_claimed ? " AND false" : ""),
+                              quote_literal(shown(table) + " is there already, and not from this step")},
+                             {is_like && !facts.is_claimed ? oid_of(step.like) + " IS NULL" : "false",
+                              quote_literal("there is no table " + shown(step.like) + " to be like")}});
+  Action action;
   action.sql = "CREATE TABLE " + quoted(table) + " (" +
                (is_like ? "LIKE " + quoted(step.like) + " INCLUDING ALL" : step.columns + "\n") + ")";
   action.needed = "NOT " + is_there;
@@ -195,32 +208,55 @@ std::vector<std::string> spelling(DetachPartition const& /*step*/, StepFacts con
 namespace {
 
 // The triggers that partitions have from their table go with a DETACH, and an ATTACH makes them as they are on the
-// table. JSON of those that are enabled otherwise, in hexadecimal: rel, name, state.
+// table; so do those of foreign keys that refer to the table. JSON of what partitions have otherwise, in hexadecimal.
 std::string triggers_to_keep(TableName const& table, TableName const& partition) {
+  std::string const extensions =
+      "(SELECT pg_catalog.jsonb_agg(e.extname) FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = "
+      "d.refobjid WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = g.oid AND d.refclassid "
+      "= 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'x')";
   return "coalesce((SELECT pg_catalog.encode(pg_catalog.convert_to(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object("
-         "'rel', g.tgrelid::pg_catalog.int8, 'name', g.tgname, 'state', g.tgenabled) ORDER BY t.level, g.tgrelid, "
-         "g.tgname)::text, 'UTF8'), 'hex') FROM pg_catalog.pg_partition_tree(" +
+         "'rel', g.tgrelid::pg_catalog.int8, 'name', CASE WHEN k.oid IS NULL THEN g.tgname END, 'state', g.tgenabled, "
+         "'said', "
+         "pg_catalog.obj_description(g.oid, 'pg_trigger'), 'extensions', " +
+         extensions +
+         ", 'function', g.tgfoid::pg_catalog.int8, 'child', k.conrelid::pg_catalog.int8, 'key', k.conkey::text) ORDER "
+         "BY t.level, g.tgrelid, g.tgname)::text, 'UTF8'), 'hex') FROM pg_catalog.pg_partition_tree(" +
          oid_of(partition) +
-         "::pg_catalog.oid::pg_catalog.regclass) t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.relid JOIN "
+         "::pg_catalog.oid::pg_catalog.regclass) t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.relid LEFT JOIN "
          "pg_catalog.pg_trigger o ON o.tgrelid = " +
          oid_of(table) +
-         " AND o.tgname = g.tgname WHERE g.tgparentid <> 0 AND NOT o.tgisinternal AND g.tgenabled <> o.tgenabled), '')";
+         " AND o.tgname = g.tgname AND NOT o.tgisinternal LEFT JOIN pg_catalog.pg_constraint k ON k.oid = "
+         "g.tgconstraint AND k.contype = 'f' AND k.confrelid = g.tgrelid AND k.conparentid <> 0 WHERE k.oid IS NULL "
+         "AND g.tgparentid <> 0 AND o.oid IS NOT NULL AND (g.tgenabled <> o.tgenabled OR "
+         "pg_catalog.obj_description(g.oid, 'pg_trigger') IS NOT NULL OR " +
+         extensions + " IS NOT NULL) OR k.oid IS NOT NULL AND g.tgenabled <> 'O'), '')";
 }
 
 // In the transaction that attaches it: until then they fire. `kept` is hexadecimal, as above.
-std::string enable_triggers_as_before(std::string const& kept) {
+std::string triggers_as_before(std::string const& kept) {
+  std::string const state =
+      "CASE r.state WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE' "
+      "END";
   return "; DO " +
          quote_literal(
-             "DECLARE r record; BEGIN FOR r IN SELECT w.* FROM pg_catalog.jsonb_to_recordset(pg_catalog.convert_from("
-             "pg_catalog.decode(" +
+             "DECLARE r record; extension text; BEGIN FOR r IN SELECT w.state, w.said, w.extensions, g.tgname AS name, "
+             "g.tgenabled AS now, g.tgrelid::pg_catalog.regclass AS rel FROM "
+             "pg_catalog.jsonb_to_recordset(pg_catalog.convert_from(pg_catalog.decode(" +
              quote_literal(kept) +
-             ", 'hex'), 'UTF8')::pg_catalog.jsonb) AS w (rel pg_catalog.int8, name text, state text) JOIN "
+             ", 'hex'), 'UTF8')::pg_catalog.jsonb) AS w (rel pg_catalog.int8, name text, state text, said text, "
+             "extensions pg_catalog.jsonb, function pg_catalog.int8, child pg_catalog.int8, key text) JOIN "
              "pg_catalog.pg_class c ON c.oid = w.rel::pg_catalog.oid JOIN pg_catalog.pg_trigger g ON g.tgrelid = c.oid "
-             "AND "
-             "g.tgname = w.name ORDER BY c.relkind <> 'p' LOOP EXECUTE pg_catalog.format(" +
-             quote_literal("ALTER TABLE ONLY %s %s TRIGGER %I") +
-             ", r.rel::pg_catalog.oid::pg_catalog.regclass, CASE r.state WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE "
-             "ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE' END, r.name); END LOOP; END");
+             "LEFT JOIN pg_catalog.pg_constraint k ON k.oid = g.tgconstraint WHERE g.tgname = w.name OR w.name IS NULL "
+             "AND g.tgfoid = w.function::pg_catalog.oid AND k.conrelid = w.child::pg_catalog.oid AND k.conkey::text = "
+             "w.key AND k.confrelid = c.oid ORDER BY c.relkind <> 'p' LOOP IF r.state <> r.now::text THEN EXECUTE "
+             "pg_catalog.format(" +
+             quote_literal("ALTER TABLE ONLY %s %s TRIGGER %I") + ", r.rel, " + state +
+             ", r.name); END IF; IF r.said IS NOT NULL THEN EXECUTE pg_catalog.format(" +
+             quote_literal("COMMENT ON TRIGGER %I ON %s IS %L") +
+             ", r.name, r.rel, r.said); END IF; FOR extension IN SELECT pg_catalog.jsonb_array_elements_text("
+             "r.extensions) LOOP EXECUTE pg_catalog.format(" +
+             quote_literal("ALTER TRIGGER %I ON %s DEPENDS ON EXTENSION %I") +
+             ", r.name, r.rel, extension); END LOOP; END LOOP; END");
 }
 
 }  // namespace
@@ -276,7 +312,7 @@ Recipe recipe(DetachPartition const& step, StepFacts const& facts) {
   auto const kept = facts.before.substr(checks.size(), blank - checks.size());
   Action attach;
   attach.sql = "ALTER TABLE " + parent + " ATTACH PARTITION " + child + facts.before.substr(blank);
-  if (!kept.empty()) attach.sql += enable_triggers_as_before(kept);
+  if (!kept.empty()) attach.sql += triggers_as_before(kept);
   attach.way = Way::kPatient;
   attach.effort = Effort::kScan;
   attach.locks = {{parent, LockMode::kShareUpdateExclusive}, {child, LockMode::kAccessExclusive}};

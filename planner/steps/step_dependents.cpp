@@ -131,23 +131,25 @@ std::string readers(std::string const& oid, std::string const& column) {
 
 // --- as rows ---------------------------------------------------------------------------------------------------------
 
-// What a rule or a default is of, instead of it; without what nobody has made by name, and what is ours.
+// What the rule of a view or a default is of, instead of it; without what nobody has made by name, and what is ours.
 std::string rows_of(std::string const& tied, std::string const& readers) {
   std::string const is_shown = "(t.classid IN (" + catalog("pg_constraint") + ", " + catalog("pg_trigger") + ", " +
                                catalog("pg_policy") + ", " + catalog("pg_statistic_ext") + ", " +
                                catalog("pg_publication_rel") + ", " + catalog("pg_rewrite") + ", " +
                                catalog("pg_proc") + ", " + catalog("pg_class") + ") OR t.tie = 'stops')";
   return tied +
-         ", shown (tie, classid, objid, objsubid, name) AS (SELECT t.tie, CASE WHEN r.oid IS NULL AND e.oid IS NULL "
+         ", shown (tie, classid, objid, objsubid, name) AS (SELECT t.tie, CASE WHEN x.oid IS NULL AND e.oid IS NULL "
          "THEN "
          "t.classid ELSE " +
          catalog("pg_class") +
-         " END, coalesce(r.ev_class, e.adrelid, t.objid), coalesce(e.adnum, t.objsubid), coalesce(x.relname, "
+         " END, coalesce(x.oid, e.adrelid, t.objid), coalesce(e.adnum, t.objsubid), coalesce(x.relname, "
          "c.relname, k.conname, g.tgname, "
-         "p.polname, s.stxname, f.proname)::text FROM tied t LEFT JOIN pg_catalog.pg_attrdef e ON t.classid = " +
+         "p.polname, s.stxname, f.proname, r.rulename)::text FROM tied t LEFT JOIN pg_catalog.pg_attrdef e ON "
+         "t.classid = " +
          catalog("pg_attrdef") +
          " AND e.oid = t.objid LEFT JOIN pg_catalog.pg_rewrite r ON t.classid = " + catalog("pg_rewrite") +
-         " AND r.oid = t.objid LEFT JOIN pg_catalog.pg_class x ON x.oid = r.ev_class LEFT JOIN "
+         " AND r.oid = t.objid LEFT JOIN pg_catalog.pg_class x ON x.oid = r.ev_class AND x.relkind IN ('v', 'm') LEFT "
+         "JOIN "
          "pg_catalog.pg_class c ON t.classid = " +
          catalog("pg_class") +
          " AND c.oid = t.objid LEFT JOIN pg_catalog.pg_constraint k ON t.classid = " + catalog("pg_constraint") +

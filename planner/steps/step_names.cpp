@@ -135,4 +135,14 @@ bool may_take_away(SchemaStep const& earlier, std::string const& name) {
   return false;
 }
 
+bool may_take_away(SchemaStep const& earlier) {
+  auto const& kind = earlier.detail->kind;
+  if (auto const* run = std::get_if<RunSql>(&kind)) {
+    static std::regex const pattern(R"(\b(ALTER|DROP|REVOKE)\b)", std::regex::icase);
+    return is_opaque(run->sql) || std::regex_search(run->sql, pattern);
+  }
+  return std::holds_alternative<DropConstraint>(kind) || std::holds_alternative<DropIndex>(kind) ||
+         std::holds_alternative<DropColumn>(kind) || std::holds_alternative<DropTable>(kind);
+}
+
 }  // namespace pgbackfill::planner

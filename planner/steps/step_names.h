@@ -29,4 +29,8 @@ bool may_matter(SchemaStep const& earlier, SchemaStep const& later);
 // DO block, of which nothing is known.
 bool may_take_away(SchemaStep const& earlier, std::string const& name);
 
+// Whether it may take away anything at all. Of SQL: whether it changes or drops what is there, or nothing is known of
+// it.
+bool may_take_away(SchemaStep const& earlier);
+
 }  // namespace pgbackfill::planner

@@ -275,26 +275,94 @@ TEST_F(StepCheckTest, AttachPartitionSaysWhatIsInItsWay) {
 
 TEST_F(StepCheckTest, RollbackOfADetachLeavesItsTriggersAsTheyWere) {
   client_->exec(
-      "CREATE TABLE d (a int, b int) PARTITION BY RANGE (a); CREATE TABLE d1 PARTITION OF d FOR VALUES FROM (0) TO (9) "
-      "PARTITION BY RANGE (b); CREATE TABLE d1a PARTITION OF d1 FOR VALUES FROM (0) TO (5); CREATE TABLE d1b PARTITION "
-      "OF "
-      "d1 FOR VALUES FROM (5) TO (9); CREATE FUNCTION idle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; "
-      "END'; "
-      "CREATE TRIGGER one BEFORE INSERT ON d FOR EACH ROW EXECUTE FUNCTION idle(); CREATE TRIGGER \"Two!\" AFTER "
-      "UPDATE ON "
-      "d FOR EACH ROW EXECUTE FUNCTION idle(); ALTER TABLE ONLY d1a DISABLE TRIGGER one; ALTER TABLE ONLY d1b ENABLE "
-      "ALWAYS "
-      "TRIGGER \"Two!\"; ALTER TABLE ONLY d1 DISABLE TRIGGER \"Two!\"");
+      "CREATE EXTENSION citext; CREATE TABLE d (a int, b int, PRIMARY KEY (a, b)) PARTITION BY RANGE (a); CREATE TABLE "
+      "d1 PARTITION OF d FOR VALUES FROM (0) TO (9) PARTITION BY RANGE (b); CREATE TABLE d1a PARTITION OF d1 FOR "
+      "VALUES FROM (0) TO (5); CREATE TABLE d1b PARTITION OF d1 FOR VALUES FROM (5) TO (9); CREATE TABLE child (a int, "
+      "b int, CONSTRAINT child_d FOREIGN KEY (a, b) REFERENCES d); CREATE FUNCTION idle() RETURNS trigger LANGUAGE "
+      "plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER one BEFORE INSERT ON d FOR EACH ROW EXECUTE FUNCTION idle(); "
+      "CREATE TRIGGER \"Two!\" AFTER UPDATE ON d FOR EACH ROW EXECUTE FUNCTION idle(); ALTER TABLE ONLY d1a DISABLE "
+      "TRIGGER ALL; ALTER TABLE ONLY d1b ENABLE ALWAYS TRIGGER \"Two!\"; ALTER TABLE ONLY d1 DISABLE TRIGGER \"Two!\"; "
+      "COMMENT ON TRIGGER one ON d1b IS 'it''s of d1b'; ALTER TRIGGER one ON d1a DEPENDS ON EXTENSION citext");
+  // Those of foreign keys have the number of their constraint in their name.
   std::string const states =
-      "SELECT string_agg(tgrelid::regclass || ' ' || tgname || ' ' || tgenabled::text, ', ' ORDER BY "
-      "tgrelid::regclass::text, tgname) FROM pg_trigger WHERE tgrelid::regclass::text LIKE 'd%'";
+      "SELECT string_agg(concat_ws(' ', tgrelid::regclass, tgfoid::regproc, CASE WHEN NOT tgisinternal THEN tgname "
+      "END, tgenabled, obj_description(oid, 'pg_trigger'), (SELECT count(*) FROM pg_depend d WHERE d.objid = "
+      "pg_trigger.oid AND d.deptype = 'x')), ', ' ORDER BY tgrelid::regclass::text, tgfoid::regproc::text, tgname) "
+      "FROM pg_trigger WHERE tgrelid::regclass::text LIKE 'd%'";
   auto const before = client_->value(states);
   write_steps("expand", {"detach_partition: {table: public.d, partition: public.d1}"});
+  EXPECT_THAT(run({"plan", "m.yaml"}).out,
+              HasSubstr("\"public\".\"d1b\" loses trigger \"Two!\", which it has from the table"));
   ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
   EXPECT_NE(client_->value(states), before);
   auto const back = run({"rollback", "m", "--yes"});
   EXPECT_EQ(back.exit_code, kDone) << back.err;
   EXPECT_EQ(client_->value(states), before);
+}
+
+TEST_F(StepCheckTest, PlanNamesPublicationsThatADetachedPartitionLeaves) {
+  client_->exec(
+      "CREATE TABLE d (a int) PARTITION BY RANGE (a); CREATE TABLE d1 PARTITION OF d FOR VALUES FROM (0) TO (9); "
+      "CREATE PUBLICATION news FOR TABLE d");
+  write_steps("contract", {"detach_partition: {table: public.d, partition: public.d1}"});
+  EXPECT_THAT(run({"plan", "m.yaml"}).out,
+              HasSubstr("\"public\".\"d1\" is no longer published by news, which has the table"));
+}
+
+// Whose triggers were not enabled, and what was said of those that others inherit.
+TEST_F(StepCheckTest, RollbackGivesBackWhatAConstraintHadBesideItsDefinition) {
+  client_->exec(
+      "CREATE TABLE people (id int PRIMARY KEY); INSERT INTO people VALUES (1); ALTER TABLE t ADD CONSTRAINT known "
+      "FOREIGN KEY (n) REFERENCES people ON DELETE SET NULL NOT VALID; COMMENT ON CONSTRAINT known ON t IS 'known'; "
+      "ALTER TABLE t DISABLE TRIGGER ALL; CREATE TABLE heir () INHERITS (t); COMMENT ON CONSTRAINT t_legacy_check ON "
+      "heir IS 'it''s inherited'");
+  std::string const looks =
+      "SELECT string_agg(concat_ws(' ', k.conrelid::regclass, k.conname, pg_get_constraintdef(k.oid), "
+      "obj_description(k.oid, 'pg_constraint'), (SELECT string_agg(g.tgrelid::regclass || ' ' || g.tgfoid::regproc || "
+      "' ' || g.tgenabled::text, ', ' ORDER BY g.tgfoid) FROM pg_trigger g WHERE g.tgconstraint = k.oid)), '; ' ORDER "
+      "BY "
+      "k.conrelid, k.conname) FROM pg_constraint k WHERE k.contype IN ('c', 'f') AND k.connamespace = "
+      "'public'::regnamespace";
+  auto const before = client_->value(looks);
+  write_steps("expand", {"drop_constraint: known", "drop_constraint: t_legacy_check"});
+  auto const ran = run({"run", "m.yaml"});
+  ASSERT_EQ(ran.exit_code, kDone) << ran.err;
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(client_->value(looks), before);
+}
+
+TEST_F(StepCheckTest, PlanTriesForeignKeysAndTablesOnEmptyOnes) {
+  client_->exec(
+      "CREATE TABLE people (id int, name text UNIQUE); CREATE SCHEMA \"Else where\"; CREATE TABLE \"Else "
+      "where\".\"P;\" (id int UNIQUE)");
+  std::pair<std::string, std::string> const cases[] = {
+      {"add_foreign_key: {name: f, columns: [n], references: people, to: [id]}",
+       "there is no unique constraint matching given keys for referenced table \"people\""},
+      {"add_foreign_key: {name: f, columns: [n], references: people, to: [name]}",
+       "foreign key constraint \"pgbackfill_probe_n_fkey\" cannot be implemented"},
+      {"create_table: {table: made, columns: 'id int, id text'}", "column \"id\" specified more than once"},
+      {"create_table: {table: made, like: nobody}", "there is no table nobody to be like"},
+  };
+  for (auto const& [step, message] : cases) {
+    write_steps("contract", {step});
+    auto const plan = run({"plan", "m.yaml"});
+    EXPECT_EQ(plan.exit_code, kUsage) << step;
+    EXPECT_THAT(plan.err, HasSubstr(message)) << step;
+  }
+  write_steps("expand", {"add_foreign_key: {name: f, columns: [n], references: '\"Else where\".\"P;\"', to: [id], "
+                         "on_delete: set null, deferrable: true}",
+                         "create_table: {table: made, columns: 'id int PRIMARY KEY, n int REFERENCES t (id)'}"});
+  auto const plan = run({"plan", "m.yaml"});
+  EXPECT_EQ(plan.exit_code, kDone) << plan.err;
+}
+
+TEST_F(StepCheckTest, ARuleIsNamedAsOne) {
+  client_->exec("CREATE RULE quiet AS ON UPDATE TO t WHERE NEW.legacy = 'x' DO ALSO NOTHING");
+  write_steps("contract", {"drop_column: legacy"});
+  auto const plan = run({"plan", "m.yaml"});
+  EXPECT_EQ(plan.exit_code, kUsage);
+  EXPECT_THAT(plan.err, HasSubstr("what depends on it: rule quiet on public.t"));
 }
 
 // A constraint from 18 on.
@@ -339,11 +407,12 @@ TEST_F(StepCheckTest, ADroppedIndexAndConstraintComeBackWithAllThatTheyHad) {
       "SELECT string_agg(line, E'\\n' ORDER BY line) FROM (SELECT pg_get_indexdef(indexrelid) || indisclustered || "
       "indisreplident || coalesce(obj_description(indexrelid, 'pg_class'), '') || coalesce((SELECT "
       "string_agg(attstattarget::text, ',') FROM pg_attribute WHERE attrelid = indexrelid AND attstattarget >= 0), '') "
-      "AS line FROM pg_index WHERE indrelid = 't'::regclass UNION ALL SELECT pg_get_constraintdef(oid) || convalidated "
+      "|| (SELECT count(*) FROM pg_depend WHERE objid = indexrelid AND deptype = 'x') AS line FROM pg_index WHERE "
+      "indrelid = 't'::regclass UNION ALL SELECT pg_get_constraintdef(oid) || convalidated "
       "|| coalesce(obj_description(oid, 'pg_constraint'), '') FROM pg_constraint WHERE conrelid = 't'::regclass) l";
   client_->exec(
       "CREATE INDEX t_x ON t ((n + 1)) WITH (fillfactor = 70) WHERE n > 0; COMMENT ON INDEX t_x IS 'nightly''s "
-      "report'; "
+      "report'; CREATE EXTENSION citext; ALTER INDEX t_x DEPENDS ON EXTENSION citext; "
       "ALTER INDEX t_x ALTER COLUMN 1 SET STATISTICS 500; ALTER TABLE t CLUSTER ON t_legacy; COMMENT ON CONSTRAINT "
       "t_legacy_check ON t IS 'why'");
   auto const before = client_->value(looks);
@@ -388,6 +457,21 @@ TEST_F(StepCheckTest, AMaterializedViewGetsAnIndexAndLosesItAgain) {
   client_->exec("REFRESH MATERIALIZED VIEW CONCURRENTLY mv");
   EXPECT_EQ(run({"rollback", "m", "--yes"}).exit_code, kDone);
   EXPECT_EQ(client_->value("SELECT to_regclass('mv_id') IS NULL"), "t");
+}
+
+// LOCK TABLE takes no materialized view.
+TEST_F(StepCheckTest, AMaterializedViewGetsItsIndexBackAndStatisticsOfExpressions) {
+  client_->exec(
+      "CREATE MATERIALIZED VIEW mv AS SELECT * FROM t; CREATE UNIQUE INDEX mv_id ON mv (id); COMMENT ON INDEX mv_id IS "
+      "'for REFRESH'");
+  write_steps("expand", {"drop_index: {table: public.mv, name: mv_id}",
+                         "create_index: {table: public.mv, name: mv_n, keys: (n % 7)}"});
+  auto const ran = run({"run", "m.yaml"});
+  ASSERT_EQ(ran.exit_code, kDone) << ran.err;
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pg_statistic WHERE starelid = 'mv_n'::regclass"), "1");
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(client_->value("SELECT obj_description('mv_id'::regclass, 'pg_class')"), "for REFRESH");
 }
 
 }  // namespace

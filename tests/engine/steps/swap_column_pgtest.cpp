@@ -35,9 +35,11 @@ SELECT string_agg(line, E'\n' ORDER BY line) FROM (
   UNION ALL SELECT format('constraint %s of %s %s comment %s', k.conname, k.conrelid::regclass,
       pg_get_constraintdef(k.oid), obj_description(k.oid, 'pg_constraint'))
     FROM pg_constraint k WHERE 't'::regclass IN (k.conrelid, k.confrelid)
-  UNION ALL SELECT format('index %s valid %s clustered %s identity %s comment %s options %s targets %s',
+  UNION ALL SELECT format('index %s valid %s clustered %s identity %s comment %s options %s extensions %s targets %s',
       pg_get_indexdef(i.indexrelid), i.indisvalid, i.indisclustered, i.indisreplident,
-      obj_description(i.indexrelid, 'pg_class'), c.reloptions, (SELECT string_agg(a.attnum || ':' || a.attstattarget,
+      obj_description(i.indexrelid, 'pg_class'), c.reloptions, (SELECT string_agg(x.extname, ',' ORDER BY x.extname)
+      FROM pg_depend d JOIN pg_extension x ON d.refclassid = 'pg_extension'::regclass AND x.oid = d.refobjid WHERE
+      d.classid = 'pg_class'::regclass AND d.objid = c.oid), (SELECT string_agg(a.attnum || ':' || a.attstattarget,
       ',' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = i.indexrelid AND a.attstattarget >= 0))
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = 't'::regclass
   UNION ALL SELECT format('statistics %s target %s comment %s owner %s', pg_get_statisticsobjdef(e.oid),
@@ -569,6 +571,120 @@ TEST_F(SwapColumnTest, SwapsThePrimaryKeyAndBack) {
   }
   client_->exec("CREATE TABLE child (t_id int CONSTRAINT child_t REFERENCES t)");
   refuses("  - swap_primary_key: {name: t_key3, columns: [n, id]}\n", "need its index: child_t of public.child");
+}
+
+TEST_F(SwapColumnTest, TheOtherPrimaryKeyHasWhatTheFirstOneHad) {
+  make(
+      "CREATE EXTENSION citext; CREATE TABLE t (id int, n int, note text); INSERT INTO t SELECT g, 1 FROM "
+      "generate_series(1, 9) g; CREATE UNIQUE INDEX t_pkey ON t (id) INCLUDE (note) WITH (fillfactor = 61); ALTER "
+      "TABLE t ADD CONSTRAINT t_pkey PRIMARY KEY USING INDEX t_pkey; ALTER INDEX t_pkey DEPENDS ON EXTENSION citext");
+  auto const before = client_->value(kObjects);
+  write_steps("  - swap_primary_key: {name: t_pkey, columns: [n, id]}\n");
+  auto const done = run({"run", "m.yaml"});
+  ASSERT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_THAT(client_->value(kObjects),
+              testing::AllOf(HasSubstr("index CREATE UNIQUE INDEX t_pkey ON public.t USING btree (n, id) INCLUDE "
+                                       "(note) WITH (fillfactor='61') valid t"),
+                             HasSubstr("extensions citext")));
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(client_->value(kObjects), before);
+}
+
+// Of another index that the key was made of, all that it had.
+TEST_F(SwapColumnTest, RollbackGivesAnIndexThatAKeyTookBackWithItsMarks) {
+  make(
+      "CREATE EXTENSION citext; CREATE TABLE t (id int CONSTRAINT t_pkey PRIMARY KEY, n int NOT NULL, note text); "
+      "INSERT INTO t SELECT g, g FROM generate_series(1, 9) g; COMMENT ON INDEX t_pkey IS 'the key''s'; CREATE UNIQUE "
+      "INDEX other ON t (n) INCLUDE (note) WITH (fillfactor = 50); COMMENT ON INDEX other IS 'mine'; ALTER INDEX other "
+      "DEPENDS ON EXTENSION citext; ALTER TABLE t CLUSTER ON other, REPLICA IDENTITY USING INDEX other");
+  auto const before = client_->value(kObjects);
+  for (auto const* step : {"swap_primary_key", "add_unique"}) {
+    SCOPED_TRACE(step);
+    write("m.yaml", fmt::format("name: {0}\ntable: t\nexpand:\n  - {0}: {{name: other, columns: [n]}}\n", step));
+    auto const done = run({"run", "m.yaml"});
+    ASSERT_EQ(done.exit_code, kDone) << done.err;
+    EXPECT_EQ(client_->value("SELECT obj_description('other'::regclass, 'pg_class')"), "mine");
+    EXPECT_NE(client_->value(kObjects), before);
+    auto const back = run({"rollback", step, "--yes"});
+    EXPECT_EQ(back.exit_code, kDone) << back.err;
+    EXPECT_EQ(client_->value(kObjects), before);
+  }
+}
+
+TEST_F(SwapColumnTest, NamesWhatAPrimaryKeyCannotLeaveBehind) {
+  make(
+      "CREATE TABLE t (id int CONSTRAINT t_pkey PRIMARY KEY DEFERRABLE, n int NOT NULL); CREATE TABLE parts (id int "
+      "PRIMARY KEY, n int NOT NULL) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF parts FOR VALUES FROM (1) "
+      "TO (9)");
+  std::string const step = "  - swap_primary_key: {name: other, columns: [n]}\n";
+  client_->exec("ALTER TABLE t DISABLE TRIGGER ALL");
+  refuses(step, "the trigger of the deferrable primary key is disabled");
+  client_->exec(
+      "ALTER TABLE t DROP CONSTRAINT t_pkey, ADD CONSTRAINT t_pkey PRIMARY KEY (id); CREATE VIEW of_each AS SELECT id, "
+      "n FROM t GROUP BY id");
+  refuses(step, "these depend on the primary key, which the server does not drop then: rule _RETURN on view");
+  write("m.yaml", "name: m\ntable: part\nexpand:\n" + step);
+  EXPECT_THAT(run({"plan", "m.yaml"}).err, HasSubstr("is that of the table which it is a partition of"));
+}
+
+// Made anew, they would be enabled.
+TEST_F(SwapColumnTest, NamesConstraintsWhoseTriggersAreDisabled) {
+  make(
+      "CREATE TABLE people (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY, a int CONSTRAINT known REFERENCES "
+      "people, b bigint); ALTER TABLE t DISABLE TRIGGER ALL; ALTER TABLE t ADD CONSTRAINT other FOREIGN KEY (b) "
+      "REFERENCES people");
+  std::string const step = "  - swap_column: {column: a, with: b}\n";
+  refuses(step, "the server's triggers of these are disabled, or enabled otherwise than by themselves: known");
+  client_->exec("ALTER TABLE t DISABLE TRIGGER ALL");
+  write_steps(step);
+  auto const done = run({"run", "m.yaml"});
+  EXPECT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_EQ(
+      client_->value("SELECT string_agg(DISTINCT g.tgenabled::text, '') FROM pg_trigger g JOIN pg_constraint k ON "
+                     "k.oid = g.tgconstraint WHERE k.conname = 'known' AND g.tgrelid = 't'::regclass"),
+      "D");
+}
+
+TEST_F(SwapColumnTest, WhatADomainChecksIsNotLost) {
+  make(
+      "CREATE DOMAIN positive AS int CHECK (VALUE > 0); CREATE DOMAIN small AS positive CONSTRAINT \"Small\" CHECK "
+      "(VALUE < 100); CREATE TABLE t (id int PRIMARY KEY, a small, b bigint CHECK (b > 0)); INSERT INTO t SELECT g, g, "
+      "g FROM generate_series(1, 9) g");
+  std::string const step = "  - swap_column: {column: a, with: b}\n";
+  refuses(step,
+          "the domain of a checks its values, and b would not: CHECK (((VALUE)::integer < 100)); add_check the same "
+          "over b");
+  write_steps("  - add_check: {name: t_small, check: b < 100}\n" + step);
+  auto const done = run({"run", "m.yaml"});
+  ASSERT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_EQ(client_->try_exec("INSERT INTO t (id, a) VALUES (10, 100)"), "23514");
+  EXPECT_EQ(client_->try_exec("INSERT INTO t (id, a) VALUES (10, 0)"), "23514");
+}
+
+TEST_F(SwapColumnTest, SaysThatAnIndexIsInAnotherTablespace) {
+  if (cluster_->major_version() < 15) GTEST_SKIP() << "no tablespace without a folder";
+  client_->exec("SET allow_in_place_tablespaces = on");
+  client_->exec("CREATE TABLESPACE fast LOCATION ''");
+  make(
+      "CREATE TABLE t (id int PRIMARY KEY, a int, b bigint); CREATE INDEX t_a ON t (a) TABLESPACE fast; CREATE INDEX "
+      "t_b ON t (b)");
+  write_steps("  - swap_column: {column: a, with: b}\n");
+  EXPECT_THAT(run({"plan", "m.yaml"}).out,
+              HasSubstr("has index t_a in tablespace fast, and what comes in its place is in the default one"));
+  // Of a key, the new one's index is built where the old one's is.
+  client_->exec("ALTER INDEX t_pkey SET TABLESPACE fast");
+  write("key.yaml", "name: key\ntable: t\nexpand:\n  - swap_primary_key: {name: t_pkey, columns: [id, a]}\n");
+  std::string const places =
+      "SELECT string_agg(c.relname || ' ' || s.spcname, ' ') FROM pg_class c JOIN pg_tablespace s ON s.oid = "
+      "c.reltablespace WHERE c.relname = 't_pkey'";
+  client_->exec("UPDATE t SET a = 1");
+  ASSERT_EQ(run({"run", "key.yaml"}).exit_code, kDone);
+  EXPECT_EQ(client_->value(places), "t_pkey fast");
+  ASSERT_EQ(run({"rollback", "key", "--yes"}).exit_code, kDone);
+  EXPECT_EQ(client_->value(places), "t_pkey fast");
+  client_->exec("DROP TABLE t");
+  client_->exec("DROP TABLESPACE fast");
 }
 
 TEST_F(SwapColumnTest, TheOtherPrimaryKeyIsDeferrableAsTheFirstOneWas) {
