@@ -174,6 +174,7 @@ Recipe recipe(Swap const& step, StepFacts const& facts) {
                                                  : "false";
   recipe.done = swapped + " AND NOT EXISTS (SELECT FROM " + referring(oid_of(table)) + " AND NOT k.convalidated)";
   recipe.refusal = first_of(swap_refusals(step, facts));
+  recipe.early_refusal = first_of(early_swap_refusals(step, facts));
   recipe.prepare = {analyze_action(step, facts)};
   recipe.actions = {swap_action(step, facts), validate_action(step, facts)};
   recipe.no_way_back = "what was written since is in the new table alone";

@@ -360,12 +360,17 @@ constexpr char kExtensionMarks[] = R"sql(
   END LOOP;
 )sql";
 
-constexpr char kStatisticsTargets[] = R"sql(
+constexpr char kStatisticsObjects[] = R"sql(
   FOR it IN SELECT n.stxnamespace::regnamespace AS home, n.stxname, to_jsonb(o) ->> 'stxstattarget' AS target FROM
       (@pairs@) p JOIN pg_statistic_ext o ON o.oid = p.old_id JOIN pg_statistic_ext n ON n.oid = p.new_id WHERE p.kind =
       'statistics' AND coalesce((to_jsonb(o) ->> 'stxstattarget')::int, -1) >= 0 AND coalesce((to_jsonb(n) ->>
       'stxstattarget')::int, -1) < 0 LOOP
     EXECUTE format('ALTER STATISTICS %s.%I SET STATISTICS %s', it.home, it.stxname, it.target);
+  END LOOP;
+  FOR it IN SELECT n.stxnamespace::regnamespace AS home, n.stxname, o.stxowner FROM (@pairs@) p JOIN pg_statistic_ext o
+      ON o.oid = p.old_id JOIN pg_statistic_ext n ON n.oid = p.new_id WHERE p.kind = 'statistics' AND o.stxowner <>
+      n.stxowner LOOP
+    EXECUTE format('ALTER STATISTICS %s.%I OWNER TO %s', it.home, it.stxname, it.stxowner::regrole);
   END LOOP;
 )sql";
 
@@ -435,7 +440,7 @@ std::string carry_after_renaming() {
   std::string text = kOwner + carry_privileges_of("r", "TABLE", sides) +
                      "  FOREACH statement IN ARRAY after LOOP\n    EXECUTE statement;\n  END LOOP;\n" +
                      carry_columns() + kParameters + kStorage + kComments + kReplicaIdentity + kIndexMarks +
-                     kExtensionMarks + kNotNulls + kStatisticsTargets + kPartComments + kNames;
+                     kExtensionMarks + kNotNulls + kStatisticsObjects + kPartComments + kNames;
   put(text, "(@pairs@)", kPairs);
   return text;
 }

@@ -1,6 +1,7 @@
 // What would stay behind or change with a swap, and is refused by name before anything is touched.
 #include "planner/model/sql_text.h"
 #include "planner/steps/carry_privileges.h"
+#include "planner/steps/column_counterparts.h"
 #include "planner/steps/recipes.h"
 #include "planner/steps/recipes_sync.h"
 #include "planner/steps/swap_sql.h"
@@ -24,10 +25,11 @@ constexpr Refusal kDependents[] = {
     {"these views would go on reading the old table; drop them before, and create them again after: ",
      R"sql(SELECT string_agg(DISTINCT r.ev_class::pg_catalog.regclass::text, ', ') FROM pg_catalog.pg_depend d JOIN
        pg_catalog.pg_rewrite r ON r.oid = d.objid WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND
-       d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = @old@ AND r.ev_class <> @old@)sql"},
+       d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid IN @old_tree@ AND r.ev_class NOT IN
+       @old_tree@)sql"},
     {"rules are not carried over; drop them, or make triggers of them: ",
-     R"sql(SELECT string_agg(pg_catalog.quote_ident(r.rulename), ', ') FROM pg_catalog.pg_rewrite r WHERE r.ev_class =
-       @old@)sql"},
+     R"sql(SELECT string_agg(pg_catalog.quote_ident(r.rulename), ', ') FROM pg_catalog.pg_rewrite r WHERE r.ev_class IN
+       @old_tree@)sql"},
     // Whatever depends on the table or its row type and is none of its own parts.
     {"these know the table or its row type by number, and would go on with the old one; drop them before, and create "
      "them again after: ",
@@ -37,15 +39,17 @@ constexpr Refusal kDependents[] = {
        c.oid = d.objid LEFT JOIN pg_catalog.pg_policy p ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND
        p.oid =
        d.objid LEFT JOIN pg_catalog.pg_trigger g ON d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND g.oid =
-       d.objid WHERE d.deptype <> 'i' AND (d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid =
-       @old@
-       AND (c.oid IS NULL OR c.relkind NOT IN ('i', 'I', 'S', 't', 'r', 'p')) AND p.polrelid IS DISTINCT FROM @old@ AND
-       (g.oid IS NULL OR g.tgrelid <> @old@ AND NOT g.tgisinternal) AND d.classid NOT IN
+       d.objid WHERE d.deptype <> 'i' AND (d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid IN
+       @old_tree@
+       AND (c.oid IS NULL OR c.relkind NOT IN ('i', 'I', 'S', 't', 'r', 'p')) AND coalesce(p.polrelid NOT IN
+       @old_tree@, true) AND
+       (g.oid IS NULL OR g.tgrelid NOT IN @old_tree@ AND NOT g.tgisinternal) AND d.classid NOT IN
        ('pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_constraint'::pg_catalog.regclass,
        'pg_catalog.pg_attrdef'::pg_catalog.regclass, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass,
        'pg_catalog.pg_publication_rel'::pg_catalog.regclass) OR d.refclassid =
        'pg_catalog.pg_type'::pg_catalog.regclass AND
-       d.refobjid IN (SELECT t.oid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_class c ON c.oid = @old@ AND c.reltype
+       d.refobjid IN (SELECT t.oid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_class c ON c.oid IN @old_tree@ AND
+       c.reltype
        IN
        (t.oid, t.typelem))))sql"},
     {"the table belongs to this, and the copy would not: ",
@@ -98,6 +102,26 @@ constexpr Refusal kKeys[] = {
        AND k.conrelid = @new@ AND k.confrelid = @old@)sql"},
 };
 
+constexpr Refusal kServerTriggers = {
+    "the server's triggers of these constraints are disabled, or enabled otherwise than by themselves, and would not "
+    "be on the copy; ALTER TABLE ... ENABLE TRIGGER them first, or drop the constraints: ",
+    R"sql(SELECT string_agg(DISTINCT @key@, ', ') FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_trigger g ON
+       g.tgconstraint = k.oid AND g.tgisinternal AND g.tgenabled <> 'O' WHERE k.conrelid IN (SELECT
+       (@old@)::pg_catalog.oid UNION SELECT t.relid FROM pg_catalog.pg_partition_tree(
+       (@old@)::pg_catalog.oid::pg_catalog.regclass) t) OR k.confrelid = @old@)sql"};
+
+constexpr Refusal kKeysOfPartitions[] = {
+    {"these foreign keys refer to partitions of the table, which stay with the kept one; drop them, or let them refer "
+     "to "
+     "the table: ",
+     R"sql(SELECT string_agg(@key@ || ' to ' || k.confrelid::pg_catalog.regclass::text, ', ') FROM
+       pg_catalog.pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid IN @old_tree@ AND
+       k.confrelid <> @old@ AND k.conrelid NOT IN @old_tree@)sql"},
+    {"these publications have partitions of the table, which stay with the kept one; let them have the table instead: ",
+     R"sql(SELECT string_agg(DISTINCT pg_catalog.quote_ident(p.pubname), ', ') FROM pg_catalog.pg_publication_rel r JOIN
+       pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE r.prrelid IN @old_tree@ AND r.prrelid <> @old@)sql"},
+};
+
 constexpr Refusal kPartitionedKeys = {
     "before PostgreSQL 18 a foreign key of a partitioned table cannot be added without a scan under a lock; drop these "
     "first: ",
@@ -142,6 +166,22 @@ constexpr Refusal kColumns[] = {
   'p'
        AND c.oid = @old@ AND c.relreplident = 'i')sql"},
 };
+
+// @domain_checks@ is a list of what the domain of column o asks for and column n of the copy does not.
+constexpr Refusal kDomains = {
+    "the domains of these columns check their values, and the copy does not; add_check the same there first: ",
+    R"sql(SELECT string_agg(pg_catalog.quote_ident(o.attname) || ' ' || l.checks, ', ' ORDER BY o.attnum) FROM
+      pg_catalog.pg_attribute o JOIN pg_catalog.pg_attribute n ON n.attrelid = @new@ AND n.attname = o.attname AND
+      n.attnum > 0, LATERAL (@domain_checks@) l (checks) WHERE o.attrelid = @old@ AND o.attnum > 0 AND o.atttypid <>
+      n.atttypid AND l.checks IS NOT NULL)sql"};
+
+constexpr Refusal kStatisticsOwners = {
+    "these statistics objects belong to roles that the session cannot act as; change their owner, or run this as a "
+    "role "
+    "that has them: ",
+    R"sql(SELECT string_agg(pg_catalog.quote_ident(s.stxname) || ' of ' || s.stxowner::pg_catalog.regrole::text, ', ')
+      FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = @old@ AND NOT pg_catalog.pg_has_role(s.stxowner,
+      'USAGE'))sql"};
 
 // An identity gets the name of the sequence that it replaces. Who knows that by number would go on with the other one.
 constexpr Refusal kSequences[] = {
@@ -212,6 +252,14 @@ constexpr char kPolicies[] = R"sql((SELECT coalesce(string_agg(ROW(p.polname, p.
   pg_catalog.pg_policy p ON
   p.polrelid = c.oid WHERE c.oid = @side@ GROUP BY c.relrowsecurity, c.relforcerowsecurity))sql";
 
+constexpr char kUnequalPolicies[] = R"sql((SELECT string_agg(pg_catalog.format('%I of %s', p.polname,
+  p.polrelid::pg_catalog.regclass), ', ' ORDER BY p.polname) FROM pg_catalog.pg_policy p WHERE p.polrelid IN (@old@,
+  @new@) AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy q WHERE q.polrelid IN (@old@, @new@) AND q.polrelid <>
+  p.polrelid AND q.polname = p.polname AND q.polcmd = p.polcmd AND q.polpermissive = p.polpermissive AND q.polroles =
+  p.polroles AND (pg_catalog.pg_get_expr(q.polqual, q.polrelid), pg_catalog.pg_get_expr(q.polwithcheck, q.polrelid)) IS
+  NOT DISTINCT FROM (pg_catalog.pg_get_expr(p.polqual, p.polrelid), pg_catalog.pg_get_expr(p.polwithcheck,
+  p.polrelid)))))sql";
+
 void put(std::string& text, std::string_view what, std::string const& by) {
   for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) {
     text.replace(at, what.size(), by);
@@ -231,6 +279,10 @@ std::string type_refuses_null(std::string const& attribute) {
 
 std::string list_of(char const* sql, StepFacts const& facts, SwapSides const& sides) {
   std::string text = sql;
+  put(text, "@old_tree@",
+      "(SELECT (@old@)::pg_catalog.oid UNION SELECT t.relid FROM pg_catalog.pg_partition_tree((@old@)"
+      "::pg_catalog.oid::pg_catalog.regclass) t)");
+  put(text, "@domain_checks@", unmet_domain_checks("o.atttypid", "n.atttypid", "n.attrelid", "n.attname"));
   put(text, "@exchanged@", kExchanged);
   put(text, "@drawn@", kDrawn);
   put(text, "@referring@", kReferring);
@@ -306,20 +358,41 @@ std::vector<std::pair<std::string, std::string>> swap_refusals(Swap const& step,
   refuse_relations(refusals, step, table, sides);
   for (auto const& refusal : kDependents) refuse(refusals, refusal, facts, sides);
   for (auto const& refusal : kKeys) refuse(refusals, refusal, facts, sides);
+  for (auto const& refusal : kKeysOfPartitions) refuse(refusals, refusal, facts, sides);
+  refuse(refusals, kServerTriggers, facts, sides);
   if (facts.server_version < kVersionWithPartitionedNotValid) refuse(refusals, kPartitionedKeys, facts, sides);
   for (auto const& refusal : kColumns) refuse(refusals, refusal, facts, sides);
+  refuse(refusals, kDomains, facts, sides);
+  refuse(refusals, kStatisticsOwners, facts, sides);
   for (auto const& refusal : kSequences) refuse(refusals, refusal, facts, sides);
   for (auto const& refusal : kPublications) refuse(refusals, refusal, facts, sides);
   refuse_grants(refusals, facts, sides);
   refusals.emplace_back(
       policies_of(sides.old_oid) + " <> " + policies_of(sides.new_oid),
       quote_literal("row level security of the copy is not that of the table; give the copy the same policies and "
-                    "switches first"));
+                    "switches first") +
+          " || coalesce(': ' || " + with_sides(kUnequalPolicies, sides) + ", '')");
   if (!facts.spelling.empty()) {
     std::string list = kTakenNames.list;
     put(list, "@pairs@", swap_pairs(quote_literal(facts.spelling) + "::jsonb -> 'parts'", sides));
     refuse(refusals, {kTakenNames.text, list.c_str()}, facts, sides);
   }
+  return refusals;
+}
+
+std::vector<std::pair<std::string, std::string>> early_swap_refusals(Swap const& step, StepFacts const& facts) {
+  auto const sides = sides_by_name(step, facts.table);
+  // Once it is swapped, the name is that of the copy.
+  Refusals refusals = {
+      {"NOT " + has_relation(facts.table, step.with.name) + " AND " + has_relation(facts.table, step.keep_as), "NULL"}};
+  for (auto const& refusal : kDependents) {
+    // What the copy has to have may come with it.
+    if (std::string_view(refusal.list).find("@new@") == std::string_view::npos) refuse(refusals, refusal, facts, sides);
+  }
+  for (auto const& refusal : kKeysOfPartitions) refuse(refusals, refusal, facts, sides);
+  refuse(refusals, kServerTriggers, facts, sides);
+  if (facts.server_version < kVersionWithPartitionedNotValid) refuse(refusals, kPartitionedKeys, facts, sides);
+  refuse(refusals, kStatisticsOwners, facts, sides);
   return refusals;
 }
 
@@ -367,6 +440,30 @@ UNION ALL SELECT @relation@,
   'is in another tablespace than the copy, or stored by another access method: the copy stays as it '
   'is' FROM pg_catalog.pg_class o, pg_catalog.pg_class n WHERE o.oid = @old@ AND n.oid = @new@ AND n.relkind = 'r' AND
   o.relkind = 'r' AND (o.reltablespace, o.relam) <> (n.reltablespace, n.relam)
+UNION ALL SELECT @relation@, 'has indexes in tablespaces where the copy has none: ' || string_agg(pg_catalog.format(
+  '%I in %I', x.relname, s.spcname), ', ' ORDER BY x.relname) FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON
+  x.oid = i.indexrelid JOIN pg_catalog.pg_tablespace s ON s.oid = x.reltablespace WHERE i.indrelid = @old@ AND @new@ IS
+  NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_index j JOIN pg_catalog.pg_class y ON y.oid = j.indexrelid WHERE
+  j.indrelid = @new@ AND y.reltablespace = x.reltablespace) HAVING count(*) > 0
+UNION ALL SELECT @relation@, 'has partitions, which stay with the kept table, with what is theirs alone: ' ||
+  string_agg(DISTINCT o.words, ', ') FROM pg_catalog.pg_partition_tree((@old@)::pg_catalog.oid::pg_catalog.regclass) t
+  JOIN pg_catalog.pg_class c ON c.oid = t.relid AND t.level > 0, LATERAL (
+  SELECT pg_catalog.format('constraint %I of %s', k.conname, c.oid::pg_catalog.regclass) FROM pg_catalog.pg_constraint k
+    WHERE k.conrelid = c.oid AND k.conislocal AND k.coninhcount = 0 AND k.contype <> 'n'
+  UNION ALL SELECT pg_catalog.format('index %I of %s', x.relname, c.oid::pg_catalog.regclass) FROM pg_catalog.pg_index i
+    JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND NOT x.relispartition AND NOT EXISTS
+    (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = x.oid AND k.conrelid = c.oid)
+  UNION ALL SELECT pg_catalog.format('policy %I of %s', p.polname, c.oid::pg_catalog.regclass) FROM
+  pg_catalog.pg_policy p
+    WHERE p.polrelid = c.oid
+  UNION ALL SELECT pg_catalog.format('statistics %I of %s', s.stxname, c.oid::pg_catalog.regclass) FROM
+    pg_catalog.pg_statistic_ext s WHERE s.stxrelid = c.oid
+  UNION ALL SELECT 'comment of ' || c.oid::pg_catalog.regclass::text WHERE pg_catalog.obj_description(c.oid, 'pg_class')
+    IS NOT NULL
+  UNION ALL SELECT 'privileges of ' || c.oid::pg_catalog.regclass::text WHERE c.relacl IS NOT NULL
+  UNION ALL SELECT 'storage parameters of ' || c.oid::pg_catalog.regclass::text WHERE c.reloptions IS NOT NULL
+  UNION ALL SELECT 'row level security of ' || c.oid::pg_catalog.regclass::text WHERE c.relrowsecurity
+  ) o (words) HAVING count(*) > 0
 UNION ALL SELECT @relation@, 'is marked for CLUSTER, which a partitioned copy cannot be' FROM pg_catalog.pg_index i
   WHERE
   i.indrelid = @old@ AND i.indisclustered AND (SELECT relkind FROM pg_catalog.pg_class WHERE oid = @new@) = 'p')sql";

@@ -10,9 +10,12 @@
 // | keys, indexes, checks, foreign keys, statistics objects | the copy has to have them; it gets their names |
 // | names and NO INHERIT of NOT NULL (18) | carried |
 // | triggers of partitions alone, or enabled otherwise there | refused |
-// | NOT NULL, generated columns, LOGGED, row security, publications | the copy has to have them |
+// | the server's triggers of foreign and deferrable keys, where they are not enabled | refused |
+// | NOT NULL, checks of domains, generated columns, LOGGED, row security, publications | the copy has to have them |
 // | views, rules, functions, types, partitions, extensions, subscriptions | refused |
-// | columns that the copy lacks, with what lies on them alone; place of columns; tablespace | said by `plan` |
+// | views, foreign keys and publications of partitions | refused |
+// | columns that the copy lacks, with what lies on them alone; place of columns; tablespaces; what partitions have
+// alone | said by `plan` |
 //
 // Pure text. In pieces of SQL @old@ and @new@ stand for the numbers of the table and of its copy.
 #pragma once
@@ -60,6 +63,8 @@ std::vector<std::string> swap_probe(Swap const& step, StepFacts const& facts);
 
 // Condition and text, for first_of().
 std::vector<std::pair<std::string, std::string>> swap_refusals(Swap const& step, StepFacts const& facts);
+// Those that the table alone tells, before there is a copy or a mirror.
+std::vector<std::pair<std::string, std::string>> early_swap_refusals(Swap const& step, StepFacts const& facts);
 
 // Statements of PL/pgSQL: before the tables change their names, and after it. They use old_oid, new_oid, mirror (the
 // oid of the mirror's function) and the variables of swap_variables(), of which `pairs` is what swap_pairs() gives, as

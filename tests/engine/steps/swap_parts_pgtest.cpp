@@ -361,8 +361,21 @@ TEST_F(SwapPartsTest, RefusesByNameWhatTheCopyLacks) {
        "ALTER TABLE orders_new SET LOGGED"},
       {"CREATE PUBLICATION news FOR TABLE orders",
        "publications that the copy is not in, or with other columns or rows", "DROP PUBLICATION news"},
-      {"CREATE POLICY own ON orders USING (true)", "row level security", "DROP POLICY own ON orders"},
+      {"CREATE POLICY own ON orders USING (true)", "the same policies and switches first: own of public.orders",
+       "DROP POLICY own ON orders"},
       {"CREATE TABLE elsewhere (o orders)", "column o of table", "DROP TABLE elsewhere"},
+      {"CREATE DOMAIN positive AS int CHECK (VALUE > 0); ALTER TABLE orders ALTER gone TYPE positive; ALTER TABLE "
+       "orders_new ADD gone bigint",
+       "the domains of these columns check their values, and the copy does not; add_check the same there first: gone "
+       "CHECK ((VALUE > 0))",
+       "ALTER TABLE orders ALTER gone TYPE int; DROP DOMAIN positive; ALTER TABLE orders_new DROP gone"},
+      {"INSERT INTO parents SELECT generate_series(1, 100); ALTER TABLE orders ADD CONSTRAINT up FOREIGN KEY (id) "
+       "REFERENCES parents; ALTER TABLE orders_new ADD CONSTRAINT up FOREIGN KEY (id) REFERENCES parents; DO $$ "
+       "DECLARE name text; BEGIN FOR name IN SELECT "
+       "tgname FROM pg_trigger WHERE tgrelid = 'orders'::regclass AND tgisinternal LOOP EXECUTE format('ALTER TABLE "
+       "orders DISABLE TRIGGER %I', name); END LOOP; END $$",
+       "the server's triggers of these constraints are disabled",
+       "ALTER TABLE orders DROP CONSTRAINT up; ALTER TABLE orders_new DROP CONSTRAINT up"},
   };
   for (auto const& one : cases) {
     client_->exec("SET client_min_messages = warning; " + one.change);
@@ -383,6 +396,77 @@ TEST_F(SwapPartsTest, RefusesByNameWhatTheCopyLacks) {
   EXPECT_EQ(client_->value("SELECT count(*) FROM pg_constraint WHERE conname = 'seldom' AND conrelid = "
                            "'orders_old'::regclass"),
             "1");
+}
+
+// What no step can change, `plan` says before the first one; what SQL ahead of the swap may drop, it does not.
+TEST_F(SwapPartsTest, PlanRefusesWhatTheTableAloneForbids) {
+  client_->exec(
+      "CREATE TABLE orders (id int PRIMARY KEY, note text); CREATE TABLE orders_new (id bigint PRIMARY KEY, note "
+      "text); "
+      "CREATE VIEW shown AS SELECT * FROM orders");
+  write_file("id: id, note: note");
+  std::string const message = "these views would go on reading the old table";
+  for (auto const* command : {"plan", "run"}) {
+    auto const refused = run({command, "m.yaml"});
+    EXPECT_EQ(refused.exit_code, kUsage) << refused.out;
+    EXPECT_THAT(refused.err, HasSubstr(message));
+  }
+  std::string file = kFile;
+  file.replace(file.find("COLUMNS"), 7, "id: id, note: note");
+  file.insert(file.find("  - swap"), "  - sql: DROP VIEW shown\n");
+  write("m.yaml", file);
+  auto const plan = run({"plan", "m.yaml"});
+  EXPECT_EQ(plan.exit_code, kDone) << plan.err;
+}
+
+TEST_F(SwapPartsTest, CarriesTheOwnerOfStatistics) {
+  client_->exec(
+      "CREATE TABLE orders (id int PRIMARY KEY, note text); CREATE TABLE orders_new (id bigint PRIMARY KEY, note "
+      "text); "
+      "CREATE STATISTICS of_orders ON id, note FROM orders; CREATE STATISTICS of_copy ON id, note FROM orders_new; "
+      "ALTER STATISTICS of_orders OWNER TO parts_owner");
+  write_file("id: id, note: note");
+  swap();
+  EXPECT_EQ(client_->value("SELECT stxowner::regrole FROM pg_statistic_ext WHERE stxrelid = 'orders'::regclass AND "
+                           "stxname = 'of_orders'"),
+            "parts_owner");
+}
+
+// Partitions stay with the kept table: what knows them is refused, what is theirs alone is said.
+TEST_F(SwapPartsTest, NamesWhatHangsOnPartitions) {
+  client_->exec(
+      "CREATE TABLE orders (id int PRIMARY KEY, note text) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF "
+      "orders FOR VALUES FROM (0) TO (1000) WITH (fillfactor = 55); ALTER TABLE part ADD CONSTRAINT own CHECK (note <> "
+      "''); CREATE INDEX own_index ON part (note); COMMENT ON TABLE part IS 'a part'; CREATE POLICY own_policy ON part "
+      "USING (true); CREATE TABLE orders_new (id bigint PRIMARY KEY, note text)");
+  write_file("id: id, note: note");
+  auto const plan = run({"plan", "m.yaml"});
+  EXPECT_EQ(plan.exit_code, kDone) << plan.err;
+  EXPECT_THAT(plan.out, HasSubstr("has partitions, which stay with the kept table, with what is theirs alone: comment "
+                                  "of public.part, constraint own of public.part, index own_index of public.part, "
+                                  "policy own_policy of public.part, storage parameters of public.part"));
+  struct Case {
+    std::string change;
+    std::string message;
+    std::string undo;
+  };
+  std::vector<Case> const cases = {
+      {"CREATE VIEW of_part AS SELECT * FROM part", "public.of_part", "DROP VIEW of_part"},
+      {"CREATE TABLE child (id int CONSTRAINT to_part REFERENCES part)", "to_part of public.child to public.part",
+       "DROP TABLE child"},
+      {"CREATE PUBLICATION news FOR TABLE part", "these publications have partitions of the table",
+       "DROP PUBLICATION "
+       "news"},
+      {"CREATE FUNCTION of_row(part) RETURNS int LANGUAGE sql AS 'SELECT 1'", "function public.of_row(public.part)",
+       "DROP FUNCTION of_row"},
+  };
+  for (auto const& one : cases) {
+    client_->exec(one.change);
+    auto const refused = run({"plan", "m.yaml"});
+    EXPECT_EQ(refused.exit_code, kUsage) << one.change;
+    EXPECT_THAT(refused.err, HasSubstr(one.message));
+    client_->exec(one.undo);
+  }
 }
 
 TEST_F(SwapPartsTest, TakesTheSameOverAWiderTypeForTheSame) {
