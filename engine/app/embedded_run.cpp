@@ -11,16 +11,17 @@ namespace pgbackfill::engine {
 
 namespace {
 
-CommonOptions common_options(std::string dsn) {
+CommonOptions common_options(EmbeddedOptions const& options) {
   CommonOptions common;
-  common.dsn = std::move(dsn);
+  common.dsn = options.dsn;
+  for (auto const& [name, text] : options.params) common.params.push_back({name, text});
   return common;
 }
 
 }  // namespace
 
 struct EmbeddedRun::Parts {
-  explicit Parts(EmbeddedOptions given) : options(std::move(given)), context(common_options(options.dsn)) {
+  explicit Parts(EmbeddedOptions given) : options(std::move(given)), context(common_options(options)) {
     context.interrupts().set_may_leave(false);
   }
 

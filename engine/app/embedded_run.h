@@ -9,6 +9,7 @@
 // there. request_stop() from any thread, not from a signal handler.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -18,9 +19,10 @@
 namespace pgbackfill::engine {
 
 struct EmbeddedOptions {
-  RunOptions run;             // its file, and who hears of it
-  std::string dsn;            // empty: PGBACKFILL_DATABASE_URL, else DATABASE_URL, else libpq's environment
-  bool hears_signals = true;  // ^C and SIGTERM end the run as request_stop() does
+  RunOptions run;   // its file, and who hears of it
+  std::string dsn;  // empty: PGBACKFILL_DATABASE_URL, else DATABASE_URL, else libpq's environment
+  std::map<std::string, std::string> params;  // of the file, by name
+  bool hears_signals = true;                  // ^C and SIGTERM end the run as request_stop() does
 };
 
 // The run could not begin or go on: a file that is wrong, a server that is away, a step that failed. what() says so as

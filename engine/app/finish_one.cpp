@@ -81,7 +81,7 @@ class Finish {
 asio::awaitable<void> Finish::load() {
   auto const use = options_.is_dry_run ? StateUse::kReads : StateUse::kWrites;
   connection_ = co_await context_.connect_to_state(use);
-  loaded_ = co_await find_migration(*connection_, options_.file_or_name, SourceUse::kRun, context_.config());
+  loaded_ = co_await find_migration(context_, *connection_, options_.file_or_name, SourceUse::kRun);
   co_await context_.adopt_settings_aloud(*connection_, loaded_.migration.name);
 }
 
@@ -178,6 +178,7 @@ asio::awaitable<int> Finish::roll_back() {
 
 asio::awaitable<int> Finish::complete_now() {
   co_await load();
+  require_environment(loaded_);
   appoint_herald("complete");
   auto const steps = planner::contract_steps(migration());
   co_await require_open_gate();

@@ -158,6 +158,7 @@ class Run {
   asio::awaitable<std::string> uncopied_text(std::vector<planner::WorkTarget> targets);
   // How the table's size changed since the job began; empty where that says nothing.
   asio::awaitable<std::string> growth_since_start(Job const& job, throttle::Limits limits);
+  std::string arguments() const { return planner::arguments_of(loaded_.migration.file, loaded_.migration.name); }
   void tell(Severity severity, std::string text);
   void tell_phase(RunPhase phase);
   void tell_summary(Summary summary);
@@ -199,8 +200,8 @@ std::string rolled_back_text(std::string const& name, std::string const& who) {
   return fmt::format("{} was rolled back by {} while it ran", name, who);
 }
 
-std::string begin_anew_text(std::string const& file) {
-  return fmt::format("`pgbackfill run {}` begins it anew", file);
+std::string begin_anew_text(std::string const& arguments) {
+  return fmt::format("`pgbackfill run {}` begins it anew", arguments);
 }
 
 void Run::tell(Severity severity, std::string text) {
@@ -315,7 +316,7 @@ void Run::appoint_herald() {
 }
 
 asio::awaitable<int> Run::go() {
-  loaded_ = load_migration(options_.file, context_.config());
+  loaded_ = load_migration(context_, options_.file);
   context_.owner().lease_time = options_.lease_time;
   appoint_herald();
   int code = kExitFailed;
@@ -361,7 +362,7 @@ asio::awaitable<std::optional<int>> Run::start_unless_rolled_back() {
   if (failed.exit_code != kExitFailed) throw failed;
   auto const who = co_await who_rolled_back();
   if (who.empty()) throw failed;
-  conclude(kExitResumable, rolled_back_text(loaded_.migration.name, who), {begin_anew_text(loaded_.migration.file)},
+  conclude(kExitResumable, rolled_back_text(loaded_.migration.name, who), {begin_anew_text(arguments())},
            Ending::kCancelled);
   co_return kExitResumable;
 }
@@ -425,6 +426,7 @@ asio::awaitable<std::optional<int>> Run::start() {
   connection_.reset();
   preflight_.reset();
   connection_ = co_await context_.connect();
+  require_environment(loaded_);
   auto const other_settings = co_await context_.adopt_settings(*connection_, migration.name);
   for (auto const& text : other_settings) {
     tell(Severity::kWarning, text + ", recorded when " + migration.name + " first ran");
@@ -545,7 +547,7 @@ asio::awaitable<void> Run::look_at_drift(bool is_complete, bool has_open_steps) 
   text += fmt::format(
       "\nnothing was started; see whether the migration is still right, then `pgbackfill run {} --accept-drift` "
       "records what is there now and goes on",
-      migration.file);
+      arguments());
   throw CommandError{kExitGateClosed, text};
 }
 
@@ -911,7 +913,7 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
   auto const held_back = held_back_text(pool.pacer(), elapsed);
   if (!held_back.empty()) summary.notes.push_back(held_back);
   summary.notes.insert(summary.notes.end(), after.begin(), after.end());
-  std::string const again = fmt::format("to go on: `pgbackfill run {}`", loaded_.migration.file);
+  std::string const again = fmt::format("to go on: `pgbackfill run {}`", arguments());
   switch (outcome.end) {
     case PoolEnd::kComplete:
       summary.headline = fmt::format("{} is complete: {} rows changed; this run took {}", name,
@@ -932,7 +934,7 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
     case PoolEnd::kRolledBack:
       summary.ending = Ending::kCancelled;
       summary.headline = rolled_back_text(name, outcome.reason);
-      summary.notes.push_back(begin_anew_text(loaded_.migration.file));
+      summary.notes.push_back(begin_anew_text(arguments()));
       break;
     case PoolEnd::kInterrupted:
     case PoolEnd::kRowsHeld:

@@ -94,13 +94,19 @@ bool is_folder(std::string const& path) {
   return fs::is_directory(path, error);
 }
 
-std::vector<LoadedMigration> load_sequence(std::string const& folder, planner::ConfigFile const* config) {
+std::vector<LoadedMigration> load_sequence(CommandContext const& context, std::string const& folder) {
+  if (!context.options().params.empty()) {
+    throw CommandError{kExitUsage, folder +
+                                       " is a folder, and --param is for one file; in a folder each file has "
+                                       "the defaults of its parameters. Nothing was touched"};
+  }
+
   std::vector<LoadedMigration> sequence;
   std::string problems;
   std::map<std::string, std::string> file_of;  // by name of the migration
   for (auto const& file : files_of(folder)) {
     try {
-      auto loaded = load_migration(file, config);
+      auto loaded = load_migration(context, file);
       auto const [other, is_new] = file_of.emplace(loaded.migration.name, file);
       if (!is_new) {
         problems += fmt::format("{}: its name '{}' is that of {}; each migration needs its own\n", file,
@@ -204,7 +210,7 @@ asio::awaitable<int> run_sequence(CommandContext& context, RunOptions options) {
   if (!options.record_readings.empty()) {
     throw CommandError{kExitUsage, "--record-readings is of one file; run that by itself"};
   }
-  auto const sequence = load_sequence(folder, context.config());
+  auto const sequence = load_sequence(context, folder);
   for (std::size_t at = 0; at < sequence.size(); ++at) {
     auto const& migration = sequence[at].migration;
     std::size_t const left = sequence.size() - at - 1;
@@ -263,7 +269,7 @@ asio::awaitable<int> roll_back_sequence(CommandContext& context, FinishOptions o
   if (options.to.empty()) {
     throw CommandError{kExitUsage, "rollback of a folder needs --to NAME: that migration and all before it stay"};
   }
-  auto sequence = load_sequence(options.file_or_name, context.config());
+  auto sequence = load_sequence(context, options.file_or_name);
   std::vector<LoadedMigration> list;
   std::string refusals;
   std::string previews;
@@ -325,7 +331,7 @@ std::string next_of(Stage stage, std::string const& name, std::string const& fol
 }  // namespace
 
 asio::awaitable<int> show_sequence(CommandContext& context, std::string folder) {
-  auto const sequence = load_sequence(folder, context.config());
+  auto const sequence = load_sequence(context, folder);
   auto const connection = co_await context.connect();
   bool const is_there = co_await has_state(*connection);
   boost::json::array documents;
@@ -390,7 +396,7 @@ bool is_over(PlanReport const& report) {
 }  // namespace
 
 asio::awaitable<int> plan_sequence(CommandContext& context, PlanOptions options) {
-  auto sequence = load_sequence(options.file, context.config());
+  auto sequence = load_sequence(context, options.file);
   auto const connection = co_await context.connect();
   auto const format = options.format.value_or(context.is_json() ? PlanFormat::kJson : PlanFormat::kText);
   boost::json::array plans;
@@ -406,6 +412,7 @@ asio::awaitable<int> plan_sequence(CommandContext& context, PlanOptions options)
     std::string problem;
     try {
       co_await context.adopt_settings_aloud(*connection, loaded.migration.name);
+      require_environment(loaded);
       report = co_await read_plan(*connection, std::move(loaded), options.sample);
     } catch (CommandError const& error) {
       // It may rely on what those ahead of it will have made.

@@ -18,7 +18,7 @@ namespace pgbackfill::engine {
 bool is_folder(std::string const& path);
 
 // In their order. Throws CommandError with every problem of every file.
-std::vector<LoadedMigration> load_sequence(std::string const& folder, planner::ConfigFile const* config = nullptr);
+std::vector<LoadedMigration> load_sequence(CommandContext const& context, std::string const& folder);
 
 enum class Stage {
   kPending,   // nothing of it ran

@@ -34,7 +34,7 @@ constexpr std::int64_t kQuarantinedShown = 10;
 void read_source(StatusOverview& one) {
   if (!one.source) return;
   try {
-    auto loaded = parse_loaded(one.file, *one.source);
+    auto loaded = parse_stored(one.name, one.file, *one.source);
     one.schedule = std::move(loaded.schedule);
     one.migration = std::move(loaded.migration);
   } catch (CommandError const&) {

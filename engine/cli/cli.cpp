@@ -182,6 +182,25 @@ void add_lock_options(CLI::App* command, LockOptions& locks) {
   command->add_option("--standby", locks.standbys, "A hot standby to wait for; repeatable")->type_name("CONNINFO");
 }
 
+// Of commands that take a file, or the name of a job.
+void add_params(CLI::App* command, CommonOptions& common) {
+  command
+      ->add_option_function<std::vector<std::string>>(
+          "--param",
+          [&common](std::vector<std::string> const& arguments) {
+            for (auto const& argument : arguments) {
+              auto param = planner::param_of_argument(argument);
+              if (!param) {
+                throw CLI::ValidationError("--param", "'" + argument + "' is not name=value, such as from=1");
+              }
+              common.params.push_back(std::move(*param));
+            }
+          },
+          "A value of the file's params; repeatable")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false);
+}
+
 void add_run_commands(CLI::App& app, Cli& cli) {
   auto* init = add_command(app, cli, "init", "Make or upgrade schema pgbackfill",
                            [&cli](CommandContext& context) { return init_command(context, cli.init); });
@@ -194,6 +213,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   plan->add_option("--format", cli.plan.format, "As text, json, or markdown for a pull request")
       ->transform(word_of(plan_formats))
       ->type_name("text|json|markdown");
+  add_params(plan, cli.common);
   plan->add_flag("--sample", cli.plan.sample, "Run one batch and roll it back, to measure it");
   plan->add_option("--fail-on", cli.plan.fail_on, "Exit 3 when an open part is this bad or worse")
       ->transform(word_of(risks()))
@@ -202,6 +222,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
                           [&cli](CommandContext& context) { return run_command(context, cli.run); });
   run->add_option("FILE", cli.run.file,
                   "Migration file, or a folder: each up to its gate\n(else the folder of pgbackfill.yaml)");
+  add_params(run, cli.common);
   run->add_option("--workers", cli.run.workers, "Workers of a new job (later: pgbackfill set)")
       ->check(whole_number(1, planner::kMaxWorkers));
   run->add_flag("--exit-outside-window", cli.run.exit_outside_window, "Exit 4 when the window closes; do not wait");
@@ -222,6 +243,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
                                [&cli](CommandContext& context) { return rollback_command(context, cli.finish); });
   for (auto* command : {complete, rollback}) {
     command->add_option("NAME", cli.finish.file_or_name, "Name or file of the migration")->required();
+    add_params(command, cli.common);
     add_lock_options(command, cli.finish.locks);
     add_skip_hooks(command, cli.finish.skip_hooks);
   }
@@ -237,19 +259,23 @@ void add_run_commands(CLI::App& app, Cli& cli) {
       ->required()
       ->check(word_of(std::vector<std::string>{"backfilled", "complete"}))
       ->type_name("backfilled|complete");
+  add_params(stamp, cli.common);
   add_subscribers_ready(stamp, cli.stamp.subscribers_ready);
   stamp->add_flag("--yes", cli.stamp.yes, "Record it (without --yes: check only, exit 3)");
   auto* approve = add_command(app, cli, "approve", "Agree to what complete will destroy",
                               [&cli](CommandContext& context) { return approve_command(context, cli.approve); });
   approve->add_option("NAME", cli.approve.file_or_name, "Name or file of the migration")->required();
+  add_params(approve, cli.common);
   approve->add_option("--reason", cli.approve.reason, "Kept with it and shown by status");
   auto* gate = add_command(app, cli, "gate", "Exit 0 only if measured complete, else 3",
                            [&cli](CommandContext& context) { return gate_command(context, cli.gate); });
   gate->add_option("NAME", cli.gate.file_or_name, "Name or file of the migration")->required();
+  add_params(gate, cli.common);
   add_duration(gate, "--wait", cli.gate.wait, "How long to wait for it to open");
   auto* verify = add_command(app, cli, "verify", "Run the checks of a migration; exit 0 or 3",
                              [&cli](CommandContext& context) { return verify_command(context, cli.verify); });
   verify->add_option("NAME", cli.verify.file_or_name, "Name or file of the migration")->required();
+  add_params(verify, cli.common);
   verify->add_option("--replica", cli.verify.replica, "Run the checks on a standby, once it has caught up")
       ->type_name("CONNINFO");
   verify->add_flag("--repair", cli.verify.repair, "Fix rows that differ, then verify again");
@@ -261,11 +287,13 @@ void add_watching_commands(CLI::App& app, Cli& cli) {
   auto* status = add_command(app, cli, "status", "Where a migration is, or all of them",
                              [&cli](CommandContext& context) { return status_command(context, cli.status); });
   status->add_option("NAME", cli.status.file_or_name, "Name or file of the migration, or a folder");
+  add_params(status, cli.common);
   status->add_flag("--watch", cli.status.watch, "Show it again and again until it ends");
   add_duration(status, "--interval", cli.status.interval, "Between two looks with --watch");
   auto* locks = add_command(app, cli, "locks", "Who holds or waits for locks on its tables",
                             [&cli](CommandContext& context) { return locks_command(context, cli.locks); });
   auto* name = locks->add_option("NAME", cli.locks.file_or_name, "Name or file of the migration");
+  add_params(locks, cli.common);
   auto* release = locks->add_option("--release", cli.locks.release, "Cancel what this session of the server does")
                       ->type_name("PID")
                       ->check(whole_number(1, std::numeric_limits<int>::max()))
@@ -296,6 +324,7 @@ void add_watching_commands(CLI::App& app, Cli& cli) {
   auto* log = add_command(app, cli, "log", "The events of a migration, oldest first",
                           [&cli](CommandContext& context) { return log_command(context, cli.log); });
   log->add_option("NAME", cli.log.file_or_name, "Name or file of the migration")->required();
+  add_params(log, cli.common);
   log->add_option("--limit", cli.log.limit, "The latest events only")
       ->capture_default_str()
       ->check(whole_number(1, std::numeric_limits<int>::max()));
@@ -320,6 +349,7 @@ void add_control_commands(CLI::App& app, Cli& cli) {
                              [&cli](CommandContext& context) { return cancel_command(context, cli.control); });
   for (auto* command : {pause, resume, cancel}) {
     command->add_option("NAME", cli.control.file_or_name, "Name or file of the migration")->required();
+    add_params(command, cli.common);
     command->add_option("--reason", cli.control.reason, "Kept in the log and shown by status");
   }
   pause
@@ -334,6 +364,7 @@ void add_control_commands(CLI::App& app, Cli& cli) {
   auto* set = add_command(app, cli, "set", "Change a running job, or list its settings",
                           [&cli](CommandContext& context) { return set_command(context, cli.set); });
   set->add_option("NAME", cli.set.file_or_name, "Name or file of the migration")->required();
+  add_params(set, cli.common);
   set->add_option("KEY=VALUE", cli.set.assignments, "What to change; none: list all");
   set->footer(keys_of_set());
 }
@@ -367,6 +398,7 @@ void add_server_commands(CLI::App& app, Cli& cli) {
   auto* doctor = add_command(app, cli, "doctor", "Check server, role and table beforehand",
                              [&cli](CommandContext& context) { return doctor_command(context, cli.doctor); });
   doctor->add_option("FILE", cli.doctor.file, "Migration file, to check its table as well");
+  add_params(doctor, cli.common);
   auto* sandbox = add_command(app, cli, "sandbox", "A throwaway PostgreSQL with a replica",
                               [&cli](CommandContext& context) { return sandbox_command(context, cli.sandbox); });
   sandbox->add_option("--replicas", cli.sandbox.replicas, "Streaming replicas")->check(whole_number(0, 4));

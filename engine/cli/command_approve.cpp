@@ -15,7 +15,7 @@ namespace {
 
 asio::awaitable<int> approve(CommandContext& context, ApproveOptions options) {
   auto connection = co_await context.connect_to_state(StateUse::kWrites);
-  auto const loaded = co_await find_migration(*connection, options.file_or_name, SourceUse::kShown);
+  auto const loaded = co_await find_migration(context, *connection, options.file_or_name, SourceUse::kShown);
   auto const& name = loaded.migration.name;
   auto const steps = planner::contract_steps(loaded.migration);
   if (steps.empty()) throw CommandError{kExitUsage, name + " has no contract steps: there is nothing to approve"};

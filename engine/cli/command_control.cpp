@@ -21,8 +21,7 @@ namespace pgbackfill::engine {
 
 namespace {
 
-asio::awaitable<StoredJob> job_of(PgConnection& connection, std::string file_or_name) {
-  std::string const name = name_of(file_or_name);
+asio::awaitable<StoredJob> job_of(PgConnection& connection, std::string name) {
   auto job = value_or_throw(co_await find_job(connection, name), "looking for the job");
   if (job) co_return std::move(*job);
   auto const known = value_or_throw(co_await connection.query(state::list_jobs(), Deadlines()), "listing the jobs");
@@ -52,7 +51,7 @@ std::string for_how_long(ControlOptions const& options) {
 
 asio::awaitable<int> change_status(CommandContext& context, ControlOptions options, JobStatus status) {
   auto connection = co_await context.connect_to_state(StateUse::kReads);
-  std::string const name = name_of(options.file_or_name);
+  std::string const name = co_await find_name(context, *connection, options.file_or_name);
   auto const job = co_await job_of(*connection, name);
   std::string reason = "by " + who(context.owner());
   if (!options.reason.empty()) reason = options.reason + " (" + reason + ")";
@@ -93,7 +92,7 @@ asio::awaitable<SettingTexts> file_settings(PgConnection& connection, std::strin
   SettingTexts settings;
   try {
     if (!found.rows.empty()) {
-      settings = setting_texts(parse_loaded(found.at(0, 0), found.at(0, 1), config).migration.throttle);
+      settings = setting_texts(parse_stored(name, found.at(0, 0), found.at(0, 1), config).migration.throttle);
     }
   } catch (CommandError const&) {
     settings.clear();
@@ -218,7 +217,7 @@ void list_settings(CommandContext const& context, std::string const& name, std::
 
 asio::awaitable<int> set(CommandContext& context, SetOptions options) {
   auto connection = co_await context.connect_to_state(StateUse::kReads);
-  std::string const name = name_of(options.file_or_name);
+  std::string const name = co_await find_name(context, *connection, options.file_or_name);
   auto const job = co_await job_of(*connection, name);
   auto const file = co_await file_settings(*connection, name, context.config());
   if (options.assignments.empty()) {

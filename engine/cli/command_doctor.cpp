@@ -149,7 +149,7 @@ void Doctor::check_receivers(planner::Migration const& migration) {
 
 asio::awaitable<int> Doctor::go(std::string file) {
   std::optional<LoadedMigration> loaded;
-  if (!file.empty()) loaded = load_migration(file, context_.config());
+  if (!file.empty()) loaded = load_migration(context_, file);
   check_configuration(loaded ? &loaded->migration : nullptr);
   if (loaded) check_receivers(loaded->migration);
   co_await connect();
@@ -157,7 +157,10 @@ asio::awaitable<int> Doctor::go(std::string file) {
     print();
     co_return kExitGateClosed;
   }
-  if (loaded) co_await context_.adopt_settings_aloud(*connection_, loaded->migration.name);
+  if (loaded) {
+    co_await context_.adopt_settings_aloud(*connection_, loaded->migration.name);
+    require_environment(*loaded);
+  }
   co_await check_server();
   co_await check_round_trip();
   co_await check_pooler();

@@ -90,9 +90,10 @@ asio::awaitable<Look> look_by_record(PgConnection& connection, planner::Migratio
 
 asio::awaitable<Look> measure(CommandContext& context, std::string file_or_name, EventSink& sink) {
   auto connection = co_await context.connect_to_state(StateUse::kReads);
-  auto const loaded = co_await find_migration(*connection, std::move(file_or_name), SourceUse::kRun, context.config());
+  auto const loaded = co_await find_migration(context, *connection, std::move(file_or_name), SourceUse::kRun);
   auto const& name = loaded.migration.name;
   co_await context.adopt_settings_aloud(*connection, name);
+  require_environment(loaded);
   std::function<bool()> const is_stopping = [&context] { return context.interrupts().is_asked(); };
   GateReading reading;
   std::optional<CommandError> unmeasured;
@@ -123,7 +124,7 @@ asio::awaitable<Look> look(CommandContext& context, std::string file_or_name, Ev
     if (!error.never_ran) throw;
     unknown = error;
   }
-  std::string const name = name_of(file_or_name);
+  std::string const name = name_of(context, file_or_name);
   boost::json::array reasons;
   reasons.emplace_back(unknown.text);
   boost::json::object document{{"migration", name}, {"open", false}, {"reasons", std::move(reasons)}};

@@ -177,8 +177,8 @@ std::string text_lines(LogEvent const& event, ViewOptions const& view) {
 }
 
 asio::awaitable<int> log(CommandContext& context, LogOptions options) {
-  std::string const name = name_of(options.file_or_name);
   auto connection = co_await context.connect_to_state(StateUse::kReads);
+  std::string const name = co_await find_name(context, *connection, options.file_or_name);
   auto const rows = value_or_throw(co_await connection->query(state::list_events(name, options.limit), Deadlines()),
                                    "reading the events");
   if (rows.rows.empty()) {

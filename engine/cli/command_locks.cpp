@@ -109,9 +109,9 @@ asio::awaitable<std::vector<std::string>> relations_of(PgConnection& connection,
   co_return relations;
 }
 
-asio::awaitable<LocksPage> read_locks(PgConnection& connection, std::string file_or_name, Owner owner) {
+asio::awaitable<LocksPage> read_locks(CommandContext& context, PgConnection& connection, std::string file_or_name) {
   LocksPage page;
-  auto loaded = co_await find_migration(connection, std::move(file_or_name), SourceUse::kShown);
+  auto loaded = co_await find_migration(context, connection, std::move(file_or_name), SourceUse::kShown);
   page.name = loaded.migration.name;
   auto const relations = co_await relations_of(connection, std::move(loaded.migration));
   auto const sessions = value_or_throw(co_await query_read_only(connection, planner::table_sessions_sql(relations)),
@@ -119,7 +119,7 @@ asio::awaitable<LocksPage> read_locks(PgConnection& connection, std::string file
   for (auto const& row : sessions.rows) page.sessions.push_back(session_of(row));
   auto const leases =
       value_or_throw(co_await query_read_only(connection, state::job_lease_owners(page.name)), "looking at the leases");
-  for (auto const& row : leases.rows) page.leases.push_back(lease_of(row, owner));
+  for (auto const& row : leases.rows) page.leases.push_back(lease_of(row, context.owner()));
   co_return page;
 }
 
@@ -216,7 +216,7 @@ void require_releasable(TableSession const& session, std::string const& name, bo
 }
 
 asio::awaitable<int> release_session(CommandContext& context, PgConnection& connection, LocksOptions options) {
-  auto const page = co_await read_locks(connection, options.file_or_name, context.owner());
+  auto const page = co_await read_locks(context, connection, options.file_or_name);
   int const pid = *options.release;
   auto const found = std::find_if(page.sessions.begin(), page.sessions.end(),
                                   [&](TableSession const& session) { return session.pid == pid; });
@@ -238,7 +238,7 @@ asio::awaitable<int> release_session(CommandContext& context, PgConnection& conn
 }
 
 asio::awaitable<int> release_leases(CommandContext& context, PgConnection& connection, LocksOptions options) {
-  auto const page = co_await read_locks(connection, options.file_or_name, context.owner());
+  auto const page = co_await read_locks(context, connection, options.file_or_name);
   auto const found = std::find_if(page.leases.begin(), page.leases.end(),
                                   [&](LeaseOwner const& lease) { return lease.process == options.release_leases; });
   if (found == page.leases.end()) {
@@ -265,7 +265,7 @@ asio::awaitable<int> release_leases(CommandContext& context, PgConnection& conne
 
 asio::awaitable<int> show(CommandContext& context, PgConnection& connection, LocksOptions options) {
   if (!options.file_or_name.empty()) {
-    auto const page = co_await read_locks(connection, options.file_or_name, context.owner());
+    auto const page = co_await read_locks(context, connection, options.file_or_name);
     context.is_json() ? context.print(json_of(page)) : context.print(text_of(page));
     co_return kExitDone;
   }
@@ -275,7 +275,7 @@ asio::awaitable<int> show(CommandContext& context, PgConnection& connection, Loc
   for (auto const& row : names.rows) {
     std::optional<LocksPage> page;
     try {
-      page = co_await read_locks(connection, *row[0], context.owner());
+      page = co_await read_locks(context, connection, *row[0]);
     } catch (CommandError const& error) {
       // Of a source that another version wrote nothing is known.
       if (error.exit_code != kExitUsage) throw;

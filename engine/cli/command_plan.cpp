@@ -28,9 +28,10 @@ asio::awaitable<std::shared_ptr<PgConnection>> connect_to_read(CommandContext& c
 }
 
 asio::awaitable<int> plan(CommandContext& context, PlanOptions options) {
-  auto loaded = load_migration(options.file, context.config());
+  auto loaded = load_migration(context, options.file);
   auto connection = co_await connect_to_read(context);
   co_await context.adopt_settings_aloud(*connection, loaded.migration.name);
+  require_environment(loaded);
   auto const report = co_await read_plan(*connection, std::move(loaded), options.sample);
   switch (options.format.value_or(context.is_json() ? PlanFormat::kJson : PlanFormat::kText)) {
     case PlanFormat::kText:

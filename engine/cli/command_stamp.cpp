@@ -179,7 +179,7 @@ asio::awaitable<void> require_unknown(PgConnection& connection, std::string name
 }
 
 asio::awaitable<int> stamp_migration(CommandContext& context, StampOptions options) {
-  auto const loaded = load_migration(options.file, context.config());
+  auto const loaded = load_migration(context, options.file);
   auto const& migration = loaded.migration;
   bool const is_complete = options.phase == "complete";
   // A state that is there is as it is; only where there is none is one made.
@@ -192,6 +192,7 @@ asio::awaitable<int> stamp_migration(CommandContext& context, StampOptions optio
     co_await context.ensure_state(*connection);
   }
   co_await context.require_state(*connection, StateUse::kWrites);
+  require_environment(loaded);
   co_await require_unknown(*connection, migration.name);
   auto stamp = co_await look(context, *connection, migration, is_complete);
   if (!stamp.failures.empty()) {

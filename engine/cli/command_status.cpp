@@ -35,8 +35,8 @@ class StatusView {
       : context_(context), options_(std::move(options)), console_(standard_output()) {}
 
   asio::awaitable<int> go() {
-    if (!options_.file_or_name.empty()) name_ = name_of(options_.file_or_name);
     connection_ = co_await context_.connect_to_state(StateUse::kReads);
+    if (!options_.file_or_name.empty()) name_ = co_await find_name(context_, *connection_, options_.file_or_name);
     if (!options_.watch) {
       co_await look_twice();
       show();

@@ -133,8 +133,9 @@ LastingTerms Verification::lasting(std::function<asio::awaitable<std::shared_ptr
 asio::awaitable<void> Verification::load() {
   auto const use = options_.repair ? StateUse::kWrites : StateUse::kReads;
   auto connection = co_await context_.connect_to_state(use);
-  loaded_ = co_await find_migration(*connection, options_.file_or_name, SourceUse::kRun, context_.config());
+  loaded_ = co_await find_migration(context_, *connection, options_.file_or_name, SourceUse::kRun);
   co_await context_.adopt_settings_aloud(*connection, loaded_.migration.name);
+  require_environment(loaded_);
   if (loaded_.migration.verify.empty()) {
     throw CommandError{kExitUsage, loaded_.migration.name + " has no section `verify:`: there is nothing to check"};
   }

@@ -14,8 +14,9 @@ namespace {
 constexpr std::array<std::string_view, 13> kWithout = {"abort",     "accept-", "help",  "phase", "release",
                                                        "repair",    "restart", "retry", "skip-", "subscribers-ready",
                                                        "terminate", "version", "yes"};
-// `rollback --to`; and the two that are read where they are used, because they are known beyond the command line.
-constexpr std::array<std::string_view, 3> kWithoutWhole = {"to", "dsn", "pg-bin"};
+// `rollback --to`, values of one file; and the two that are read where they are used, because they are known beyond the
+// command line.
+constexpr std::array<std::string_view, 4> kWithoutWhole = {"to", "param", "dsn", "pg-bin"};
 
 bool has_variable(std::string_view name) {
   auto const begins = [name](std::string_view start) { return name.starts_with(start); };

@@ -13,6 +13,8 @@
 #include <functional>
 #include <utility>
 
+#include "engine/pg/sql_environment.h"
+
 namespace pgbackfill::engine {
 
 namespace {
@@ -170,6 +172,23 @@ void hand_notice_on(void* connection, PGresult const* notice) {
 bool has_users_sql(std::vector<Statement> const& statements) {
   return std::any_of(statements.begin(), statements.end(),
                      [](Statement const& statement) { return statement.is_users; });
+}
+
+// Of how many statements it asks for an answer; 0: it could not be sent.
+std::size_t send_environment(pg_conn* connection, SqlEnvironment const& environment) {
+  char const* const is_superuser = PQparameterStatus(connection, "is_superuser");
+  bool const may_hush = is_superuser != nullptr && std::strcmp(is_superuser, "on") == 0;
+  // Takes effect for the statement behind it.
+  if (may_hush &&
+      PQsendQueryParams(connection, unlogged_parameters_sql().c_str(), 0, nullptr, nullptr, nullptr, nullptr, 0) != 1) {
+    return 0;
+  }
+  std::vector<char const*> values;
+  for (auto const& [name, value] : environment) values.push_back(value.c_str());
+  bool const sent = PQsendQueryParams(connection, environment_sql(environment).c_str(), static_cast<int>(values.size()),
+                                      nullptr, values.data(), nullptr, nullptr, 0) == 1;
+  if (!sent) return 0;
+  return may_hush ? 2 : 1;
 }
 
 void ignore_notice(void* /*unused*/, PGresult const* /*notice*/) {}
@@ -448,10 +467,18 @@ asio::awaitable<Result<std::vector<Rows>>> PgConnection::send_and_read(std::vect
   if (status == PQTRANS_IDLE) send_setting(preamble_);
   bool const is_bounded = lock_terms_.wait.count() > 0 && status == PQTRANS_IDLE;
   if (is_bounded) send_setting(lock_timeout_sql(lock_terms_.wait));
+  auto const environment = environment_of(statements);
+  bool lacks_environment = !environment.empty() && !has_failed;
   // What a transaction that is open already has been set to, nobody knows here.
   std::optional<bool> is_users;
   if (status == PQTRANS_IDLE && !recorded_) is_users = true;
   for (auto const& statement : statements) {
+    if (lacks_environment && statement.is_users) {
+      lacks_environment = false;
+      auto const count = send_environment(connection_, environment);
+      sent = sent && count > 0;
+      is_answer.insert(is_answer.end(), count, false);
+    }
     bool const switches = !has_failed && is_users != statement.is_users;
     if (switches) send_setting(statement.is_users ? users_settings() : our_settings());
     is_users = statement.is_users;
@@ -463,7 +490,12 @@ asio::awaitable<Result<std::vector<Rows>>> PgConnection::send_and_read(std::vect
   if (leaves_ours) send_setting(users_settings());
   if (!sent || PQpipelineSync(connection_) != 1) co_return link_lost();
   auto results = co_await exchange(is_answer.size(), true, deadlines);
-  if (!results) co_return results;
+  for (auto& warning : warnings_) warning.message = without_values(std::move(warning.message), environment);
+  if (!results) {
+    Failure failure = results.error();
+    failure.message = without_values(std::move(failure.message), environment);
+    co_return failure;
+  }
   std::vector<Rows> answers;
   answers.reserve(statements.size());
   for (std::size_t index = 0; index < results->size(); ++index) {

@@ -18,6 +18,7 @@
 #include "engine/base/secret_mask.h"
 #include "engine/base/text.h"
 #include "engine/pg/open_connections.h"
+#include "engine/state/state_params.h"
 #include "engine/view/console.h"
 #include "engine/view/safe_output.h"
 #include "planner/file/migration_file.h"
@@ -494,8 +495,11 @@ std::vector<throttle::Window> parse_windows(std::vector<planner::WindowText> con
 
 }  // namespace
 
-LoadedMigration parse_loaded(std::string const& file, std::string source, planner::ConfigFile const* config) {
-  auto parsed = planner::parse_migration(source, file);
+namespace {
+
+LoadedMigration parse_loaded(std::string const& file, std::string source, planner::ConfigFile const* config,
+                             planner::GivenParams const& given) {
+  auto parsed = planner::parse_migration(source, file, given);
   std::vector<planner::Problem> problems = std::move(parsed.problems);
   LoadedMigration loaded;
   std::vector<throttle::Window> windows;
@@ -513,7 +517,25 @@ LoadedMigration parse_loaded(std::string const& file, std::string source, planne
   loaded.migration = std::move(*parsed.migration);
   loaded.schedule = throttle::Schedule(std::move(windows), std::move(blackouts));
   loaded.source = std::move(source);
+  loaded.environment = std::move(parsed.environment);
   return loaded;
+}
+
+}  // namespace
+
+void require_environment(LoadedMigration const& loaded) {
+  std::vector<planner::Problem> problems;
+  for (auto const& variable : loaded.environment) {
+    char const* const value = std::getenv(variable.name.c_str());
+    if (value == nullptr || *value == '\0') {
+      problems.push_back({variable.position, fmt::format("SQL reads ${{{}}}, and the variable {} of the environment is "
+                                                         "not set, or empty; nothing was touched",
+                                                         variable.name, variable.name)});
+    } else if (valid_utf8(value) != value) {
+      problems.push_back({variable.position, fmt::format("the variable {} is no valid UTF-8", variable.name)});
+    }
+  }
+  if (!problems.empty()) throw CommandError{kExitUsage, planner::to_lines(problems)};
 }
 
 namespace {
@@ -598,35 +620,97 @@ std::string source_to_keep(LoadedMigration const& loaded) {
   return kept;
 }
 
-LoadedMigration load_migration(std::string const& file, planner::ConfigFile const* config) {
-  return parse_loaded(file, read_file(file), config);
+LoadedMigration load_migration(std::string const& file, planner::ConfigFile const* config,
+                               std::vector<planner::ParamText> const& params) {
+  return parse_loaded(file, read_file(file), config, {params});
 }
 
-asio::awaitable<LoadedMigration> find_migration(PgConnection& connection, std::string file_or_name, SourceUse use,
-                                                planner::ConfigFile const* config) {
-  if (std::filesystem::is_regular_file(file_or_name)) co_return load_migration(file_or_name, config);
-  auto found = value_or_throw(co_await connection.query(state::find_migration(file_or_name), Deadlines()),
-                              "looking for the migration");
-  if (found.rows.empty()) {
+LoadedMigration load_migration(CommandContext const& context, std::string const& file) {
+  return load_migration(file, context.config(), context.options().params);
+}
+
+LoadedMigration parse_stored(std::string const& name, std::string const& file, std::string source,
+                             planner::ConfigFile const* config) {
+  return parse_loaded(file, std::move(source), config, {planner::parts_of_name(name).values});
+}
+
+namespace {
+
+bool has_values(planner::NameWithParams const& name, std::vector<planner::ParamText> const& given) {
+  return std::all_of(given.begin(), given.end(), [&](planner::ParamText const& value) {
+    return std::find(name.values.begin(), name.values.end(), value) != name.values.end();
+  });
+}
+
+}  // namespace
+
+asio::awaitable<std::string> find_name(CommandContext& context, PgConnection& connection, std::string file_or_name) {
+  auto const& given = context.options().params;
+  bool const is_whole = file_or_name.find('[') != std::string::npos;
+  if (std::filesystem::is_regular_file(file_or_name)) co_return name_of(context, file_or_name);
+  if (is_whole && !given.empty()) {
+    throw CommandError{kExitUsage, fmt::format("'{}' has its values in its name already; leave --param out",
+                                               neutralised(file_or_name))};
+  }
+  if (is_whole) co_return file_or_name;
+  auto const rows = value_or_throw(co_await connection.query(state::names_with_params(file_or_name), Deadlines()),
+                                   "looking for the migration");
+  std::vector<std::string> fitting;
+  std::string known;
+  for (auto const& row : rows.rows) {
+    std::string const name = row.front().value_or("");
+    bool const is_it = name == file_or_name && given.empty();
+    if (is_it) co_return name;
+    if (name == file_or_name) continue;
+    known += "\n  " + neutralised(name);
+    if (has_values(planner::parts_of_name(name), given)) fitting.push_back(name);
+  }
+  bool const is_one = !given.empty() && fitting.size() == 1;
+  if (is_one) co_return fitting.front();
+  // Nobody ran it with values: the word is a name, or is refused by whoever looks for it.
+  bool const is_plain = known.empty() && given.empty();
+  if (is_plain) co_return file_or_name;
+  if (known.empty()) {
     throw CommandError{
-        kExitUsage,
-        fmt::format("'{}' is neither a file nor a migration that ran in this database", neutralised(file_or_name)),
+        kExitUsage, fmt::format("nothing named '{}' ran in this database with parameters", neutralised(file_or_name)),
         false, false, true};
   }
-  if (use == SourceUse::kRun) co_await require_trust(connection, file_or_name);
-  auto loaded = parse_loaded(found.at(0, 0), found.at(0, 1));
-  if (loaded.migration.name != file_or_name) {
+  throw CommandError{kExitUsage,
+                     fmt::format("'{}' runs once for each set of values; which one is meant: give --param name=value, "
+                                 "or one of these names in quotes{}",
+                                 neutralised(file_or_name), known),
+                     false, false, fitting.empty()};
+}
+
+asio::awaitable<LoadedMigration> find_migration(CommandContext& context, PgConnection& connection,
+                                                std::string file_or_name, SourceUse use) {
+  if (std::filesystem::is_regular_file(file_or_name)) {
+    auto const* const config = use == SourceUse::kRun ? context.config() : nullptr;
+    co_return load_migration(file_or_name, config, context.options().params);
+  }
+  std::string const name = co_await find_name(context, connection, file_or_name);
+  auto found =
+      value_or_throw(co_await connection.query(state::find_migration(name), Deadlines()), "looking for the migration");
+  if (found.rows.empty()) {
+    throw CommandError{
+        kExitUsage, fmt::format("'{}' is neither a file nor a migration that ran in this database", neutralised(name)),
+        false, false, true};
+  }
+  if (use == SourceUse::kRun) co_await require_trust(connection, name);
+  auto loaded = parse_stored(name, found.at(0, 0), found.at(0, 1));
+  if (loaded.migration.name != name) {
     throw CommandError{kExitUsage, fmt::format("pgbackfill.migrations keeps under the name {} the file of {}; give the "
                                                "file instead of the name",
-                                               file_or_name, loaded.migration.name)};
+                                               name, loaded.migration.name)};
   }
   loaded.is_from_file = false;
   co_return loaded;
 }
 
-std::string name_of(std::string const& file_or_name) {
-  if (std::filesystem::is_regular_file(file_or_name)) return load_migration(file_or_name).migration.name;
-  return file_or_name;
+std::string name_of(CommandContext const& context, std::string const& file_or_name) {
+  auto const& given = context.options().params;
+  if (!std::filesystem::is_regular_file(file_or_name)) return planner::name_with(file_or_name, given);
+  return load_migration(file_or_name, nullptr, given).migration.name;
 }
 
 }  // namespace pgbackfill::engine

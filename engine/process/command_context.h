@@ -20,6 +20,7 @@
 #include "engine/state/state_store.h"
 #include "engine/tell/teller.h"
 #include "planner/model/migration.h"
+#include "planner/model/params.h"
 #include "throttle/windows.h"
 
 namespace pgbackfill::engine {
@@ -36,6 +37,7 @@ struct CommonOptions {
   std::string dsn;                            // empty: the variables below, else libpq's environment
   std::optional<ConfigSearch> config_search;  // absent: what a project has in common is not looked for
   std::vector<std::string> trusted_owners;    // roles that schema pgbackfill may belong to
+  std::vector<planner::ParamText> params;     // for the one file, or the job of a name, that a command is about
   OutputFormat format = OutputFormat::kText;
   LogFormat log_format = LogFormat::kText;
   Severity log_level = Severity::kInfo;
@@ -145,10 +147,19 @@ struct LoadedMigration {
   std::string source;
   throttle::Schedule schedule{{}};
   bool is_from_file = true;  // else the source is the database's
+  std::vector<planner::EnvironmentName> environment;
 };
+// Before SQL of the file is run: throws CommandError with all variables of the environment that it reads and that are
+// not set.
+void require_environment(LoadedMigration const& loaded);
 // What `config` says is laid under what the file says; null: nothing.
-LoadedMigration load_migration(std::string const& file, planner::ConfigFile const* config = nullptr);
-LoadedMigration parse_loaded(std::string const& file, std::string source, planner::ConfigFile const* config = nullptr);
+LoadedMigration load_migration(std::string const& file, planner::ConfigFile const* config,
+                               std::vector<planner::ParamText> const& params);
+// With what the command line gives it.
+LoadedMigration load_migration(CommandContext const& context, std::string const& file);
+// A source that the database keeps under this name, which says what it is given.
+LoadedMigration parse_stored(std::string const& name, std::string const& file, std::string source,
+                             planner::ConfigFile const* config = nullptr);
 // The source as the database may keep it: without the passwords of hooks and comments. What is left can be parsed, and
 // does all that may be done from there.
 std::string source_to_keep(LoadedMigration const& loaded);
@@ -160,9 +171,12 @@ enum class SourceUse {
 };
 
 // A file that exists is read; anything else is a name whose source the database has.
-asio::awaitable<LoadedMigration> find_migration(PgConnection& connection, std::string file_or_name, SourceUse use,
-                                                planner::ConfigFile const* config = nullptr);
-// The name in a file, or the word itself.
-std::string name_of(std::string const& file_or_name);
+asio::awaitable<LoadedMigration> find_migration(CommandContext& context, PgConnection& connection,
+                                                std::string file_or_name, SourceUse use);
+// The name in a file; or the word itself, with what the command line gives in it. Of a word and some of the values it
+// is the name of the one job that was given them.
+asio::awaitable<std::string> find_name(CommandContext& context, PgConnection& connection, std::string file_or_name);
+// The same without a server: all values have to be given, as they are kept.
+std::string name_of(CommandContext const& context, std::string const& file_or_name);
 
 }  // namespace pgbackfill::engine

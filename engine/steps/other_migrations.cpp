@@ -55,8 +55,9 @@ std::vector<std::string> texts_of(std::optional<std::string> const& array) {
 }
 
 // Nothing where this version cannot read the file: it says nothing of what it needs.
-std::optional<planner::Migration> migration_of(std::string const& file, std::string const& source) {
-  auto parsed = planner::parse_migration(source, file);
+std::optional<planner::Migration> migration_of(std::string const& name, std::string const& file,
+                                               std::string const& source) {
+  auto parsed = planner::parse_migration(source, file, {planner::parts_of_name(name).values});
   return std::move(parsed.migration);
 }
 
@@ -88,7 +89,7 @@ asio::awaitable<Others> read_others(PgConnection& connection, std::string migrat
                                    "reading the other migrations");
   auto const triggers = co_await read_sync_triggers(connection);
   for (auto const& row : rows.rows) {
-    auto const other = migration_of(row[1].value_or(""), row[2].value_or(""));
+    auto const other = migration_of(row[0].value_or(""), row[1].value_or(""), row[2].value_or(""));
     if (!other) continue;
     auto open = open_parts(*other, row);
     auto const trigger = triggers.find(planner::sync_function_name(other->name));

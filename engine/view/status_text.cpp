@@ -7,6 +7,7 @@
 #include "engine/base/text.h"
 #include "engine/view/runners_view.h"
 #include "engine/view/status_view.h"
+#include "planner/model/params.h"
 #include "planner/model/sql_text.h"
 #include "planner/steps/contract_plan.h"
 
@@ -55,7 +56,8 @@ std::string command_for(StatusOverview const& one, char const* command) {
 }
 
 std::string run_command_for(StatusOverview const& one) {
-  return fmt::format("`pgbackfill run {}`", neutralised(one.file.empty() ? "FILE" : one.file));
+  return fmt::format("`pgbackfill run {}`",
+                     neutralised(planner::arguments_of(one.file.empty() ? "FILE" : one.file, one.name)));
 }
 
 std::size_t pending(std::size_t all, std::int64_t done) {

@@ -12,6 +12,7 @@
 
 #include "planner/file/field.h"
 #include "planner/file/migration_schema.h"
+#include "planner/file/sql_inputs.h"
 #include "planner/file/yaml_document.h"
 #include "planner/model/source_position.h"
 
@@ -44,6 +45,7 @@ class FileReader {
   void refuse(Problem problem);
   // Where a value is reported: one that was left out has no place of its own.
   static YamlNode const& place_of(Field const& field);
+  SqlInputs& inputs() { return inputs_; }
   // For those that note what is wrong themselves.
   std::vector<Problem>& problems() { return problems_; }
 
@@ -57,6 +59,7 @@ class FileReader {
   std::vector<YamlNode> const& nodes_;
   std::string file_name_;
   Section const& top_;  // the file's own
+  SqlInputs inputs_;
   std::vector<Problem> problems_;
 };
 

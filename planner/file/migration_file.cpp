@@ -38,7 +38,7 @@ void check_swaps(FileReader& reader, Fields const& fields, Migration const& migr
                  "else what is written meanwhile would be lost"});
 }
 
-Migration read_migration(FileReader& reader, std::string_view file_name) {
+Migration read_migration(FileReader& reader, std::string_view file_name, GivenParams const& given) {
   Migration migration;
   migration.file = file_name;
   if (reader.root().kind != YamlKind::kMap) {
@@ -48,6 +48,10 @@ Migration read_migration(FileReader& reader, std::string_view file_name) {
   }
   auto const fields = reader.read_section(reader.root(), migration_section(), reader.root());
   if (auto const* name = fields.find("name")) migration.name = file::read_name(reader, *name, "a migration");
+  reader.inputs().params = file::read_params(reader, fields, given);
+  if (!migration.name.empty()) {
+    migration.name = file::name_of_instance(reader, migration.name, reader.inputs().params);
+  }
   if (auto const* table = fields.find("table")) migration.table = file::read_table(reader, *table);
   file::Top top{migration.name, migration.table};
   if (!top.table && fields.is_given_or_meant("table")) top.table = TableName{};
@@ -79,15 +83,15 @@ void sort_by_position(std::vector<Problem>& problems) {
 
 }  // namespace
 
-ParsedMigration parse_migration(std::string_view text, std::string_view file_name) {
+ParsedMigration parse_migration(std::string_view text, std::string_view file_name, GivenParams const& given) {
   auto const document = parse_yaml(text, file_name);
-  if (document.problem) return {std::nullopt, {*document.problem}};
+  if (document.problem) return {std::nullopt, {}, {*document.problem}};
   FileReader reader{document, file_name};
-  auto migration = read_migration(reader, file_name);
+  auto migration = read_migration(reader, file_name, given);
   auto problems = std::move(reader.problems());
   sort_by_position(problems);
-  if (!problems.empty()) return {std::nullopt, std::move(problems)};
-  return {std::move(migration), {}};
+  if (!problems.empty()) return {std::nullopt, {}, std::move(problems)};
+  return {std::move(migration), std::move(reader.inputs().environment), {}};
 }
 
 std::string to_string(Problem const& problem) {

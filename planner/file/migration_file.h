@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "planner/model/migration.h"
+#include "planner/model/params.h"
 
 namespace pgbackfill::planner {
 
@@ -18,12 +19,13 @@ namespace pgbackfill::planner {
 inline constexpr std::size_t kMaxProblems = 50;
 
 struct ParsedMigration {
-  std::optional<Migration> migration;  // set if there is no problem
-  std::vector<Problem> problems;       // in the order of their positions
+  std::optional<Migration> migration;        // set if there is no problem
+  std::vector<EnvironmentName> environment;  // what its SQL reads of it
+  std::vector<Problem> problems;             // in the order of their positions
 };
 
-// `file_name` is used in positions only.
-ParsedMigration parse_migration(std::string_view text, std::string_view file_name);
+// `file_name` is used in positions only. What the file is given becomes a part of its SQL and of its name.
+ParsedMigration parse_migration(std::string_view text, std::string_view file_name, GivenParams const& given = {});
 
 // One problem a line, as people see them.
 std::string to_lines(std::vector<Problem> const& problems);

@@ -14,6 +14,7 @@
 #include "planner/file/throttle_settings.h"
 #include "planner/model/duration.h"
 #include "planner/model/migration.h"
+#include "planner/model/params.h"
 
 namespace pgbackfill::planner {
 namespace {
@@ -228,7 +229,18 @@ constexpr std::array<KeyRule, 7> kProbeKeys{{
 constexpr std::array<std::string_view, 2> kProbeKinds{"sql", "url"};
 constexpr Section kProbeSection{"probes", kProbeKeys, kProbeKinds};
 
-constexpr std::array<KeyRule, 16> kMigrationKeys{{
+constexpr std::array<KeyRule, 2> kParamKeys{{
+    {.key = "type",
+     .kind = ValueKind::kWord,
+     .doc = "What its values are; one of another type is text, and cast where it is used.",
+     .example = "bigint",
+     .is_required = true,
+     .words = kParamTypeWords},
+    {.key = "default", .kind = ValueKind::kScalar, .doc = "Its value where none is given.", .example = "1"},
+}};
+constexpr Section kParamSection{"params", kParamKeys};
+
+constexpr std::array<KeyRule, 17> kMigrationKeys{{
     {.key = "name",
      .kind = ValueKind::kName,
      .doc = "The name of the migration, unique in its database.",
@@ -240,6 +252,13 @@ constexpr std::array<KeyRule, 16> kMigrationKeys{{
          "The table that the migration is about, written as in SQL: what has upper case or dots needs double quotes.",
      .example = "public.users",
      .section = &kTableSection},
+    {.key = "params",
+     .kind = ValueKind::kParams,
+     .doc = "What it is given by --param name=value; stands in its SQL as {param:name}, a constant of that type. Each "
+            "set of values is a job of its own.",
+     .example = R"json({"from": "bigint", "to": {"type": "bigint", "default": 5000}})json",
+     .words = kParamTypeWords,
+     .section = &kParamSection},
     {.key = "expand",
      .kind = ValueKind::kSteps,
      .doc = "Additive schema steps, run before the backfill.",
@@ -572,6 +591,17 @@ void add_value(KeyRule const& rule, JsonObject& schema) {
       schema.add_text("type", "object").add("additionalProperties", secret.text());
       return;
     }
+    case ValueKind::kScalar:
+      schema.add("type", R"(["string", "number", "boolean"])");
+      return;
+    case ValueKind::kParams: {
+      JsonObject param;
+      param.add("oneOf", json_list({R"({"enum": )" + json_words(rule.words) + "}", section_schema(*rule.section)}));
+      schema.add_text("type", "object").add("minProperties", "1");
+      schema.add("propertyNames", R"({"pattern": "^[a-z_][a-z0-9_]{0,39}$"})");
+      schema.add("additionalProperties", param.text());
+      return;
+    }
     case ValueKind::kUnsupported:
       return;
   }
@@ -582,7 +612,7 @@ bool is_json_example(ValueKind kind) {
          kind == ValueKind::kTexts || kind == ValueKind::kWordOrSection || kind == ValueKind::kCount ||
          kind == ValueKind::kTrue || kind == ValueKind::kNumber || kind == ValueKind::kSections ||
          kind == ValueKind::kStep || kind == ValueKind::kColumns || kind == ValueKind::kFlag ||
-         kind == ValueKind::kSecretTexts;
+         kind == ValueKind::kSecretTexts || kind == ValueKind::kScalar || kind == ValueKind::kParams;
 }
 
 bool has_json_example(KeyRule const& rule) {

@@ -38,6 +38,8 @@ enum class ValueKind {
   kTexts,        // list of texts
   kSecretText,   // a text with ${NAME}, or a map with `section`
   kSecretTexts,  // map: name -> the same
+  kScalar,       // a text, a number or a truth value
+  kParams,       // map: name -> one of `words`, or a map with `section`
   kUnsupported   // a known word that this version does not run; not in the JSON Schema
 };
 

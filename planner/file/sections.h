@@ -21,6 +21,11 @@ struct Top {
   std::optional<TableName> table;
 };
 
+// What the file is given, by `params:`. Values that are wrong, missing or of no parameter are problems.
+std::vector<Param> read_params(FileReader& reader, Fields const& fields, GivenParams const& given);
+// The name of the migration with the values in it.
+std::string name_of_instance(FileReader& reader, std::string const& base, std::vector<Param> const& params);
+
 // `key`: expand or contract.
 std::vector<SchemaStep> read_steps(FileReader& reader, Fields const& fields, std::string_view key, Top const& top);
 std::optional<Backfill> read_backfill(FileReader& reader, Fields const& fields, Top const& top);

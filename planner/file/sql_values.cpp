@@ -48,7 +48,7 @@ std::string read_sql(FileReader& reader, YamlNode const& value, YamlNode const& 
     reader.refuse(value, "what follows ' #' is read as a comment; put the SQL of " + quoted(key.text) +
                              " in quotes, or a space behind the # of a comment");
   }
-  return value.text;
+  return with_values(reader, value, value.text);
 }
 
 }  // namespace

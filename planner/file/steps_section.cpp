@@ -40,10 +40,14 @@ std::vector<SchemaStep> read_steps(FileReader& reader, Fields const& fields, std
   std::vector<SchemaStep> steps;
   auto const* field = fields.find(key);
   if (field == nullptr || !reader.is_list(*field, "steps")) return steps;
+  reader.inputs().why_no_environment = "the catalog and the record of the step would keep its value or its name";
+  reader.inputs().is_of_steps = true;
   for (auto const item : field->value->children) {
     auto step = read_step(reader, reader.node(item), *field->rule->section, top);
     if (step) steps.push_back(std::move(*step));
   }
+  reader.inputs().why_no_environment.clear();
+  reader.inputs().is_of_steps = false;
   return steps;
 }
 

@@ -13,6 +13,11 @@
 namespace pgbackfill::planner::file {
 namespace {
 
+constexpr std::string_view kNoVariable =
+    "the trigger of 'sync' computes it in the sessions of applications, which do not have the variable, and its "
+    "function would have to keep the value. Leave 'sync' out: let the application write the column, and give 'where' "
+    "what it has not written yet";
+
 // What is another for each writer is never what a batch gives, and a trigger knows its row by no schema.
 void refuse_expression(FileReader& reader, Field const& field, std::string const& what, std::string const& expression) {
   auto const facts = facts_of_expressions({expression});
@@ -37,6 +42,7 @@ std::optional<Sync> read_set(FileReader& reader, Fields const& of_sync, Fields c
   auto const& section = *fields.find("sync");
   InstallSync install;
   install.migration = top.migration;
+  reader.inputs().why_no_environment = kNoVariable;
   if (auto const* set = of_sync.find("set")) {
     install.set = read_assignments(reader, *set);
     refuse_expression(reader, *set, install.set);
@@ -45,6 +51,7 @@ std::optional<Sync> read_set(FileReader& reader, Fields const& of_sync, Fields c
     install.reverse = read_assignments(reader, *reverse);
     refuse_expression(reader, *reverse, install.reverse);
   }
+  reader.inputs().why_no_environment.clear();
   install.table = read_table_or(reader, of_sync, section, top.table);
   bool const takes_all = backfill && backfill->kind == WorkKind::kUpdate && backfill->where.empty();
   if (takes_all && !install.reverse.empty()) {
@@ -83,6 +90,10 @@ std::optional<Sync> read_mirror(FileReader& reader, Fields const& of_sync, Field
     bool const is_copied = std::any_of(install.columns.begin(), install.columns.end(),
                                        [&](Assignment const& one) { return one.column == column; });
     if (!is_copied) reader.refuse(*mirror.value, "column " + quoted(column) + " is not in 'columns' of the backfill");
+  }
+  // Sections are read in this order: what was met so far is the backfill's.
+  for (auto const& variable : reader.inputs().environment) {
+    reader.refuse({variable.position, "${" + variable.name + "} cannot stand here: " + std::string(kNoVariable)});
   }
   refuse_expression(reader, mirror, install.columns);
   refuse_expression(reader, mirror, "'where'", install.where);

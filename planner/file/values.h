@@ -39,6 +39,8 @@ std::optional<std::chrono::milliseconds> read_duration(FileReader& reader, Field
 std::string_view read_word(FileReader& reader, Fields const& fields, std::string_view key);
 std::string_view word_of(FileReader& reader, Field const& field);
 
+// The SQL with a typed constant for each {param:name}, and for each ${NAME} what reads its value.
+std::string with_values(FileReader& reader, YamlNode const& value, std::string sql);
 // SQL that is complete, with {batch} where the rule asks for it.
 std::string read_statement(FileReader& reader, Field const& field);
 // SQL that becomes a part of a statement.

@@ -270,7 +270,9 @@ class MigrationLinter {
 }  // namespace
 
 LintedFile Linter::lint_migration(std::string_view yaml, std::string_view file) {
-  auto const parsed = parse_migration(yaml, file);
+  GivenParams given;
+  given.may_lack = true;
+  auto const parsed = parse_migration(yaml, file, given);
   if (!parsed.migration) {
     LintedFile refused;
     refused.problems = parsed.problems;

@@ -10,6 +10,8 @@ namespace {
 
 // Stands for what holds no keyword: a string, a number, a quoted name.
 constexpr char kOpaque[] = "'";
+constexpr std::string_view kParam = "{param";
+constexpr std::string_view kVariable = "${";
 
 bool is_word_begin(char character) {
   auto const byte = static_cast<unsigned char>(character);
@@ -27,6 +29,7 @@ class Tokens {
   }
   std::vector<std::string> take() { return std::move(tokens_); }
   std::vector<BatchPlaceholder> take_placeholders() { return std::move(placeholders_); }
+  std::vector<ValuePlaceholder> take_values() { return std::move(values_); }
 
  private:
   bool starts(std::string_view text) const { return sql_.substr(at_).starts_with(text); }
@@ -48,6 +51,9 @@ class Tokens {
       skip_past("}", at_);
       placeholders_.push_back({begin, at_ - begin});
       tokens_.emplace_back(kBatchToken);
+    } else if (starts(kParam) || starts(kVariable)) {
+      take_value();
+      tokens_.emplace_back(kOpaque);
     } else if (character == '\'' || character == '"') {
       skip_quoted(character, false);
     } else if (character == '$' && skip_dollar_quoted()) {
@@ -58,6 +64,13 @@ class Tokens {
       tokens_.emplace_back(1, character);
       ++at_;
     }
+  }
+
+  void take_value() {
+    std::size_t const begin = at_;
+    bool const is_variable = starts(kVariable);
+    skip_past("}", at_);
+    values_.push_back({begin, at_ - begin, is_variable, false});
   }
 
   // Comments in SQL nest.
@@ -80,9 +93,18 @@ class Tokens {
   void skip_quoted(char quote, bool has_escapes) {
     for (++at_; at_ < sql_.size() && sql_[at_] != quote; ++at_) {
       if (has_escapes && sql_[at_] == '\\') ++at_;
+      if (quote == '\'' && at_ < sql_.size()) note_quoted_value();
     }
     at_ = std::min(at_ + 1, sql_.size());
     tokens_.emplace_back(kOpaque);
+  }
+
+  // One that ends before the string does.
+  void note_quoted_value() {
+    if (!starts(kParam) && !starts(kVariable)) return;
+    auto const end = sql_.find_first_of("}'", at_);
+    bool const has_end = end != std::string_view::npos && sql_[end] == '}';
+    if (has_end) values_.push_back({at_, end + 1 - at_, starts(kVariable), true});
   }
 
   bool skip_dollar_quoted() {
@@ -107,12 +129,17 @@ class Tokens {
   std::size_t at_ = 0;
   std::vector<std::string> tokens_;
   std::vector<BatchPlaceholder> placeholders_;
+  std::vector<ValuePlaceholder> values_;
 };
 
 }  // namespace
 
 std::vector<BatchPlaceholder> batch_placeholders(std::string_view sql) {
   return Tokens(sql).take_placeholders();
+}
+
+std::vector<ValuePlaceholder> value_placeholders(std::string_view sql) {
+  return Tokens(sql).take_values();
 }
 
 std::vector<std::string> tokens_with_batch(std::string_view sql) {
