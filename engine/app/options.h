@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,6 +37,8 @@ struct RunOptions {
   bool exit_outside_window = false;
   bool accept_drift = false;
   bool subscribers_ready = false;
+  bool is_dry_run = false;            // tries the work on some rows, and rolls it back
+  std::optional<std::int64_t> limit;  // rows that it changes before it stops, resumable
   std::chrono::milliseconds lease_time{30'000};
   std::chrono::milliseconds deferred_patience{60'000};
   std::chrono::milliseconds reconnect_patience{300'000};

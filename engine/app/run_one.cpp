@@ -766,6 +766,7 @@ asio::awaitable<int> Run::backfill() {
   co_await record("started", fmt::format("{} worker(s)", migration.backfill->workers));
   auto options = job_run_options(migration, loaded_.schedule);
   options.pool.exit_outside_window = options_.exit_outside_window;
+  options.pool.limit = options_.limit;
   options.pool.tells_batches = context_.options().log_level == Severity::kDebug;
   options.pool.deferred_patience = options_.deferred_patience;
   options.pool.reconnect_patience = options_.reconnect_patience;
@@ -864,6 +865,7 @@ int exit_code_of(PoolEnd end) {
     case PoolEnd::kRowsHeld:
     case PoolEnd::kWindowClosed:
     case PoolEnd::kUnhealthy:
+    case PoolEnd::kLimit:
       return kExitResumable;
   }
   return kExitFailed;
@@ -940,7 +942,10 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
     case PoolEnd::kRowsHeld:
     case PoolEnd::kWindowClosed:
     case PoolEnd::kUnhealthy:
+    case PoolEnd::kLimit:
       if (outcome.end == PoolEnd::kInterrupted) summary.ending = Ending::kInterrupted;
+      // As whoever ran it asked: nobody has to be told of a failure.
+      if (outcome.end == PoolEnd::kLimit) summary.ending = Ending::kInterrupted;
       if (outcome.end == PoolEnd::kWindowClosed) summary.ending = Ending::kWindowClosed;
       summary.headline = fmt::format("{} stopped, resumable: {}", name, outcome.reason);
       summary.notes.push_back(again);

@@ -225,6 +225,10 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   add_params(run, cli.common);
   run->add_option("--workers", cli.run.workers, "Workers of a new job (later: pgbackfill set)")
       ->check(whole_number(1, planner::kMaxWorkers));
+  run->add_flag("--dry-run", cli.run.is_dry_run, "Try the first rows, show them, roll back");
+  run->add_option("--limit", cli.run.limit, "Change so many rows, then stop with exit code 4")
+      ->check(whole_number(1, 1'000'000'000'000))
+      ->type_name("ROWS");
   run->add_flag("--exit-outside-window", cli.run.exit_outside_window, "Exit 4 when the window closes; do not wait");
   run->add_flag("--accept-drift", cli.run.accept_drift, "Accept changes that others made to the table");
   add_duration(run, "--lease", cli.run.lease_time, "How long a silent process keeps its ranges", milliseconds{0},

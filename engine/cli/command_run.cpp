@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "engine/app/dry_run.h"
 #include "engine/app/one_migration.h"
 #include "engine/app/sequence.h"
 #include "engine/base/command_error.h"
@@ -27,6 +28,11 @@ std::string file_or_folder(CommandContext const& context, std::string const& giv
 int run_command(CommandContext& context, RunOptions const& given) {
   auto options = given;
   options.file = file_or_folder(context, given.file, "run");
+  bool const is_slice = options.is_dry_run || options.limit;
+  if (is_slice && is_folder(options.file)) {
+    throw CommandError{kExitUsage, options.file + " is a folder; --dry-run and --limit are of one file"};
+  }
+  if (options.is_dry_run) return context.run(dry_run(context, options));
   if (is_folder(options.file)) return context.run(run_sequence(context, options));
   return context.run(run_one(context, options));
 }

@@ -32,13 +32,18 @@ std::string variable_of(std::string const& name) {
   return variable;
 }
 
+// A slice of a run is asked for by whoever looks at it, and never by what stands in the environment for `log`.
+bool is_of_slice(CLI::App const& app, std::string_view name) {
+  return app.get_name() == "run" && (name == "limit" || name == "dry-run");
+}
+
 }  // namespace
 
 void add_variables(CLI::App& app) {
   for (auto* option : app.get_options()) {
     if (option->get_lnames().empty()) continue;
     auto const& name = option->get_lnames().front();
-    if (!has_variable(name)) continue;
+    if (!has_variable(name) || is_of_slice(app, name)) continue;
     // Words that other commands would refuse: PGBACKFILL_LINT_FORMAT=sarif.
     bool const is_shadowing =
         app.get_parent() != nullptr && app.get_parent()->get_option_no_throw("--" + name) != nullptr;

@@ -24,6 +24,9 @@ namespace pgbackfill::engine {
 
 namespace asio = boost::asio;
 
+// Of a batch that would change more rows than it may.
+inline constexpr char kTooManyState[] = "BF010";
+
 // The number of the session that reads the job, among those of the workers, which count from 0.
 inline constexpr int kControlWorker = -1;
 
@@ -37,6 +40,8 @@ class Session {
   virtual asio::awaitable<Result<planner::Page>> look_ahead(planner::Lease lease, std::int64_t rows,
                                                             std::chrono::milliseconds timeout) = 0;
   virtual asio::awaitable<Result<planner::BatchDone>> run_batch(planner::BatchRequest request) = 0;
+  // A batch that would change more rows fails with kTooManyState, and changes none; absent: it may change any number.
+  virtual void set_most_changed(std::optional<std::int64_t> /*rows*/) {}
   // The range as it is now, if it is still ours and not done.
   virtual asio::awaitable<Result<std::optional<planner::Lease>>> reread(planner::Lease lease) = 0;
   virtual asio::awaitable<Result<Done>> release(planner::Lease lease) = 0;

@@ -17,6 +17,7 @@
 #include "planner/model/ranges.h"
 #include "planner/model/sql_text.h"
 #include "planner/work/compute_sql.h"
+#include "planner/work/trial_sql.h"
 #include "planner/work/work_parts.h"
 
 namespace pgbackfill::engine {
@@ -195,6 +196,7 @@ class PgSession : public Session {
   asio::awaitable<Result<planner::Page>> look_ahead(Lease lease, std::int64_t rows,
                                                     std::chrono::milliseconds timeout) override;
   asio::awaitable<Result<planner::BatchDone>> run_batch(planner::BatchRequest request) override;
+  void set_most_changed(std::optional<std::int64_t> rows) override { most_changed_ = rows; }
 
   asio::awaitable<Result<std::optional<Lease>>> reread(Lease lease) override {
     auto rows = co_await state_query(state::reread(job_id(), lease, lease_owner()));
@@ -326,6 +328,7 @@ class PgSession : public Session {
   std::shared_ptr<PgConnection> connection_;
   std::optional<ComputeBatch> compute_;
   bool is_computing_ = false;
+  std::optional<std::int64_t> most_changed_;
   std::string job_identity_;
   std::int64_t computed_range_ = -1;
 };
@@ -553,6 +556,7 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
   if (!batch.prepare.empty()) statements.emplace_back(std::move(batch.prepare));
   if (!batch.lock.empty()) statements.push_back(users_sql(std::move(batch.lock)));
   statements.push_back(users_sql(std::move(batch.work)));
+  if (most_changed_ && batch.has_work) statements.emplace_back(planner::unless_too_many(*most_changed_, kTooManyState));
   std::size_t const checkpoint = statements.size();
   statements.emplace_back(state::checkpoint(job_id(), request, batch, backfill.quarantine_budget, backfill.rows_per_key,
                                             database_.owner().lease_time));
@@ -568,6 +572,7 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
   Deadlines const deadlines{request.statement_timeout, request.statement_timeout * 3 + 5'000ms};
   auto const started = std::chrono::steady_clock::now();
   auto results = co_await transaction(settings, std::move(statements), deadlines);
+  if (!results && results.error().sqlstate == kTooManyState) co_return results.error();
   if (!results) {
     auto failure = co_await weigh(results.error(), request.lease.leaf, request.interval);
     co_return failure;

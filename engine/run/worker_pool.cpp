@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cassert>
+#include <limits>
+#include <utility>
 
 #include "engine/run/between_ranges.h"
 #include "planner/file/throttle_settings.h"
@@ -29,6 +31,7 @@ constexpr auto kRunnerInterval = 1s;
 // Longer ago, the state was free in between.
 constexpr auto kLockForgotten = 30s;
 constexpr std::int64_t kDeferredRowsAtOnce = 500;
+constexpr std::int64_t kMostKeysPerRow = 1'000'000;
 constexpr int kLeastOverheads = 3;  // that a batch lasts
 constexpr int kMostStretch = 10;    // of the target, for batches that take long whatever their rows
 // Failures in a row of calls outside ranges (claims, passes) before the run ends.
@@ -49,6 +52,9 @@ struct WorkerPool::Worker {
   int failures = 0;                                                  // in a row, outside ranges
   int losses = 0;                                                    // in a row, of connections in batches
   bool is_cancelled = false;                                         // its batch, for the sake of others
+  std::int64_t rows_in_batch = 0;                                    // until it is known what became of it
+  bool may_exceed = false;                                           // the limit, as one row or block does it
+  std::int64_t keys_per_row = 1;                                     // that its batches pass for a row that they change
   std::optional<std::chrono::steady_clock::time_point> waits_since;  // for its turn
 };
 
@@ -371,6 +377,11 @@ asio::awaitable<void> WorkerPool::work(int number) {
 }
 
 asio::awaitable<void> WorkerPool::find_work(Worker& worker) {
+  if (is_limit_reached()) end_at_limit();
+  if (rows_allowed() <= 0) {
+    co_await pause_for(kPatienceOfTheEnd);
+    co_return;
+  }
   auto claimed = co_await worker.session->claim();
   if (!claimed) {
     co_await recover(*worker.session, claimed.error(), worker.failures);
@@ -420,7 +431,10 @@ asio::awaitable<void> WorkerPool::go_on_without_ranges(Worker& worker) {
 
 asio::awaitable<void> WorkerPool::visit_held_rows(Worker& worker) {
   is_visiting_ = true;
-  auto visit = co_await visit_deferred(*worker.session, kDeferredRowsAtOnce);
+  worker.rows_in_batch = std::min(kDeferredRowsAtOnce, rows_allowed());
+  rows_in_batches_ += worker.rows_in_batch;
+  auto visit = co_await visit_deferred(*worker.session, worker.rows_in_batch);
+  count_changed(worker, visit ? visit->rows_changed : 0);
   is_visiting_ = false;
   if (!visit) {
     co_await recover(*worker.session, visit.error(), worker.failures);
@@ -449,6 +463,11 @@ asio::awaitable<void> WorkerPool::work_range(Worker& worker, planner::Lease leas
       co_return;
     }
     if (is_ending() && !worker.session->is_connected()) co_return;
+    if (walk.is_settled() && rows_allowed() <= 0) {
+      if (is_limit_reached()) end_at_limit();
+      co_await give_back(worker, walk.lease());
+      co_return;
+    }
     if (walk.is_settled()) {
       bool const is_its_turn = co_await wait_for_turn(worker, walk.lease().leaf);
       auto const now = database_.now();
@@ -465,7 +484,7 @@ asio::awaitable<void> WorkerPool::work_range(Worker& worker, planner::Lease leas
     sizer.set_target(target);
     walk.set_target(std::max(control_.batch_target, target));
     double const room = std::max(rows_left(walk.lease().leaf), 1.0);
-    auto const rows = whole_requests(pacer_.most_rows(sizer.rows()));
+    auto const rows = std::min(whole_requests(pacer_.most_rows(sizer.rows())), keys_allowed(worker));
     auto step = walk.next(room < static_cast<double>(rows) ? static_cast<std::int64_t>(room) : rows);
     bool const over = step.kind == planner::Step::Kind::kFinished || step.kind == planner::Step::Kind::kLost ||
                       step.kind == planner::Step::Kind::kFatal;
@@ -516,6 +535,8 @@ asio::awaitable<void> WorkerPool::do_step(Worker& worker, planner::RangeWalk& wa
       if (state) {
         bool const has_moved = *state && (*state)->sequence > walk.lease().sequence;
         if (has_moved) worker.losses = 0;
+        // A range that is done or somebody else's tells nothing: rather too few rows than too many.
+        count_changed(worker, has_moved || !*state ? worker.rows_in_batch : 0);
         walk.record_state(std::move(*state));
       } else {
         co_await recover(*worker.session, state.error(), worker.failures);
@@ -568,10 +589,23 @@ asio::awaitable<void> WorkerPool::run_batch(Worker& worker, planner::RangeWalk& 
   int const leaf = batch.lease.leaf;
   if (options_.growth != nullptr) options_.growth->batch_started(leaf, batch.rows);
   pacer_.batch_started(worker.number, batch.rows, database_.now());
+  // How many of the rows it will change nobody knows before.
+  worker.rows_in_batch = std::min(batch.rows, std::max<std::int64_t>(rows_allowed(), 1));
+  rows_in_batches_ += worker.rows_in_batch;
+  bool const is_bounded = options_.limit && !std::exchange(worker.may_exceed, false);
+  worker.session->set_most_changed(is_bounded ? std::optional(worker.rows_in_batch) : std::nullopt);
   auto done = co_await worker.session->run_batch(batch);
   auto const changed = done ? std::optional{done->rows_changed} : std::nullopt;
   if (options_.growth != nullptr) options_.growth->batch_ended(leaf, batch.rows, changed.value_or(batch.rows));
   pacer_.batch_ended(worker.number, batch.rows, changed, database_.now());
+  // After a lost connection only the range tells.
+  bool const is_known = done || worker.session->is_connected();
+  if (is_known) count_changed(worker, changed.value_or(0));
+  if (!done && done.error().sqlstate == kTooManyState) {
+    worker.may_exceed = !walk.record_too_many();
+    worker.keys_per_row = std::max<std::int64_t>(worker.keys_per_row / 2, 1);
+    co_return;
+  }
   if (!done) {
     // Who waited for this batch waits less for half of it.
     if (done.error().trouble == planner::Trouble::kStatementTimeout || worker.is_cancelled) {
@@ -595,6 +629,9 @@ asio::awaitable<void> WorkerPool::run_batch(Worker& worker, planner::RangeWalk& 
   }
   worker.failures = 0;
   worker.losses = 0;
+  // Where few rows are to be changed, many keys are passed at once all the same.
+  bool const is_sparse = 2 * done->rows_changed < batch.rows;
+  if (is_sparse) worker.keys_per_row = std::min(2 * worker.keys_per_row, kMostKeysPerRow);
   ++batches_;
   sink_.emit(BatchTold{batch.rows, done->duration, std::nullopt, ""});
   if (options_.tells_batches) {
@@ -618,6 +655,25 @@ asio::awaitable<void> WorkerPool::run_batch(Worker& worker, planner::RangeWalk& 
   } else if (done->rows_left > 0) {
     tell(Severity::kInfo, fmt::format("{} row(s) held by somebody are left for later", done->rows_left));
   }
+}
+
+std::int64_t WorkerPool::rows_allowed() const {
+  if (!options_.limit) return std::numeric_limits<std::int64_t>::max();
+  return *options_.limit - rows_changed_ - rows_in_batches_;
+}
+
+std::int64_t WorkerPool::keys_allowed(Worker const& worker) const {
+  if (!options_.limit) return std::numeric_limits<std::int64_t>::max();
+  return std::max<std::int64_t>(std::min(rows_allowed(), planner::kMaxBatchRows) * worker.keys_per_row, 1);
+}
+
+void WorkerPool::count_changed(Worker& worker, std::int64_t changed) {
+  rows_changed_ += changed;
+  rows_in_batches_ -= std::exchange(worker.rows_in_batch, 0);
+}
+
+void WorkerPool::end_at_limit() {
+  end(PoolEnd::kLimit, fmt::format("{} row(s) are changed, as many as --limit allows", rows_changed_));
 }
 
 asio::awaitable<void> WorkerPool::give_back(Worker& worker, planner::Lease lease) {

@@ -40,6 +40,8 @@ struct PoolOptions {
   bool tells_batches = false;  // a line each, for --log-level debug
   throttle::Schedule schedule{{}};
   bool exit_outside_window = false;
+  // So many rows are changed, and then the run ends.
+  std::optional<std::int64_t> limit;
   // Without it nothing throttles but the ceiling in rows. It has to outlive the pool.
   Health* health = nullptr;
   // Without it no table is vacuumed. It has to outlive the pool.
@@ -50,7 +52,18 @@ struct PoolOptions {
 };
 
 // kRolledBack: the workers do not know it; whoever owns the pool looks (its reason says by whom).
-enum class PoolEnd { kComplete, kInterrupted, kCancelled, kRolledBack, kFailed, kRowsHeld, kWindowClosed, kUnhealthy };
+// kLimit: as many rows as were asked for are changed, and others are left.
+enum class PoolEnd {
+  kComplete,
+  kInterrupted,
+  kCancelled,
+  kRolledBack,
+  kFailed,
+  kRowsHeld,
+  kWindowClosed,
+  kUnhealthy,
+  kLimit,
+};
 
 struct PoolOutcome {
   PoolEnd end = PoolEnd::kFailed;
@@ -87,6 +100,14 @@ class WorkerPool {
   // leaf: of the range that the worker holds.
   asio::awaitable<bool> wait_for_turn(Worker& worker, std::optional<int> leaf);
   double rows_left(int leaf);
+  // Of the limit: what is neither changed nor in a batch.
+  std::int64_t rows_allowed() const;
+  // For a batch that shall change no more rows than that.
+  std::int64_t keys_allowed(Worker const& worker) const;
+  bool is_limit_reached() const { return rows_allowed() <= 0 && rows_in_batches_ == 0; }
+  void end_at_limit();
+  // What became of the rows in its batch.
+  void count_changed(Worker& worker, std::int64_t changed);
   asio::awaitable<void> give_back(Worker& worker, planner::Lease lease);
   asio::awaitable<void> find_work(Worker& worker);
   asio::awaitable<void> go_on_without_ranges(Worker& worker);
@@ -154,6 +175,8 @@ class WorkerPool {
   std::chrono::steady_clock::time_point state_locked_since_;
   std::map<std::string, std::chrono::steady_clock::time_point> told_;  // when each kind of trouble was told last
   std::int64_t rows_since_control_ = 0;
+  std::int64_t rows_changed_ = 0;     // by this run
+  std::int64_t rows_in_batches_ = 0;  // and those that batches at work may change
   std::int64_t batches_ = 0;
   std::int64_t retries_ = 0;
   RateHistory history_;

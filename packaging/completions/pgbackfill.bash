@@ -18,6 +18,7 @@ _pgbackfill() {
     plan:--fail-on) mapfile -t COMPREPLY < <(compgen -W 'low medium high destructive' -- "$cur"); return ;;
     run:--param) return ;;
     run:--workers) return ;;
+    run:--limit) return ;;
     run:--lease) return ;;
     run:--wait-for-rows) return ;;
     run:--wait-for-server) return ;;
@@ -85,7 +86,7 @@ _pgbackfill() {
     '') words='init plan run complete rollback stamp approve gate verify status locks exporter history log pause resume cancel set lint doctor sandbox help version -h --help --version --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     init) words='-h --help --subscribers-ready --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     plan) words='-h --help --format --param --sample --fail-on --dsn --config --trust-owner --log-format --log-level --no-progress' ;;
-    run) words='-h --help --param --workers --exit-outside-window --accept-drift --lease --wait-for-rows --wait-for-server --poll --subscribers-ready --listen --final-scrape --record-readings --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    run) words='-h --help --param --workers --dry-run --limit --exit-outside-window --accept-drift --lease --wait-for-rows --wait-for-server --poll --subscribers-ready --listen --final-scrape --record-readings --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     complete) words='-h --help --param --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --subscribers-ready --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     rollback) words='-h --help --param --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dry-run --to --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     stamp) words='-h --help --phase --param --subscribers-ready --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;

@@ -40,6 +40,8 @@ complete -c pgbackfill -n '__fish_seen_subcommand_from plan' -l sample -d 'Run o
 complete -c pgbackfill -n '__fish_seen_subcommand_from plan' -l fail-on -x -a 'low medium high destructive' -d 'Exit 3 when an open part is this bad or worse [PGBACKFILL_FAIL_ON]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from run' -l param -x -d 'A value of the file\'s params; repeatable'
 complete -c pgbackfill -n '__fish_seen_subcommand_from run' -l workers -x -d 'Workers of a new job (later: pgbackfill set) [PGBACKFILL_WORKERS]'
+complete -c pgbackfill -n '__fish_seen_subcommand_from run' -l dry-run -d 'Try the first rows, show them, roll back'
+complete -c pgbackfill -n '__fish_seen_subcommand_from run' -l limit -x -d 'Change so many rows, then stop with exit code 4'
 complete -c pgbackfill -n '__fish_seen_subcommand_from run' -l exit-outside-window -d 'Exit 4 when the window closes; do not wait [PGBACKFILL_EXIT_OUTSIDE_WINDOW]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from run' -l accept-drift -d 'Accept changes that others made to the table'
 complete -c pgbackfill -n '__fish_seen_subcommand_from run' -l lease -x -d 'How long a silent process keeps its ranges [PGBACKFILL_LEASE]'

@@ -157,6 +157,12 @@ void RangeWalk::record(Failure const& failure) {
   }
 }
 
+bool RangeWalk::record_too_many() {
+  if (is_single()) return false;
+  halve();
+  return true;
+}
+
 void RangeWalk::record_reconnected() {
   pending_ = Pending::kReread;
 }

@@ -62,6 +62,8 @@ class RangeWalk {
   void record_page(Page page);
   void record(BatchDone const& done);
   void record(Failure const& failure);
+  // The batch would have changed more rows than it may. False: no smaller one is possible.
+  bool record_too_many();
   void record_reconnected();
   // Absent: the range is not ours any more, or is done.
   void record_state(std::optional<Lease> state);
