@@ -617,6 +617,7 @@ asio::awaitable<void> Probes::Watch::run_url(Self self, std::size_t index) {
     TimePoint const asked = now();
     HttpCall call;
     call.url = url;
+    call.ca_file = probe.ca_file;
     call.timeout = probe.timeout;
     call.is_stopping = [watch = self.get()] { return watch->is_stopping_; };
     auto const answer = co_await http_call(std::move(call));
@@ -637,7 +638,8 @@ std::vector<UserProbe> user_probes(planner::Migration const& migration) {
   std::vector<UserProbe> probes;
   for (auto const& option : migration.probes) {
     std::string const url = option.query.empty() ? option.url : prometheus_query_url(option.url, option.query);
-    probes.push_back({option.name, option.sql, url, option.max.value_or(0), option.interval, option.timeout});
+    probes.push_back(
+        {option.name, option.sql, url, option.max.value_or(0), option.interval, option.timeout, option.ca_file});
   }
   return probes;
 }

@@ -40,6 +40,7 @@ struct UserProbe {
   double limit = 0;
   std::chrono::milliseconds interval{5'000};
   std::chrono::milliseconds timeout{2'000};
+  std::string ca_file;  // as HttpCall has it
 };
 
 // Those of the file.

@@ -121,6 +121,7 @@ asio::awaitable<Verdict> HookRun::run_http() const {
   }
   HttpCall call;
   call.url = std::get<Url>(url);
+  call.ca_file = hook_.ca_file;
   call.timeout = hook_.timeout;
   call.is_stopping = terms_.is_stopping;
   auto const answer = co_await http_call(std::move(call));

@@ -22,8 +22,8 @@ constexpr std::array<KeyRule, 3> kServiceKeys{{
      .section = &kSecretSection},
     {.key = "ca_file",
      .kind = ValueKind::kText,
-     .doc = "Certificates to trust, as a file, beside those of the system.",
-     .example = "/etc/ssl/ours.pem"},
+     .doc = "Certificates of whom to trust, in PEM, instead of those of the system.",
+     .example = "/etc/ssl/company-ca.pem"},
 }};
 constexpr Section kServiceSection{"a service", kServiceKeys};
 

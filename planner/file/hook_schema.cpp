@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::int64_t kLongest = kMaxHookTimeout.count();
 
-constexpr std::array<KeyRule, 6> kHookKeys{{
+constexpr std::array<KeyRule, 7> kHookKeys{{
     {.key = "command",
      .kind = ValueKind::kText,
      .doc = "Runs in /bin/sh on the host of pgbackfill and has to exit with 0.",
@@ -34,6 +34,11 @@ constexpr std::array<KeyRule, 6> kHookKeys{{
      .example = "204",
      .min = 100,
      .max = 599,
+     .needs = "http"},
+    {.key = "ca_file",
+     .kind = ValueKind::kText,
+     .doc = "Certificates of whom to trust, in PEM, instead of those of the system.",
+     .example = "/etc/ssl/company-ca.pem",
      .needs = "http"},
     {.key = "repeat",
      .kind = ValueKind::kFlag,

@@ -24,6 +24,7 @@ Hook read_hook(FileReader& reader, YamlNode const& item, Section const& section,
   hook.timeout = read_duration(reader, fields, "timeout").value_or(hook.timeout);
   hook.expect = read_text(reader, fields, "expect");
   if (auto const status = read_count(reader, fields, "status")) hook.status = static_cast<int>(*status);
+  hook.ca_file = read_text(reader, fields, "ca_file");
   if (auto const* repeat = fields.find("repeat")) hook.repeats = read_flag(reader, *repeat) == "true";
   return hook;
 }

@@ -187,7 +187,7 @@ std::vector<KeyRule> throttle_keys() {
 std::vector<KeyRule> const kThrottleKeys = throttle_keys();
 Section const kThrottleSection{"throttle", kThrottleKeys};
 
-constexpr std::array<KeyRule, 7> kProbeKeys{{
+constexpr std::array<KeyRule, 8> kProbeKeys{{
     {.key = "name",
      .kind = ValueKind::kName,
      .doc = "The name of the probe, as status and metrics show it.",
@@ -207,6 +207,11 @@ constexpr std::array<KeyRule, 7> kProbeKeys{{
      .doc = "An expression for the Prometheus server at url, sent as an instant query.",
      .example = "max(app_queue_length)",
      .needs = "max"},
+    {.key = "ca_file",
+     .kind = ValueKind::kText,
+     .doc = "Certificates of whom to trust, in PEM, instead of those of the system.",
+     .example = "/etc/ssl/company-ca.pem",
+     .needs = "url"},
     {.key = "max",
      .kind = ValueKind::kNumber,
      .doc = "No batch starts while the number is above this.",

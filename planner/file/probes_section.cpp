@@ -21,6 +21,7 @@ void read_question(FileReader& reader, Fields const& fields, ProbeOptions& probe
   }
   if (auto const* url = fields.find("url")) probe.url = read_url(reader, *url);
   probe.query = read_text(reader, fields, "query");
+  probe.ca_file = read_text(reader, fields, "ca_file");
   auto const* query = fields.find("query");
   if (query != nullptr && fields.find("sql") != nullptr) {
     reader.refuse(*query->key, "'query' is for a Prometheus server, with 'url'");

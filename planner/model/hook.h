@@ -39,6 +39,7 @@ struct Hook {
   std::chrono::milliseconds timeout{60'000};
   std::string expect;    // has to be in the output or in the answer's body; empty: anything will do
   int status = 200;      // kHttp
+  std::string ca_file;   // kHttp: whom to trust; empty: whom the system trusts
   bool repeats = false;  // each time a process comes by
 };
 

@@ -81,6 +81,7 @@ struct ProbeOptions {
   SourcePosition sql_position;
   std::string url;
   std::string query;          // a Prometheus expression for `url`; empty: `url` itself has to answer 200
+  std::string ca_file;        // whom `url` is trusted by; empty: by whom the system trusts
   std::optional<double> max;  // above it the probe stops the work; none only for a url without a query
   std::chrono::milliseconds interval{5'000};
   std::chrono::milliseconds timeout{1'000};

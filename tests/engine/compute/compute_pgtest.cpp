@@ -14,6 +14,7 @@
 #include "tests/support/database_fixtures.h"
 #include "tests/support/migration_run.h"
 #include "tests/support/poll_until.h"
+#include "tests/support/receiver.h"
 
 namespace pgbackfill::tests {
 namespace {
@@ -440,6 +441,46 @@ backfill:
   auto const missing = run({"run", "n.yaml"});
   EXPECT_NE(missing.exit_code, kDone);
   EXPECT_THAT(missing.err, HasSubstr("NOT_THERE"));
+}
+
+TEST_F(ComputeTest, AsksAServiceOverTlsThatItsFileVouchesFor) {
+  make_users(30);
+  auto const certificate = make_certificate(dir());
+  write("service.py", R"py(
+import hashlib, http.server, json, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        rows = [{"write": {"h": hashlib.md5(row["read"]["email"].encode()).hexdigest()}} for row in request["rows"]]
+        self.send_response(200); self.end_headers()
+        self.wfile.write(json.dumps({"id": request["id"], "rows": rows}).encode())
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("certificate.pem", "key.pem")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+)py");
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program service({"python3", "service.py"}, options);
+  ASSERT_TRUE(service.wait_for_output("\n"));
+  std::string const url = "https://127.0.0.1:" + std::to_string(std::stoi(service.out()));
+  auto const file = [&](std::string const& name, std::string const& more) {
+    write(name + ".yaml", "name: " + name +
+                              "\ntable: users\nbackfill:\n  where: h IS NULL\n  compute: {read: {email: email}, "
+                              "write: [h], http: {url: \"" +
+                              url + "\"" + more + "}}\n");
+  };
+  file("refused", "");
+  auto const refused = run({"run", "refused.yaml"});
+  EXPECT_NE(refused.exit_code, kDone);
+  EXPECT_THAT(refused.err, HasSubstr("is not trusted"));
+  file("m", ", ca_file: certificate.pem");
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = md5(email)"), "30");
 }
 
 TEST_F(ComputeTest, APasswordInAUrlIsNotKept) {

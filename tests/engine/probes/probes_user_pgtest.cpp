@@ -175,6 +175,8 @@ TEST_F(ProbesUser, AsksOverTlsWhomItTrusts) {
   setenv("SSL_CERT_FILE", certificate.file.c_str(), 1);
   EXPECT_EQ(first_sample(probe).sight, Sight::kSeen);
   unsetenv("SSL_CERT_FILE");
+  probe.ca_file = certificate.file;
+  EXPECT_EQ(first_sample(probe).sight, Sight::kSeen);
   std::filesystem::remove_all(folder);
 }
 

@@ -324,6 +324,22 @@ TEST_F(HooksTest, AnAnswerOverTlsCountsWhenItsCertificateIsTrusted) {
   EXPECT_EQ(server.requests().size(), 2U) << "it is followed to its own host";
 }
 
+TEST_F(HooksTest, AnAnswerOverTlsCountsWhenItsFileSaysWhomToTrust) {
+  auto const certificate = make_certificate(dir());
+  Receiver server("200", &certificate);
+  write_with("before:\n  backfill: [{http: '" + server.url() + "', ca_file: certificate.pem}]\n");
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(server.requests().size(), 1U);
+  // Whoever names whom to trust trusts nobody else.
+  write("nobody.pem", "");
+  write_with("before:\n  backfill: [{http: '" + server.url("/again") + "', ca_file: nobody.pem, repeat: true}]\n");
+  client_->exec("UPDATE pgbackfill.jobs SET status = 'running'");
+  auto const refused = run({"run", "m.yaml"});
+  EXPECT_EQ(refused.exit_code, kResumable);
+  EXPECT_THAT(refused.err, HasSubstr("nobody.pem holds no certificates that can be read"));
+}
+
 TEST_F(HooksTest, AnInterruptDoesNotWaitForAnAnswer) {
   Receiver server("hang");
   write_with("before:\n  backfill: [{http: '" + server.url() + "', timeout: 1h}]\n");
