@@ -86,10 +86,11 @@ asio::awaitable<void> Finish::load() {
 }
 
 // Whoever may write to the state schema could have changed the text that it keeps: no command on this host comes from
-// there.
+// there. Those of pgbackfill.yaml are of this host.
 asio::awaitable<void> Finish::run_hooks_at(planner::Boundary boundary, std::string command) {
   if (options_.skip_hooks || planner::hooks_at(migration().hooks, boundary).empty()) co_return;
-  if (!loaded_.is_from_file) {
+  auto const& stored = loaded_.stored_hooks;
+  if (std::find(stored.begin(), stored.end(), boundary) != stored.end()) {
     throw CommandError{kExitUsage,
                        fmt::format("{} has hooks {}, which are run from its file alone and not from what the "
                                    "database keeps of it: `pgbackfill {} FILE`, or --skip-hooks",
@@ -144,10 +145,19 @@ EventSink& Finish::sink() {
   return teller_;
 }
 
-// As hooks are, deliveries are taken from the file alone.
+// As hooks are, deliveries are taken from files alone. Who wrote the migration's may wait to be told.
 void Finish::appoint_herald(std::string const& command) {
-  if (migration().on.empty() || !loaded_.is_from_file || options_.is_dry_run) return;
-  herald_.emplace(herald_terms(context_, migration(), command), teller_);
+  if (options_.is_dry_run) return;
+  if (loaded_.had_receivers) {
+    teller_.emit(log_line(
+        Severity::kWarning,
+        fmt::format("nobody whom on: of {0} names is told, because the database does not keep that: `pgbackfill {1} "
+                    "{0}` tells them",
+                    migration().file, command),
+        {{"migration", migration().name}}));
+  }
+  if (migration().on.empty()) return;
+  herald_.emplace(herald_terms(context_, loaded_, command), teller_);
 }
 
 asio::awaitable<int> Finish::tell_of(asio::awaitable<int> command) {

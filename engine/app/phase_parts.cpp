@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <random>
 
 #include "engine/base/command_error.h"
 #include "engine/process/interrupts.h"
+#include "engine/state/state_store.h"
 #include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
@@ -77,9 +79,92 @@ asio::awaitable<HooksOutcome> hooks_of(CommandContext& context, planner::Migrati
   co_return co_await run_hooks(boundary, terms, sink);
 }
 
-HeraldTerms herald_terms(CommandContext& context, planner::Migration const& migration, std::string command) {
+namespace {
+
+// The clocks of two processes, and of the server, differ by less.
+constexpr std::chrono::milliseconds kClockRoom{2'000};
+
+std::string text_of(std::optional<throttle::SystemTime> at) {
+  return at ? std::to_string(std::chrono::duration_cast<std::chrono::seconds>(at->time_since_epoch()).count())
+            : "never";
+}
+
+std::optional<state::NoticeEvent> event_of(planner::Occasion occasion) {
+  switch (occasion) {
+    case planner::Occasion::kFailure:
+      return std::nullopt;
+    case planner::Occasion::kPause:
+      return state::NoticeEvent::kPause;
+    case planner::Occasion::kCancel:
+      return state::NoticeEvent::kCancel;
+    case planner::Occasion::kStall:
+      return state::NoticeEvent::kStall;
+    case planner::Occasion::kHeldBack:
+      return state::NoticeEvent::kHeldBack;
+    case planner::Occasion::kQuarantine:
+      return state::NoticeEvent::kQuarantine;
+    case planner::Occasion::kWindowClosed:
+      return state::NoticeEvent::kWindowClosed;
+    case planner::Occasion::kDone:
+      return state::NoticeEvent::kDone;
+  }
+  return std::nullopt;
+}
+
+// What all processes of a migration have in common when they tell of something.
+struct Claims {
+  std::string migration;
+  std::string command;
+  throttle::Schedule schedule{{}};
+  std::chrono::milliseconds held_back_after{0};
+};
+
+state::NoticeClaim claim_of(Claims const& claims, Notice const& notice, state::NoticeEvent event) {
+  state::NoticeClaim claim;
+  claim.migration = claims.migration;
+  claim.command = claims.command;
+  claim.event = event;
+  if (event == state::NoticeEvent::kWindowClosed) {
+    claim.opens_at = text_of(claims.schedule.opens_at(std::chrono::system_clock::now()));
+  }
+  bool const is_bounded = event == state::NoticeEvent::kQuarantine && !notice.is_last;
+  if (is_bounded) claim.interval = kQuarantineInterval - kClockRoom;
+  if (event == state::NoticeEvent::kHeldBack) {
+    claim.interval = std::max(claims.held_back_after - kClockRoom, std::chrono::milliseconds(0));
+  }
+  return claim;
+}
+
+asio::awaitable<Admission> admit(CommandContext* context, std::shared_ptr<Claims const> claims, Notice notice) {
+  auto const event = event_of(notice.occasion);
+  if (!event) co_return Admission::kGranted;
+  try {
+    auto const connection = co_await context->connect();
+    std::string statement = state::claim_notice(claim_of(*claims, notice, *event), context->owner());
+    auto const answer = co_await connection->query(std::move(statement), Deadlines());
+    if (!answer) co_return Admission::kGranted;
+    if (answer->at(0, 0) == "told") co_return Admission::kTold;
+    if (answer->at(0, 0) == "early") co_return Admission::kEarly;
+  } catch (...) {
+    // Twice rather than never.
+  }
+  co_return Admission::kGranted;
+}
+
+}  // namespace
+
+HeraldTerms herald_terms(CommandContext& context, LoadedMigration const& loaded, std::string command) {
+  auto const& migration = loaded.migration;
   auto& interrupts = context.interrupts();
+  auto const claims = std::make_shared<Claims>();
+  claims->migration = migration.name;
+  claims->command = command;
+  claims->schedule = loaded.schedule;
+  for (auto const& rule : migration.on) {
+    if (rule.occasion == planner::Occasion::kHeldBack) claims->held_back_after = rule.after;
+  }
   HeraldTerms terms;
+  terms.admit = [where = &context, claims](Notice notice) { return admit(where, claims, std::move(notice)); };
   terms.rules = migration.on;
   terms.sender = {migration.name, migration.file, std::move(command), context.owner().host, context.owner().pid};
   terms.executor = context.io().get_executor();

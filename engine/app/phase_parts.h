@@ -38,7 +38,7 @@ asio::awaitable<HooksOutcome> hooks_of(CommandContext& context, planner::Migrati
                                        planner::Boundary boundary, std::chrono::milliseconds patience, EventSink& sink);
 
 // `command`: run, complete or rollback.
-HeraldTerms herald_terms(CommandContext& context, planner::Migration const& migration, std::string command);
+HeraldTerms herald_terms(CommandContext& context, LoadedMigration const& loaded, std::string command);
 // What is queued gets a few seconds, and ^C does not cut the command short for it.
 asio::awaitable<void> farewell(Herald& herald, Interrupts& interrupts);
 

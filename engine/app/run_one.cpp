@@ -312,7 +312,7 @@ asio::awaitable<void> Run::await_final_scrape() {
 
 void Run::appoint_herald() {
   if (loaded_.migration.on.empty()) return;
-  herald_.emplace(herald_terms(context_, loaded_.migration, "run"), listener());
+  herald_.emplace(herald_terms(context_, loaded_, "run"), listener());
 }
 
 asio::awaitable<int> Run::go() {

@@ -33,6 +33,7 @@ constexpr std::chrono::milliseconds kLongestWait = 30s;  // whatever a receiver 
 constexpr std::chrono::milliseconds kMostPerDelivery = 120s;
 constexpr std::chrono::milliseconds kGlance = 20ms;
 constexpr std::chrono::milliseconds kTick = 200ms;
+constexpr std::chrono::milliseconds kMostForAdmission = 2s;
 constexpr std::chrono::milliseconds kFarewell = 5s;
 constexpr std::chrono::milliseconds kFarewellAfterInterrupt = 700ms;
 
@@ -66,6 +67,16 @@ struct Task {
   }
 };
 
+// A notice that waits to be told; the first one is asked about.
+struct Coming {
+  Notice notice;
+  std::chrono::system_clock::time_point at;
+};
+
+struct Asked {
+  std::optional<Admission> answer;
+};
+
 struct Lane {
   std::deque<Task> tasks;  // the first one is under way
   std::string trouble;     // of its latest attempt
@@ -88,22 +99,75 @@ struct Herald::Office : std::enable_shared_from_this<Herald::Office> {
     for (auto& notice : notices) take(std::move(notice));
   }
 
+  // In their order, and so each waits for the one before it.
   void take(Notice notice) {
-    for (auto const& rule : terms.rules) {
-      if (rule.occasion != notice.occasion) continue;
-      for (auto const& delivery : rule.deliveries) {
-        enqueue(Task{delivery, notice, std::chrono::system_clock::now()});
-      }
+    bool const has_receiver =
+        std::any_of(terms.rules.begin(), terms.rules.end(),
+                    [&](planner::OccasionRule const& rule) { return rule.occasion == notice.occasion; });
+    if (!has_receiver) return;
+    Coming one{std::move(notice), std::chrono::system_clock::now()};
+    if (coming.empty() && !needs_admission(one.notice)) {
+      deliver_all(one);
+      return;
     }
+    if (coming.size() >= kMostQueued) {
+      leave_out(fmt::format("on {}", planner::name_of(one.notice.occasion)), coming.size());
+      return;
+    }
+    coming.push_back(std::move(one));
+    if (std::exchange(is_admitting, true)) return;
+    asio::co_spawn(terms.executor, admit_coming(shared_from_this()), asio::detached);
+  }
+
+  bool needs_admission(Notice const& notice) const {
+    return terms.admit != nullptr && notice.occasion != Occasion::kFailure;
+  }
+
+  static asio::awaitable<void> admit_coming(std::shared_ptr<Office> self) {
+    while (!self->coming.empty() && !self->is_closed) {
+      Coming const first = self->coming.front();
+      auto const answer = co_await self->admission_of(first.notice);
+      if (self->is_closed) co_return;
+      self->coming.pop_front();
+      if (answer == Admission::kGranted) self->deliver_all(first);
+      if (answer == Admission::kEarly) self->watch.was_too_early(first.notice);
+    }
+    self->is_admitting = false;
+  }
+
+  // Nobody is waited for long.
+  asio::awaitable<Admission> admission_of(Notice notice) {
+    if (!needs_admission(notice)) co_return Admission::kGranted;
+    auto const asked = std::make_shared<Asked>();
+    asio::co_spawn(terms.executor, ask(terms.admit, std::move(notice), asked), asio::detached);
+    auto const give_up_at = Clock::now() + kMostForAdmission;
+    while (!asked->answer && !is_closed && Clock::now() < give_up_at) co_await sleep(kGlance);
+    co_return asked->answer.value_or(Admission::kGranted);
+  }
+
+  static asio::awaitable<void> ask(std::function<asio::awaitable<Admission>(Notice)> admit, Notice notice,
+                                   std::shared_ptr<Asked> asked) {
+    auto const answer = co_await admit(std::move(notice));
+    asked->answer = answer;
+  }
+
+  void deliver_all(Coming const& one) {
+    for (auto const& rule : terms.rules) {
+      if (rule.occasion != one.notice.occasion) continue;
+      for (auto const& delivery : rule.deliveries) enqueue(Task{delivery, one.notice, one.at});
+    }
+  }
+
+  void leave_out(std::string const& name, std::size_t waiting) {
+    if (std::exchange(is_full_told, true)) return;
+    warn(name + fmt::format(": left out, because {} deliveries wait already; nobody is told again of such a loss in "
+                            "this run",
+                            waiting));
   }
 
   void enqueue(Task task) {
     if (queued >= kMostQueued) {
-      if (!std::exchange(is_full_told, true)) {
-        warn(task.name() + fmt::format(": left out, because {} deliveries wait already; nobody is told again of such "
-                                       "a loss in this run",
-                                       queued));
-      }
+      leave_out(task.name(), queued);
       return;
     }
     auto& lane = lanes[receiver_of(task.delivery)];
@@ -187,6 +251,8 @@ struct Herald::Office : std::enable_shared_from_this<Herald::Office> {
   HeraldTerms const terms;
   EventSink& next;
   OccasionWatch watch;
+  std::deque<Coming> coming;
+  bool is_admitting = false;
   std::map<std::string, Lane> lanes;
   std::size_t queued = 0;
   bool is_full_told = false;
@@ -239,20 +305,21 @@ asio::awaitable<void> Herald::finish() {
   co_await asio::post(office_->terms.executor, asio::use_awaitable);
   auto const began = Clock::now();
   auto& office = *office_;
-  while (office.queued > 0) {
+  while (office.queued > 0 || !office.coming.empty()) {
     bool const is_asked = office.terms.is_stopping && office.terms.is_stopping();
     if (Clock::now() - began >= (is_asked ? kFarewellAfterInterrupt : kFarewell)) break;
     co_await office.sleep(kGlance);
   }
-  if (office.queued > 0) {
+  if (office.queued > 0 || !office.coming.empty()) {
     std::set<std::string> names;
     for (auto const& [receiver, lane] : office.lanes) {
       for (auto const& task : lane.tasks) {
         names.insert(lane.trouble.empty() ? task.name() : fmt::format("{}: {}", task.name(), lane.trouble));
       }
     }
-    office.warn(fmt::format("{} message(s) could not be delivered before the command ended: {}", office.queued,
-                            fmt::join(names, "; ")));
+    for (auto const& one : office.coming) names.insert(fmt::format("on {}", planner::name_of(one.notice.occasion)));
+    office.warn(fmt::format("{} message(s) could not be delivered before the command ended: {}",
+                            office.queued + office.coming.size(), fmt::join(names, "; ")));
   }
   office.is_closed = true;
 }

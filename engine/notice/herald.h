@@ -3,6 +3,8 @@
 // A sink that hands every event on to the next one and keeps a copy of progress and summaries; coroutines of the
 // engine's thread deliver, so that no batch waits for a receiver. What fails is tried again for a while, and then is
 // one warning: it never ends a run, nor changes its exit code. At the end what is still queued gets a few seconds.
+// Several processes may work on a job, and see the same things: who may tell of one is asked of all of them first, and
+// where nobody answers it is told, twice rather than never. How a process fails is its own.
 // Thread rule: emit() from any thread; the rest from the engine's.
 #pragma once
 
@@ -23,12 +25,21 @@ namespace pgbackfill::engine {
 
 namespace asio = boost::asio;
 
+// Whether this process is to tell of something.
+enum class Admission {
+  kGranted,
+  kTold,   // another one has
+  kEarly,  // another one told of it less than a while ago; what is new since then comes later
+};
+
 struct HeraldTerms {
   std::vector<planner::OccasionRule> rules;
   NoticeSender sender;
   asio::any_io_executor executor;
   std::map<std::string, std::string> environment;  // of commands: where the database is
   std::function<bool()> is_stopping;               // ^C
+  // Asked of all but failures; throws nothing. Empty: nobody else is there.
+  std::function<asio::awaitable<Admission>(Notice)> admit{};
 };
 
 class Herald final : public EventSink {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/base/command_error.h"
@@ -16,7 +17,6 @@ using planner::Occasion;
 
 // The throttle lets go for a moment again and again.
 constexpr auto kRelief = 5s;
-constexpr auto kQuarantineInterval = 60s;
 // What the operator has asked for holds nothing back.
 constexpr std::string_view kOwnLimit = "max_rows_per_second";
 
@@ -105,10 +105,12 @@ void OccasionWatch::heed_quarantine(TimePoint now, std::vector<Notice>& notices)
   bool const is_early = quarantine_told_at_ && now - *quarantine_told_at_ < kQuarantineInterval;
   if (last_.quarantined <= *quarantined_ || is_early) return;
   quarantine_told_at_ = now;
-  notices.push_back(notice(
+  auto told = notice(
       Occasion::kQuarantine,
       fmt::format("{} has set {} more row(s) aside, {} in all: they are not migrated until somebody looks at them",
-                  last_.migration, last_.quarantined - *quarantined_, last_.quarantined)));
+                  last_.migration, last_.quarantined - *quarantined_, last_.quarantined));
+  told.quarantined_before = *quarantined_;
+  notices.push_back(std::move(told));
   quarantined_ = last_.quarantined;
 }
 
@@ -132,6 +134,7 @@ std::vector<Notice> OccasionWatch::hear(Summary const& summary) {
     last_.phase = RunPhase::kDraining;
     quarantine_told_at_.reset();
     heed_quarantine(TimePoint(), notices);
+    if (!notices.empty()) notices.back().is_last = true;
   }
   auto const occasion = occasion_of(summary);
   still_since_.reset();
@@ -144,6 +147,11 @@ std::vector<Notice> OccasionWatch::hear(Summary const& summary) {
   last.notes = summary.notes;
   notices.push_back(std::move(last));
   return notices;
+}
+
+void OccasionWatch::was_too_early(Notice const& notice) {
+  bool const is_counted = notice.occasion == Occasion::kQuarantine && quarantined_;
+  if (is_counted) quarantined_ = std::min(*quarantined_, notice.quarantined_before);
 }
 
 std::vector<Notice> OccasionWatch::tick(TimePoint now) {

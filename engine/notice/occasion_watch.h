@@ -20,12 +20,19 @@ struct Notice {
   Progress last;
   std::optional<int> exit_code;  // the command has ended
   std::vector<std::string> notes;
+  // Of rows that were set aside: how many of them were there when this process told of them last, and whether no other
+  // notice comes after this one.
+  std::int64_t quarantined_before = 0;
+  bool is_last = false;
 };
 
 struct WatchTimes {
   std::chrono::milliseconds stall_after = planner::kStallAfter;
   std::chrono::milliseconds held_back_after = planner::kHeldBackAfter;
 };
+
+// Of rows that were set aside is told no more often.
+inline constexpr std::chrono::milliseconds kQuarantineInterval{60'000};
 
 class OccasionWatch {
  public:
@@ -37,6 +44,8 @@ class OccasionWatch {
   std::vector<Notice> hear(Summary const& summary);
   // What the lapse of time alone says; an engine that waits for its server tells nothing.
   std::vector<Notice> tick(TimePoint now);
+  // It was not told, and is to come again when it is due.
+  void was_too_early(Notice const& notice);
 
  private:
   Notice notice(planner::Occasion occasion, std::string text) const;

@@ -564,6 +564,9 @@ bool is_of_receivers(std::string const& line, bool was_of_receivers) {
   return was_of_receivers && goes_on(line);
 }
 
+// What stands for it in the source that is kept.
+constexpr char kNoReceivers[] = "# on: is not kept here";
+
 // Where a file writes the section in another way, what would let somebody in goes.
 void hide_receivers(std::string& line, std::vector<planner::OccasionRule> const& rules) {
   for (auto const& rule : rules) {
@@ -604,7 +607,7 @@ std::string source_to_keep(LoadedMigration const& loaded) {
     is_hook = is_of_hooks(line, is_hook);
     bool const was_receiver = is_receiver;
     is_receiver = is_of_receivers(line, is_receiver);
-    if (is_receiver) line = was_receiver ? "#" : "# on: is not kept here";
+    if (is_receiver) line = was_receiver ? "#" : kNoReceivers;
     hide_receivers(line, loaded.migration.on);
     auto const first = line.find_first_not_of(" \t");
     bool const is_comment = first != std::string::npos && line[first] == '#';
@@ -629,9 +632,19 @@ LoadedMigration load_migration(CommandContext const& context, std::string const&
   return load_migration(file, context.config(), context.options().params);
 }
 
+// Whoever may write to the state could have named programs and receivers in it; pgbackfill.yaml belongs to who runs the
+// command.
 LoadedMigration parse_stored(std::string const& name, std::string const& file, std::string source,
                              planner::ConfigFile const* config) {
-  return parse_loaded(file, std::move(source), config, {planner::parts_of_name(name).values});
+  auto loaded = parse_loaded(file, std::move(source), nullptr, {planner::parts_of_name(name).values});
+  auto& migration = loaded.migration;
+  loaded.had_receivers = !migration.on.empty() || loaded.source.find(kNoReceivers) != std::string::npos;
+  migration.on.clear();
+  for (auto const& hook : migration.hooks) loaded.stored_hooks.push_back(hook.boundary);
+  if (config == nullptr) return loaded;
+  auto const problems = planner::lay_under(*config, migration);
+  if (!problems.empty()) throw CommandError{kExitUsage, planner::to_lines(problems)};
+  return loaded;
 }
 
 namespace {
@@ -684,8 +697,8 @@ asio::awaitable<std::string> find_name(CommandContext& context, PgConnection& co
 
 asio::awaitable<LoadedMigration> find_migration(CommandContext& context, PgConnection& connection,
                                                 std::string file_or_name, SourceUse use) {
+  auto const* const config = use == SourceUse::kRun ? context.config() : nullptr;
   if (std::filesystem::is_regular_file(file_or_name)) {
-    auto const* const config = use == SourceUse::kRun ? context.config() : nullptr;
     co_return load_migration(file_or_name, config, context.options().params);
   }
   std::string const name = co_await find_name(context, connection, file_or_name);
@@ -697,13 +710,12 @@ asio::awaitable<LoadedMigration> find_migration(CommandContext& context, PgConne
         false, false, true};
   }
   if (use == SourceUse::kRun) co_await require_trust(connection, name);
-  auto loaded = parse_stored(name, found.at(0, 0), found.at(0, 1));
+  auto loaded = parse_stored(name, found.at(0, 0), found.at(0, 1), config);
   if (loaded.migration.name != name) {
     throw CommandError{kExitUsage, fmt::format("pgbackfill.migrations keeps under the name {} the file of {}; give the "
                                                "file instead of the name",
                                                name, loaded.migration.name)};
   }
-  loaded.is_from_file = false;
   co_return loaded;
 }
 

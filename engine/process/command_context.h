@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "engine/base/command_error.h"
 #include "engine/pg/pg_connection.h"
@@ -146,8 +147,11 @@ struct LoadedMigration {
   planner::Migration migration;
   std::string source;
   throttle::Schedule schedule{{}};
-  bool is_from_file = true;  // else the source is the database's
   std::vector<planner::EnvironmentName> environment;
+  // Of a source of the database: boundaries with hooks that it names, which do not run from there, and whether its file
+  // names receivers, which are not kept. What is beside these is of pgbackfill.yaml, a file of this host.
+  std::vector<planner::Boundary> stored_hooks{};
+  bool had_receivers = false;
 };
 // Before SQL of the file is run: throws CommandError with all variables of the environment that it reads and that are
 // not set.

@@ -664,6 +664,50 @@ END $fn$;
 UPDATE pgbackfill.meta SET revision = 2 WHERE version = 9;
 )sql";
 
+// Revision 3: of what is told of a job to whoever asked for it, what has been told, so that of several processes one
+// does; and what a job was thought to cost when it began.
+constexpr char kRevision3[] = R"sql(
+CREATE TABLE IF NOT EXISTS pgbackfill.notices (
+  migration text NOT NULL,
+  command text NOT NULL,
+  event text NOT NULL,
+  mark text NOT NULL,
+  told_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  host text NOT NULL,
+  pid int NOT NULL,
+  PRIMARY KEY (migration, command, event)
+);
+COMMENT ON TABLE pgbackfill.notices IS 'What `on:` told last of each migration, and which process did';
+COMMENT ON COLUMN pgbackfill.notices.mark IS 'which of these events it was: the same one is told once';
+
+ALTER TABLE pgbackfill.jobs
+  ADD COLUMN IF NOT EXISTS estimated_ms bigint,
+  ADD COLUMN IF NOT EXISTS estimated_bytes bigint,
+  ADD COLUMN IF NOT EXISTS estimated_wal_bytes bigint,
+  ADD COLUMN IF NOT EXISTS wal_at_start pg_lsn,
+  ADD COLUMN IF NOT EXISTS wal_at_end pg_lsn;
+COMMENT ON COLUMN pgbackfill.jobs.estimated_ms IS 'how long it was thought to take when it began';
+COMMENT ON COLUMN pgbackfill.jobs.estimated_bytes IS 'to how many bytes the heap was thought to grow';
+COMMENT ON COLUMN pgbackfill.jobs.estimated_wal_bytes IS 'how much WAL it was thought to write';
+COMMENT ON COLUMN pgbackfill.jobs.wal_at_start IS 'where the WAL of the server ended when the job began';
+
+DO $do$
+DECLARE
+  caller record;
+BEGIN
+  FOR caller IN
+    SELECT DISTINCT acl.grantee::pg_catalog.regrole AS name
+    FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) acl
+    WHERE c.oid = 'pgbackfill.ranges'::pg_catalog.regclass AND acl.privilege_type = 'UPDATE' AND acl.grantee <> 0
+      AND acl.grantee <> c.relowner
+  LOOP
+    EXECUTE pg_catalog.format('GRANT SELECT, INSERT, UPDATE, DELETE ON pgbackfill.notices TO %s', caller.name);
+  END LOOP;
+END $do$;
+
+UPDATE pgbackfill.meta SET revision = 3 WHERE version = 9;
+)sql";
+
 }  // namespace
 
 std::string has_version() {
@@ -679,7 +723,7 @@ std::string read_version() {
 std::vector<std::string> upgrades(int version, int revision) {
   static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5,
                                                    kVersion6, kVersion7, kVersion8, kVersion9};
-  static std::vector<std::string> const revisions = {kRevision1, kRevision2};
+  static std::vector<std::string> const revisions = {kRevision1, kRevision2, kRevision3};
   if (version < 0 || version > kStateVersion || revision > kStateRevision) return {};
   std::vector<std::string> needed(scripts.begin() + version, scripts.end());
   // Those of an older version went into the next one.

@@ -30,7 +30,7 @@ namespace pgbackfill::engine {
 // The layout of schema pgbackfill. A program refuses a newer version; a newer revision of the same version only adds,
 // and programs that do not know it go on.
 inline constexpr int kStateVersion = 9;
-inline constexpr int kStateRevision = 2;
+inline constexpr int kStateRevision = 3;
 // Commands that look, pause, resume, cancel and set go by older layouts too, from this one on.
 inline constexpr int kOldestReadableVersion = 8;
 
@@ -162,6 +162,12 @@ struct NewLeaf {
 struct StoredLeaf : NewLeaf {
   bool is_gone = false;  // it was dropped or detached
 };
+// What a job is thought to cost when it begins.
+struct JobEstimate {
+  std::chrono::milliseconds time{0};
+  std::optional<std::int64_t> heap_bytes;  // at its end
+  std::optional<std::int64_t> wal_bytes;
+};
 struct NewJob {
   std::string name;
   std::string definition;  // what the file says, in a canonical form
@@ -173,6 +179,7 @@ struct NewJob {
   bool sweeps = false;
   std::vector<NewLeaf> leaves;
   std::vector<NewRange> ranges;
+  std::optional<JobEstimate> estimate;
 };
 std::vector<std::string> create_job(NewJob const& job, Owner const& owner);
 // Of a job that somebody did by hand: complete from the start, without ranges.
@@ -218,7 +225,9 @@ struct LeafFill {
 };
 LeafFill leaf_fill_of(std::vector<std::optional<std::string>> const& row);
 std::string set_bytes_needed(std::int64_t job, int leaf, std::uint64_t bytes);
-// One row: bytes of all leaves at the start, bytes now, rows at the start, rows changed.
+// One row: bytes of all leaves at the start, bytes now, rows at the start, rows changed; what was thought at the start
+// of its time in ms, of the bytes at its end, of its WAL; ms from its start to its end, or until now; bytes of WAL that
+// the server wrote in that time; whether it has ended.
 std::string job_growth(std::int64_t job);
 
 // status, pass, open ranges, deferred keys; of this pass: rows changed, left, satisfying `where` again.
@@ -318,6 +327,19 @@ std::string record_hook(std::string const& migration, std::string const& boundar
 std::string forget_hooks(std::string const& migration);
 // One text, NULL without a backup.
 std::string find_backup(std::string const& migration);
+
+// What `on:` tells of a migration, once by whichever of its processes comes first.
+enum class NoticeEvent { kDone, kPause, kCancel, kStall, kHeldBack, kQuarantine, kWindowClosed };
+struct NoticeClaim {
+  std::string migration;
+  std::string command;  // run, complete, rollback
+  NoticeEvent event = NoticeEvent::kDone;
+  std::string opens_at;                  // kWindowClosed: when the window opens again
+  std::chrono::milliseconds interval{};  // kHeldBack, kQuarantine: not again before
+};
+// One row: 'granted', 'told' (somebody else has told it), or 'early' (there is something new, and the interval is not
+// over).
+std::string claim_notice(NoticeClaim const& claim, Owner const& owner);
 
 // Whose turn it is to run the hooks of a boundary. `beat` grows while its process is alive; that it does not tells
 // others that it is not. No clock is compared with another.

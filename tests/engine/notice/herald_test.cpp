@@ -9,6 +9,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <string>
 #include <vector>
@@ -85,6 +86,45 @@ TEST_F(HeraldTest, TellsEachReceiverInOrderAndHandsEverythingOn) {
   EXPECT_EQ(receiver.documents()[1].at("text"), "first");
   EXPECT_EQ(receiver.documents()[2].at("text"), "second");
   EXPECT_EQ(ear_.events, 1);
+}
+
+boost::asio::awaitable<engine::Admission> answered(engine::Admission answer) {
+  co_return answer;
+}
+
+boost::asio::awaitable<engine::Admission> answered_late() {
+  boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor, 30s);
+  co_await timer.async_wait(boost::asio::use_awaitable);
+  co_return engine::Admission::kTold;
+}
+
+TEST_F(HeraldTest, WhatAnotherProcessHasToldIsLeftToItButHowThisOneFailsIsNot) {
+  Receiver receiver("200");
+  auto its = terms({rule(Occasion::kFailure, {receiver.url()}), rule(Occasion::kDone, {receiver.url()})});
+  std::vector<Occasion> asked;
+  its.admit = [&](engine::Notice notice) {
+    asked.push_back(notice.occasion);
+    return answered(asked.size() == 1 ? engine::Admission::kTold : engine::Admission::kGranted);
+  };
+  Herald herald(std::move(its), ear_);
+  herald.done("first");
+  herald.failed(1, "second");
+  herald.done("third");
+  finish(herald);
+  EXPECT_EQ(asked, (std::vector{Occasion::kDone, Occasion::kDone}));
+  ASSERT_EQ(receiver.documents().size(), 2U);
+  EXPECT_EQ(receiver.documents()[0].at("text"), "second");
+  EXPECT_EQ(receiver.documents()[1].at("text"), "third");
+}
+
+TEST_F(HeraldTest, WhereNobodyAnswersItIsTold) {
+  Receiver receiver("200");
+  auto its = terms({rule(Occasion::kDone, {receiver.url()})});
+  its.admit = [](engine::Notice) { return answered_late(); };
+  Herald herald(std::move(its), ear_);
+  herald.done("so");
+  finish(herald);
+  EXPECT_EQ(receiver.documents().size(), 1U);
 }
 
 TEST_F(HeraldTest, ItsQueueHasAnEnd) {

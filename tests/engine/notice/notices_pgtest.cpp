@@ -8,8 +8,10 @@
 #include <boost/json/parse.hpp>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/support/database_fixtures.h"
@@ -24,6 +26,7 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
+using testing::UnorderedElementsAre;
 using Clock = std::chrono::steady_clock;
 
 // A stall and a hold are told of after this time.
@@ -206,7 +209,7 @@ TEST_F(NoticesTest, TellsThatTheWindowHasClosed) {
   EXPECT_EQ(program.wait().exit_code, kResumable);
   EXPECT_EQ(run_with({{"ALERTS", base_of(receiver)}}, {"run", "m.yaml", "--exit-outside-window"}).exit_code,
             kResumable);
-  EXPECT_THAT(events(receiver), ElementsAre("window_closed", "window_closed")) << "^C is no failure";
+  EXPECT_THAT(events(receiver), ElementsAre("window_closed")) << "^C is no failure, and it is closed since then";
 }
 
 TEST_F(NoticesTest, RunsCommandsWithWhatHappenedInTheirEnvironment) {
@@ -346,8 +349,127 @@ TEST_F(NoticesTest, WhatTheDatabaseKeepsTellsNobody) {
         "name: m\ntable: users\nbackfill: {set: {display: \"upper(name)\"}}\ncontract: [{set_not_null: display}]\n" +
             kAll);
   ASSERT_EQ(run_with({{"ALERTS", base_of(receiver)}}).exit_code, kDone);
-  ASSERT_EQ(run_with({{"ALERTS", base_of(receiver)}}, {"complete", "m"}).exit_code, kDone);
+  auto const completed = run_with({{"ALERTS", base_of(receiver)}}, {"complete", "m"});
+  ASSERT_EQ(completed.exit_code, kDone);
   EXPECT_THAT(events(receiver), ElementsAre("done")) << "what the database keeps tells nobody";
+  EXPECT_THAT(completed.err,
+              HasSubstr("nobody whom on: of m.yaml names is told, because the database does not keep that: `pgbackfill "
+                        "complete m.yaml` tells them"));
+}
+
+TEST_F(NoticesTest, WhatTheProjectNamesIsToldByNameToo) {
+  Receiver receiver("200");
+  write("m.yaml",
+        "name: m\ntable: users\nexpand: [{add_column: {name: d, type: text}}]\nbackfill: {set: {d: "
+        "\"upper(name)\"}}\n");
+  write("pgbackfill.yaml",
+        "on:\n  failure: &me [{webhook: {url: \"${ALERTS}\"}}]\n  done: *me\nbefore:\n"
+        "  rollback: [{command: 'echo of the project >> said'}]\n");
+  std::vector<std::pair<std::string, std::string>> const environment = {{"ALERTS", base_of(receiver)}};
+  ASSERT_EQ(run_with(environment).exit_code, kDone);
+  auto const result = run_with(environment, {"rollback", "m", "--yes"});
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_THAT(result.err, Not(HasSubstr("nobody whom on:")));
+  ASSERT_THAT(events(receiver), ElementsAre("done", "done"));
+  EXPECT_EQ(receiver.documents()[1].at("command"), "rollback");
+  EXPECT_EQ(file("said"), "of the project\n");
+}
+
+// What is of the job, one of its processes tells.
+class TwoProcessesTest : public NoticesTest {
+ protected:
+  static constexpr std::size_t kProcesses = 2;
+
+  void start(Receiver const& receiver, std::vector<std::string> const& words = {"run", "m.yaml"}) {
+    for (std::size_t number = 0; number < kProcesses; ++number) {
+      programs_.push_back(std::make_unique<Program>(arguments(words), with({{"ALERTS", base_of(receiver)}})));
+    }
+    ASSERT_TRUE(poll_until([&] { return both_are_at_work(); })) << programs_[0]->err() << programs_[1]->err();
+  }
+  bool both_are_at_work() const {
+    return client_->value("SELECT to_regclass('pgbackfill.runners') IS NOT NULL") == "t" &&
+           client_->value("SELECT count(DISTINCT pid) FROM pgbackfill.runners") == std::to_string(kProcesses);
+  }
+  bool both_have_said(std::string const& words) const {
+    return std::all_of(programs_.begin(), programs_.end(), [&](std::unique_ptr<Program> const& program) {
+      return program->err().find(words) != std::string::npos;
+    });
+  }
+  std::string teller_of(std::string const& event) const {
+    return client_->value("SELECT count(*) || ' of pid ' || max(pid) FROM pgbackfill.notices WHERE event = '" + event +
+                          "'");
+  }
+
+  std::vector<std::unique_ptr<Program>> programs_;
+};
+
+TEST_F(TwoProcessesTest, OneTellsOfAPauseOfRowsThatWereSetAsideAndOfTheEnd) {
+  Receiver receiver("200");
+  client_->exec("ALTER TABLE users ADD CONSTRAINT no_1999 CHECK (display <> 'NAME 1999')");
+  write_with(kAll, slowly() + "  on_bad_row: {quarantine: 5}\n", at_100_rows());
+  start(receiver);
+  ASSERT_EQ(run({"pause", "m", "--reason", "incident 4711"}).exit_code, kDone);
+  ASSERT_TRUE(poll_until([&] { return both_have_said("incident 4711"); })) << programs_[0]->err();
+  ASSERT_EQ(run({"resume", "m"}).exit_code, kDone);
+  ASSERT_EQ(run({"set", "m", "throttle.max_rows_per_second=none"}).exit_code, kDone);
+  for (auto const& program : programs_) EXPECT_EQ(program->wait().exit_code, kDone) << program->err();
+  EXPECT_THAT(events(receiver), UnorderedElementsAre("pause", "quarantine", "done"));
+  EXPECT_THAT(teller_of("done"), HasSubstr("1 of pid "));
+  // The same end is not told again, and another one is.
+  client_->exec("ALTER TABLE users DROP CONSTRAINT no_1999");
+  ASSERT_EQ(run({"resume", "m", "--retry-quarantine"}).exit_code, kDone);
+  ASSERT_EQ(run_with({{"ALERTS", base_of(receiver)}}).exit_code, kDone);
+  EXPECT_THAT(events(receiver), UnorderedElementsAre("pause", "quarantine", "done", "done"));
+}
+
+TEST_F(TwoProcessesTest, OneTellsOfACancel) {
+  Receiver receiver("200");
+  write_with(kAll, slowly(), at_100_rows());
+  start(receiver);
+  ASSERT_EQ(run({"cancel", "m", "--reason", "never mind"}).exit_code, kDone);
+  for (auto const& program : programs_) EXPECT_EQ(program->wait().exit_code, kHalted) << program->err();
+  EXPECT_THAT(events(receiver), ElementsAre("cancel"));
+}
+
+TEST_F(TwoProcessesTest, OneTellsOfARollback) {
+  Receiver receiver("200");
+  write("m.yaml",
+        "name: m\ntable: users\nexpand: [{add_column: {name: d, type: text}}]\nbackfill:\n  set: {d: "
+        "\"upper(name)\"}\n" +
+            slowly() + at_100_rows() + kAll);
+  start(receiver);
+  ASSERT_EQ(run({"rollback", "m", "--yes"}).exit_code, kDone);
+  for (auto const& program : programs_) EXPECT_EQ(program->wait().exit_code, kResumable) << program->err();
+  EXPECT_THAT(events(receiver), ElementsAre("cancel"));
+}
+
+TEST_F(TwoProcessesTest, OneTellsOfAStall) {
+  Receiver receiver("200");
+  write_with(all_after("1s"), slowly(), at_100_rows());
+  start(receiver);
+  PgClient holder(dsn());
+  holder.exec("BEGIN; LOCK TABLE users IN SHARE MODE");
+  ASSERT_TRUE(receiver.waits_for(1));
+  // Each of them would have told of it by now.
+  std::this_thread::sleep_for(2s);
+  holder.exec("COMMIT");
+  for (auto const& program : programs_) program->signal(SIGINT);
+  for (auto const& program : programs_) program->wait();
+  auto const names = events(receiver);
+  EXPECT_EQ(std::count(names.begin(), names.end(), "stall"), 1) << testing::PrintToString(names);
+}
+
+TEST_F(TwoProcessesTest, HowOneFailsIsItsOwn) {
+  Receiver receiver("200");
+  write_with(kAll, slowly(), at_100_rows());
+  start(receiver);
+  auto const failed =
+      run_with({{"ALERTS", base_of(receiver)}}, {"run", "m.yaml", "--record-readings", "/nowhere/readings.jsonl"});
+  EXPECT_EQ(failed.exit_code, kUsage) << failed.err;
+  EXPECT_THAT(events(receiver), ElementsAre("failure"));
+  ASSERT_EQ(run({"set", "m", "throttle.max_rows_per_second=none"}).exit_code, kDone);
+  for (auto const& program : programs_) EXPECT_EQ(program->wait().exit_code, kDone) << program->err();
+  EXPECT_THAT(events(receiver), ElementsAre("failure", "done"));
 }
 
 TEST_F(NoticesTest, TellsOfComplete) {

@@ -146,6 +146,24 @@ TEST_F(OccasionWatchTest, TellsOfRowsSetAsideAtMostOnceAMinute) {
   EXPECT_THAT(ends(0), ElementsAre("quarantine", "done"));
 }
 
+TEST_F(OccasionWatchTest, WhatWasTooEarlyBesideAnotherProcessComesAgain) {
+  EXPECT_THAT(second(), IsEmpty());
+  progress_.quarantined = 2;
+  ++now_;
+  auto const notices = watch_.hear(progress_, now_);
+  ASSERT_EQ(notices.size(), 1U);
+  EXPECT_EQ(notices[0].quarantined_before, 0);
+  EXPECT_FALSE(notices[0].is_last);
+  watch_.was_too_early(notices[0]);
+  for (int number = 0; number < 59; ++number) {
+    ++progress_.rows_done;
+    EXPECT_THAT(second(), IsEmpty());
+  }
+  ++progress_.rows_done;
+  EXPECT_THAT(second(), ElementsAre("quarantine"));
+  EXPECT_THAT(text_, HasSubstr("2 more row(s) aside, 2 in all"));
+}
+
 TEST_F(OccasionWatchTest, TellsHowItEnds) {
   EXPECT_THAT(ends(0), ElementsAre("done"));
   EXPECT_EQ(text_, "so it ended");
