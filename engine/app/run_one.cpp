@@ -33,6 +33,7 @@
 #include "engine/verify/gate.h"
 #include "engine/verify/read_pace.h"
 #include "engine/verify/verify.h"
+#include "engine/view/costs_text.h"
 #include "planner/file/migration_file.h"
 #include "planner/steps/contract_plan.h"
 #include "throttle/backoff.h"
@@ -156,8 +157,9 @@ class Run {
                 std::vector<std::string> const& after, std::string const& hook_trouble);
   // Of a copy that counts collisions; empty where nothing is missing.
   asio::awaitable<std::string> uncopied_text(std::vector<planner::WorkTarget> targets);
-  // How the table's size changed since the job began; empty where that says nothing.
-  asio::awaitable<std::string> growth_since_start(Job const& job, throttle::Limits limits);
+  // How the table's size changed since the job began, and what was thought of that then; nothing where that says
+  // nothing.
+  asio::awaitable<std::vector<std::string>> costs_since_start(Job const& job, throttle::Limits limits);
   std::string arguments() const { return planner::arguments_of(loaded_.migration.file, loaded_.migration.name); }
   void tell(Severity severity, std::string text);
   void tell_phase(RunPhase phase);
@@ -780,7 +782,7 @@ asio::awaitable<int> Run::backfill() {
   bool const may_be_undone = outcome.end == PoolEnd::kFailed || outcome.end == PoolEnd::kCancelled;
   if (may_be_undone) co_await heed_rollback(outcome);
   auto const elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
-  auto const growth = co_await growth_since_start(run.job().job, run.pool().pacer().limits());
+  auto after = co_await costs_since_start(run.job().job, run.pool().pacer().limits());
   std::string hook_trouble;
   if (outcome.end == PoolEnd::kComplete && !options_.skip_hooks) {
     auto const hooks =
@@ -790,8 +792,6 @@ asio::awaitable<int> Run::backfill() {
     auto const alive = co_await connection_->query("SELECT 1", Deadlines());
     if (!alive) co_await reconnect();
   }
-  std::vector<std::string> after;
-  if (!growth.empty()) after.push_back(growth);
   if (outcome.end == PoolEnd::kComplete) {
     auto const uncopied = co_await uncopied_text(run.job().targets);
     if (!uncopied.empty()) after.push_back(uncopied);
@@ -896,10 +896,15 @@ std::string held_back_text(Pacer const& pacer, std::chrono::milliseconds elapsed
   return text;
 }
 
-asio::awaitable<std::string> Run::growth_since_start(Job const& job, throttle::Limits limits) {
-  if (!connection_->is_usable()) co_return "";
+asio::awaitable<std::vector<std::string>> Run::costs_since_start(Job const& job, throttle::Limits limits) {
+  std::vector<std::string> texts;
+  if (!connection_->is_usable()) co_return texts;
   auto const sizes = co_await connection_->query(state::job_growth(job.id), Deadlines());
-  co_return sizes ? growth_text(*sizes, job.table, job.backfill.kind, limits) : "";
+  if (!sizes) co_return texts;
+  texts.push_back(growth_text(*sizes, job.table, job.backfill.kind, limits));
+  texts.push_back(costs_text(costs_of(*sizes)));
+  std::erase(texts, "");
+  co_return texts;
 }
 
 int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed,

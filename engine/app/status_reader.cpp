@@ -212,6 +212,7 @@ asio::awaitable<void> find_growth(PgConnection& connection, StatusPage& page) {
   if (!sizes) co_return;
   page.growth = growth_text(*sizes, qualified_name(one.schema, one.table), page.overview.migration->backfill->kind,
                             limits_of(settings_of_file(one), one.live).limits);
+  page.costs = costs_of(*sizes);
 }
 
 asio::awaitable<void> find_row_holders(CommandContext& context, PgConnection& connection, StatusPage& page) {

@@ -1,11 +1,13 @@
 #include "engine/plan/coming_columns.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "engine/base/command_error.h"
 #include "engine/pg/session_settings.h"
+#include "engine/plan/batch_sample.h"
 #include "planner/keys/key_choice.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
@@ -18,6 +20,9 @@ namespace {
 
 constexpr char kCopy[] = "pg_temp.pgbackfill_probe";
 constexpr char kReadOnlySession[] = "25006";
+// Bytes of a row in the copy, 0 without rows.
+constexpr char kRowWidth[] =
+    "SELECT coalesce(pg_catalog.avg(pg_catalog.pg_column_size(p.*)), 0) FROM pg_temp.pgbackfill_probe p";
 
 std::vector<planner::AddColumn> coming_columns(planner::Migration const& migration) {
   std::vector<planner::AddColumn> columns;
@@ -26,6 +31,36 @@ std::vector<planner::AddColumn> coming_columns(planner::Migration const& migrati
     if (add != nullptr && add->table == migration.backfill->table) columns.push_back(*add);
   }
   return columns;
+}
+
+std::string make_copy(planner::WorkTarget const& target, bool is_measured) {
+  // What keeps entries costs time.
+  char const* const more = is_measured ? " INCLUDING INDEXES" : "";
+  return "CREATE TEMP TABLE pgbackfill_probe (LIKE " + target.relation + " INCLUDING DEFAULTS INCLUDING GENERATED" +
+         more + ")";
+}
+
+std::vector<std::string> names_to_copy(planner::Migration const& migration,
+                                       std::vector<planner::ColumnFacts> const& columns) {
+  auto const coming = coming_columns(migration);
+  std::vector<std::string> names;
+  for (auto const& column : columns) {
+    bool const is_coming = std::any_of(coming.begin(), coming.end(),
+                                       [&](planner::AddColumn const& add) { return add.column == column.name; });
+    if (!is_coming && !column.generated) names.push_back(column.name);
+  }
+  return names;
+}
+
+// Of the last three statements but one: the width before, the batch, the width after; then ROLLBACK.
+PlannedSample sample_of_copy(std::vector<Rows> const& results) {
+  auto const from_end = [&](std::size_t back) { return results.at(results.size() - back).at(0, 0); };
+  auto sample = sample_of(from_end(3));
+  sample.is_of_copy = true;
+  double const before = std::stod(from_end(4));
+  double const after = std::stod(from_end(2));
+  sample.bytes_more_per_row = std::max(after - before, 0.0);
+  return sample;
 }
 
 }  // namespace
@@ -50,31 +85,41 @@ std::optional<Preflight> with_coming_columns(planner::Migration const& migration
   return preflight;
 }
 
-asio::awaitable<void> try_on_copy(PgConnection& connection, planner::Migration const& migration,
-                                  planner::WorkTarget target, planner::Interval interval) {
+asio::awaitable<std::optional<PlannedSample>> try_on_copy(PgConnection& connection, planner::Migration const& migration,
+                                                          planner::WorkTarget target, planner::Interval interval,
+                                                          std::vector<planner::ColumnFacts> columns, bool with_sample) {
   auto const& backfill = *migration.backfill;
   bool const names_itself = backfill.kind == planner::WorkKind::kSql || backfill.kind == planner::WorkKind::kCopy;
-  if (names_itself || connection.is_standby() || target.key.is_by_block()) co_return;
-  std::vector<std::string> statements = {"CREATE TEMP TABLE pgbackfill_probe (LIKE " + target.relation +
-                                         " INCLUDING DEFAULTS INCLUDING GENERATED)"};
+  if (names_itself || connection.is_standby() || target.key.is_by_block()) co_return std::nullopt;
+  bool const is_measured = with_sample && !backfill.compute;
+  std::vector<std::string> statements = {make_copy(target, is_measured)};
+  if (is_measured) {
+    statements.emplace_back("SET LOCAL statement_timeout = 10000");
+    statements.push_back(planner::copied_rows_sql(target, interval, kCopy, names_to_copy(migration, columns)));
+  }
   for (auto const& add : coming_columns(migration)) {
     statements.push_back(std::string("ALTER TABLE ") + kCopy + " ADD COLUMN IF NOT EXISTS " +
                          planner::quote_identifier(add.column) + " " + add.type);
   }
+  if (is_measured) statements.emplace_back(kRowWidth);
   target.relation = kCopy;
   target.traits.works_through_parent = target.traits.reads_through_parent = false;
-  statements.push_back("EXPLAIN " + planner::plain_work(target, interval));
-  statements.emplace_back("SELECT 1");  // the last one is ours
+  char const* const explain = is_measured ? "EXPLAIN (ANALYZE, FORMAT JSON) " : "EXPLAIN ";
+  statements.push_back(explain + planner::plain_work(target, interval));
+  statements.emplace_back(is_measured ? kRowWidth : "SELECT 1");  // the last one is ours
   auto const tried = co_await connection.pipeline(tried_out(std::move(statements)), Deadlines());
-  if (tried) co_return;
+  if (tried) {
+    if (!is_measured) co_return std::nullopt;
+    co_return sample_of_copy(*tried);
+  }
   auto const failure = tried.error();
-  if (!connection.is_usable()) throw_failure(failure, "trying the batch on an empty copy of the table");
+  if (!connection.is_usable()) throw_failure(failure, "trying the batch on a copy of the table");
   value_or_throw(co_await connection.script("ROLLBACK", Deadlines()), "ending the attempt");
   // Another step may make what is missing; a role that may not make temporary tables learns it from its run.
   bool const may_come = is_missing_name(failure.sqlstate) && planner::has_sql_in_expand(migration);
   bool const cannot_try = failure.sqlstate == kReadOnlySession || failure.sqlstate == "42501" ||
                           failure.trouble == planner::Trouble::kLockTimeout;
-  if (may_come || cannot_try) co_return;
+  if (may_come || cannot_try) co_return std::nullopt;
   throw CommandError{kExitUsage, planner::to_string({backfill.position,
                                                      "once the expand steps have run, the server would refuse "
                                                      "the batch: " +

@@ -4,17 +4,17 @@
 
 #include <algorithm>
 #include <boost/json/array.hpp>
-#include <boost/json/parse.hpp>
 #include <utility>
 
 #include "engine/base/command_error.h"
 #include "engine/base/secret_mask.h"
 #include "engine/pg/catalog.h"
+#include "engine/plan/batch_sample.h"
 #include "engine/plan/coming_columns.h"
 #include "engine/plan/compute_sample.h"
 #include "engine/run/facts_keeper.h"
 #include "engine/run/job_setup.h"
-#include "engine/run/limits.h"
+#include "engine/run/work_estimate.h"
 #include "engine/steps/effect_reader.h"
 #include "engine/steps/other_migrations.h"
 #include "engine/steps/step_check.h"
@@ -38,7 +38,6 @@
 #include "planner/steps/sync_sql.h"
 #include "planner/work/compute_sql.h"
 #include "planner/work/hot_outlook.h"
-#include "throttle/vacuum_debt.h"
 
 namespace pgbackfill::engine {
 
@@ -48,8 +47,6 @@ using planner::WorkKind;
 
 // Rows of the batch that the plan shows and that --sample runs.
 constexpr std::int64_t kShownRows = 1'000;
-// Without a sample: what one worker does with narrow rows on modest hardware; the text says that it is a guess.
-constexpr double kAssumedRowsPerSecond = 100'000;
 
 std::vector<std::string> lines_of(Rows const& rows) {
   std::vector<std::string> lines;
@@ -113,28 +110,7 @@ asio::awaitable<PlannedSample> take_sample(PgConnection& connection, planner::Tr
       users_sql("EXPLAIN (ANALYZE, WAL, FORMAT JSON) " + planner::plain_work(target, interval)), "ROLLBACK"};
   auto const results =
       value_or_throw(co_await connection.pipeline(std::move(statements), Deadlines()), "the sample batch");
-  auto const document = boost::json::parse(results.at(2).at(0, 0));
-  auto const& top = document.as_array().at(0).as_object();
-  PlannedSample sample;
-  sample.milliseconds = top.at("Execution Time").as_double();
-  auto const number = [](boost::json::object const& node, char const* key) -> std::int64_t {
-    auto const* value = node.if_contains(key);
-    return value == nullptr ? 0 : value->to_number<std::int64_t>();
-  };
-  auto const& plan = top.at("Plan").as_object();
-  sample.wal_bytes = number(plan, "WAL Bytes");
-  sample.full_page_images = number(plan, "WAL FPI");
-  // The work by itself returns no rows; what it changes comes from the node below it.
-  bool const is_alone = plan.at("Node Type").as_string() == "ModifyTable";
-  if (auto const* children = plan.if_contains("Plans")) {
-    for (auto const& child : children->as_array()) {
-      auto const& node = child.as_object();
-      auto const* subplan = node.if_contains("Subplan Name");
-      bool const is_work = subplan != nullptr && subplan->as_string() == "CTE pgbackfill_work";
-      if (is_work || (is_alone && subplan == nullptr)) sample.rows = number(node, "Actual Rows");
-    }
-  }
-  co_return sample;
+  co_return sample_of(results.at(2).at(0, 0));
 }
 
 // --- steps -----------------------------------------------------------------------------------------------------------
@@ -314,31 +290,20 @@ std::string key_text(planner::Key const& key) {
   return fmt::format("{} ({})", planner::quote_identifier(key.index), planner::join(columns, ", "));
 }
 
-// What becomes of the heap, by leaf: each changed row leaves its old version, unless the update is HOT.
-PlannedGrowth growth_of(planner::Migration const& migration, planner::TableFacts const& table) {
-  throttle::Limits const limits = limits_of(setting_texts(migration.throttle), {}).limits;
-  PlannedGrowth growth;
-  growth.budget = limits.bloat;
-  for (auto const& leaf : table.leaves) {
-    auto const bytes = static_cast<double>(leaf.bytes);
-    double const without = bytes * (2 - planner::hot_outlook(*migration.backfill, leaf).share);
-    bool const is_vacuumed = static_cast<std::uint64_t>(leaf.bytes) >= throttle::kLeastBytesToVacuum &&
-                             limits.mode == throttle::Mode::kOn && limits.bloat > 0;
-    growth.bytes_without_vacuum += without;
-    growth.bytes_with_budget += is_vacuumed ? std::min(without, bytes * (1 + limits.bloat)) : without;
+// What a batch has shown wins over the rule of thumb. A temporary copy writes no WAL.
+void estimate(planner::Migration const& migration, planner::TableFacts const& table, PlannedBackfill& planned) {
+  auto const& sample = planned.sample;
+  auto const guess = estimate_work(migration, table, sample ? sample->bytes_more_per_row : 0);
+  planned.seconds = guess.seconds;
+  planned.wal_bytes = guess.wal_bytes;
+  if (guess.growth) {
+    planned.growth = {guess.growth->bytes_without_vacuum, guess.growth->bytes_with_budget, guess.growth->budget};
   }
-  return growth;
-}
-
-void estimate(PlannedBackfill& planned) {
+  if (!sample || sample->rows == 0) return;
   auto const rows = static_cast<double>(planned.rows);
-  if (planned.sample && planned.sample->rows > 0) {
-    auto const sampled = static_cast<double>(planned.sample->rows);
-    planned.seconds = rows * planned.sample->milliseconds / sampled / 1000 / planned.workers;
-    planned.wal_bytes = rows * static_cast<double>(planned.sample->wal_bytes) / sampled;
-  } else {
-    planned.seconds = rows / kAssumedRowsPerSecond / planned.workers;
-  }
+  auto const sampled = static_cast<double>(sample->rows);
+  planned.seconds = rows * sample->milliseconds / sampled / 1000 / planned.workers;
+  if (!sample->is_of_copy) planned.wal_bytes = rows * static_cast<double>(sample->wal_bytes) / sampled;
 }
 
 // What is lost when the work was wrong.
@@ -409,7 +374,6 @@ PlannedBackfill backfill_of(planner::Migration const& migration, Preflight const
     planned.leaves.push_back({preflight.targets[leaf].relation, key_text(preflight.keys[leaf]),
                               table.leaves[leaf].rows_estimated, ranges[leaf].ranges.size()});
   }
-  if (backfill.kind == WorkKind::kUpdate) planned.growth = growth_of(migration, table);
   return planned;
 }
 
@@ -424,7 +388,8 @@ asio::awaitable<void> plan_batch(PgConnection& connection, planner::Migration co
   if (!interval.hi) co_return;
   planned.batch_sql = batch_statement(target, interval);
   if (is_coming) {
-    co_await try_on_copy(connection, migration, target, interval);
+    auto columns = preflight.table.leaves[shown].columns;
+    planned.sample = co_await try_on_copy(connection, migration, target, interval, std::move(columns), with_sample);
     co_return;
   }
   auto const explained =
@@ -521,14 +486,14 @@ asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration
   auto const ranges = value_or_throw(co_await plan_ranges(connection, preflight), "cutting the table into ranges");
   auto planned = backfill_of(migration, preflight, ranges);
   co_await plan_batch(connection, migration, preflight, ranges, is_coming, with_sample, planned);
-  estimate(planned);
+  estimate(migration, preflight.table, planned);
   for (auto& note : notes_of(migration, preflight, planned)) report.notes.push_back(std::move(note));
   auto reads = co_await whole_reads(connection, preflight, planned.explain);
   for (auto& note : reads) report.notes.push_back(std::move(note));
   if (is_coming) {
     report.notes.emplace_back(
-        "the batch is shown as it will be once the expand steps have added its columns; EXPLAIN and --sample come "
-        "after them");
+        "the batch is shown as it will be once the expand steps have added its columns; EXPLAIN comes after them, and "
+        "--sample runs it on a temporary copy of its rows");
   }
   report.backfill = std::move(planned);
 }

@@ -1,16 +1,16 @@
+
+
 #include "engine/run/job_setup.h"
-
 #include <fmt/format.h>
-
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <set>
-
 #include "engine/pg/catalog.h"
 #include "engine/pg/local_process.h"
 #include "engine/run/work_checks.h"
+#include "engine/run/work_estimate.h"
 #include "planner/keys/key_choice.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/suggestion.h"
@@ -425,6 +425,7 @@ asio::awaitable<Result<Done>> create_job(PgConnection& connection, planner::Migr
                                          Owner const& owner) {
   auto job = new_job(migration, preflight);
   job.sweeps = preflight.sweeps;
+  job.estimate = to_keep(estimate_work(migration, preflight.table));
   for (std::size_t number = 0; number < ranges.size(); ++number) {
     auto const& leaf = preflight.table.leaves[number];
     job.leaves.push_back({static_cast<int>(number), leaf.oid, leaf.schema, leaf.name, preflight.keys[number],

@@ -90,10 +90,14 @@ std::vector<std::string> create_job(NewJob const& job, Owner const& owner) {
   std::vector<std::string> statements;
   statements.push_back(
       fmt::format("INSERT INTO pgbackfill.jobs (name, definition, table_schema, table_name, relation, sweeps, workers, "
-                  "batch_target_ms, rows_estimated) VALUES ({}, {}, {}, {}, {}, {}, {}, {}, {})",
+                  "batch_target_ms, rows_estimated, estimated_ms, estimated_bytes, estimated_wal_bytes, wal_at_start) "
+                  "VALUES ({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
                   quote_literal(job.name), quote_literal(job.definition), quote_literal(job.table_schema),
                   quote_literal(job.table_name), job.relation, job.sweeps ? "true" : "false", job.workers,
-                  job.batch_target.count(), rows));
+                  job.batch_target.count(), rows, job.estimate ? milliseconds_text(job.estimate->time) : "NULL",
+                  optional_number(job.estimate ? job.estimate->heap_bytes : std::nullopt),
+                  optional_number(job.estimate ? job.estimate->wal_bytes : std::nullopt),
+                  job.estimate ? "pg_current_wal_insert_lsn()" : "NULL"));
   std::string const id = job_id_of(job.name);
   for (auto const& leaf : job.leaves) statements.push_back(leaf_insert(id, leaf));
   if (!job.ranges.empty()) statements.push_back(range_insert(id, 0, job.ranges));
@@ -146,13 +150,17 @@ std::string leaf_growth(std::int64_t job, std::uint64_t least_bytes, int server_
 }
 
 std::string job_growth(std::int64_t job) {
+  // Through jsonb, since an older schema has no such columns.
   return fmt::format(
-      "SELECT coalesce(sum(l.bytes), 0), coalesce(sum(pg_relation_size(c.oid)), 0), coalesce(sum(l.rows_estimated), "
-      "0), "
-      "(SELECT coalesce(sum(r.rows_changed), 0) FROM pgbackfill.ranges r WHERE r.job_id = {0}) FROM pgbackfill.leaves "
-      "l "
-      "JOIN pg_catalog.pg_class c ON c.oid = l.relation WHERE l.job_id = {0} AND to_jsonb(l) ->> 'gone_at' IS NULL",
-      job);
+      "WITH sizes AS (SELECT coalesce(sum(l.bytes), 0), coalesce(sum(pg_relation_size(c.oid)), 0), "
+      "coalesce(sum(l.rows_estimated), 0), (SELECT coalesce(sum(r.rows_changed), 0) FROM pgbackfill.ranges r WHERE "
+      "r.job_id = {0}) FROM pgbackfill.leaves l JOIN pg_catalog.pg_class c ON c.oid = l.relation WHERE l.job_id = {0} "
+      "AND to_jsonb(l) ->> 'gone_at' IS NULL), job AS (SELECT j.created_at, j.completed_at, to_jsonb(j) AS row FROM "
+      "pgbackfill.jobs j WHERE j.id = {0}) SELECT sizes.*, job.row ->> 'estimated_ms', job.row ->> 'estimated_bytes', "
+      "job.row ->> 'estimated_wal_bytes', {1}, pg_wal_lsn_diff(coalesce((job.row ->> 'wal_at_end')::pg_lsn, CASE WHEN "
+      "NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END), (job.row ->> 'wal_at_start')::pg_lsn)::bigint, "
+      "job.completed_at IS NOT NULL FROM sizes LEFT JOIN job ON true",
+      job, milliseconds_between("job.created_at", "coalesce(job.completed_at, clock_timestamp())"));
 }
 
 std::string pass_state(std::int64_t job) {
@@ -201,7 +209,8 @@ std::vector<std::string> next_pass(std::int64_t job, int pass, NextPass const& n
 std::string complete_job(std::int64_t job, int pass, Owner const& owner) {
   return fmt::format(
       "WITH changed AS (UPDATE pgbackfill.jobs j SET status = 'complete', status_reason = '', completed_at = "
-      "clock_timestamp() WHERE id = {0} AND status = 'running' AND pass = {1} AND NOT EXISTS (SELECT 1 FROM "
+      "clock_timestamp(), wal_at_end = pg_current_wal_insert_lsn() WHERE id = {0} AND status = 'running' AND pass = "
+      "{1} AND NOT EXISTS (SELECT 1 FROM "
       "pgbackfill.ranges r WHERE r.job_id = {0} AND NOT r.done) AND NOT EXISTS (SELECT 1 FROM pgbackfill.deferred d "
       "WHERE "
       "d.job_id = {0}) RETURNING id, name) {2} RETURNING 1",
@@ -283,9 +292,8 @@ std::string retry_quarantine(std::int64_t job, Owner const& owner) {
   return fmt::format(
       "WITH taken AS (DELETE FROM pgbackfill.quarantine WHERE job_id = {0} RETURNING leaf, key), kept AS (INSERT INTO "
       "pgbackfill.deferred (job_id, leaf, key) SELECT {0}, leaf, key FROM taken ON CONFLICT DO NOTHING), changed AS "
-      "(UPDATE pgbackfill.jobs SET status = 'running', status_reason = '', paused_until = NULL, completed_at = NULL "
-      "WHERE "
-      "id = {0} "
+      "(UPDATE pgbackfill.jobs SET status = 'running', status_reason = '', paused_until = NULL, completed_at = NULL, "
+      "wal_at_end = NULL WHERE id = {0} "
       "RETURNING "
       "id, name), told AS ({1}) SELECT count(*) FROM taken",
       job, event_of_change("resumed", "'quarantined rows are tried again'", owner));

@@ -99,9 +99,11 @@ json::object json_of(PlannedBackfill const& planned) {
     object["sample"] = json::object{{"rows", planned.sample->rows},
                                     {"milliseconds", planned.sample->milliseconds},
                                     {"wal_bytes", planned.sample->wal_bytes},
-                                    {"full_page_images", planned.sample->full_page_images}};
-    object["wal_bytes_estimated"] = planned.wal_bytes.value_or(0);
+                                    {"full_page_images", planned.sample->full_page_images},
+                                    {"is_of_copy", planned.sample->is_of_copy},
+                                    {"bytes_more_per_row", planned.sample->bytes_more_per_row}};
   }
+  if (planned.wal_bytes) object["wal_bytes_estimated"] = static_cast<std::int64_t>(*planned.wal_bytes);
   if (planned.growth) {
     object["heap_bytes_without_vacuum"] = static_cast<std::int64_t>(planned.growth->bytes_without_vacuum);
     object["heap_bytes_expected"] = static_cast<std::int64_t>(planned.growth->bytes_with_budget);

@@ -123,10 +123,14 @@ std::vector<std::string> estimates_of(PlannedBackfill const& backfill) {
   auto const time = human_duration(std::chrono::milliseconds(static_cast<std::int64_t>(backfill.seconds * 1000)));
   std::vector<std::string> items;
   items.push_back(fmt::format("time: about {} with {} workers, {}", time, backfill.workers,
-                              backfill.wal_bytes ? "at the pace of a measured batch, if nothing holds it back"
-                                                 : "by rule of thumb (`--sample` measures a batch)"));
+                              backfill.sample ? "at the pace of a measured batch, if nothing holds it back"
+                                              : "by rule of thumb (`--sample` measures a batch)"));
   if (backfill.rows_guessed) items.emplace_back("rows: a guess from the size, because the table was never analyzed");
-  if (backfill.wal_bytes) items.push_back("WAL: about " + human_bytes(static_cast<std::int64_t>(*backfill.wal_bytes)));
+  if (backfill.wal_bytes) {
+    bool const is_measured = backfill.sample && !backfill.sample->is_of_copy;
+    items.push_back(fmt::format("WAL: about {}{}", human_bytes(static_cast<std::int64_t>(*backfill.wal_bytes)),
+                                is_measured ? "" : ", by rule of thumb"));
+  }
   if (backfill.growth) {
     items.push_back(fmt::format("growth: heap {} to {} with VACUUM between the parts, {} without",
                                 human_bytes(backfill.heap_bytes),

@@ -67,6 +67,9 @@ struct PlannedSample {
   double milliseconds = 0;
   std::int64_t wal_bytes = 0;
   std::int64_t full_page_images = 0;
+  // Of a temporary copy of the rows with the columns that the file's own steps will add: that writes no WAL.
+  bool is_of_copy = false;
+  double bytes_more_per_row = 0;
 };
 
 struct PlannedGrowth {
@@ -97,7 +100,7 @@ struct PlannedBackfill {
   std::string program;                  // that computes its values, and how it is asked; empty: there is none
   std::vector<std::string> answers;     // of the program that computes values, to the first rows, for --sample
   double seconds = 0;                   // by the sample, else by rule of thumb
-  std::optional<double> wal_bytes;      // by the sample
+  std::optional<double> wal_bytes;      // by the sample, unless it is of a copy; else by rule of thumb
   std::optional<PlannedGrowth> growth;  // of work that replaces rows
 };
 

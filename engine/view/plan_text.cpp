@@ -135,7 +135,12 @@ void add_line(Sheet& sheet, char const* title, std::string const& value) {
 }
 
 void add_estimate(Sheet& sheet, PlannedBackfill const& backfill) {
-  if (backfill.sample) {
+  if (backfill.sample && backfill.sample->is_of_copy) {
+    add_line(sheet, "sample",
+             fmt::format("{} rows in {:.1f} ms on a temporary copy of them, {:.0f} bytes more a row, rolled back",
+                         human_count(backfill.sample->rows), backfill.sample->milliseconds,
+                         backfill.sample->bytes_more_per_row));
+  } else if (backfill.sample) {
     add_line(
         sheet, "sample",
         fmt::format("{} rows in {:.1f} ms, {} of WAL ({} full-page images), rolled back",
@@ -144,9 +149,13 @@ void add_estimate(Sheet& sheet, PlannedBackfill const& backfill) {
   }
   auto const time = human_duration(std::chrono::milliseconds(static_cast<std::int64_t>(backfill.seconds * 1000)));
   add_line(sheet, "time",
-           backfill.wal_bytes ? "about " + time + " at the sample's pace, if nothing holds it back"
-                              : "about " + time + " by rule of thumb; --sample measures a batch");
-  if (backfill.wal_bytes) add_line(sheet, "WAL", "about " + bytes_text(*backfill.wal_bytes));
+           backfill.sample ? "about " + time + " at the sample's pace, if nothing holds it back"
+                           : "about " + time + " by rule of thumb; --sample measures a batch");
+  if (backfill.wal_bytes) {
+    bool const is_measured = backfill.sample && !backfill.sample->is_of_copy;
+    add_line(sheet, "WAL",
+             "about " + bytes_text(*backfill.wal_bytes) + (is_measured ? "" : " by rule of thumb, if all rows change"));
+  }
   if (backfill.growth) add_line(sheet, "growth", growth_text(backfill));
 }
 

@@ -79,6 +79,18 @@ boost::json::object json_of(StatusOverview const& one, StatusPace const* pace) {
   return object;
 }
 
+boost::json::value json_of(std::optional<JobCosts> const& costs) {
+  if (!costs) return nullptr;
+  auto const& thought = costs->estimated_time;
+  return boost::json::object{{"estimated_ms", thought ? boost::json::value(thought->count()) : nullptr},
+                             {"estimated_heap_bytes", or_null(costs->estimated_bytes)},
+                             {"estimated_wal_bytes", or_null(costs->estimated_wal_bytes)},
+                             {"heap_bytes_at_start", costs->bytes_at_start},
+                             {"ms", costs->time.count()},
+                             {"heap_bytes", costs->bytes},
+                             {"server_wal_bytes", or_null(costs->wal_bytes)}};
+}
+
 boost::json::object json_of(StatusPage const& page, StatusPace const& pace) {
   auto object = json_of(page.overview, &pace);
   object["definition"] = valid_utf8(page.overview.definition);
@@ -107,6 +119,7 @@ boost::json::object json_of(StatusPage const& page, StatusPace const& pace) {
   bool const knows = page.overview.migration.has_value();
   object["expand_steps"] = knows ? boost::json::value(page.overview.migration->expand.size()) : nullptr;
   object["contract_steps"] = knows ? boost::json::value(page.overview.migration->contract.size()) : nullptr;
+  object["costs"] = json_of(page.costs);
   object["approval"] = json_of(page.approval);
   object["next"] = valid_utf8(next_text(page));
   return object;

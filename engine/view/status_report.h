@@ -12,6 +12,7 @@
 
 #include "engine/base/approval.h"
 #include "engine/base/eta.h"
+#include "engine/base/job_costs.h"
 #include "engine/state/state_store.h"
 #include "engine/state/stored_overview.h"
 #include "engine/view/runners_view.h"
@@ -80,8 +81,9 @@ struct StatusPage {
   std::vector<RunnerSeen> runners;                    // processes that told of themselves lately
   std::vector<throttle::NeighbourReading> elsewhere;  // processes of jobs in other databases of the server
   std::string growth;                                 // of the table since the job began
-  std::vector<std::string> in_the_way;                // who holds deferred rows, or locks that a batch waits for
-  std::optional<Approval> approval;                   // the latest one, of the contract steps
+  std::optional<JobCosts> costs;
+  std::vector<std::string> in_the_way;  // who holds deferred rows, or locks that a batch waits for
+  std::optional<Approval> approval;     // the latest one, of the contract steps
 };
 
 struct StatusPace {

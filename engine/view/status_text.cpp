@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "engine/base/text.h"
+#include "engine/view/costs_text.h"
 #include "engine/view/runners_view.h"
 #include "engine/view/status_view.h"
 #include "planner/model/params.h"
@@ -319,6 +320,8 @@ class PageView {
     }
     add("  batches", batches);
     if (!page_.growth.empty()) add("  size", page_.growth);
+    std::string const costs = page_.costs ? costs_text(*page_.costs) : "";
+    if (!costs.empty()) add("  cost", costs);
     if (!one.has_ended()) {
       add("  settings", settings_text(one));
       std::string const throttle = throttle_text(one);

@@ -371,6 +371,18 @@ std::string plain_work(WorkTarget const& target, Interval const& interval) {
   return "WITH " + work_cte(target, condition) + "\nSELECT pg_catalog.count(*) FROM pgbackfill_work";
 }
 
+std::string copied_rows_sql(WorkTarget const& target, Interval const& interval, std::string const& into,
+                            std::vector<std::string> const& columns) {
+  std::vector<std::string> to;
+  std::vector<std::string> from;
+  for (auto const& column : columns) {
+    to.push_back(quote_identifier(column));
+    from.push_back(target.alias + "." + to.back());
+  }
+  return "INSERT INTO " + into + " (" + join(to, ", ") + ") SELECT " + join(from, ", ") + " FROM " +
+         from_clause(target) + " WHERE " + condition_of(target, interval);
+}
+
 BatchWork visit_work(WorkTarget const& target) {
   if (target.stands_alone) return visit_alone(target);
   std::string const keys = keys_cte(target, "pgbackfill_keys", "due", true);

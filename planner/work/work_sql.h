@@ -100,6 +100,9 @@ BatchWork batch_work(WorkTarget const& target, Interval const& interval, BatchMo
 
 // What changes the rows, without its counts: to be shown, explained or measured.
 std::string plain_work(WorkTarget const& target, Interval const& interval);
+// Puts the rows of the interval into another table, for the work to be tried on them; `columns` are names.
+std::string copied_rows_sql(WorkTarget const& target, Interval const& interval, std::string const& into,
+                            std::vector<std::string> const& columns);
 
 // The same for deferred keys, which the setting pgbackfill.due lists as JSON: objects with id and key.
 BatchWork visit_work(WorkTarget const& target);
