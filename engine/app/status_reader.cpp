@@ -19,6 +19,7 @@
 #include "engine/steps/approval.h"
 #include "engine/view/status_view.h"
 #include "planner/file/throttle_settings.h"
+#include "planner/model/shown_query.h"
 #include "planner/model/suggestion.h"
 #include "planner/steps/contract_plan.h"
 
@@ -121,14 +122,19 @@ std::vector<BadRow> bad_rows_of(Rows const& rows) {
   return bad_rows;
 }
 
-constexpr char kWaitingForLocks[] =
-    "SELECT w.pid, blocker.pid, coalesce(nullif(b.application_name, ''), 'no application name'), coalesce(b.usename, "
-    "'?'), "
-    "coalesce(b.state, 'unknown'), extract(epoch FROM clock_timestamp() - b.xact_start)::bigint, left(b.query, 80) "
-    "FROM pg_stat_activity w CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS blocker (pid) LEFT JOIN "
-    "pg_stat_activity "
-    "b ON b.pid = blocker.pid WHERE w.application_name = 'pgbackfill' AND w.datname = current_database() AND "
-    "w.wait_event_type = 'Lock' AND blocker.pid <> w.pid ORDER BY 6 DESC NULLS LAST LIMIT 5";
+constexpr int kMostQueryShown = 80;
+
+std::string waiting_for_locks() {
+  return "SELECT w.pid, blocker.pid, coalesce(nullif(b.application_name, ''), 'no application name'), "
+         "coalesce(b.usename, "
+         "'?'), "
+         "coalesce(b.state, 'unknown'), extract(epoch FROM clock_timestamp() - b.xact_start)::bigint, " +
+         planner::shown_query("b.query", kMostQueryShown) +
+         " FROM pg_stat_activity w CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS blocker (pid) LEFT JOIN "
+         "pg_stat_activity "
+         "b ON b.pid = blocker.pid WHERE w.application_name = 'pgbackfill' AND w.datname = current_database() AND "
+         "w.wait_event_type = 'Lock' AND blocker.pid <> w.pid ORDER BY 6 DESC NULLS LAST LIMIT 5";
+}
 
 }  // namespace
 
@@ -191,7 +197,7 @@ asio::awaitable<StatusPage> read_page(PgConnection& connection, std::string name
 }
 
 asio::awaitable<void> find_lock_holders(PgConnection& connection, StatusPage& page) {
-  auto const rows = co_await query_read_only(connection, kWaitingForLocks);
+  auto const rows = co_await query_read_only(connection, waiting_for_locks());
   if (!rows) co_return;  // the rest of the page is worth more than this
   for (auto const& row : rows->rows) {
     if (*row[1] == "0") {

@@ -6,6 +6,7 @@
 #include "engine/cli/doctor.h"
 #include "engine/probes/probe_sql.h"
 #include "engine/view/console.h"
+#include "planner/model/shown_query.h"
 #include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
@@ -17,6 +18,7 @@ using planner::quote_literal;
 
 constexpr auto kLongTransaction = 5min;
 constexpr auto kIdleInTransaction = 5s;
+constexpr int kMostQueryShown = 60;
 constexpr std::int64_t kOldHorizon = 10'000'000;
 constexpr std::int64_t kWraparoundWarn = 1'000'000'000;
 constexpr std::int64_t kWraparoundFail = 1'600'000'000;  // where vacuum goes into failsafe
@@ -44,13 +46,13 @@ std::string lock_advice(std::string const& pid, std::string const& state) {
 asio::awaitable<void> Doctor::check_transactions() {
   auto const rows = co_await ask(
       "transactions",
-      fmt::format(
-          "SELECT pid, coalesce(usename, '?'), coalesce(nullif(application_name, ''), 'no application name'), "
-          "state, extract(epoch FROM clock_timestamp() - xact_start)::bigint, left(query, 60), state LIKE 'idle "
-          "in%' FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND "
-          "(xact_start < clock_timestamp() - interval '{} s' OR (state LIKE 'idle in transaction%' AND "
-          "state_change < clock_timestamp() - interval '{} s')) ORDER BY xact_start LIMIT {}",
-          std::chrono::seconds(kLongTransaction).count(), kIdleInTransaction.count(), kListed));
+      fmt::format("SELECT pid, coalesce(usename, '?'), coalesce(nullif(application_name, ''), 'no application name'), "
+                  "state, extract(epoch FROM clock_timestamp() - xact_start)::bigint, {}, state LIKE 'idle "
+                  "in%' FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND "
+                  "(xact_start < clock_timestamp() - interval '{} s' OR (state LIKE 'idle in transaction%' AND "
+                  "state_change < clock_timestamp() - interval '{} s')) ORDER BY xact_start LIMIT {}",
+                  planner::shown_query("query", kMostQueryShown), std::chrono::seconds(kLongTransaction).count(),
+                  kIdleInTransaction.count(), kListed));
   if (!rows) co_return;
   if (rows->rows.empty()) {
     co_return add("transactions", Finding::kPass,
@@ -169,10 +171,10 @@ asio::awaitable<void> Doctor::check_locks() {
           "SELECT l.pid, l.mode, coalesce(l.relation::regclass::text, l.locktype), nullif(blocker.pid, 0), "
           "coalesce(nullif(b.application_name, ''), 'no application name'), coalesce(b.usename, '?'), "
           "coalesce(b.state, "
-          "'state not visible'), extract(epoch FROM clock_timestamp() - b.xact_start)::bigint, left(b.query, 60) FROM "
+          "'state not visible'), extract(epoch FROM clock_timestamp() - b.xact_start)::bigint, {} FROM "
           "pg_locks l CROSS JOIN LATERAL unnest(pg_blocking_pids(l.pid)) AS blocker (pid) LEFT JOIN pg_stat_activity b "
           "ON b.pid = blocker.pid WHERE NOT l.granted ORDER BY 8 DESC NULLS LAST LIMIT {}",
-          kListed));
+          planner::shown_query("b.query", kMostQueryShown), kListed));
   if (!rows) co_return;
   if (rows->rows.empty()) co_return add("locks", Finding::kPass, "nobody waits for a lock now");
   for (auto const& row : rows->rows) {

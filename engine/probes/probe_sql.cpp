@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "planner/model/shown_query.h"
 #include "planner/model/sql_text.h"
 #include "throttle/announcement.h"
 
@@ -21,6 +22,7 @@ constexpr int kWithWalOfBackends = 180000;
 
 // pg_blocking_pids() takes the lock manager's partitions exclusively, so it is asked for a bounded number of pids.
 constexpr int kMostWaitersLookedAt = 50;
+constexpr int kMostQueryShown = 60;
 
 std::string pid_array(std::vector<int> const& pids) {
   return fmt::format("'{{{}}}'::int[]", fmt::join(pids, ","));
@@ -116,11 +118,12 @@ std::string waiters(int version, OwnSessions const& own, std::chrono::millisecon
       "e.blocker), longest AS (SELECT b.pid, b.ours, late.ms FROM blocked b JOIN late USING (pid) ORDER BY late.ms "
       "DESC "
       "LIMIT 1) SELECT (SELECT count(DISTINCT pid) FROM blocked), longest.ms::bigint, longest.ours, longest.pid, "
-      "s.application_name, pg_get_userbyid(s.usesysid), left(s.query, 60), (SELECT string_agg(pid::text, ',') FROM "
+      "s.application_name, pg_get_userbyid(s.usesysid), {5}, (SELECT string_agg(pid::text, ',') FROM "
       "waiting) FROM (SELECT) AS once LEFT JOIN longest ON true LEFT JOIN LATERAL pg_stat_get_activity(longest.pid) s "
       "ON "
       "longest.pid IS NOT NULL",
-      waiting(version, known), longer_than.count(), is_ours(own, "s"), kMostWaitersLookedAt, lock_holders(own));
+      waiting(version, known), longer_than.count(), is_ours(own, "s"), kMostWaitersLookedAt, lock_holders(own),
+      planner::shown_query("s.query", kMostQueryShown));
 }
 
 std::string presence(OwnSessions const& own, std::chrono::milliseconds period) {

@@ -4,6 +4,7 @@
 
 #include "engine/state/state_sql.h"
 #include "engine/state/state_store.h"
+#include "planner/model/shown_query.h"
 #include "planner/work/lock_watch.h"
 
 namespace pgbackfill::engine::state {
@@ -12,6 +13,7 @@ namespace {
 
 constexpr std::int64_t kLayoutLock = 5571360147221349;
 constexpr int kMostNamed = 3;
+constexpr int kMostQueryShown = 80;
 
 }  // namespace
 
@@ -49,10 +51,11 @@ std::string who_is_in_the_way() {
       "', ' || state, '') || coalesce(', transaction open for ' || extract(epoch FROM pg_catalog.clock_timestamp() - "
       "xact_start)::bigint || ' s', '')) END || CASE WHEN locktype = 'advisory' THEN CASE WHEN granted THEN ' holds' "
       "ELSE ' waits for' END || ' the advisory lock {}' ELSE CASE WHEN granted THEN ' has ' ELSE ' waits for ' END || "
-      "name || ' locked (' || mode || ')' END || coalesce(': ' || nullif(pg_catalog.regexp_replace(pg_catalog.left("
-      "query, 80), '\\s+', ' ', 'g'), ''), '') || CASE WHEN state LIKE 'idle in transaction%' THEN ' (commit first: it "
+      "name || ' locked (' || mode || ')' END || coalesce(': ' || nullif({}, ''), '') || CASE WHEN state LIKE 'idle in "
+      "transaction%' THEN ' (commit first: it "
       "holds this until its transaction ends)' ELSE '' END FROM named ORDER BY rank, pid LIMIT {}",
-      kLayoutLock, planner::prepared_transaction_of("r"), kLayoutLock, kMostNamed);
+      kLayoutLock, planner::prepared_transaction_of("r"), kLayoutLock,
+      planner::shown_query("pg_catalog.regexp_replace(query, '[[:space:]]+', ' ', 'g')", kMostQueryShown), kMostNamed);
 }
 
 }  // namespace pgbackfill::engine::state

@@ -9,7 +9,8 @@
 
 namespace pgbackfill::planner {
 
-// The first `most_bytes`, with "..." behind them if there is more; a character is never cut in two. Line breaks and
+// The first `most_bytes`, with "..." behind them if there is more; a character is never cut in two, and a word only if
+// there is hardly anything else. Line breaks and
 // other control characters become blanks.
 std::string short_line(std::string_view text, std::size_t most_bytes);
 

@@ -1,17 +1,23 @@
 #include "planner/work/lock_watch.h"
 
+#include "planner/model/shown_query.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/table_name.h"
 
 namespace pgbackfill::planner {
 namespace {
 
-constexpr char kSession[] =
-    "coalesce(s.usename, ''), coalesce(s.application_name, ''), coalesce(s.state, ''), "
-    "coalesce((extract(epoch FROM clock_timestamp() - s.xact_start) * 1000)::bigint, 0), "
-    "coalesce((extract(epoch FROM clock_timestamp() - s.state_change) * 1000)::bigint, 0), "
-    "coalesce(s.backend_type, ''), coalesce(left(s.query, 200), ''), "
-    "coalesce(s.query LIKE '%(to prevent wraparound)%', false)";
+constexpr int kMostQueryShown = 200;
+
+std::string session_columns() {
+  return "coalesce(s.usename, ''), coalesce(s.application_name, ''), coalesce(s.state, ''), "
+         "coalesce((extract(epoch FROM clock_timestamp() - s.xact_start) * 1000)::bigint, 0), "
+         "coalesce((extract(epoch FROM clock_timestamp() - s.state_change) * 1000)::bigint, 0), "
+         "coalesce(s.backend_type, ''), coalesce(" +
+         shown_query("s.query", kMostQueryShown) +
+         ", ''), "
+         "coalesce(s.query LIKE '%(to prevent wraparound)%', false)";
+}
 
 // Of pg_prepared_xacts p: its id as COMMIT PREPARED takes it, whose it is, and its age.
 constexpr char kPrepared[] =
@@ -44,7 +50,8 @@ std::string holders_sql(std::vector<TableLock> const& locks, std::vector<int> co
   std::vector<std::string> pids;
   for (int const pid : own_pids) pids.push_back(std::to_string(pid));
   std::string const others = pids.empty() ? "true" : "(l.pid IS NULL OR l.pid NOT IN (" + join(pids, ", ") + "))";
-  return std::string{"SELECT DISTINCT l.pid, "} + kSession + ", CASE WHEN p.gid IS NULL THEN '' ELSE " + kPrepared +
+  return std::string{"SELECT DISTINCT l.pid, "} + session_columns() + ", CASE WHEN p.gid IS NULL THEN '' ELSE " +
+         kPrepared +
          " END FROM pg_catalog.pg_locks l LEFT JOIN "
          "pg_catalog.pg_stat_activity s ON s.pid = l.pid "
          "LEFT JOIN pg_catalog.pg_prepared_xacts p ON l.pid IS NULL AND p.transaction = " +
@@ -65,7 +72,7 @@ std::string blockers_sql(int pid) {
       "p.transaction = " +
       prepared_transaction_of("h") + " WHERE w.pid = " + std::to_string(pid) +
       " AND NOT w.granted ORDER BY p.prepared LIMIT 1), '?')";
-  return std::string{"SELECT nullif(b.pid, 0), "} + kSession + ", CASE WHEN b.pid = 0 THEN " + gid +
+  return std::string{"SELECT nullif(b.pid, 0), "} + session_columns() + ", CASE WHEN b.pid = 0 THEN " + gid +
          " ELSE '' END FROM (SELECT DISTINCT unnest(pg_catalog.pg_blocking_pids(" + std::to_string(pid) +
          ")) AS pid) b LEFT JOIN pg_catalog.pg_stat_activity s ON s.pid = b.pid ORDER BY 1 LIMIT 20";
 }
@@ -105,7 +112,9 @@ std::string table_sessions_sql(std::vector<std::string> const& relations) {
          "pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = h.relation), coalesce((extract(epoch FROM "
          "clock_timestamp() - CASE WHEN h.granted THEN coalesce(s.xact_start, p.prepared) ELSE s.query_start END) * "
          "1000)::bigint, 0), "
-         "coalesce(left(s.query, 200), ''), CASE WHEN NOT h.granted OR s.wait_event_type = 'Lock' THEN "
+         "coalesce(" +
+         shown_query("s.query", kMostQueryShown) +
+         ", ''), CASE WHEN NOT h.granted OR s.wait_event_type = 'Lock' THEN "
          "pg_catalog.pg_blocking_pids(h.pid)::text END, coalesce(s.query LIKE '%(to prevent wraparound)%', false), "
          "coalesce(s.backend_start::text, '') FROM held h LEFT JOIN pg_catalog.pg_stat_activity s ON s.pid = h.pid "
          "LEFT JOIN pg_catalog.pg_prepared_xacts p ON h.pid IS NULL AND p.transaction = " +

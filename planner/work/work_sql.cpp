@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "planner/model/shown_query.h"
 #include "planner/model/sql_facts.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/value_text.h"
@@ -16,6 +17,9 @@
 namespace pgbackfill::planner {
 
 namespace {
+
+// Of somebody else's session.
+constexpr int kMostQueryShown = 80;
 
 std::string lower_case(std::string_view text) {
   std::string result(text);
@@ -526,8 +530,9 @@ std::string holders_sql(WorkTarget const& target, std::vector<KeyValue> const& k
          harmless +
          // A prepared transaction has no session.
          ") SELECT count(*), a.pid, coalesce(a.application_name, p.gid), coalesce(a.usename, p.owner), extract(epoch "
-         "FROM clock_timestamp() - coalesce(a.xact_start, p.prepared))::bigint, a.state || ': ' || left(a.query, 80) "
-         "FROM holders JOIN running ON running.transactionid = holders.holder LEFT JOIN pg_catalog.pg_stat_activity a "
+         "FROM clock_timestamp() - coalesce(a.xact_start, p.prepared))::bigint, a.state || ': ' || " +
+         shown_query("a.query", kMostQueryShown) +
+         " FROM holders JOIN running ON running.transactionid = holders.holder LEFT JOIN pg_catalog.pg_stat_activity a "
          "ON a.pid = running.pid LEFT JOIN pg_catalog.pg_prepared_xacts p ON running.pid IS NULL AND p.transaction = "
          "running.transactionid GROUP BY 2, 3, 4, 5, 6 ORDER BY 1 DESC LIMIT 5";
 }
@@ -536,8 +541,9 @@ std::string table_holders_sql(std::vector<std::uint32_t> const& relation_oids) {
   std::vector<std::string> oids;
   for (auto const oid : relation_oids) oids.push_back(std::to_string(oid));
   return "SELECT DISTINCT a.pid, coalesce(a.application_name, p.gid), coalesce(a.usename, p.owner), extract(epoch "
-         "FROM clock_timestamp() - coalesce(a.xact_start, p.prepared))::bigint, a.state || ': ' || left(a.query, 80), "
-         "l.relation::regclass::text || ' ' || l.mode FROM pg_catalog.pg_locks l LEFT JOIN "
+         "FROM clock_timestamp() - coalesce(a.xact_start, p.prepared))::bigint, a.state || ': ' || " +
+         shown_query("a.query", kMostQueryShown) +
+         ", l.relation::regclass::text || ' ' || l.mode FROM pg_catalog.pg_locks l LEFT JOIN "
          "pg_catalog.pg_stat_activity a ON a.pid = l.pid LEFT JOIN pg_catalog.pg_prepared_xacts p ON l.pid IS NULL AND "
          "p.transaction = " +
          prepared_transaction_of("l") +

@@ -14,6 +14,12 @@ TEST(ShortLine, CutsALongOneAndSaysSo) {
   EXPECT_EQ(short_line("abcde", 4), "abcd...");
 }
 
+TEST(ShortLine, CutsNoWordInTwoUnlessItIsAllThereIs) {
+  EXPECT_EQ(short_line("UPDATE users SET name = 'x'", 15), "UPDATE users ...");
+  EXPECT_EQ(short_line("UPDATE users SET name = 'x'", 12), "UPDATE users ...");
+  EXPECT_EQ(short_line("a bcdefghijklmnop", 10), "a bcdefghi...");
+}
+
 TEST(ShortLine, IsOneLine) {
   EXPECT_EQ(short_line("a\n\tb\r", 9), "a  b ");
 }
