@@ -64,7 +64,9 @@ install(CODE "execute_process(COMMAND_ERROR_IS_FATAL ANY COMMAND ${PROJECT_SOURC
 
 set(CPACK_PACKAGE_NAME pgbackfill)
 set(CPACK_PACKAGE_VENDOR "pgbackfill")
-set(CPACK_PACKAGE_CONTACT "pgbackfill maintainers <maintainers@pgbackfill.example>")
+set(PGBACKFILL_MAINTAINER "pgbackfill maintainers <maintainers@pgbackfill.example>" CACHE STRING
+  "Who made the package: its field Maintainer")
+set(CPACK_PACKAGE_CONTACT ${PGBACKFILL_MAINTAINER})
 set(CPACK_PACKAGE_DESCRIPTION "pgbackfill rewrites every row of a large PostgreSQL table while the
 application keeps using it. It works in small transactions, on several
 connections, at a pace set by replication lag, commit latency and lock waits.

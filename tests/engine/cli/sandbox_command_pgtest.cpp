@@ -1,10 +1,13 @@
 // The sandbox starts, serves, runs commands, hears signals, and leaves nothing behind.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <boost/json/parse.hpp>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "tests/support/pg_client.h"
@@ -51,6 +54,34 @@ TEST(SandboxCommand, TellsPeopleWhatToTry) {
   EXPECT_TRUE(contains(program.out(), "export DATABASE_URL=postgresql://")) << program.out();
   program.signal(SIGTERM);
   EXPECT_EQ(program.wait(60s).exit_code, 0);
+}
+
+// All of it at once, as somebody pastes it: nothing of it may read the lines that come after it.
+TEST(SandboxCommand, WhatItSaysToTryCanBePastedAsItStands) {
+  Program program({PGBACKFILL_PROGRAM, "sandbox", "--replicas", "0", "--rows", "1000"});
+  ASSERT_TRUE(program.wait_for_output("^C stops the servers", 60s)) << program.err();
+  auto const out = program.out();
+  auto const line_with = [&](std::string const& words) {
+    auto const at = out.find(words);
+    return out.substr(at, out.find('\n', at) - at + 1);
+  };
+  auto const begin = out.find("cat > users.yaml");
+  ASSERT_NE(begin, std::string::npos) << out;
+  auto const pasted = line_with("export DATABASE_URL=") + out.substr(begin, out.find("\n\n", begin) - begin) +
+                      "\necho nothing was swallowed\n";
+  auto const folder = std::filesystem::temp_directory_path() / ("pgbackfill-pasted-" + std::to_string(getpid()));
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder / "pasted") << pasted;
+  ProgramOptions options;
+  options.working_dir = folder;
+  std::string const path = std::filesystem::path(PGBACKFILL_PROGRAM).parent_path().string();
+  options.environment = {{"PATH", path + ":" + std::getenv("PATH")}, {"PAGER", "cat"}};
+  auto const result = run_program({"sh", "-c", "sh < pasted"}, 60s, options);
+  std::filesystem::remove_all(folder);
+  program.signal(SIGINT);
+  program.wait(60s);
+  EXPECT_TRUE(contains(result.out, "USER 1\n") || contains(result.out, "| USER 1")) << result.out << result.err;
+  EXPECT_TRUE(result.out.ends_with("nothing was swallowed\n")) << result.out << result.err;
 }
 
 TEST(SandboxCommand, RunsACommandAndReturnsItsExitCode) {
