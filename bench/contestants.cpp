@@ -72,18 +72,12 @@ std::vector<std::string> program_command(std::string const& command, std::string
   return {PGBACKFILL_PROGRAM, command, file, "--dsn", dsn};
 }
 
-void run_file(std::string const& dsn, std::string const& text) {
-  auto const path = std::filesystem::temp_directory_path() / fmt::format("bench-{}.yaml", getpid());
-  std::ofstream(path) << text;
-  auto const result = tests::run_program(program_command("run", path.string(), dsn));
-  std::filesystem::remove(path);
-  if (result.exit_code != 0) throw std::runtime_error(result.err);
-}
+namespace {
 
-ProgramCost run_pgbackfill(std::string const& dsn, ProgramSettings const& settings) {
+ProgramCost run_command(std::vector<std::string> const& command) {
   ProgramCost cost;
   double const cpu_before = cpu_seconds_of_children();
-  Program program(pgbackfill_command(dsn, settings));
+  Program program(command);
   while (program.is_running()) {
     cost.peak_memory_bytes = std::max(cost.peak_memory_bytes, peak_memory_of(program.pid()));
     std::this_thread::sleep_for(kMemoryInterval);
@@ -92,6 +86,20 @@ ProgramCost run_pgbackfill(std::string const& dsn, ProgramSettings const& settin
   if (result.exit_code != 0) throw std::runtime_error("pgbackfill failed: " + result.err);
   cost.cpu_seconds = cpu_seconds_of_children() - cpu_before;
   return cost;
+}
+
+}  // namespace
+
+ProgramCost run_file(std::string const& dsn, std::string const& text) {
+  auto const path = std::filesystem::temp_directory_path() / fmt::format("bench-{}.yaml", getpid());
+  std::ofstream(path) << text;
+  auto const cost = run_command(program_command("run", path.string(), dsn));
+  std::filesystem::remove(path);
+  return cost;
+}
+
+ProgramCost run_pgbackfill(std::string const& dsn, ProgramSettings const& settings) {
+  return run_command(pgbackfill_command(dsn, settings));
 }
 
 void run_one_update(std::string const& dsn) {

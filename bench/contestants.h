@@ -45,7 +45,7 @@ ProgramCost run_pgbackfill(std::string const& dsn, ProgramSettings const& settin
 std::vector<std::string> program_command(std::string const& command, std::string const& file, std::string const& dsn);
 
 // Runs a migration file of this text, and throws unless it is done.
-void run_file(std::string const& dsn, std::string const& text);
+ProgramCost run_file(std::string const& dsn, std::string const& text);
 
 void run_one_update(std::string const& dsn);
 

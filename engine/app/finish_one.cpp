@@ -396,6 +396,8 @@ std::string what_stays(planner::Migration const& migration) {
       return "rows that were deleted do not come back";
     case planner::WorkKind::kCopy:
       return "copied rows stay until their table is dropped";
+    case planner::WorkKind::kAsk:
+      return "what the program did stays done";
     default:
       return "values that were overwritten stay as they are";
   }

@@ -107,6 +107,8 @@ asio::awaitable<void> Doctor::check_size(planner::Backfill const& backfill, plan
                                 human_bytes(bytes)));
     case planner::WorkKind::kCopy:
       co_return add("growth", Finding::kPass, fmt::format("a copy of every row takes about {}", human_bytes(bytes)));
+    case planner::WorkKind::kAsk:
+      co_return add("growth", Finding::kPass, "the table stays as it is");
     case planner::WorkKind::kDelete:
       co_return add("growth", Finding::kPass,
                     "the file does not shrink: vacuum makes the room free for new rows of this table");

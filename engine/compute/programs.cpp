@@ -8,6 +8,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cmath>
 #include <cstdlib>
 #include <deque>
 #include <map>
@@ -37,6 +38,7 @@ constexpr auto kGlance = 10ms;
 // Between the end of its input and SIGTERM.
 constexpr auto kGrace = 2s;
 constexpr double kWeightOfLatest = 0.2;
+constexpr double kMostRounds = 100;  // that all requests in flight are thought to make in one batch
 constexpr std::size_t kErrorsKept = 3;
 constexpr unsigned kOk = 200;
 constexpr unsigned kTooManyRequests = 429;
@@ -483,6 +485,12 @@ asio::awaitable<void> Programs::stop() {
     boost::system::error_code ignored;
     co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
+}
+
+std::int64_t Programs::requests_in(std::chrono::milliseconds time) const {
+  if (seconds_a_request_ <= 0) return compute_.in_flight;
+  double const at_once = std::chrono::duration<double>(time).count() / seconds_a_request_;
+  return std::max<std::int64_t>(compute_.in_flight, std::llround(std::min(at_once, kMostRounds) * compute_.in_flight));
 }
 
 std::string Programs::held_back() const {

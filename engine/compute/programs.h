@@ -50,6 +50,7 @@ class Programs {
   // The run is about to end: what may not be sent now, because the program asked for a wait or has failed, fails; what
   // is under way goes on.
   void wind_down() { is_winding_down_ = true; }
+  bool is_winding_down() const { return is_winding_down_; }
   // Ends all programs at once; whoever waits gets a failure, and so does who asks from now on.
   void abandon();
   // Ends their input, waits a moment for them to end by themselves, and ends those that do not. Nobody may be waiting.
@@ -57,6 +58,8 @@ class Programs {
 
   // What the work waits for here, as a sentence for people; empty: nothing.
   std::string held_back() const;
+  // How many requests are answered in this time, at their present pace; at least as many as may be in flight.
+  std::int64_t requests_in(std::chrono::milliseconds time) const;
 
  private:
   struct Request;

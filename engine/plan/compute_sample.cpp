@@ -37,9 +37,10 @@ asio::awaitable<std::vector<std::string>> sample_answers(PgConnection& connectio
   }
   std::vector<RowToCompute> rows;
   std::vector<std::size_t> chosen;
-  for (auto const& row : read->rows) {
+  for (auto& fields : read->rows) {
     chosen.push_back(rows.size());
-    rows.push_back({*row[0], *row[1], *row[2]});
+    fields.emplace_back("");  // nothing of it is written
+    rows.push_back(row_to_compute(fields, target.backfill.compute->read, target.traits.input_forms).value());
   }
   if (rows.empty()) co_return lines;
   Silence silence;

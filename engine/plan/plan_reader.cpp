@@ -318,14 +318,17 @@ void judge_work(planner::Migration const& migration, PlannedBackfill& planned) {
                 return add != nullptr && add->column == assignment.column;
               });
   }
+  if (auto const& compute = backfill.compute) {
+    std::string const processes = compute->service ? "" : fmt::format(", {} process(es)", compute->processes);
+    planned.program = fmt::format("{}, up to {} rows a request, {} in flight{}", planner::name_of(*compute),
+                                  compute->rows, compute->in_flight, processes);
+  }
   switch (backfill.kind) {
     case WorkKind::kUpdate:
       planned.title = "set " + planner::join(columns, ", ");
-      if (auto const& compute = backfill.compute) {
-        planned.title = fmt::format("compute {} by {}", planner::join(columns, ", "), planner::name_of(*compute));
-        std::string const processes = compute->service ? "" : fmt::format(", {} process(es)", compute->processes);
-        planned.program = fmt::format("{}, up to {} rows a request, {} in flight{}", planner::name_of(*compute),
-                                      compute->rows, compute->in_flight, processes);
+      if (backfill.compute) {
+        planned.title =
+            fmt::format("compute {} by {}", planner::join(columns, ", "), planner::name_of(*backfill.compute));
       }
       planned.risk = all_new ? planner::Risk::kLow : planner::Risk::kMedium;
       planned.reason =
@@ -342,6 +345,13 @@ void judge_work(planner::Migration const& migration, PlannedBackfill& planned) {
       planned.title = "copy to " + planner::quote_qualified(backfill.copy_to.schema, backfill.copy_to.name);
       planned.reason = "the table that it reads stays as it is";
       planned.way_back = "the rows go with the table that they are copied to";
+      if (backfill.compute) planned.title += " what " + planner::name_of(*backfill.compute) + " computes";
+      break;
+    case WorkKind::kAsk:
+      planned.title = "tell " + planner::name_of(*backfill.compute) + " of the rows";
+      planned.risk = planner::Risk::kMedium;
+      planned.reason = "the table stays as it is; what the program does is its own affair";
+      planned.way_back = "none: pgbackfill does not know what the program does";
       break;
     case WorkKind::kDelete:
       planned.title = "delete rows";

@@ -40,6 +40,10 @@ class Session {
   virtual asio::awaitable<Result<planner::Page>> look_ahead(planner::Lease lease, std::int64_t rows,
                                                             std::chrono::milliseconds timeout) = 0;
   virtual asio::awaitable<Result<planner::BatchDone>> run_batch(planner::BatchRequest request) = 0;
+  // Whether the batch after the last one has been begun, so that it would be a waste not to run it.
+  virtual bool is_ahead() const { return false; }
+  // Ends what the session has begun ahead of its batches; whoever has used it calls this last.
+  virtual asio::awaitable<void> end_ahead() { co_return; }
   // A batch that would change more rows fails with kTooManyState, and changes none; absent: it may change any number.
   virtual void set_most_changed(std::optional<std::int64_t> /*rows*/) {}
   // The range as it is now, if it is still ours and not done.
@@ -106,6 +110,11 @@ class Database {
   virtual std::string held_back() const { return ""; }
   // Uniform in [0, 1): for jitter.
   virtual double random() = 0;
+  // Of work that something beside the server computes: how many rows of a batch that has in about this time. Absent: it
+  // is the server alone.
+  virtual std::optional<std::int64_t> rows_computed_in(std::chrono::milliseconds /*time*/) const {
+    return std::nullopt;
+  }
 };
 
 }  // namespace pgbackfill::engine

@@ -19,7 +19,7 @@ JobCosts costs_of(Rows const& sizes) {
   auto const& row = sizes.rows.at(0);
   auto const number = [&](std::size_t column) -> std::optional<std::int64_t> {
     if (!row.at(column)) return std::nullopt;
-    return state::number_of(row[column], "pgbackfill.jobs: what it was thought to cost");
+    return state::number_of(row[column], "what the job was estimated to cost");
   };
   JobCosts costs;
   costs.bytes_at_start = number(0).value_or(0);

@@ -392,13 +392,17 @@ std::string definition_of(planner::Backfill const& backfill) {
       break;
     case WorkKind::kCopy:
       text += "copy to " + table_text(backfill.copy_to) + "\n";
+      if (backfill.compute) text += definition_of(*backfill.compute);
+      break;
+    case WorkKind::kAsk:
+      text += definition_of(*backfill.compute);
       break;
     case WorkKind::kSql:
       text += "sql " + backfill.sql + "\n";
       break;
   }
   for (auto const& assignment : backfill.assignments) {
-    if (backfill.compute) break;
+    if (backfill.compute && backfill.kind == WorkKind::kUpdate) break;
     text += planner::quote_identifier(assignment.column) + " = " + assignment.expression + "\n";
   }
   if (!backfill.mirror_key.empty()) text += "mirrored by " + planner::join(backfill.mirror_key, ", ") + "\n";

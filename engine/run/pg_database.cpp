@@ -196,6 +196,8 @@ class PgSession : public Session {
   asio::awaitable<Result<planner::Page>> look_ahead(Lease lease, std::int64_t rows,
                                                     std::chrono::milliseconds timeout) override;
   asio::awaitable<Result<planner::BatchDone>> run_batch(planner::BatchRequest request) override;
+  bool is_ahead() const override { return ahead_.has_value(); }
+  asio::awaitable<void> end_ahead() override { return settle_ahead({}); }
   void set_most_changed(std::optional<std::int64_t> rows) override { most_changed_ = rows; }
 
   asio::awaitable<Result<std::optional<Lease>>> reread(Lease lease) override {
@@ -313,11 +315,33 @@ class PgSession : public Session {
     return state::same_leaf(work.relation, work.relation_oid, database_.job().table.oid);
   }
   Failure not_connected() const;
-  asio::awaitable<Result<std::vector<RowToCompute>>> read_rows(std::vector<Statement> statements,
-                                                               state::LocalSettings settings, Deadlines deadlines,
-                                                               std::string* due);
-  asio::awaitable<Result<RowsComputed>> compute_rows(std::vector<RowToCompute> rows, int leaf, WhileWaiting meanwhile);
-  asio::awaitable<Result<RowsComputed>> compute_batch(planner::BatchRequest const& request);
+  // Rows that were read of an interval, and are on their way to the programs.
+  struct RowsAsked {
+    std::int64_t range_id = 0;
+    planner::Interval interval;
+    planner::Page page;
+    std::shared_ptr<ComputeBatch::Part> part;
+  };
+  struct RowsRead {
+    std::vector<RowToCompute> rows;
+    Bound reached;  // there are more, after this key
+  };
+  asio::awaitable<Result<RowsRead>> read_rows(std::vector<Statement> statements, state::LocalSettings settings,
+                                              Deadlines deadlines, std::string* due);
+  asio::awaitable<Result<std::shared_ptr<ComputeBatch::Part>>> ask_for(std::vector<RowToCompute> rows, int leaf);
+  Result<RowsComputed> heed_refusals(Result<RowsComputed> computed, int leaf);
+  asio::awaitable<Result<RowsAsked>> ask_for_interval(planner::BatchRequest request);
+  asio::awaitable<Result<RowsAsked>> take_asked(planner::BatchRequest request);
+  asio::awaitable<void> ask_ahead(planner::BatchRequest request);
+  asio::awaitable<void> settle_ahead(WhileWaiting meanwhile);
+  WhileWaiting renewing(Lease lease);
+  struct BatchComputed {
+    RowsComputed rows;
+    std::shared_ptr<ComputeBatch::Part> part;
+    Bound reached;  // the batch was ended here
+  };
+  asio::awaitable<Result<BatchComputed>> compute_batch(planner::BatchRequest& request);
+  std::int64_t most_bytes_asked() const;
   asio::awaitable<Result<planner::Visit>> visit_computed(int leaf, std::int64_t rows, std::optional<std::int64_t> only);
   std::string is_passed_by(int leaf) const {
     return state::is_set_aside(job_id(), leaf, planner::key_array(target(leaf), target(leaf).alias));
@@ -327,10 +351,12 @@ class PgSession : public Session {
   int worker_;
   std::shared_ptr<PgConnection> connection_;
   std::optional<ComputeBatch> compute_;
+  std::optional<RowsAsked> ahead_;  // those of the next batch
   bool is_computing_ = false;
   std::optional<std::int64_t> most_changed_;
   std::string job_identity_;
   std::int64_t computed_range_ = -1;
+  std::map<int, std::int64_t> rows_by_bytes_;  // by leaf: more rows than a part may have bytes for
 };
 
 Failure PgSession::not_connected() const {
@@ -538,17 +564,21 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
   bool const computes = compute_ && request.mode != planner::BatchMode::kSetAside;
   std::vector<Statement> statements = {state::fence(job_id(), request.lease, lease_owner())};
   planner::BatchWork batch;
+  planner::BatchDone done;
+  std::shared_ptr<ComputeBatch::Part> part;
   if (computes) {
-    auto rows = co_await compute_batch(request);
-    if (!rows) co_return rows.error();
+    auto computed = co_await compute_batch(request);
+    if (!computed) co_return computed.error();
+    part = computed->part;
+    done.reached = computed->reached;
     // Leaves may have been read anew while programs computed, by another worker: no reference to one outlives a wait.
-    batch = planner::computed_work(target(request.lease.leaf), request.interval, rows->computed,
+    batch = planner::computed_work(target(request.lease.leaf), request.interval, computed->rows.computed,
                                    is_passed_by(request.lease.leaf));
     // Behind its back: what is locked or has changed is visited later, and computed anew.
     request.set_aside = planner::SetAside::kDefer;
-    if (!rows->refused.empty()) {
+    if (!computed->rows.refused.empty()) {
       statements.emplace_back(
-          state::set_aside_rows(job_id(), request.lease.leaf, rows->refused, backfill.quarantine_budget));
+          state::set_aside_rows(job_id(), request.lease.leaf, computed->rows.refused, backfill.quarantine_budget));
     }
   } else {
     batch = planner::batch_work(target(request.lease.leaf), request.interval, request.mode, request.lease.pass > 0);
@@ -562,7 +592,7 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
                                             database_.owner().lease_time));
   statements.emplace_back(same_leaf(request.lease.leaf));
   auto const& work = target(request.lease.leaf);
-  bool const looks_ahead = !request.ends_range && request.look_ahead_rows > 0;
+  bool const looks_ahead = !request.ends_range && request.look_ahead_rows > 0 && !ahead_;
   if (looks_ahead) {
     planner::Interval const rest{request.interval.hi, request.lease.hi};
     if (work.key.is_mixed()) statements.emplace_back(planner::look_ahead_setting(work));
@@ -577,43 +607,61 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
     auto failure = co_await weigh(results.error(), request.lease.leaf, request.interval);
     co_return failure;
   }
-  planner::BatchDone done;
-  if (computes) compute_->written();
+  if (part) compute_->written(*part);
   done.duration = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - started);
   done.rows_changed = std::stoll(results->at(checkpoint).at(0, 0));
   done.rows_left = std::stoll(results->at(checkpoint).at(0, 1));
   if (looks_ahead) done.next = page_of(results->back());
+  if (ahead_) done.next = ahead_->page;
   co_return done;
 }
 
 // --- values that programs compute ------------------------------------------------------------------------------------
 
+// How many bytes of rows a session may have read at once; two such parts may be under way. Rows wait here for a
+// program, and their answers to be written: it is more than one request if those are short.
+std::int64_t PgSession::most_bytes_asked() const {
+  constexpr std::int64_t kMostBytesOfAll = 8'000'000;
+  auto const& backfill = database_.job().job.backfill;
+  return std::max(backfill.compute->bytes, kMostBytesOfAll / (2 * std::max(backfill.workers, 1)));
+}
+
 // `due`: gets what the first statement tells, if it is wanted; the last one reads rows.
-asio::awaitable<Result<std::vector<RowToCompute>>> PgSession::read_rows(std::vector<Statement> statements,
-                                                                        state::LocalSettings settings,
-                                                                        Deadlines deadlines, std::string* due) {
+asio::awaitable<Result<PgSession::RowsRead>> PgSession::read_rows(std::vector<Statement> statements,
+                                                                  state::LocalSettings settings, Deadlines deadlines,
+                                                                  std::string* due) {
   auto results = co_await transaction(settings, std::move(statements), deadlines);
   if (!results) co_return results.error();
   if (due != nullptr) *due = results->front().at(0, 0);
-  std::vector<RowToCompute> rows;
-  for (auto const& row : results->back().rows) rows.push_back({*row[0], *row[1], *row[2]});
-  co_return rows;
+  auto const& read = database_.job().job.backfill.compute->read;
+  RowsRead found;
+  found.rows.reserve(results->back().rows.size());
+  for (auto& fields : results->back().rows) {
+    auto row = row_to_compute(fields, read, database_.job().traits.input_forms);
+    fields.clear();  // long values are held once
+    if (row) {
+      found.rows.push_back(std::move(*row));
+    } else {
+      found.reached = key_value_of(found.rows.back().key);
+    }
+  }
+  co_return found;
 }
 
-asio::awaitable<Result<RowsComputed>> PgSession::compute_rows(std::vector<RowToCompute> rows, int leaf,
-                                                              WhileWaiting meanwhile) {
+asio::awaitable<Result<std::shared_ptr<ComputeBatch::Part>>> PgSession::ask_for(std::vector<RowToCompute> rows,
+                                                                                int leaf) {
   if (job_identity_.empty()) {
     auto identity = co_await state_query(state::job_identity(job_id()));
     if (!identity) co_return identity.error();
     if (identity->rows.empty()) co_return job_is_gone();
     job_identity_ = identity->at(0, 0);
   }
-  is_computing_ = true;
-  std::string identity = fmt::format("{}/{}", job_identity_, leaf);
-  auto computed = co_await compute_->compute(std::move(identity), std::move(rows), std::move(meanwhile));
-  is_computing_ = false;
-  bool const is_refused = computed && !computed->refused.empty() && database_.job().job.backfill.quarantine_budget == 0;
-  if (is_refused) {
+  co_return compute_->ask(fmt::format("{}/{}", job_identity_, leaf), std::move(rows));
+}
+
+Result<RowsComputed> PgSession::heed_refusals(Result<RowsComputed> computed, int leaf) {
+  if (!computed || computed->refused.empty()) return computed;
+  if (database_.job().job.backfill.quarantine_budget == 0) {
     auto const& row = computed->refused.front();
     Failure failure;
     failure.sqlstate = planner::kProgramState;
@@ -621,62 +669,148 @@ asio::awaitable<Result<RowsComputed>> PgSession::compute_rows(std::vector<RowToC
         "the program refuses row {} of {}: {}; let it skip the row, or allow some to be set "
         "aside (on_bad_row: {{quarantine: N}})",
         key_for_people(row.key), target(leaf).relation, row.message);
-    co_return failure;
+    return failure;
   }
   constexpr std::size_t kMostTold = 5;
-  for (std::size_t index = 0; computed && index < std::min(computed->refused.size(), kMostTold); ++index) {
+  for (std::size_t index = 0; index < std::min(computed->refused.size(), kMostTold); ++index) {
     auto const& row = computed->refused[index];
     database_.note(fmt::format("the program refuses row {} of {}, which is set aside: {}", key_for_people(row.key),
                                target(leaf).relation, row.message));
   }
-  co_return computed;
+  return computed;
 }
 
-asio::awaitable<Result<RowsComputed>> PgSession::compute_batch(planner::BatchRequest const& request) {
+// Of the interval, or of its first part where its rows are long.
+asio::awaitable<Result<PgSession::RowsAsked>> PgSession::ask_for_interval(planner::BatchRequest request) {
   int const leaf = request.lease.leaf;
-  auto const lease = request.lease;
-  if (std::exchange(computed_range_, lease.range_id) != lease.range_id) compute_->forget();
   std::vector<Statement> statements = {
-      state::fence(job_id(), lease, lease_owner()),
-      users_sql(planner::compute_read_sql(target(leaf), request.interval, is_passed_by(leaf)))};
+      state::fence(job_id(), request.lease, lease_owner()),
+      users_sql(planner::compute_read_sql(target(leaf), request.interval, most_bytes_asked(), is_passed_by(leaf)))};
   auto settings = settings_for(request.statement_timeout, request.lock_timeout);
   settings.asynchronous_commit = true;  // it writes nothing
   Deadlines const deadlines{request.statement_timeout, request.statement_timeout * 3 + 5'000ms};
-  auto rows = co_await read_rows(std::move(statements), settings, deadlines, nullptr);
-  if (!rows) {
-    auto failure = co_await weigh(rows.error(), leaf, request.interval);
+  auto read = co_await read_rows(std::move(statements), settings, deadlines, nullptr);
+  if (!read) {
+    auto failure = co_await weigh(read.error(), leaf, request.interval);
     co_return failure;
   }
+  RowsAsked asked;
+  asked.range_id = request.lease.range_id;
+  asked.interval = request.interval;
+  asked.page = {request.rows, request.ends_range ? Bound() : request.interval.hi};
+  auto const rows = static_cast<std::int64_t>(read->rows.size());
+  if (read->reached) {
+    asked.interval.hi = read->reached;
+    asked.page = {rows, read->reached};
+    rows_by_bytes_[leaf] = 2 * rows;
+  } else if (auto const most = rows_by_bytes_.find(leaf); most != rows_by_bytes_.end()) {
+    most->second = std::min<std::int64_t>(2 * most->second, planner::kMaxBatchRows);
+  }
+  auto part = co_await ask_for(std::move(read->rows), leaf);
+  if (!part) co_return part.error();
+  asked.part = std::move(*part);
+  co_return asked;
+}
+
+// What was asked for ahead, if the batch is as it was expected to be.
+asio::awaitable<Result<PgSession::RowsAsked>> PgSession::take_asked(planner::BatchRequest request) {
+  bool const is_expected = ahead_ && ahead_->range_id == request.lease.range_id && ahead_->interval == request.interval;
+  if (is_expected) {
+    RowsAsked asked = std::move(*ahead_);
+    ahead_.reset();
+    co_return asked;
+  }
+  co_await settle_ahead(renewing(request.lease));
+  if (std::exchange(computed_range_, request.lease.range_id) != request.lease.range_id) compute_->forget();
+  auto asked = co_await ask_for_interval(std::move(request));
+  co_return asked;
+}
+
+// The rows of the next batch, so that programs have them while this one is written. What fails here is met again.
+asio::awaitable<void> PgSession::ask_ahead(planner::BatchRequest request) {
+  // Of a run that stops after some rows nobody may want them.
+  bool const is_wanted =
+      !request.ends_range && request.look_ahead_rows > 0 && !most_changed_ && !database_.programs()->is_winding_down();
+  if (!is_wanted) co_return;
+  auto after = request.lease;
+  after.cursor = request.interval.hi;
+  auto most = request.look_ahead_rows;
+  auto const by_bytes = rows_by_bytes_.find(after.leaf);
+  if (by_bytes != rows_by_bytes_.end()) most = std::clamp<std::int64_t>(by_bytes->second, 1, most);
+  auto page = co_await look_ahead(after, most, request.statement_timeout);
+  if (!page) co_return;
+  request.interval = {after.cursor, page->last ? page->last : after.hi};
+  request.ends_range = !page->last;
+  request.rows = page->rows;
+  auto asked = co_await ask_for_interval(std::move(request));
+  if (asked) ahead_ = std::move(*asked);
+}
+
+asio::awaitable<void> PgSession::settle_ahead(WhileWaiting meanwhile) {
+  if (!ahead_) co_return;
+  auto const part = ahead_->part;
+  ahead_.reset();
+  is_computing_ = true;
+  co_await compute_->settle(part, std::move(meanwhile));
+  is_computing_ = false;
+}
+
+WhileWaiting PgSession::renewing(Lease lease) {
   WhileWaiting meanwhile;
   meanwhile.interval = database_.owner().lease_time / 3;
-  meanwhile.call = [this, lease]() -> asio::awaitable<Result<bool>> {
+  meanwhile.call = [this, lease = std::move(lease)]() -> asio::awaitable<Result<bool>> {
     auto renewed = co_await lease_query(state::renew(job_id(), lease, database_.owner(), lease_owner()));
     if (!renewed) co_return renewed.error();
     co_return !renewed->rows.empty();
   };
-  auto computed = co_await compute_rows(std::move(*rows), leaf, std::move(meanwhile));
-  co_return computed;
+  return meanwhile;
+}
+
+asio::awaitable<Result<PgSession::BatchComputed>> PgSession::compute_batch(planner::BatchRequest& request) {
+  auto asked = co_await take_asked(request);
+  if (!asked) co_return asked.error();
+  BatchComputed batch;
+  batch.part = asked->part;
+  if (asked->interval != request.interval) {
+    batch.reached = asked->interval.hi;
+    request.interval = asked->interval;
+    request.rows = asked->page.rows;
+    request.ends_range = false;
+  }
+  co_await ask_ahead(request);
+  is_computing_ = true;
+  auto answers = co_await compute_->answers(batch.part, renewing(request.lease));
+  is_computing_ = false;
+  auto computed = heed_refusals(std::move(answers), request.lease.leaf);
+  if (!computed) co_return computed.error();
+  batch.rows = std::move(*computed);
+  co_return batch;
 }
 
 // The keys are chosen, and their rows read, in a transaction that ends before anything is computed. Whoever settles one
 // of them meanwhile leaves nothing to be done for it.
 asio::awaitable<Result<planner::Visit>> PgSession::visit_computed(int leaf, std::int64_t rows,
                                                                   std::optional<std::int64_t> only) {
+  co_await end_ahead();
   auto const& job = database_.job().job;
   auto const terms = visit_terms();
   auto const most = std::min(rows, job.backfill.compute->rows);
   std::string due;
   std::vector<Statement> reading = {state::choose_deferred(job.id, leaf, most, only),
-                                    users_sql(planner::compute_read_due_sql(target(leaf)))};
+                                    users_sql(planner::compute_read_due_sql(target(leaf), most_bytes_asked()))};
   planner::Interval const whole;
   auto read = co_await read_rows(std::move(reading), terms.settings, terms.deadlines, &due);
   if (!read) {
     auto failure = co_await weigh(read.error(), leaf, whole);
     co_return failure;
   }
-  WhileWaiting meanwhile;
-  meanwhile.interval = database_.owner().lease_time;
-  auto computed = co_await compute_rows(std::move(*read), leaf, std::move(meanwhile));
+  auto part = co_await ask_for(std::move(read->rows), leaf);
+  if (!part) co_return part.error();
+  WhileWaiting nothing;
+  is_computing_ = true;
+  auto answers = co_await compute_->answers(*part, std::move(nothing));
+  is_computing_ = false;
+  auto computed = heed_refusals(std::move(answers), leaf);
   if (!computed) co_return computed.error();
   auto visited = planner::computed_visit(target(leaf), computed->computed);
   std::vector<Statement> writing;
@@ -685,13 +819,12 @@ asio::awaitable<Result<planner::Visit>> PgSession::visit_computed(int leaf, std:
   }
   writing.emplace_back(state::choose_deferred_again(job.id, leaf, due));
   writing.emplace_back(std::move(visited.prepare));
-  writing.push_back(users_sql(std::move(visited.lock)));
   writing.push_back(users_sql(std::move(visited.work)));
   writing.emplace_back(same_leaf(leaf));
   writing.emplace_back(state::record_visit(job.id));
   auto visit = co_await play_visit(leaf, terms, std::move(writing));
   if (!visit) co_return visit.error();
-  compute_->written();
+  compute_->written(**part);
   visit->settled += static_cast<std::int64_t>(computed->refused.size());
   co_return visit;
 }

@@ -53,6 +53,10 @@ class PgDatabase : public Database {
   void wind_down() override {
     if (programs_ != nullptr) programs_->wind_down();
   }
+  std::optional<std::int64_t> rows_computed_in(std::chrono::milliseconds time) const override {
+    if (programs_ == nullptr) return std::nullopt;
+    return programs_->requests_in(time) * programs_->compute().rows;
+  }
   std::string held_back() const override { return programs_ == nullptr ? "" : programs_->held_back(); }
   asio::any_io_executor const& executor() const { return executor_; }
 

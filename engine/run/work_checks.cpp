@@ -57,6 +57,7 @@ char const* privilege_of(planner::Backfill const& backfill) {
       return "DELETE";
     case WorkKind::kCopy:
     case WorkKind::kSql:
+    case WorkKind::kAsk:
       return "SELECT";
   }
   return "SELECT";
@@ -284,6 +285,7 @@ std::string foreign_keys_sql(planner::Backfill const& backfill, std::string cons
   std::string on_ours = is_update ? changes("c.confrelid", "c.confkey") : "true";
   if (backfill.kind == WorkKind::kDelete) of_ours = "false";
   if (backfill.kind == WorkKind::kCopy) on_ours = "false";
+  if (backfill.kind == WorkKind::kAsk) of_ours = on_ours = "false";
   auto const table = [](char const* oid) {
     return fmt::format(
         "(SELECT quote_ident(n.nspname) || '.' || quote_ident(t.relname) FROM pg_catalog.pg_class t JOIN "
@@ -552,6 +554,17 @@ asio::awaitable<Result<Done>> check_compute(PgConnection& connection, planner::B
   for (std::size_t index = 0; index < row.size(); ++index) {
     auto& forms = index < compute.read.size() ? traits.input_forms : traits.output_forms;
     forms.push_back(planner::value_form_of(row[index].value_or("")));
+  }
+  if (backfill.kind != WorkKind::kCopy) co_return Done();
+  traits.assigned_types.clear();
+  for (auto const& column : compute.write) {
+    auto type = co_await query_read_only(
+        connection,
+        fmt::format("SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute WHERE "
+                    "attrelid = {} AND attname = {} AND NOT attisdropped",
+                    planner::oid_of(backfill.copy_to.schema, backfill.copy_to.name), planner::quote_literal(column)));
+    if (!type) co_return type.error();
+    traits.assigned_types.push_back(type->at(0, 0));
   }
   co_return Done();
 }

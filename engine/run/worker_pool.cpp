@@ -326,6 +326,7 @@ std::string WorkerPool::held_back() const {
   if (!is_open()) return outside_windows();
   if (held_since_) {
     std::string text = fmt::format("{} rows are held by others", control_.deferred);
+    if (job_.backfill.compute) text += ", or change again and again";
     if (!blockers_.empty()) text += "; " + blockers_.front();
     return text;
   }
@@ -373,6 +374,7 @@ asio::awaitable<void> WorkerPool::work(int number) {
       co_await pause_for(kPatienceOfAStop);
     }
   }
+  co_await worker.session->end_ahead();
   workers_.erase(number);
 }
 
@@ -448,8 +450,9 @@ asio::awaitable<void> WorkerPool::visit_held_rows(Worker& worker) {
   auto const now = database_.now();
   if (!held_since_) held_since_ = now;
   if (now - *held_since_ > options_.deferred_patience) {
-    end(PoolEnd::kRowsHeld, fmt::format("{} rows are still held by other transactions after {}", visit->left,
-                                        planner::format_duration(options_.deferred_patience)));
+    char const* const or_change = job_.backfill.compute ? ", or changed whenever they are computed," : "";
+    end(PoolEnd::kRowsHeld, fmt::format("{} rows are still held by other transactions{} after {}", visit->left,
+                                        or_change, planner::format_duration(options_.deferred_patience)));
   }
   co_await pause_for(kIdlePause);
 }
@@ -458,7 +461,10 @@ asio::awaitable<void> WorkerPool::work_range(Worker& worker, planner::Lease leas
   planner::RangeWalk walk(std::move(lease), walk_options(lease.leaf));
   while (true) {
     // Between batches the range can be given back; with an unknown outcome it has to be read first.
-    if (walk.is_settled() && !may_start(worker.number)) {
+    bool const is_last = walk.is_settled() && !may_start(worker.number);
+    // Of an interrupted run what is on its way to a program is done as well.
+    bool const is_begun = is_stopping_ && !is_aborting_ && !is_ending() && worker.session->is_ahead();
+    if (is_last && !is_begun) {
       co_await give_back(worker, walk.lease());
       co_return;
     }
@@ -468,7 +474,7 @@ asio::awaitable<void> WorkerPool::work_range(Worker& worker, planner::Lease leas
       co_await give_back(worker, walk.lease());
       co_return;
     }
-    if (walk.is_settled()) {
+    if (walk.is_settled() && !is_last) {
       bool const is_its_turn = co_await wait_for_turn(worker, walk.lease().leaf);
       auto const now = database_.now();
       bool const waits_long = worker.waits_since && now - *worker.waits_since > options_.waiting_with_range_max;
@@ -503,6 +509,7 @@ asio::awaitable<void> WorkerPool::work_range(Worker& worker, planner::Lease leas
       end(PoolEnd::kFailed, text);
     }
     if (over) co_return;
+    if (is_last) step.batch.look_ahead_rows = 0;
     co_await do_step(worker, walk, std::move(step));
   }
 }
@@ -653,7 +660,8 @@ asio::awaitable<void> WorkerPool::run_batch(Worker& worker, planner::RangeWalk& 
          fmt::format("row {} is set aside: {} ({})", planner::to_string(batch.interval.hi, "at the end"), batch.message,
                      batch.sqlstate));
   } else if (done->rows_left > 0) {
-    tell(Severity::kInfo, fmt::format("{} row(s) held by somebody are left for later", done->rows_left));
+    char const* const or_changed = job_.backfill.compute ? ", or changed since they were read," : "";
+    tell(Severity::kInfo, fmt::format("{} row(s) held by somebody{} are left for later", done->rows_left, or_changed));
   }
 }
 
@@ -764,11 +772,8 @@ throttle::BatchSizer& WorkerPool::sizer_of(int leaf) {
   options.limits.max_rows = job_.backfill.batch.max_rows;
   options.limits.bytes_per_row = job_.leaves.at(static_cast<std::size_t>(leaf)).bytes_per_row;
   if (auto const& compute = job_.backfill.compute) {
-    // As many as the programs can be at, for this worker's part: the rest would only wait.
     auto const requests = std::max<std::int64_t>(compute->in_flight / std::max(job_.backfill.workers, 1), 1);
-    options.limits.max_rows = std::min(options.limits.max_rows, requests * compute->rows);
-    options.limits.min_rows = std::min(options.limits.min_rows, options.limits.max_rows);
-    options.first_rows = options.limits.max_rows;
+    options.first_rows = requests * compute->rows;
   }
   options.first_rows = std::clamp<std::int64_t>(options.first_rows, options.limits.min_rows, options.limits.max_rows);
   return sizers_.emplace(leaf, throttle::BatchSizer(options)).first->second;
@@ -777,6 +782,9 @@ throttle::BatchSizer& WorkerPool::sizer_of(int leaf) {
 // A batch whose values a program computes is of whole requests, so that a repeat asks for the same ones.
 std::int64_t WorkerPool::whole_requests(std::int64_t rows) const {
   auto const& compute = job_.backfill.compute;
+  // As many as programs are done with in the time of a batch, for this worker's part; as many again are read ahead.
+  auto const most = database_.rows_computed_in(control_.batch_target);
+  if (compute && most) rows = std::min(rows, std::max(*most / std::max(control_.workers, 1), compute->rows));
   if (!compute || rows <= compute->rows) return rows;
   return rows - rows % compute->rows;
 }
@@ -786,7 +794,9 @@ planner::WalkOptions WorkerPool::walk_options(int leaf) const {
   planner::WalkOptions options;
   options.by_block = plan.key.is_by_block();
   options.rows_per_block = plan.rows_per_block;
-  bool const locks_rows = job_.backfill.kind != planner::WorkKind::kCopy || !job_.backfill.mirror_key.empty();
+  auto const kind = job_.backfill.kind;
+  bool const only_reads = kind == planner::WorkKind::kCopy || kind == planner::WorkKind::kAsk;
+  bool const locks_rows = !only_reads || !job_.backfill.mirror_key.empty();
   options.can_skip_locked = locks_rows;
   options.can_quarantine = job_.backfill.quarantine_budget > 0;
   options.batch_target = control_.batch_target;

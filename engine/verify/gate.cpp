@@ -117,7 +117,9 @@ asio::awaitable<GateReading> measure_work(PgConnection& connection, planner::Mig
   gate.deferred = std::stoll(control.at(0, 13));
   gate.quarantined = std::stoll(control.at(0, 14));
   gate.where_tells_nothing = control.at(0, 15) != "0";
-  bool const means_undone = migration.backfill->kind != planner::WorkKind::kCopy && !migration.backfill->where.empty();
+  auto const kind = migration.backfill->kind;
+  bool const is_of_rows = kind != planner::WorkKind::kCopy && kind != planner::WorkKind::kAsk;
+  bool const means_undone = is_of_rows && !migration.backfill->where.empty();
   bool const counts_copies = migration.backfill->on_conflict == planner::ConflictMode::kCount;
   if (gate.status != "complete") co_return gate;
   auto preflight =

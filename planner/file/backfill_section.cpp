@@ -10,15 +10,29 @@
 namespace pgbackfill::planner::file {
 namespace {
 
+// What is copied, and then what a program gives.
+void add_computed(FileReader& reader, Field const& columns, Backfill& backfill, std::vector<Assignment> copied) {
+  for (auto const& computed : backfill.assignments) {
+    bool const is_copied =
+        std::any_of(copied.begin(), copied.end(), [&](Assignment const& one) { return one.column == computed.column; });
+    if (is_copied) {
+      reader.refuse(*columns.key, "column '" + computed.column + "' stands in 'columns' and in 'write' of 'compute'");
+    }
+  }
+  for (auto& computed : backfill.assignments) copied.push_back({computed.position, computed.column, "NULL"});
+  backfill.assignments = std::move(copied);
+}
+
 void read_work(FileReader& reader, Fields const& fields, Backfill& backfill) {
   if (auto const* set = fields.find("set")) {
     backfill.kind = WorkKind::kUpdate;
     backfill.assignments = read_assignments(reader, *set);
   }
   if (auto const* compute = fields.find("compute")) {
-    backfill.kind = WorkKind::kUpdate;
     backfill.compute = read_compute(reader, *compute);
-    if (backfill.compute) backfill.assignments = placeholders_of(*backfill.compute);
+    bool const writes = backfill.compute && !backfill.compute->write.empty();
+    backfill.kind = writes ? WorkKind::kUpdate : WorkKind::kAsk;
+    if (writes) backfill.assignments = placeholders_of(*backfill.compute);
   }
   if (auto const* sql = fields.find("sql")) {
     backfill.kind = WorkKind::kSql;
@@ -26,13 +40,17 @@ void read_work(FileReader& reader, Fields const& fields, Backfill& backfill) {
     backfill.sql_position = reader.position_of(*sql->value);
   }
   if (auto const* copy_to = fields.find("copy_to")) {
+    if (backfill.kind == WorkKind::kAsk) {
+      reader.refuse(*fields.find("compute")->key,
+                    "beside 'copy_to' 'compute' needs 'write': the columns of the copy that the program gives");
+    }
     backfill.kind = WorkKind::kCopy;
     backfill.copy_to = read_table(reader, *copy_to).value_or(TableName{});
   }
   if (auto const* columns = fields.find("columns")) {
     // Read also beside a 'set' that has been refused already, for the problems in it.
     auto assignments = read_assignments(reader, *columns);
-    if (backfill.kind == WorkKind::kCopy) backfill.assignments = std::move(assignments);
+    if (backfill.kind == WorkKind::kCopy) add_computed(reader, *columns, backfill, std::move(assignments));
   }
   if (auto const* remove = fields.find("delete")) {
     backfill.kind = WorkKind::kDelete;

@@ -36,9 +36,9 @@ constexpr std::array<KeyRule, 12> kComputeKeys{{
      .is_required = true},
     {.key = "write",
      .kind = ValueKind::kColumns,
-     .doc = "The columns that an answer may set.",
-     .example = R"json(["email_ciphertext", "email_index"])json",
-     .is_required = true},
+     .doc = "The columns that an answer may set, of the table or of the one that 'copy_to' names. Without it the "
+            "program is told of the rows, and nothing is written.",
+     .example = R"json(["email_ciphertext", "email_index"])json"},
     {.key = "command",
      .kind = ValueKind::kTexts,
      .doc = "The program and its arguments, without a shell; it reads requests from standard input, one a line, and "

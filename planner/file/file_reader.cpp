@@ -147,7 +147,8 @@ void FileReader::check_alternatives(Fields const& fields, Section const& section
   for (auto const key : section.one_of) {
     is_one_meant = is_one_meant || fields.is_given_or_meant(key);
     auto const* field = fields.find(key);
-    if (field == nullptr) continue;
+    bool const is_joined = key == section.joins && fields.find(section.joined) != nullptr;
+    if (field == nullptr || is_joined) continue;
     if (first != nullptr) {
       refuse(*field->key, quoted(key) + " cannot stand beside " + quoted(first->rule->key) + ": " + rule_text);
     } else {

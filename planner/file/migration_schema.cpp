@@ -109,7 +109,8 @@ constexpr std::array<KeyRule, 16> kBackfillKeys{{
      .needs = "where"},
     {.key = "compute",
      .kind = ValueKind::kSection,
-     .doc = "Values that a program of yours computes, outside of any transaction.",
+     .doc = "Values that a program of yours computes, outside of any transaction; beside 'copy_to' for rows of another "
+            "table.",
      .example = R"json({"read": {"email": "email"}, "write": ["email_hash"], "command": ["python3", "hash.py"]})json",
      .section = &kComputeSection},
     {.key = "where",
@@ -151,7 +152,7 @@ constexpr std::array<KeyRule, 16> kBackfillKeys{{
      .words = kBadRowWords,
      .section = &kBadRowSection},
 }};
-constexpr Section kBackfillSection{"backfill", kBackfillKeys, kWorkKeys};
+constexpr Section kBackfillSection{"backfill", kBackfillKeys, kWorkKeys, "copy_to", "compute"};
 
 constexpr std::array<std::string_view, 2> kSyncForms{"set", "mirror"};
 constexpr std::array<KeyRule, 4> kSyncKeys{{
@@ -441,7 +442,14 @@ void add_key_relations(Section const& section, JsonObject& schema) {
   if (!required.empty()) schema.add("required", json_list(required));
   if (!section.one_of.empty()) {
     std::vector<std::string> alternatives;
-    for (auto const key : section.one_of) alternatives.push_back(required_object(key));
+    for (auto const key : section.one_of) {
+      if (key == section.joins) {
+        alternatives.push_back(R"({"required": )" + json_list({json_text(key)}) + R"(, "not": )" +
+                               required_object(section.joined) + "}");
+      } else {
+        alternatives.push_back(required_object(key));
+      }
+    }
     schema.add("oneOf", json_list(alternatives));
   }
   if (!needs.is_empty()) schema.add("dependentRequired", needs.text());

@@ -65,6 +65,8 @@ struct Section {
   std::string_view name;  // as the messages call it, empty for the file itself
   std::span<KeyRule const> keys;
   std::span<std::string_view const> one_of = {};  // exactly one of these must be there
+  std::string_view joins = {};                    // but this one of them may stand beside `joined`, which then counts
+  std::string_view joined = {};
 };
 
 // The file itself; the other sections hang on its keys.

@@ -105,9 +105,10 @@ void RangeWalk::record_page(Page page) {
 }
 
 void RangeWalk::record(BatchDone const& done) {
-  bool const ended = !page_->last.has_value();
+  auto const& boundary = done.reached ? done.reached : page_->last;
+  bool const ended = !boundary.has_value();
   ++lease_.sequence;
-  if (page_->last) lease_.cursor = page_->last;
+  if (boundary) lease_.cursor = boundary;
   if (ended) {
     lease_.cursor = lease_.hi;
     pending_ = Pending::kFinished;

@@ -23,7 +23,8 @@
 
 namespace pgbackfill::planner {
 
-enum class WorkKind { kUpdate, kSql, kCopy, kDelete };
+// kAsk: a program is told of the rows, and nothing is written.
+enum class WorkKind { kUpdate, kSql, kCopy, kDelete, kAsk };
 enum class CommitMode { kAsync, kSync };
 enum class TriggerMode { kFire, kSkip };
 // A row of a copy that collides with another one, not by the key of the table: an error, or left out and counted.
@@ -40,8 +41,9 @@ struct Backfill {
   TableName table;
   WorkKind kind = WorkKind::kUpdate;
   std::vector<Assignment> assignments;  // kUpdate: column = expression; kCopy: column of the target = expression
-  // kUpdate whose values a program computes. Its assignments then set each column to itself, so that all that is asked
-  // of an update before it begins is asked of this one.
+  // kUpdate or kCopy whose values a program computes, or kAsk. The assignments of an update then set each column to
+  // itself, so that all that is asked of an update before it begins is asked of this one; those of a copy have NULL for
+  // what the program gives.
   std::optional<Compute> compute;
   std::string sql;  // kSql: contains {batch} or {batch:alias}
   SourcePosition sql_position;

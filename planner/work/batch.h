@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "planner/model/key.h"
@@ -53,7 +54,9 @@ struct BatchRequest {
 struct BatchDone {
   std::int64_t rows_changed = 0;
   std::int64_t rows_left = 0;  // deferred, or skipped when paging by block
-  Page next;
+  std::optional<Page> next;    // absent: nobody looked
+  // The batch was ended before its boundary, at this key; absent: it was not.
+  Bound reached{};
   std::chrono::microseconds duration{0};
 };
 

@@ -1,6 +1,7 @@
 #include "planner/work/compute_sql.h"
 
-#include <utility>
+#include <algorithm>
+#include <array>
 
 #include "planner/model/sql_text.h"
 #include "planner/model/value_text.h"
@@ -12,124 +13,214 @@ namespace {
 
 // Of what stands beside the table in statements: names that no column of the file's has.
 constexpr char kRows[] = "pgbackfill_rows";
+constexpr char kLocked[] = "pgbackfill_locked";
+constexpr char kReady[] = "pgbackfill_ready";
 
-// The server's encoder breaks lines.
-std::string as_base64(std::string const& bytes) {
-  return "pg_catalog.replace(pg_catalog.encode(" + bytes + ", 'base64'), pg_catalog.chr(10), '')";
-}
-
-std::string input_text(ComputeInput const& input, ValueForm form) {
-  std::string const value = parenthesised(input.expression);
-  switch (form) {
-    case ValueForm::kText:
-      return value + "::pg_catalog.text";
-    case ValueForm::kTexts:
-      return value + "::pg_catalog.text[]";
-    case ValueForm::kBase64:
-      return as_base64(value);
-    case ValueForm::kJson:
-      break;
-  }
-  return value;
-}
+// What a row takes beside its values.
+constexpr int kBytesOfARow = 50;
 
 ValueForm form_at(std::vector<ValueForm> const& forms, std::size_t index) {
   return index < forms.size() ? forms[index] : ValueForm::kJson;
 }
 
-std::string inputs_object(WorkTarget const& target) {
+// A text, or the bytes of a bytea.
+std::string input_value(ComputeInput const& input, ValueForm form) {
+  std::string const value = parenthesised(input.expression);
+  switch (form) {
+    case ValueForm::kPlain:
+    case ValueForm::kText:
+      return value + "::pg_catalog.text";
+    case ValueForm::kTexts:
+      return "pg_catalog.to_jsonb(" + value + "::pg_catalog.text[])::pg_catalog.text";
+    case ValueForm::kBase64:
+      return value;
+    case ValueForm::kJson:
+      break;
+  }
+  return "pg_catalog.to_jsonb(" + value + ")::pg_catalog.text";
+}
+
+std::string input_name(std::size_t index) {
+  return "pgbackfill_i" + std::to_string(index);
+}
+
+std::string shown_value(std::string const& value, ValueForm form) {
+  return form == ValueForm::kBase64 ? "pg_catalog.encode(" + value + ", 'base64')" : value;
+}
+
+// What must not change of a row: texts, as the program is given them, or digests of bytes.
+std::vector<std::string> guarded_values(WorkTarget const& target, bool by_name) {
   auto const& read = target.backfill.compute->read;
-  std::vector<std::string> members;
-  for (std::size_t index = 0; index < read.size(); ++index) {
-    members.push_back(quote_literal(read[index].name));
-    members.push_back(input_text(read[index], form_at(target.traits.input_forms, index)));
-  }
-  return "pg_catalog.jsonb_build_object(" + join(members, ", ") + ")";
-}
-
-// Of the texts of the values, in the encoding of the database, where nothing is lost.
-std::string digest(WorkTarget const& target) {
   std::vector<std::string> values;
-  for (auto const& input : target.backfill.compute->read) {
-    if (input.is_guarded) values.push_back(parenthesised(input.expression));
+  for (std::size_t index = 0; index < read.size(); ++index) {
+    if (!read[index].is_guarded) continue;
+    auto const form = form_at(target.traits.input_forms, index);
+    std::string const value = by_name ? input_name(index) : input_value(read[index], form);
+    values.push_back(form == ValueForm::kBase64 ? "pg_catalog.encode(pg_catalog.sha256(" + value + "), 'hex')" : value);
   }
-  if (values.empty()) return "''::pg_catalog.text";
-  return "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(ROW(" + join(values, ", ") +
-         ")::pg_catalog.text, pg_catalog.getdatabaseencoding())), 'hex')";
+  return values;
 }
 
-// `key`: SQL of a text[].
-std::string read_sql(WorkTarget const& target, std::string const& key, std::string const& condition) {
-  return "SELECT pg_catalog.to_jsonb(" + key + ")::pg_catalog.text, " + inputs_object(target) + "::pg_catalog.text, " +
-         digest(target) + " FROM " + from_clause(target) + " WHERE " + condition + and_where(target) + " ORDER BY " +
-         key_order(target.key, target.alias);
+// 128 bits of each value: far quicker than a cryptographic digest, of which nothing here has a use.
+std::string digest_of(std::vector<std::string> const& values) {
+  std::vector<std::string> parts;
+  for (auto const& value : values) {
+    auto const hash = [&](char const* seed) {
+      return "pg_catalog.hashtextextended(" + value + " COLLATE pg_catalog.\"C\", " + seed + ")::pg_catalog.text";
+    };
+    parts.push_back("COALESCE(" + hash("0") + " OPERATOR(pg_catalog.||) '/' OPERATOR(pg_catalog.||) " + hash("1") +
+                    ", '-')");
+  }
+  return parts.empty() ? "''::pg_catalog.text" : join(parts, " OPERATOR(pg_catalog.||) ' ' OPERATOR(pg_catalog.||) ");
+}
+
+// Bytes of the values that may be long.
+std::string size_of_inputs(WorkTarget const& target) {
+  std::string size = std::to_string(kBytesOfARow);
+  for (std::size_t index = 0; index < target.backfill.compute->read.size(); ++index) {
+    auto const form = form_at(target.traits.input_forms, index);
+    if (form == ValueForm::kPlain) continue;
+    size += " OPERATOR(pg_catalog.+) COALESCE(pg_catalog.octet_length(" + input_name(index) + "), 0)";
+  }
+  return size;
+}
+
+// Each level is computed once: values, their sums, what of them is handed over. Long texts of columns are fetched
+// by the last alone. OFFSET keeps the server from making one level of two; a window without an order takes the rows as
+// they come. `keys`: SQL of texts.
+std::string bounded_read_sql(WorkTarget const& target, std::vector<std::string> const& keys,
+                             std::string const& condition, std::int64_t bytes) {
+  auto const& read = target.backfill.compute->read;
+  std::vector<std::string> made;
+  std::vector<std::string> names;
+  std::vector<std::string> shown;
+  for (std::size_t index = 0; index < keys.size(); ++index) {
+    std::string const name = "pgbackfill_k" + std::to_string(index);
+    made.push_back(keys[index] + " AS " + name);
+    names.push_back(name);
+    shown.push_back(name);
+  }
+  for (std::size_t index = 0; index < read.size(); ++index) {
+    auto const form = form_at(target.traits.input_forms, index);
+    made.push_back(input_value(read[index], form) + " AS " + input_name(index));
+    names.push_back(input_name(index));
+    shown.push_back("CASE WHEN NOT pgbackfill_is_over THEN " + shown_value(input_name(index), form) + " END");
+  }
+  std::string const values = "SELECT " + join(made, ", ") + " FROM " + from_clause(target) + " WHERE " + condition +
+                             and_where(target) + " ORDER BY " + key_order(target.key, target.alias) + " OFFSET 0";
+  std::string const sizes = "SELECT " + join(names, ", ") +
+                            ", pgbackfill_size, pg_catalog.sum(pgbackfill_size) OVER (ROWS UNBOUNDED "
+                            "PRECEDING) AS pgbackfill_total FROM (SELECT " +
+                            join(names, ", ") + ", (" + size_of_inputs(target) +
+                            ")::pg_catalog.int8 AS pgbackfill_size FROM (" + values +
+                            ") AS pgbackfill_values OFFSET 0) AS pgbackfill_sizes";
+  std::string const most = std::to_string(bytes);
+  std::string const chosen =
+      "SELECT " + join(names, ", ") + ", pgbackfill_total OPERATOR(pg_catalog.>) " + most +
+      " AND pgbackfill_total OPERATOR(pg_catalog.>) pgbackfill_size AS pgbackfill_is_over FROM (" + sizes +
+      ") AS pgbackfill_sums WHERE pgbackfill_total OPERATOR(pg_catalog.-) pgbackfill_size OPERATOR(pg_catalog.<=) " +
+      most;
+  return "SELECT " + join(shown, ", ") + ", CASE WHEN NOT pgbackfill_is_over THEN " +
+         digest_of(guarded_values(target, true)) + " END FROM (" + chosen + ") AS pgbackfill_chosen";
 }
 
 std::string and_not(std::string const& condition) {
   return " AND NOT " + parenthesised(condition);
 }
 
-// Hands the rows over.
-std::string prepare(Computed const& computed) {
-  std::string rows = "[";
-  for (auto const& row : computed.rows) {
-    if (rows.size() > 1) rows += ',';
-    rows += "{\"key\":" + row.key + ",\"seen\":\"" + row.seen + "\",\"skips\":" + (row.skips ? "true" : "false") +
-            ",\"answer\":" + (row.skips ? "null" : row.answer) + '}';
-  }
-  return "SELECT " + set_config("rows", quote_literal(rows + ']'));
-}
-
 std::string key_name(std::size_t index) {
   return "pgbackfill_k" + std::to_string(index);
 }
 
-// pgbackfill_rows: what was read, with the answers.
-std::string rows_ctes(WorkTarget const& target) {
-  std::vector<std::string> keys;
-  for (std::size_t index = 0; index < target.key.columns.size(); ++index) {
-    std::string const text = "d.key[" + std::to_string(index + 1) + "]";
-    keys.push_back(value_of_text(text, qualified_type(target.key.columns[index].type)) + " AS " + key_name(index));
-  }
-  return std::string(kRows) + " AS MATERIALIZED (SELECT " + join(keys, ", ") +
-         ", d.seen AS pgbackfill_seen, d.skips AS pgbackfill_skips, f.key IS NOT NULL AS pgbackfill_is_free, d.answer "
-         "OPERATOR(pg_catalog.->) 'write'::pg_catalog.text AS pgbackfill_written FROM pg_catalog.jsonb_to_recordset(" +
-         setting_as_json("rows") +
-         ") AS d (key pg_catalog.text[], seen pg_catalog.text, skips pg_catalog.bool, answer pg_catalog.jsonb) LEFT "
-         "JOIN pg_catalog.jsonb_to_recordset(" +
-         setting_as_json("free") + ") AS f (key pg_catalog.text[]) ON f.key OPERATOR(pg_catalog.=) d.key)";
+std::string value_name(std::size_t index) {
+  return "pgbackfill_v" + std::to_string(index);
 }
 
-// Whether the row stands in pgbackfill_rows.
-std::string is_row(WorkTarget const& target, std::string const& relation) {
+// Hands the rows over: k, the key, s, what was seen, x, whether it stays as it is, v and g, the values and whether
+// there is one.
+std::string prepare(WorkTarget const& target, Computed const& computed) {
+  bool const is_one = target.key.columns.size() == 1;
+  std::string rows = "[";
+  for (auto const& row : computed.rows) {
+    if (rows.size() > 1) rows += ',';
+    rows += "{\"k\":";
+    rows += is_one ? row.key.substr(1, row.key.size() - 2) : row.key;
+    rows += ",\"s\":\"";
+    rows += row.seen;
+    rows += row.skips ? "\",\"x\":true" : "\",\"x\":false";
+    for (std::size_t index = 0; index < row.values.size(); ++index) {
+      if (!row.values[index]) continue;
+      std::string const number = std::to_string(index);
+      rows += ",\"v" + number + "\":";
+      rows += *row.values[index];
+      if (computed.has_gaps) rows += ",\"g" + number + "\":true";
+    }
+    rows += '}';
+  }
+  // Not for us to get back.
+  return "SELECT " + set_config("rows", quote_literal(rows + ']')) + " IS NULL";
+}
+
+// pgbackfill_rows: what was read, with the answers.
+std::string rows_cte(WorkTarget const& target, bool has_gaps) {
+  auto const& keys = target.key.columns;
+  auto const& write = target.backfill.compute->write;
+  std::vector<std::string> selected;
+  std::vector<std::string> columns = {keys.size() == 1 ? "k pg_catalog.text" : "k pg_catalog.text[]",
+                                      "s pg_catalog.text", "x pg_catalog.bool"};
+  for (std::size_t index = 0; index < keys.size(); ++index) {
+    std::string const text = keys.size() == 1 ? "d.k" : "d.k[" + std::to_string(index + 1) + "]";
+    selected.push_back(value_of_text(text, qualified_type(keys[index].type)) + " AS " + key_name(index));
+  }
+  selected.emplace_back("d.s AS pgbackfill_seen");
+  selected.emplace_back("d.x AS pgbackfill_skips");
+  for (std::size_t index = 0; index < write.size(); ++index) {
+    std::string const number = std::to_string(index);
+    bool const is_bytes = form_at(target.traits.output_forms, index) == ValueForm::kBase64;
+    std::string const value = "d.v" + number;
+    selected.push_back((is_bytes ? "pg_catalog.decode(" + value + ", 'base64')" : value) + " AS " + value_name(index));
+    columns.push_back("v" + number + ' ' +
+                      (is_bytes ? "pg_catalog.text" : qualified_type(target.traits.assigned_types[index])));
+    if (!has_gaps) continue;
+    selected.push_back("d.g" + number + " AS pgbackfill_g" + number);
+    columns.push_back("g" + number + " pg_catalog.bool");
+  }
+  return std::string(kRows) + " AS MATERIALIZED (SELECT " + join(selected, ", ") +
+         " FROM pg_catalog.jsonb_to_recordset(" + setting_as_json("rows") + ") AS d (" + join(columns, ", ") + "))";
+}
+
+// Whether the row stands in pgbackfill_rows or in pgbackfill_ready.
+std::string is_row_of(WorkTarget const& target, std::string const& relation, char const* rows) {
   std::vector<std::string> values;
   for (std::size_t index = 0; index < target.key.columns.size(); ++index) {
-    values.push_back(std::string(kRows) + '.' + key_name(index));
+    values.push_back(std::string(rows) + '.' + key_name(index));
   }
   return same_key_as(target.key, relation, values);
 }
 
-// And whether it still is what was handed over.
-std::string is_same_row(WorkTarget const& target) {
-  return is_row(target, target.alias) + " AND " + kRows + ".pgbackfill_seen OPERATOR(pg_catalog.=) " + digest(target);
+bool changes_rows(WorkTarget const& target) {
+  return target.backfill.kind == WorkKind::kUpdate;
 }
 
-// The values by column, from the JSON of an answer: pgbackfill_new.
-std::string new_values(WorkTarget const& target) {
-  auto const& write = target.backfill.compute->write;
-  std::vector<std::string> values;
-  std::vector<std::string> columns;
-  for (std::size_t index = 0; index < write.size(); ++index) {
-    std::string const name = quote_identifier(write[index]);
-    bool const is_bytes = form_at(target.traits.output_forms, index) == ValueForm::kBase64;
-    std::string const value = "x." + name;
-    values.push_back((is_bytes ? "pg_catalog.decode(" + value + ", 'base64')" : value) + " AS pgbackfill_v" +
-                     std::to_string(index));
-    columns.push_back(name + ' ' +
-                      (is_bytes ? "pg_catalog.text" : qualified_type(target.traits.assigned_types[index])));
+// Rows that nobody holds are locked, and read as they are then, whatever the snapshot of the statement: what is still
+// as it was handed over is ready to be written. One statement does it all, for it finds a locked row by its key however
+// often that was changed since the snapshot. Where the rows themselves stay as they are, none is locked.
+std::string ready_ctes(WorkTarget const& target, std::string const& condition) {
+  std::string const lock = " ORDER BY " + key_order(target.key, target.alias) + " " + row_lock(target) + " OF " +
+                           target.alias + " SKIP LOCKED";
+  std::string guarded;
+  std::vector<std::string> names;
+  for (auto const& value : guarded_values(target, false)) {
+    std::string const name = "pgbackfill_g" + std::to_string(names.size());
+    guarded += ", " + value + " AS " + name;
+    names.push_back(std::string(kLocked) + '.' + name);
   }
-  return "LATERAL (SELECT " + join(values, ", ") + " FROM pg_catalog.jsonb_to_record(" + kRows +
-         ".pgbackfill_written) AS x (" + join(columns, ", ") + ")) AS pgbackfill_new";
+  std::string const locked = std::string(kLocked) + " AS MATERIALIZED (SELECT " + key_list(target.key, target.alias) +
+                             guarded + " FROM " + from_clause(target) + " WHERE " + condition + and_where(target) +
+                             (changes_rows(target) ? lock : "") + ")";
+  return locked + ",\n" + kReady + " AS MATERIALIZED (SELECT " + kRows + ".* FROM " + kRows + ", " + kLocked +
+         " WHERE " + is_row_of(target, kLocked, kRows) + " AND " + kRows + ".pgbackfill_seen OPERATOR(pg_catalog.=) " +
+         parenthesised(digest_of(names)) + ")";
 }
 
 std::string update_text(WorkTarget const& target, std::string const& condition, bool has_gaps,
@@ -138,44 +229,78 @@ std::string update_text(WorkTarget const& target, std::string const& condition, 
   std::vector<std::string> assignments;
   for (std::size_t index = 0; index < write.size(); ++index) {
     std::string const name = quote_identifier(write[index]);
-    std::string value = "pgbackfill_new.pgbackfill_v" + std::to_string(index);
+    std::string value = std::string(kReady) + '.' + value_name(index);
     if (has_gaps) {
-      value = std::string("CASE WHEN pg_catalog.jsonb_exists(") + kRows + ".pgbackfill_written, " +
-              quote_literal(write[index]) + ") THEN " + value + " ELSE " + target.alias + '.' + name + " END";
+      value = "CASE WHEN " + std::string(kReady) + ".pgbackfill_g" + std::to_string(index) + " THEN " + value +
+              " ELSE " + target.alias + '.' + name + " END";
     }
     assignments.push_back(name + " = " + value);
   }
   std::string const again = target.backfill.where.empty() ? "false" : parenthesised(target.backfill.where);
-  return "UPDATE " + changed_table(target) + " SET " + join(assignments, ", ") + " FROM " + kRows + ", " +
-         new_values(target) + " WHERE " + condition + and_where(target) + " AND " + is_same_row(target) + " AND " +
-         kRows + ".pgbackfill_is_free AND NOT " + kRows + ".pgbackfill_skips RETURNING " + again + " AS again" + more;
+  return "UPDATE " + changed_table(target) + " SET " + join(assignments, ", ") + " FROM " + kReady + " WHERE " +
+         condition + and_where(target) + " AND " + is_row_of(target, target.alias, kReady) + " AND NOT " + kReady +
+         ".pgbackfill_skips RETURNING " + again + " AS again" + more;
 }
 
-// The table beside what was read of it. A join, for there are thousands of rows on both sides.
-std::string beside_rows(WorkTarget const& target) {
-  return from_clause(target) + " LEFT JOIN " + kRows + " ON " + is_row(target, target.alias);
+std::string insert_text(WorkTarget const& target, std::string const& condition) {
+  auto const& write = target.backfill.compute->write;
+  std::vector<std::string> values;
+  for (auto const& assignment : target.backfill.assignments) {
+    auto const computed = std::find(write.begin(), write.end(), assignment.column);
+    values.push_back(computed == write.end()
+                         ? parenthesised(assignment.expression)
+                         : kReady + ('.' + value_name(static_cast<std::size_t>(computed - write.begin()))));
+  }
+  return insert_into(target) + " SELECT " + join(values, ", ") + " FROM " + from_clause(target) + ", " + kReady +
+         " WHERE " + condition + and_where(target) + " AND " + is_row_of(target, target.alias, kReady) + " AND NOT " +
+         kReady + ".pgbackfill_skips" + on_conflict(target) + " RETURNING false AS again";
 }
 
-// Something is still to be done for the row: it has come or changed since it was read, or somebody holds it.
-std::string is_undone(WorkTarget const& target) {
-  return std::string("((") + kRows + ".pgbackfill_skips OR " + kRows + ".pgbackfill_is_free) AND " + kRows +
-         ".pgbackfill_seen OPERATOR(pg_catalog.=) " + digest(target) + ") IS NOT TRUE";
+std::string written_text(WorkTarget const& target, std::string const& condition, bool has_gaps,
+                         std::string const& more) {
+  if (changes_rows(target)) return update_text(target, condition, has_gaps, more);
+  if (target.backfill.kind == WorkKind::kCopy) return insert_text(target, condition);
+  return "SELECT false AS again FROM " + std::string(kReady) + " WHERE NOT " + kReady + ".pgbackfill_skips";
+}
+
+// Something is still to be done for the row: it has come or changed since it was read, or somebody holds it. One that
+// stays as it is may be held.
+std::string and_is_undone(WorkTarget const& target, Computed const& computed) {
+  auto const not_in = [&](char const* rows, std::string const& more) {
+    return " AND NOT EXISTS (SELECT FROM " + std::string(rows) + " WHERE " + is_row_of(target, target.alias, rows) +
+           more + ")";
+  };
+  std::string text = not_in(kReady, "");
+  if (!computed.has_skips) return text;
+  std::string const rows = kRows;
+  return text +
+         not_in(kRows, " AND " + rows + ".pgbackfill_skips AND " + rows + ".pgbackfill_seen OPERATOR(pg_catalog.=) " +
+                           parenthesised(digest_of(guarded_values(target, false))));
 }
 
 }  // namespace
 
-std::string compute_read_sql(WorkTarget const& target, Interval const& interval, std::string const& is_passed_by) {
-  return read_sql(target, key_array(target, target.alias), condition_of(target, interval) + and_not(is_passed_by));
+std::string compute_read_sql(WorkTarget const& target, Interval const& interval, std::int64_t bytes,
+                             std::string const& is_passed_by) {
+  return bounded_read_sql(target, key_value_texts(target, target.alias),
+                          condition_of(target, interval) + and_not(is_passed_by), bytes);
 }
 
 std::string compute_shown_sql(WorkTarget const& target, Interval const& interval) {
-  return read_sql(target, "ARRAY[" + key_texts(target.key, target.alias) + "]", condition_of(target, interval));
+  auto const& read = target.backfill.compute->read;
+  std::string values;
+  for (std::size_t index = 0; index < read.size(); ++index) {
+    auto const form = form_at(target.traits.input_forms, index);
+    values += ", " + shown_value(input_value(read[index], form), form);
+  }
+  return "SELECT " + key_texts(target.key, target.alias) + values + " FROM " + from_clause(target) + " WHERE " +
+         condition_of(target, interval) + and_where(target) + " ORDER BY " + key_order(target.key, target.alias);
 }
 
-std::string compute_read_due_sql(WorkTarget const& target) {
+std::string compute_read_due_sql(WorkTarget const& target, std::int64_t bytes) {
   std::string const due = in_keys(target, target.alias, "pgbackfill_keys") + leaf_condition(target);
   return "WITH " + keys_cte(target, "pgbackfill_keys", "due", true) + "\n" +
-         read_sql(target, key_array(target, target.alias), due);
+         bounded_read_sql(target, key_value_texts(target, target.alias), due, bytes);
 }
 
 BatchWork computed_work(WorkTarget const& target, Interval const& interval, Computed const& computed,
@@ -186,13 +311,13 @@ BatchWork computed_work(WorkTarget const& target, Interval const& interval, Comp
   batch.has_left = true;
   batch.knows_again = asks_again(target);
   batch.knows_moved = knows_moved(target);
-  batch.prepare = prepare(computed);
-  batch.lock = lock_free(target, condition, "");
+  batch.prepare = prepare(target, computed);
   std::string const left = "pgbackfill_left AS (SELECT " + key_array(target, target.alias) + " AS key FROM " +
-                           beside_rows(target) + " WHERE " + condition + and_where(target) + and_not(is_passed_by) +
-                           " AND " + is_undone(target) + ")";
-  batch.work = "WITH " + rows_ctes(target) + ",\npgbackfill_work AS (" +
-               update_text(target, condition, computed.has_gaps, moved_text(target, interval)) + "),\n" + left +
+                           from_clause(target) + " WHERE " + condition + and_where(target) + and_not(is_passed_by) +
+                           and_is_undone(target, computed) + ")";
+  batch.work = "WITH " + rows_cte(target, computed.has_gaps) + ",\n" + ready_ctes(target, condition) +
+               ",\npgbackfill_work AS (" +
+               written_text(target, condition, computed.has_gaps, moved_text(target, interval)) + "),\n" + left +
                "\nSELECT " + counted_work(target, knows_moved(target)) + ", " + left_setting() +
                " FROM pgbackfill_work";
   return batch;
@@ -203,16 +328,15 @@ BatchWork computed_visit(WorkTarget const& target, Computed const& computed) {
   std::string const due = in_keys(target, target.alias, "pgbackfill_keys") + leaf_condition(target);
   BatchWork batch;
   batch.has_work = true;
-  batch.prepare = prepare(computed);
-  batch.lock = lock_free(target, due, keys + ",\n");
+  batch.prepare = prepare(target, computed);
   // A row that is not there, or that `where` does not pick, is settled: it was done by somebody else, or is gone.
   std::string const undone = "pgbackfill_undone AS MATERIALIZED (SELECT " + key_list(target.key, target.alias) +
-                             " FROM " + beside_rows(target) + " WHERE " + due + and_where(target) + " AND " +
-                             is_undone(target) + ")";
+                             " FROM " + from_clause(target) + " WHERE " + due + and_where(target) +
+                             and_is_undone(target, computed) + ")";
   std::string const settled = settled_cte("NOT " + in_keys(target, "pgbackfill_keys", "pgbackfill_undone"));
-  batch.work = "WITH " + keys + ",\n" + rows_ctes(target) + ",\n" + undone + ",\npgbackfill_work AS (" +
-               update_text(target, due, computed.has_gaps, "") + "),\n" + settled + "\nSELECT " +
-               counted_work(target, false) + ", " + settled_setting() + " FROM pgbackfill_work";
+  batch.work = "WITH " + keys + ",\n" + rows_cte(target, computed.has_gaps) + ",\n" + ready_ctes(target, due) + ",\n" +
+               undone + ",\npgbackfill_work AS (" + written_text(target, due, computed.has_gaps, "") + "),\n" +
+               settled + "\nSELECT " + counted_work(target, false) + ", " + settled_setting() + " FROM pgbackfill_work";
   return batch;
 }
 
@@ -244,7 +368,14 @@ std::string compute_types_sql(WorkTarget const& target) {
                     "OPERATOR(pg_catalog.=) 'd')) FROM base)");
   };
   for (auto const& input : compute.read) add(parenthesised(input.expression));
-  for (auto const& column : compute.write) add(target.alias + '.' + quote_identifier(column));
+  bool const is_copy = target.backfill.kind == WorkKind::kCopy;
+  auto const& copy = target.backfill.copy_to;
+  for (auto const& column : compute.write) {
+    std::string const name = quote_identifier(column);
+    add(is_copy ? "(SELECT pgbackfill_copy." + name + " FROM " + quote_qualified(copy.schema, copy.name) +
+                      " AS pgbackfill_copy LIMIT 0)"
+                : target.alias + '.' + name);
+  }
   return "SELECT " + join(types, ", ") + " FROM (SELECT 1) AS one (one) LEFT JOIN (SELECT " + join(values, ", ") +
          " FROM " + from_clause(target) + " LIMIT 0) AS value ON true";
 }
@@ -257,6 +388,14 @@ ValueForm value_form_of(std::string const& type_oid) {
   constexpr std::string_view kInt8Array = "1016";
   constexpr std::string_view kNumericArray = "1231";
   constexpr std::string_view kBytea = "17";
+  // Types whose text is what the server makes of them in JSON.
+  constexpr std::array<std::string_view, 3> kTexts = {"25", "1043", "2950"};  // text, varchar, uuid
+  constexpr std::array<std::string_view, 3> kPlain = {"16", "21", "23"};      // boolean, smallint, integer
+  auto const is_one_of = [&](auto const& types) {
+    return std::find(types.begin(), types.end(), type_oid) != types.end();
+  };
+  if (is_one_of(kPlain)) return ValueForm::kPlain;
+  if (is_one_of(kTexts)) return ValueForm::kText;
   if (type_oid == kInt8 || type_oid == kNumeric || type_oid == kMoney) return ValueForm::kText;
   if (type_oid == kInt8Array || type_oid == kNumericArray) return ValueForm::kTexts;
   return type_oid == kBytea ? ValueForm::kBase64 : ValueForm::kJson;

@@ -6,7 +6,10 @@
 // again. See docs/compute.md.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "planner/model/key.h"
@@ -16,24 +19,30 @@ namespace pgbackfill::planner {
 
 // A row that was handed over, and its answer.
 struct ComputedRow {
-  std::string key;     // JSON array of texts, as compute_read_sql() gave it
-  std::string seen;    // what it was when it was read
-  bool skips = false;  // it stays as it is
-  std::string answer;  // JSON: an object with `write`, unless it skips
+  std::string_view key;   // JSON array of texts
+  std::string_view seen;  // what it was when it was read: nothing in it that JSON would have to escape
+  bool skips = false;     // it stays as it is
+  // JSON, by column of `write`; absent: the column keeps its value.
+  std::vector<std::optional<std::string_view>> values;
 };
 
+// The texts belong to whoever made it.
 struct Computed {
   std::vector<ComputedRow> rows;
-  bool has_gaps = false;  // some answer sets some of the columns only
+  bool has_gaps = false;   // some answer sets some of the columns only
+  bool has_skips = false;  // some row stays as it is
 };
 
-// Rows of: key as a JSON array of texts, what the program is given as a JSON object, and a digest of what must not
-// change. `is_passed_by` is a condition on rows that nobody asks for again.
-std::string compute_read_sql(WorkTarget const& target, Interval const& interval, std::string const& is_passed_by);
-// The same for people, and where our schema may not be there.
+// Columns of the rows that it gives: the key's texts, one for each column of the key; what the program is given, by
+// entry of `read`, each as its ValueForm says; a digest of what must not change. Rows come in key order, up to `bytes`
+// of them and at least one; where there are more, the first of those follows without its values and with no digest.
+// `is_passed_by` is a condition on rows that nobody asks for again.
+std::string compute_read_sql(WorkTarget const& target, Interval const& interval, std::int64_t bytes,
+                             std::string const& is_passed_by);
+// The same for people, and where our schema may not be there: without digests.
 std::string compute_shown_sql(WorkTarget const& target, Interval const& interval);
 // As the first, for the deferred keys that the setting pgbackfill.due lists.
-std::string compute_read_due_sql(WorkTarget const& target);
+std::string compute_read_due_sql(WorkTarget const& target, std::int64_t bytes);
 
 // The work of the batch, once its values are there. Rows that somebody holds, that have changed or that came since are
 // left.

@@ -91,14 +91,18 @@ bool has_one_text(std::string const& type) {
 
 // Under the settings of the file the text of a key would not be what it is under ours; our function, which has settings
 // of its own, takes microseconds a key.
-std::string key_array(WorkTarget const& target, std::string const& relation) {
+std::vector<std::string> key_value_texts(WorkTarget const& target, std::string const& relation) {
   std::vector<std::string> texts;
   for (auto const& column : target.key.columns) {
     std::string const value = relation + '.' + quote_identifier(column.name);
     texts.push_back(has_one_text(column.type) ? value + "::pg_catalog.text" : "pgbackfill.key_text(" + value + ")");
   }
   if (texts.empty()) texts.push_back("pgbackfill.key_text(" + relation + ".ctid)");
-  return "ARRAY[" + join(texts, ", ") + "]";
+  return texts;
+}
+
+std::string key_array(WorkTarget const& target, std::string const& relation) {
+  return "ARRAY[" + join(key_value_texts(target, relation), ", ") + "]";
 }
 
 // (key[1])::bigint AS "id"
@@ -147,6 +151,23 @@ std::string lock_all(WorkTarget const& target, std::string const& condition) {
   std::string const order = target.key.is_by_block() ? "" : " ORDER BY " + key_order(target.key, target.alias);
   return "SELECT pg_catalog.count(*) FROM (SELECT FROM " + from_clause(target) + " WHERE " + condition +
          and_where(target) + order + " " + row_lock(target) + " OF " + target.alias + ") AS pgbackfill_locked";
+}
+
+std::string insert_into(WorkTarget const& target) {
+  std::vector<std::string> columns;
+  for (auto const& assignment : target.backfill.assignments) columns.push_back(quote_identifier(assignment.column));
+  return "INSERT INTO " + quote_qualified(target.backfill.copy_to.schema, target.backfill.copy_to.name) + " (" +
+         join(columns, ", ") + ")" + (target.traits.copy_overrides_identity ? " OVERRIDING SYSTEM VALUE" : "");
+}
+
+// A row that is there already, by its key, stays; another unique index must not swallow a row unless the file says so.
+std::string on_conflict(WorkTarget const& target) {
+  if (target.backfill.on_conflict == ConflictMode::kCount) return " ON CONFLICT DO NOTHING";
+  auto const& key = is_mirrored(target) ? target.backfill.mirror_key : target.traits.copy_key;
+  if (key.empty()) return "";
+  std::vector<std::string> columns;
+  for (auto const& column : key) columns.push_back(quote_identifier(column));
+  return " ON CONFLICT (" + join(columns, ", ") + ") DO NOTHING";
 }
 
 std::string left_cte(WorkTarget const& target, std::string const& condition) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "planner/model/key.h"
 #include "planner/work/work_sql.h"
@@ -33,7 +34,8 @@ std::string set_config(std::string const& name, std::string const& value);
 std::string as_text(std::string const& value);
 std::string json_array_of(std::string const& value);
 
-// Texts of the key of a row, as text[], and back: the columns of `key` text[].
+// Texts of the key of a row, as SQL of each, as text[], and back: the columns of `key` text[].
+std::vector<std::string> key_value_texts(WorkTarget const& target, std::string const& relation);
 std::string key_array(WorkTarget const& target, std::string const& relation);
 std::string key_columns_from_array(WorkTarget const& target);
 // The rows of keys that a setting holds as JSON: as a query, and as a query of WITH.
@@ -44,6 +46,10 @@ std::string keys_cte(WorkTarget const& target, std::string const& name, std::str
 // Statements that lock rows before the work. The first keeps their keys in pgbackfill.free.
 std::string lock_free(WorkTarget const& target, std::string const& condition, std::string const& with);
 std::string lock_all(WorkTarget const& target, std::string const& condition);
+
+// Of a copy: INSERT with its columns, and what becomes of a row that is there.
+std::string insert_into(WorkTarget const& target);
+std::string on_conflict(WorkTarget const& target);
 
 std::string left_cte(WorkTarget const& target, std::string const& condition);
 std::string left_setting();

@@ -187,27 +187,18 @@ std::string locked_source(WorkTarget const& target) {
   return " ORDER BY " + key_order(target.key, target.alias) + " " + row_lock(target) + " OF " + target.alias;
 }
 
-// A row that is there already, by its key, stays; another unique index must not swallow a row unless the file says so.
-std::string on_conflict(WorkTarget const& target) {
-  if (target.backfill.on_conflict == ConflictMode::kCount) return " ON CONFLICT DO NOTHING";
-  auto const& key = is_mirrored(target) ? target.backfill.mirror_key : target.traits.copy_key;
-  if (key.empty()) return "";
-  std::vector<std::string> columns;
-  for (auto const& column : key) columns.push_back(quote_identifier(column));
-  return " ON CONFLICT (" + join(columns, ", ") + ") DO NOTHING";
-}
-
 std::string copy_text(WorkTarget const& target, std::string const& condition) {
-  std::vector<std::string> columns;
   std::vector<std::string> expressions;
   for (auto const& assignment : target.backfill.assignments) {
-    columns.push_back(quote_identifier(assignment.column));
     expressions.push_back(parenthesised(assignment.expression));
   }
-  return "INSERT INTO " + quote_qualified(target.backfill.copy_to.schema, target.backfill.copy_to.name) + " (" +
-         join(columns, ", ") + ")" + (target.traits.copy_overrides_identity ? " OVERRIDING SYSTEM VALUE" : "") +
-         " SELECT " + join(expressions, ", ") + " FROM " + from_clause(target) + " WHERE " + condition +
-         and_where(target) + locked_source(target) + on_conflict(target) + " RETURNING false AS again";
+  return insert_into(target) + " SELECT " + join(expressions, ", ") + " FROM " + from_clause(target) + " WHERE " +
+         condition + and_where(target) + locked_source(target) + on_conflict(target) + " RETURNING false AS again";
+}
+
+// The rows that a program is told of.
+std::string ask_text(WorkTarget const& target, std::string const& condition) {
+  return "SELECT false AS again FROM " + from_clause(target) + " WHERE " + condition + and_where(target);
 }
 
 // The statement of the file, for the rows of `condition`.
@@ -230,6 +221,8 @@ std::string work_text(WorkTarget const& target, std::string const& condition) {
       return copy_text(target, condition);
     case WorkKind::kSql:
       return sql_text(target, condition);
+    case WorkKind::kAsk:
+      return ask_text(target, condition);
   }
   return {};
 }

@@ -33,7 +33,8 @@ enum class BatchMode {
 // How a value stands in the JSON that a program of the user reads and writes; by its type, see docs/compute.md.
 enum class ValueForm {
   kJson,    // as the server turns it into JSON: other types are their texts
-  kText,    // a string, for numbers that JSON readers would round
+  kPlain,   // its text is JSON: small integers, booleans
+  kText,    // a string, for texts, and for numbers that JSON readers would round
   kTexts,   // an array of such
   kBase64,  // bytea
 };

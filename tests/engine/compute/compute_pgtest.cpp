@@ -6,6 +6,7 @@
 #include <atomic>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <set>
 #include <sstream>
 #include <string>
@@ -87,11 +88,11 @@ TEST_F(ComputeTest, PlanShowsWhatTheProgramGetsAndWithASampleWhatItAnswers) {
   auto const plan = run({"plan", "m.yaml"});
   ASSERT_EQ(plan.exit_code, kDone) << plan.err;
   EXPECT_THAT(plan.out, AllOf(HasSubstr("python3 program.py, up to 200 rows a request, 4 in flight, 2 process(es)"),
-                              HasSubstr("jsonb_build_object('email'")));
+                              HasSubstr("(email\n)::pg_catalog.text")));
   EXPECT_FALSE(std::filesystem::exists(dir() / "began")) << "plan alone starts no program";
   auto const sampled = run({"plan", "m.yaml", "--sample"});
   ASSERT_EQ(sampled.exit_code, kDone) << sampled.err;
-  EXPECT_THAT(sampled.out, HasSubstr("1: {\"email\": \"u1@example.com\"} gives {\"write\": {\"h\": \""));
+  EXPECT_THAT(sampled.out, HasSubstr("1: {\"email\":\"u1@example.com\"} gives {\"write\": {\"h\": \""));
   EXPECT_EQ(value("SELECT count(*) FROM users WHERE h IS NOT NULL"), "0");
   write_program("sys.exit('no key')\n");
   EXPECT_THAT(run({"plan", "m.yaml", "--sample"}).out, HasSubstr("exited with 1; no key"));
@@ -206,19 +207,19 @@ for line in sys.stdin:
                     HasSubstr("it has 199 rows, and 200 were asked for"), HasSubstr("column 'id'"),
                     HasSubstr("did not answer within 2s"), HasSubstr("no request with id another is waiting")));
   EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = md5(email)"), "600");
-  // The first seven lines are one request.
+  // Three requests, and six that were sent again: each under its own id, and counted.
   std::istringstream lines(said());
+  std::map<std::string, int> attempts;
   std::string id;
   int attempt = 0;
   int rows = 0;
-  std::string first;
-  for (int line = 1; line <= 7; ++line) {
-    lines >> id >> attempt >> rows;
-    if (line == 1) first = id;
-    EXPECT_EQ(id, first);
-    EXPECT_EQ(attempt, line);
+  int sent = 0;
+  for (; lines >> id >> attempt >> rows; ++sent) {
+    EXPECT_EQ(attempt, ++attempts[id]);
     EXPECT_EQ(rows, 200);
   }
+  EXPECT_EQ(sent, 9);
+  EXPECT_EQ(attempts.size(), 3U);
 }
 
 TEST_F(ComputeTest, AProgramThatEndsAfterItsAnswerIsStartedAgainAtOnce) {
@@ -425,14 +426,14 @@ backfill:
   EXPECT_EQ(value("SELECT count(*) FROM pgbackfill.migrations WHERE to_jsonb(migrations)::text LIKE '%hunter22%'"),
             "0");
   std::istringstream lines(said());
-  std::string first;
-  for (int number = 1; number <= 5; ++number) {
-    std::string id, attempt, scheme, token, is_key;
-    lines >> id >> attempt >> scheme >> token >> is_key;
-    if (number == 1) first = id;
-    EXPECT_EQ(id, first);
-    EXPECT_EQ(attempt + scheme + token + is_key, std::to_string(number) + "Bearerhunter22True");
+  std::map<std::string, int> attempts;
+  std::string id, attempt, scheme, token, is_key;
+  int sent = 0;
+  for (; lines >> id >> attempt >> scheme >> token >> is_key; ++sent) {
+    EXPECT_EQ(attempt + scheme + token + is_key, std::to_string(++attempts[id]) + "Bearerhunter22True");
   }
+  EXPECT_EQ(sent, 8);
+  EXPECT_EQ(attempts.size(), 4U);
   // Without the variable nothing is sent, and it is named.
   client_->exec("UPDATE users SET h = NULL");
   write("n.yaml",
@@ -621,6 +622,264 @@ TEST_F(ComputeTest, IsRefusedWhereItCannotBeRight) {
               HasSubstr("written by the keys of the rows"));
   EXPECT_EQ(value("SELECT to_regclass('pgbackfill.jobs') IS NULL OR (SELECT count(*) FROM users WHERE h IS NULL) = 1"),
             "t");
+}
+
+// A request is written while the next one is computed, and an interrupt loses neither.
+TEST_F(ComputeTest, AsksForTheNextRowsWhileItWritesAndWritesThemWhenInterrupted) {
+  make_users(4'000);
+  write_program(R"py(
+def row(read):
+    with open("said", "a") as said: said.write(read["email"] + "\n")
+    time.sleep(0.001)
+    return {"h": hashlib.md5(read["email"].encode()).hexdigest()}
+answer_requests(row)
+)py");
+  write("m.yaml", std::string(kFile) + "    rows: 100\n    processes: 1\n    in_flight: 1\n  workers: 1\n");
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, options);
+  ASSERT_TRUE(poll_until([&] { return value("SELECT count(*) > 0 FROM users WHERE h IS NOT NULL") == "t"; }));
+  program.signal(SIGINT);
+  auto const result = program.wait();
+  EXPECT_EQ(result.exit_code, kResumable) << result.err;
+  std::istringstream lines(said());
+  std::set<std::string> const asked{std::istream_iterator<std::string>(lines), {}};
+  EXPECT_EQ(std::to_string(asked.size()), value("SELECT count(*) FROM users WHERE h = md5(email)"));
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = md5(email)"), "4000");
+}
+
+// 150 MB, of which a few are in hand at a time.
+TEST_F(ComputeTest, LongRowsAreTakenAFewAtATime) {
+  client_->exec(
+      "CREATE TABLE users (id int PRIMARY KEY, email text, h text); ALTER TABLE users ALTER email SET STORAGE "
+      "EXTERNAL; INSERT INTO users SELECT g, repeat(md5(g::text), CASE WHEN g % 10 = 0 THEN 1 ELSE 31250 END) FROM "
+      "generate_series(1, 150) g; ANALYZE users");
+  write_program(R"py(
+for line in sys.stdin:
+    request = json.loads(line)
+    with open("said", "a") as said: said.write("%d\n" % len(request["rows"]))
+    rows = [{"write": {"h": hashlib.md5(r["read"]["email"].encode()).hexdigest()}} for r in request["rows"]]
+    parent = os.getppid()
+    while "pgbackfill" not in open("/proc/%d/status" % parent).readline() or parent == os.getppid():
+        parent = int(open("/proc/%d/stat" % parent).read().split(") ")[1].split()[1])
+    peak = [text for text in open("/proc/%d/status" % parent) if text.startswith("VmHWM")][0].split()[1]
+    with open("peak", "w") as file: file.write(peak)
+    print(json.dumps({"id": request["id"], "rows": rows}), flush=True)
+)py");
+  write("m.yaml", kFile);
+  auto const result = run({"run", "m.yaml"});
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = md5(email)"), "150");
+  std::ifstream peak(dir() / "peak");
+  int kilobytes = 0;
+  peak >> kilobytes;
+  EXPECT_GT(kilobytes, 0);
+  EXPECT_LT(kilobytes, 64 * 1024);
+  std::istringstream lines(said());
+  for (int rows = 0; lines >> rows;) EXPECT_LE(rows, 2);
+}
+
+TEST_F(ComputeTest, WithoutColumnsToWriteTheProgramIsToldOfEachRow) {
+  make_users(1'000);
+  write_program(R"py(
+def row(read):
+    if read["email"] == "u3@example.com": return SKIP
+    if read["email"] == "u5@example.com" and not os.path.exists("go"):
+        open("there", "w").close()
+        while not os.path.exists("go"): time.sleep(0.02)
+    with open("said", "a") as said: said.write(read["email"] + "\n")
+    return {}
+answer_requests(row)
+)py");
+  write("m.yaml", R"yaml(name: m
+table: users
+backfill:
+  where: "id > 0"
+  compute:
+    read: {email: email}
+    command: [python3, program.py]
+)yaml");
+  EXPECT_THAT(run({"plan", "m.yaml"}).out, HasSubstr("the table stays as it is"));
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, options);
+  ASSERT_TRUE(poll_until([&] { return std::filesystem::exists(dir() / "there"); })) << program.err();
+  // What it was told of this row is out of date.
+  client_->exec("UPDATE users SET email = 'new@example.com' WHERE id = 7");
+  write("go", "");
+  auto const result = program.wait();
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  std::istringstream lines(said());
+  std::multiset<std::string> const told{std::istream_iterator<std::string>(lines), {}};
+  EXPECT_EQ(told.size(), 1'000U);  // one skipped, one twice
+  EXPECT_EQ(told.count("new@example.com"), 1U);
+  EXPECT_EQ(told.count("u3@example.com"), 0U);
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h IS NOT NULL"), "0");
+  EXPECT_EQ(value("SELECT count(*) FROM pg_stat_user_tables WHERE relname = 'users' AND n_tup_upd > 1"), "0");
+  EXPECT_EQ(run({"gate", "m.yaml"}).exit_code, kDone);
+  // All of it is done: nobody is told again.
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  std::istringstream after(said());
+  EXPECT_EQ(std::distance(std::istream_iterator<std::string>(after), {}), 1'000);
+}
+
+TEST_F(ComputeTest, FillsAnotherTableWithWhatTheProgramMakesOfEachRow) {
+  make_users(900);
+  client_->exec(
+      "CREATE TABLE hashes (user_id bigint PRIMARY KEY, email varchar(40), hash bytea NOT NULL, made timestamptz "
+      "DEFAULT now()); INSERT INTO hashes VALUES (4, 'kept', 'kept')");
+  write_program(R"py(
+import base64
+def row(read):
+    if read["email"] == "u3@example.com": return SKIP
+    if read["email"] == "u9@example.com" and not os.path.exists("go"):
+        open("there", "w").close()
+        while not os.path.exists("go"): time.sleep(0.02)
+    return {"hash": base64.b64encode(hashlib.md5(read["email"].encode()).digest()).decode()}
+answer_requests(row)
+)py");
+  std::string const file = R"yaml(name: m
+table: users
+backfill:
+  copy_to: hashes
+  columns: {user_id: id, email: email}
+  compute:
+    read: {email: email}
+    write: [hash]
+    command: [python3, program.py]
+)yaml";
+  write("m.yaml", file);
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, options);
+  ASSERT_TRUE(poll_until([&] { return std::filesystem::exists(dir() / "there"); })) << program.err();
+  client_->exec("UPDATE users SET email = 'new@example.com' WHERE id = 7; DELETE FROM users WHERE id = 8");
+  write("go", "");
+  auto const result = program.wait();
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT count(*) FROM users JOIN hashes ON id = user_id WHERE hash = decode(md5(users.email), 'hex') "
+                  "AND users.email = hashes.email AND made IS NOT NULL"),
+            "897");
+  EXPECT_EQ(value("SELECT email || ' ' || convert_from(hash, 'UTF8') FROM hashes WHERE user_id = 4"), "kept kept");
+  EXPECT_EQ(value("SELECT count(*) FROM hashes"), "898");
+  // A column comes from one of the two.
+  auto twice = file;
+  twice.replace(twice.find("[hash]"), 6, "[email]");
+  write("n.yaml", "name: n" + twice.substr(7));
+  EXPECT_THAT(run({"run", "n.yaml"}).err, HasSubstr("column 'email' stands in 'columns' and in 'write'"));
+  twice.erase(twice.find("    write:"), std::string("    write: [email]\n").size());
+  write("n.yaml", "name: n" + twice.substr(7));
+  EXPECT_THAT(run({"run", "n.yaml"}).err, HasSubstr("beside 'copy_to' 'compute' needs 'write'"));
+}
+
+// Where the server knows no escapes beyond ASCII.
+TEST_F(ComputeTest, LettersBeyondAsciiReachADatabaseWithoutEncoding) {
+  client_->exec("CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0");
+  std::string const elsewhere = dsn() + " dbname=bytes";
+  {
+    PgClient other(elsewhere);
+    other.exec(
+        "CREATE TABLE users (id int PRIMARY KEY, email text, h text); INSERT INTO users VALUES (1, 'é'), (2, 'x')");
+    write_program(R"py(
+def row(read):
+    return {"h": read["email"] + "\u00fc\u20ac\U0001f600\n\""}
+answer_requests(row)
+)py");
+    write("m.yaml", kFile);
+    auto const result =
+        run_program({PGBACKFILL_PROGRAM, "--dsn", elsewhere, "run", (dir() / "m.yaml").string()}, 60s, [&] {
+          ProgramOptions options;
+          options.working_dir = dir();
+          return options;
+        }());
+    EXPECT_EQ(result.exit_code, kDone) << result.err;
+    EXPECT_EQ(other.value("SELECT h FROM users WHERE id = 1"), "éü€😀\n\"");
+  }
+  client_->exec("DROP DATABASE bytes");
+}
+
+// Each in a run of its own: what is said of it, and that the run goes on once the program is well.
+TEST_F(ComputeTest, SaysWhatIsWrongWithAnAnswerAndGoesOnWithoutIt) {
+  make_users(5);
+  struct BadAnswer {
+    std::string name;
+    std::string python;  // for the answer to the first request
+    std::string said;
+  };
+  std::vector<BadAnswer> const answers = {
+      {"dies", "sys.exit(7)", "exited with 7"},
+      {"is killed", "os.kill(os.getpid(), 9)", "was ended by signal 9"},
+      {"hangs", "time.sleep(60)", "did not answer within 2s"},
+      {"closes its output", "os.close(1); time.sleep(60)", "closed its standard output"},
+      {"garbage", "out(b'\\x00\\x01\\x02\\n')", "it is not JSON"},
+      {"invalid utf-8", "out(good.replace(b'hash', b'\\xff\\xfe'))", "it is not JSON"},
+      {"a list", "out(b'[]\\n')", "it is not an object"},
+      {"no rows", "out(b'{\"id\":\"%s\"}\\n' % request['id'].encode())", "neither \"rows\""},
+      {"too few rows", "answer['rows'].pop(); say(answer)", "it has 4 rows, and 5 were asked for"},
+      {"too many rows", "answer['rows'] *= 2; say(answer)", "it has 10 rows, and 5 were asked for"},
+      {"unknown column", "answer['rows'][2] = {'write': {'nope': 1}}; say(answer)", "row 3 sets column 'nope'"},
+      {"neither of three", "answer['rows'][0] = {}; say(answer)", "row 1 of it is not"},
+      {"another id", "answer['id'] = 'x'; say(answer)", "no request with id x is waiting"},
+      {"100 MB", "answer['rows'][0] = {'write': {'h': 'x' * 100000000}}; say(answer)", "more than 64 MB"},
+      {"deep", "out(b'[' * 100000 + b'\\n')", "it is not JSON"},
+  };
+  for (auto const& bad : answers) {
+    client_->exec("UPDATE users SET h = NULL; DROP SCHEMA IF EXISTS pgbackfill CASCADE");
+    std::filesystem::remove(dir() / "told");
+    write_program(R"py(
+def out(line): sys.stdout.buffer.write(line); sys.stdout.buffer.flush()
+def say(answer): print(json.dumps(answer), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    answer = {"id": request["id"], "rows": [{"write": {"h": "hash"}} for _ in request["rows"]]}
+    good = json.dumps(answer).encode() + b"\n"
+    if os.path.exists("told"):
+        out(good)
+        continue
+    open("told", "w").close()
+    )py" + bad.python +
+                  "\n");
+    write("m.yaml", std::string(kFile) + (bad.name == "hangs" ? "    timeout: 2s\n" : "    timeout: 50s\n"));
+    auto const result = run({"run", "m.yaml"});
+    EXPECT_EQ(result.exit_code, kDone) << bad.name << ": " << result.err;
+    EXPECT_THAT(result.err, AllOf(HasSubstr(bad.said), HasSubstr("program.py"), HasSubstr("from key 1 on")))
+        << bad.name;
+    EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = 'hash'"), "5") << bad.name;
+  }
+}
+
+// In a container the first process is the parent of whatever has lost its own.
+TEST_F(ComputeTest, AsTheFirstProcessItReapsWhatProgramsLeaveBehind) {
+  if (run_program({"unshare", "--pid", "--fork", "true"}).exit_code != 0) GTEST_SKIP() << "no rights for a namespace";
+  make_users(10);
+  // It outlives its parent and pgbackfill's warden of that, and ends while the next program computes.
+  write_program(R"py(
+import subprocess
+first = not os.path.exists("left")
+if first:
+    open("left", "w").close()
+    subprocess.Popen(["bash", "-c", "exec -a left sleep 0.5"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                     stderr=subprocess.DEVNULL, start_new_session=True)
+    sys.exit(1)
+def zombies():
+    names = [open("/proc/%s/stat" % pid).read() for pid in os.listdir("/proc") if pid.isdigit() and alive(pid)]
+    return [name for name in names if "(sleep) Z" in name]
+def alive(pid): return os.path.exists("/proc/%s/stat" % pid)
+def row(read):
+    return {"h": "x"}
+time.sleep(1.5)
+with open("said", "w") as said: said.write("%d" % len(zombies()))
+answer_requests(row)
+)py");
+  write("m.yaml", kFile);
+  ProgramOptions options;
+  options.working_dir = dir();
+  auto const result =
+      run_program({"unshare", "--pid", "--fork", "--mount-proc", PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"},
+                  60s, options);
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(said(), "0");
 }
 
 // Changes from all sides while programs compute; then every row has the value of what it is now.

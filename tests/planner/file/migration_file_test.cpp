@@ -598,6 +598,20 @@ TEST(MigrationFile, WantsExactlyOneKindOfWork) {
               ElementsAre("m.yaml:3:30: 'where' cannot stand beside 'sql'; put the condition into the statement"));
 }
 
+TEST(MigrationFile, ACopyMayHaveComputedColumns) {
+  std::string const compute = "compute: {read: {t: body}, write: [v], command: [x]}";
+  auto const backfill =
+      *migration_of("name: x\ntable: t\nbackfill: {copy_to: c, columns: {a: id}, " + compute + "}\n").backfill;
+  EXPECT_EQ(backfill.kind, WorkKind::kCopy);
+  ASSERT_EQ(backfill.assignments.size(), 2U);
+  EXPECT_EQ(backfill.assignments[1].column, "v");
+  EXPECT_EQ(migration_of("name: x\ntable: t\nbackfill: {compute: {read: {t: body}, command: [x]}}\n").backfill->kind,
+            WorkKind::kAsk);
+  EXPECT_THAT(backfill_problems("{set: {a: 1}, " + compute + "}"), ElementsAre(HasSubstr("cannot stand beside 'set'")));
+  EXPECT_THAT(backfill_problems("{copy_to: c, columns: {v: id}, " + compute + "}"),
+              ElementsAre(HasSubstr("column 'v' stands in 'columns' and in 'write'")));
+}
+
 TEST(MigrationFile, WantsATableForABackfill) {
   EXPECT_THAT(problems_of("name: x\nbackfill: {set: {a: 1}}\n"),
               ElementsAre(StartsWith("m.yaml:2:1: 'backfill' has no table")));

@@ -85,6 +85,23 @@ TEST(RangeWalk, LooksAheadOnceAndThenTakesThePageThatTheBatchBroughtAlong) {
   EXPECT_EQ(step.batch.lease.cursor, key(64));
 }
 
+TEST(RangeWalk, GoesOnWhereABatchWasEndedBeforeItsBoundary) {
+  RangeWalk walk(lease_to(100), options());
+  walk.next(kRows);
+  walk.record_page({kRows, std::nullopt});
+  EXPECT_TRUE(walk.next(kRows).batch.ends_range);
+  auto early = done(page(5, 25));
+  early.reached = key(20);
+  walk.record(early);
+  auto step = walk.next(kRows);
+  EXPECT_EQ(step.kind, Step::Kind::kBatch);
+  EXPECT_EQ(step.batch.interval, (Interval{key(20), key(25)}));
+  // Nobody has looked what is next: then that is to be done first.
+  walk.record(BatchDone{});
+  EXPECT_EQ(walk.lease().cursor, key(25));
+  EXPECT_EQ(walk.next(kRows).kind, Step::Kind::kLookAhead);
+}
+
 TEST(RangeWalk, EndsAtTheRangesOwnEnd) {
   RangeWalk walk(lease_to(100), options());
   walk.next(kRows);
