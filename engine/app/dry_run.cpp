@@ -181,12 +181,14 @@ asio::awaitable<void> try_work(CommandContext& context, PgConnection& connection
   }
 }
 
-std::vector<std::string> not_covered(planner::Migration const& migration, Preflight const& preflight) {
+std::vector<std::string> not_covered(planner::Migration const& migration, Preflight const& preflight,
+                                     bool has_prepared) {
   std::vector<std::string> texts = {"the other rows: one of them may fail, or be held by somebody"};
   auto const& backfill = *migration.backfill;
   if (!migration.expand.empty() || !migration.contract.empty()) {
     texts.emplace_back("the steps of expand and contract: `pgbackfill plan` shows them");
   }
+  if (has_prepared) texts.emplace_back("prepare, whose queries stand in their places: batches take less time");
   if (migration.sync) texts.emplace_back("the trigger of sync, and what applications write meanwhile");
   if (!migration.hooks.empty()) texts.emplace_back("the hooks");
   if (!migration.verify.empty()) texts.emplace_back("the checks of verify, which look at the end");
@@ -309,7 +311,7 @@ asio::awaitable<int> dry_run(CommandContext& context, RunOptions options) {
   for (auto const& leaf : preflight.table.leaves) dry.estimated += leaf.rows_estimated;
   if (!migration.backfill->where.empty()) dry.left = co_await count_left(*connection, preflight);
   co_await try_work(context, *connection, preflight, options.limit, dry);
-  dry.not_covered = not_covered(migration, preflight);
+  dry.not_covered = not_covered(migration, preflight, !loaded.prepared.empty());
   if (context.is_json()) {
     context.print(json_of(dry));
   } else {

@@ -13,6 +13,7 @@
 #include "engine/process/interrupts.h"
 #include "engine/run/facts_keeper.h"
 #include "engine/run/job_setup.h"
+#include "engine/run/prepared_results.h"
 #include "engine/steps/approval.h"
 #include "engine/steps/hook_runner.h"
 #include "engine/steps/other_migrations.h"
@@ -358,6 +359,10 @@ asio::awaitable<int> Finish::roll_back_now() {
     std::string const forgotten =
         state::forget_step(migration().name, planner::kSyncPhase, planner::kSyncRemove, context_.owner());
     value_or_throw(co_await connection_->query(forgotten, Deadlines()), "forgetting the end of sync");
+  }
+  if (outcome.end == StepsEnd::kDone && !loaded_.prepared.empty()) {
+    value_or_throw(co_await drop_prepared(*connection_, migration().name, loaded_.prepared),
+                   "dropping results of prepare");
   }
   if (outcome.end == StepsEnd::kDone) {
     co_await run_hooks_at(planner::Boundary::kAfterRollback, "rollback");

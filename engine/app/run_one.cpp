@@ -35,6 +35,7 @@
 #include "engine/verify/verify.h"
 #include "engine/view/costs_text.h"
 #include "planner/file/migration_file.h"
+#include "planner/model/sql_text.h"
 #include "planner/steps/contract_plan.h"
 #include "throttle/backoff.h"
 
@@ -123,6 +124,8 @@ class Run {
   EventSink& listener();
   EventSink& sink();
   asio::awaitable<int> backfill();
+  asio::awaitable<void> compute_what_is_read(int pass);
+  asio::awaitable<void> drop_what_was_read();
   asio::awaitable<void> remember_latest_change();
   // Tell a failure from somebody's rollback.
   asio::awaitable<std::string> who_rolled_back();
@@ -184,6 +187,7 @@ class Run {
   // What was read of the table, until an expand step may have changed it.
   std::optional<Preflight> preflight_;
   std::optional<PgJob> pg_job_;
+  PreparedResults prepared_;
   std::int64_t job_id_ = 0;
   std::string known_change_;  // the latest change of the migration's status when this run began: its number in the log
 };
@@ -196,6 +200,12 @@ asio::awaitable<std::string> Run::uncopied_text(std::vector<planner::WorkTarget>
       "{} row(s) are not in the copy: another unique index of it has their values; the gate stays "
       "closed until they are there",
       uncopied);
+}
+
+std::string names_of(std::vector<planner::Prepared> const& prepared) {
+  std::vector<std::string> names;
+  for (auto const& one : prepared) names.push_back(one.name);
+  return planner::join(names, ", ");
 }
 
 std::string rolled_back_text(std::string const& name, std::string const& who) {
@@ -567,9 +577,13 @@ asio::awaitable<void> Run::look_at_table(StoredJob known, bool at_identity_alone
 
 asio::awaitable<void> Run::check(bool before_expand) {
   tell_phase(RunPhase::kPlanning);
+  bool const is_settled = !before_expand || loaded_.migration.expand.empty();
+  if (is_settled) {
+    auto const wrong = value_or_throw(co_await check_prepared(*connection_, loaded_.prepared), "checking prepare");
+    if (!wrong.empty()) throw CommandError{kExitUsage, planner::to_lines(wrong)};
+  }
   auto preflight =
       value_or_throw(co_await check_backfill(*connection_, *loaded_.migration.backfill), "checking the file");
-  bool const is_settled = !before_expand || loaded_.migration.expand.empty();
   if (is_settled) {
     auto probes = value_or_throw(co_await check_probes(*connection_, loaded_.migration.probes), "checking the probes");
     for (auto& problem : probes) preflight.problems.push_back(std::move(problem));
@@ -726,6 +740,7 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
   auto job = co_await find_or_create_job();
   job_id_ = job.id;
   if (job.status == JobStatus::kComplete) {
+    co_await drop_what_was_read();
     co_await run_hooks_at(planner::Boundary::kAfterBackfill);
     auto next = co_await what_is_next();
     co_await conclude_job(kExitDone, migration.name + " is complete already", std::move(next), Ending::kNothingToDo);
@@ -752,8 +767,10 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
   auto const seen = value_or_throw(co_await settle_leaves(*connection_, job.id, preflight_->table, context_.owner()),
                                    "looking at the partitions");
   for (auto const& text : seen.told) tell(Severity::kWarning, text);
+  co_await compute_what_is_read(job.pass);
+  auto work = planner::with_tables(*migration.backfill, loaded_.prepared, migration.name);
   pg_job_ =
-      value_or_throw(co_await load_pg_job(*connection_, job.id, migration.name, *migration.backfill, preflight_->table,
+      value_or_throw(co_await load_pg_job(*connection_, job.id, migration.name, std::move(work), preflight_->table,
                                           job.sweeps && preflight_->sweeps, preflight_->traits),
                      "loading the job");
   pg_job_->pass = job.pass;
@@ -763,12 +780,46 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
   co_return std::nullopt;
 }
 
+// Of several processes one computes, and the others wait for it.
+asio::awaitable<void> Run::compute_what_is_read(int pass) {
+  auto const& migration = loaded_.migration;
+  prepared_ = {migration.name, loaded_.prepared, {}};
+  if (prepared_.all.empty()) co_return;
+  auto const may =
+      value_or_throw(co_await connection_->query(
+                         "SELECT has_schema_privilege('pgbackfill', 'CREATE'), quote_ident(current_user)", Deadlines()),
+                     "looking at this role's rights");
+  if (may.at(0, 0) != "t") {
+    throw CommandError{kExitUsage,
+                       fmt::format("{}: prepare makes tables in schema pgbackfill, and this role may not: GRANT CREATE "
+                                   "ON SCHEMA pgbackfill TO {}",
+                                   migration.name, may.at(0, 1))};
+  }
+  tell(Severity::kInfo, fmt::format("computing what the batches read: {}", names_of(prepared_.all)));
+  auto const made = value_or_throw(co_await compute_prepared(*connection_, prepared_, pass), "computing what is read");
+  for (auto const& one : made) tell(Severity::kInfo, told_text(one));
+}
+
+// Worth a try: what is left of it is dropped by the next command that ends the job, or by hand.
+asio::awaitable<void> Run::drop_what_was_read() {
+  if (loaded_.prepared.empty() || !connection_->is_usable()) co_return;
+  auto dropped = co_await drop_prepared(*connection_, loaded_.migration.name, loaded_.prepared);
+  // The server may have crashed since this connection was used.
+  if (!dropped && !connection_->is_usable()) {
+    co_await reconnect();
+    dropped = co_await drop_prepared(*connection_, loaded_.migration.name, loaded_.prepared);
+  }
+  if (!dropped)
+    tell(Severity::kWarning, "results of prepare are left in schema pgbackfill: " + dropped.error().message);
+}
+
 asio::awaitable<int> Run::backfill() {
   auto const& migration = loaded_.migration;
   co_await record("started", fmt::format("{} worker(s)", migration.backfill->workers));
   auto options = job_run_options(migration, loaded_.schedule);
   options.pool.exit_outside_window = options_.exit_outside_window;
   options.pool.limit = options_.limit;
+  options.prepared = std::move(prepared_);
   options.pool.tells_batches = context_.options().log_level == Severity::kDebug;
   options.pool.deferred_patience = options_.deferred_patience;
   options.pool.reconnect_patience = options_.reconnect_patience;
@@ -779,6 +830,8 @@ asio::awaitable<int> Run::backfill() {
   Interrupts::InOrder in_order(interrupts_, run.pool());
   auto outcome = co_await run.run();
   in_order.let_go_of_pool();
+  bool const is_over = outcome.end == PoolEnd::kComplete || outcome.end == PoolEnd::kCancelled;
+  if (is_over) co_await drop_what_was_read();
   bool const may_be_undone = outcome.end == PoolEnd::kFailed || outcome.end == PoolEnd::kCancelled;
   if (may_be_undone) co_await heed_rollback(outcome);
   auto const elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);

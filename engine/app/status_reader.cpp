@@ -22,6 +22,7 @@
 #include "planner/model/shown_query.h"
 #include "planner/model/suggestion.h"
 #include "planner/steps/contract_plan.h"
+#include "planner/work/prepared.h"
 
 namespace pgbackfill::engine {
 
@@ -165,7 +166,8 @@ asio::awaitable<StatusPage> read_page(PgConnection& connection, std::string name
                                          state::job_quarantine(name, kQuarantinedShown),
                                          state::latest_status_change(name),
                                          state::job_runners(name),
-                                         probe_sql::elsewhere()};
+                                         probe_sql::elsewhere(),
+                                         planner::list_prepared_sql(name)};
   auto const all = value_or_throw(co_await connection.pipeline(std::move(statements), Deadlines()), "reading the job");
   if (all[0].rows.empty()) {
     CommandError const unknown = co_await unknown_name(connection, name);
@@ -188,6 +190,16 @@ asio::awaitable<StatusPage> read_page(PgConnection& connection, std::string name
   }
   page.runners = runners_of(all[5].rows);
   page.elsewhere = neighbours_elsewhere(all[6]);
+  for (auto const& row : all[7].rows) {
+    Fields fields(row);
+    PreparedSeen seen;
+    seen.name = fields.text();
+    seen.rows = fields.number();
+    seen.age_s = fields.number();
+    seen.pass = fields.number();
+    seen.bytes = fields.number();
+    page.prepared.push_back(std::move(seen));
+  }
   if (page.overview.migration) {
     std::string plan = planner::contract_plan(planner::contract_steps(*page.overview.migration));
     page.approval =

@@ -10,6 +10,8 @@
 #include "engine/cli/commands.h"
 #include "engine/run/job_setup.h"
 #include "engine/run/limits.h"
+#include "engine/run/prepared_results.h"
+#include "engine/state/stored_overview.h"
 #include "engine/steps/subscribers.h"
 #include "engine/view/console.h"
 #include "planner/file/throttle_settings.h"
@@ -49,6 +51,23 @@ std::string for_how_long(ControlOptions const& options) {
   return options.pause_for ? " for " + planner::format_duration(*options.pause_for) : "";
 }
 
+// What nobody is left to drop. Those at work drop it when they end.
+asio::awaitable<void> drop_what_is_prepared(PgConnection& connection, std::string name) {
+  auto const known =
+      value_or_throw(co_await connection.query(state::overviews(name), Deadlines()), "looking at the job");
+  bool const is_worked_on = !known.rows.empty() && state::stored_overview_of(known.rows.front()).processes > 0;
+  if (is_worked_on) co_return;
+  auto const found =
+      value_or_throw(co_await connection.query(state::find_migration(name), Deadlines()), "reading the migration");
+  std::vector<planner::Prepared> prepared;
+  try {
+    if (!found.rows.empty()) prepared = parse_stored(name, found.at(0, 0), found.at(0, 1)).prepared;
+  } catch (CommandError const&) {
+    prepared.clear();
+  }
+  value_or_throw(co_await drop_prepared(connection, name, std::move(prepared)), "dropping results of prepare");
+}
+
 asio::awaitable<int> change_status(CommandContext& context, ControlOptions options, JobStatus status) {
   auto connection = co_await context.connect_to_state(StateUse::kReads);
   std::string const name = co_await find_name(context, *connection, options.file_or_name);
@@ -73,6 +92,7 @@ asio::awaitable<int> change_status(CommandContext& context, ControlOptions optio
     context.print(fmt::format("{} is {}{}\n", name, is, already ? " already" : ": nothing to do"));
     co_return already ? kExitDone : kExitFailed;
   }
+  if (status == JobStatus::kCancelled) co_await drop_what_is_prepared(*connection, name);
   std::string const after = status == JobStatus::kRunning
                                 ? "; a process that waits goes on, else `pgbackfill run` its file"
                                 : "; batches in flight end, then nothing more starts" + for_how_long(options);

@@ -14,6 +14,8 @@
 #include "engine/plan/compute_sample.h"
 #include "engine/run/facts_keeper.h"
 #include "engine/run/job_setup.h"
+#include "engine/run/limits.h"
+#include "engine/run/prepared_results.h"
 #include "engine/run/work_estimate.h"
 #include "engine/steps/effect_reader.h"
 #include "engine/steps/other_migrations.h"
@@ -673,6 +675,8 @@ asio::awaitable<PlanReport> read_plan(PgConnection& connection, LoadedMigration 
   RecordedSteps const none;
   auto const unreadable = value_or_throw(co_await check_step_syntax(connection, migration, none), "checking the steps");
   if (!unreadable.empty()) throw CommandError{kExitUsage, planner::to_lines(unreadable)};
+  auto const wrong = value_or_throw(co_await check_prepared(connection, loaded.prepared), "checking prepare");
+  if (!wrong.empty() && migration.expand.empty()) throw CommandError{kExitUsage, planner::to_lines(wrong)};
   PlanReport report;
   report.migration = migration.name;
   report.file = migration.file;
@@ -713,6 +717,13 @@ asio::awaitable<PlanReport> read_plan(PgConnection& connection, LoadedMigration 
     report.contract[step].destroys = planner::destructive_reason(agreed[step].step);
   }
   co_await plan_answers(connection, migration, has_state, report);
+  for (auto const& one : loaded.prepared) {
+    report.notes.push_back(fmt::format(
+        "prepare '{}' is computed once, before the batches, into an unlogged table with a unique index on ({}); here "
+        "its "
+        "query stands in its place, so that the plan and the sample of a batch show more work than a batch has",
+        one.name, planner::join(one.key, ", ")));
+  }
   if (migration.backfill) co_await plan_backfill(connection, migration, with_sample, report);
   co_await note_steps(connection, migration, report);
   co_await note_others(connection, migration, report);

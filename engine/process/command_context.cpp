@@ -518,6 +518,7 @@ LoadedMigration parse_loaded(std::string const& file, std::string source, planne
   loaded.schedule = throttle::Schedule(std::move(windows), std::move(blackouts));
   loaded.source = std::move(source);
   loaded.environment = std::move(parsed.environment);
+  loaded.prepared = std::move(parsed.prepared);
   return loaded;
 }
 

@@ -22,6 +22,7 @@
 #include "engine/tell/teller.h"
 #include "planner/model/migration.h"
 #include "planner/model/params.h"
+#include "planner/work/prepared.h"
 #include "throttle/windows.h"
 
 namespace pgbackfill::engine {
@@ -152,6 +153,7 @@ struct LoadedMigration {
   // names receivers, which are not kept. What is beside these is of pgbackfill.yaml, a file of this host.
   std::vector<planner::Boundary> stored_hooks{};
   bool had_receivers = false;
+  std::vector<planner::Prepared> prepared;
 };
 // Before SQL of the file is run: throws CommandError with all variables of the environment that it reads and that are
 // not set.

@@ -25,13 +25,15 @@ PoolOptions JobRun::completed(PoolOptions options) {
 
 JobRun::JobRun(asio::any_io_executor executor, asio::thread_pool& blocking, ConnectTarget const& target, PgJob job,
                Owner const& owner, JobRunOptions options, EventSink& sink)
-    : database_(executor, blocking, target, std::move(job), owner),
+    : prepared_(std::move(options.prepared)),
+      database_(executor, blocking, target, std::move(job), owner),
       probes_(executor, blocking, target, std::move(options.probes)),
       keeper_(executor, blocking, target, database_.job().job, sink),
       pool_(database_, database_.job().job, completed(std::move(options.pool)), sink) {
   std::vector<std::uint32_t> tables;
   for (auto const& target_table : database_.job().targets) tables.push_back(target_table.relation_oid);
   probes_.set_tables(std::move(tables));
+  if (!prepared_.all.empty()) database_.set_prepared(&prepared_);
   auto const& work = database_.job().job;
   if (!work.backfill.compute) return;
   programs_.emplace(executor, *work.backfill.compute, work.name, work.table, sink);

@@ -24,7 +24,8 @@ namespace pgbackfill::engine {
 
 struct JobRunOptions {
   std::vector<UserProbe> probes;
-  PoolOptions pool;  // health, growth and what follows from control_interval are the job run's own
+  PreparedResults prepared;  // what its batches read; none: nothing
+  PoolOptions pool;          // health, growth and what follows from control_interval are the job run's own
 };
 
 // What the migration says of how its job is run.
@@ -47,6 +48,7 @@ class JobRun {
   PoolOptions completed(PoolOptions options);
 
   std::optional<Programs> programs_;
+  PreparedResults prepared_;
   PgDatabase database_;
   Probes probes_;
   VacuumKeeper keeper_;

@@ -343,6 +343,11 @@ class PgSession : public Session {
   asio::awaitable<Result<BatchComputed>> compute_batch(planner::BatchRequest& request);
   std::int64_t most_bytes_asked() const;
   asio::awaitable<Result<planner::Visit>> visit_computed(int leaf, std::int64_t rows, std::optional<std::int64_t> only);
+  // Fails in a transaction that would read a result of `prepare` whose rows are gone. Empty: it reads none.
+  std::string prepared_guard() const {
+    return database_.prepared() == nullptr ? "" : planner::prepared_guard_sql(database_.prepared()->filled);
+  }
+  asio::awaitable<Result<Done>> prepare(int pass);
   std::string is_passed_by(int leaf) const {
     return state::is_set_aside(job_id(), leaf, planner::key_array(target(leaf), target(leaf).alias));
   }
@@ -515,6 +520,12 @@ asio::awaitable<Result<planner::Page>> PgSession::look_ahead(Lease lease, std::i
 asio::awaitable<Failure> PgSession::weigh(Failure failure, int leaf, std::optional<planner::Interval> worked) {
   using planner::Trouble;
   if (!is_connected()) co_return failure;
+  if (failure.sqlstate == planner::kPreparedLostState) {
+    auto const again = co_await prepare(database_.job().pass);
+    if (!again) co_return again.error();
+    failure.trouble = Trouble::kConflict;
+    co_return failure;
+  }
   // This server answered: what is away is another one, which the work asks.
   if (failure.trouble == Trouble::kConnection) failure.trouble = Trouble::kResources;
   if (failure.trouble != Trouble::kFatal && failure.trouble != Trouble::kRowData) co_return failure;
@@ -536,6 +547,17 @@ asio::awaitable<Failure> PgSession::weigh(Failure failure, int leaf, std::option
                                               std::move(explain), kStateDeadlines);
   if (explained) failure.trouble = Trouble::kRowData;
   co_return failure;
+}
+
+// What of the results of `prepare` is not there for this pass, or not any more.
+asio::awaitable<Result<Done>> PgSession::prepare(int pass) {
+  auto* const prepared = database_.prepared();
+  if (prepared == nullptr) co_return Done();
+  auto const connection = connection_;
+  auto made = co_await compute_prepared(*connection, *prepared, pass);
+  if (!made) co_return made.error();
+  for (auto const& one : *made) database_.note(told_text(one));
+  co_return Done();
 }
 
 // Whether they are others than this process believed; then it believes what is there.
@@ -583,6 +605,7 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
   } else {
     batch = planner::batch_work(target(request.lease.leaf), request.interval, request.mode, request.lease.pass > 0);
   }
+  if (auto guard = prepared_guard(); !guard.empty()) statements.emplace_back(std::move(guard));
   if (!batch.prepare.empty()) statements.emplace_back(std::move(batch.prepare));
   if (!batch.lock.empty()) statements.push_back(users_sql(std::move(batch.lock)));
   statements.push_back(users_sql(std::move(batch.work)));
@@ -683,9 +706,10 @@ Result<RowsComputed> PgSession::heed_refusals(Result<RowsComputed> computed, int
 // Of the interval, or of its first part where its rows are long.
 asio::awaitable<Result<PgSession::RowsAsked>> PgSession::ask_for_interval(planner::BatchRequest request) {
   int const leaf = request.lease.leaf;
-  std::vector<Statement> statements = {
-      state::fence(job_id(), request.lease, lease_owner()),
-      users_sql(planner::compute_read_sql(target(leaf), request.interval, most_bytes_asked(), is_passed_by(leaf)))};
+  std::vector<Statement> statements = {state::fence(job_id(), request.lease, lease_owner())};
+  if (auto guard = prepared_guard(); !guard.empty()) statements.emplace_back(std::move(guard));
+  statements.push_back(
+      users_sql(planner::compute_read_sql(target(leaf), request.interval, most_bytes_asked(), is_passed_by(leaf))));
   auto settings = settings_for(request.statement_timeout, request.lock_timeout);
   settings.asynchronous_commit = true;  // it writes nothing
   Deadlines const deadlines{request.statement_timeout, request.statement_timeout * 3 + 5'000ms};
@@ -796,8 +820,9 @@ asio::awaitable<Result<planner::Visit>> PgSession::visit_computed(int leaf, std:
   auto const terms = visit_terms();
   auto const most = std::min(rows, job.backfill.compute->rows);
   std::string due;
-  std::vector<Statement> reading = {state::choose_deferred(job.id, leaf, most, only),
-                                    users_sql(planner::compute_read_due_sql(target(leaf), most_bytes_asked()))};
+  std::vector<Statement> reading = {state::choose_deferred(job.id, leaf, most, only)};
+  if (auto guard = prepared_guard(); !guard.empty()) reading.emplace_back(std::move(guard));
+  reading.push_back(users_sql(planner::compute_read_due_sql(target(leaf), most_bytes_asked())));
   planner::Interval const whole;
   auto read = co_await read_rows(std::move(reading), terms.settings, terms.deadlines, &due);
   if (!read) {
@@ -895,6 +920,8 @@ asio::awaitable<Result<planner::Visit>> PgSession::visit_keys(int leaf, std::int
   std::vector<Statement> statements = {state::choose_deferred(job.id, leaf, rows, only),
                                        users_sql(std::move(visited.lock)), users_sql(std::move(visited.work)),
                                        same_leaf(leaf), state::record_visit(job.id)};
+  auto guard = prepared_guard();
+  if (!guard.empty()) statements.insert(statements.begin(), Statement(std::move(guard)));
   auto const terms = visit_terms();
   auto visit = co_await play_visit(leaf, terms, std::move(statements));
   co_return visit;
@@ -955,6 +982,9 @@ asio::awaitable<Result<bool>> PgSession::start_pass(int pass, planner::PassScope
   if (!stored) co_return stored.error();
   auto next = co_await plan_next_pass(*connection, job.job.backfill, job.traits, *table, std::move(*stored), scope);
   if (!next) co_return next.error();
+  // As the tables that they are computed from are now.
+  auto prepared = co_await prepare(pass + 1);
+  if (!prepared) co_return prepared.error();
   auto statements = state::next_pass(job.job.id, pass, *next, job.table.oid, database_.owner());
   auto made =
       co_await transaction(settings_for(kStateDeadlines.statement, 5'000ms), std::move(statements), kStateDeadlines);

@@ -14,6 +14,7 @@
 #include "engine/compute/programs.h"
 #include "engine/pg/pg_connection.h"
 #include "engine/run/database.h"
+#include "engine/run/prepared_results.h"
 #include "engine/state/state_store.h"
 #include "planner/model/table_facts.h"
 #include "planner/work/work_sql.h"
@@ -50,6 +51,9 @@ class PgDatabase : public Database {
   // For a job whose values programs compute; they outlive this.
   void set_programs(Programs* programs) { programs_ = programs; }
   Programs* programs() { return programs_; }
+  // For a job that reads results of `prepare`; they outlive this.
+  void set_prepared(PreparedResults* prepared) { prepared_ = prepared; }
+  PreparedResults* prepared() { return prepared_; }
   void wind_down() override {
     if (programs_ != nullptr) programs_->wind_down();
   }
@@ -75,6 +79,7 @@ class PgDatabase : public Database {
   std::mt19937_64 random_;
   std::vector<std::string> notes_;
   Programs* programs_ = nullptr;
+  PreparedResults* prepared_ = nullptr;
 };
 
 }  // namespace pgbackfill::engine

@@ -737,7 +737,8 @@ std::string has_state_rights() {
          "has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')) AND coalesce((SELECT "
          "bool_and(has_function_privilege(f.oid, 'EXECUTE')) FROM pg_catalog.pg_proc f WHERE f.pronamespace = "
          "to_regnamespace('pgbackfill') AND f.prorettype <> 'trigger'::regtype), true) FROM pg_catalog.pg_class c "
-         "WHERE c.relnamespace = to_regnamespace('pgbackfill') AND c.relkind = 'r' AND c.relname <> 'meta'";
+         "WHERE c.relnamespace = to_regnamespace('pgbackfill') AND c.relkind = 'r' AND c.relname <> 'meta' AND "
+         "c.relpersistence = 'p'";
 }
 
 std::string grants_to(std::string const& role) {

@@ -111,6 +111,15 @@ boost::json::object json_of(StatusPage const& page, StatusPace const& pace) {
   boost::json::array in_the_way;
   for (auto const& text : page.in_the_way) in_the_way.emplace_back(valid_utf8(text));
   object["in_the_way"] = std::move(in_the_way);
+  boost::json::array prepared;
+  for (auto const& one : page.prepared) {
+    prepared.push_back({{"name", valid_utf8(one.name)},
+                        {"rows", one.rows},
+                        {"age_ms", one.age_s * 1000},
+                        {"pass", one.pass},
+                        {"bytes", one.bytes}});
+  }
+  object["prepared"] = std::move(prepared);
   object["runners"] = json_of(page.runners);
   object["elsewhere"] = elsewhere_json(page.elsewhere);
   object["quarantine"] = json_of(page.bad_rows);

@@ -71,6 +71,14 @@ struct StatusChange {
   std::string who;
 };
 
+struct PreparedSeen {  // a result of `prepare`
+  std::string name;
+  std::int64_t rows = 0;
+  std::int64_t age_s = 0;
+  std::int64_t pass = 0;
+  std::int64_t bytes = 0;
+};
+
 // Everything that one page shows.
 struct StatusPage {
   StatusOverview overview;
@@ -80,6 +88,7 @@ struct StatusPage {
   std::optional<StatusChange> change;
   std::vector<RunnerSeen> runners;                    // processes that told of themselves lately
   std::vector<throttle::NeighbourReading> elsewhere;  // processes of jobs in other databases of the server
+  std::vector<PreparedSeen> prepared;                 // what the batches read
   std::string growth;                                 // of the table since the job began
   std::optional<JobCosts> costs;
   std::vector<std::string> in_the_way;  // who holds deferred rows, or locks that a batch waits for

@@ -322,6 +322,11 @@ class PageView {
     if (!page_.growth.empty()) add("  size", page_.growth);
     std::string const costs = page_.costs ? costs_text(*page_.costs) : "";
     if (!costs.empty()) add("  cost", costs);
+    for (auto const& seen : page_.prepared) {
+      add("  prepare", fmt::format("{}: {} rows, computed {} ago{}", neutralised(seen.name), human_count(seen.rows),
+                                   human_duration(std::chrono::seconds(seen.age_s)),
+                                   seen.pass > 0 ? fmt::format(", for pass {}", seen.pass) : ""));
+    }
     if (!one.has_ended()) {
       add("  settings", settings_text(one));
       std::string const throttle = throttle_text(one);

@@ -100,11 +100,14 @@ std::optional<Backfill> read_backfill(FileReader& reader, Fields const& fields, 
   auto const of_backfill = reader.read_map(*section);
   if (!of_backfill) return backfill;
   backfill.table = read_table_or(reader, *of_backfill, *section, top.table);
+  reader.inputs().prepared = read_prepare(reader, *of_backfill);
+  reader.inputs().knows_prepared = true;
   read_work(reader, *of_backfill, backfill);
   if (auto const* where = of_backfill->find("where")) {
     backfill.where = read_expression(reader, *where);
     backfill.where_position = reader.position_of(*where->value);
   }
+  reader.inputs().knows_prepared = false;
   if (auto const workers = read_count(reader, *of_backfill, "workers")) backfill.workers = static_cast<int>(*workers);
   read_batch(reader, *of_backfill, backfill.batch);
   if (read_word(reader, *of_backfill, "commit") == "sync") backfill.commit = CommitMode::kSync;

@@ -85,13 +85,14 @@ void sort_by_position(std::vector<Problem>& problems) {
 
 ParsedMigration parse_migration(std::string_view text, std::string_view file_name, GivenParams const& given) {
   auto const document = parse_yaml(text, file_name);
-  if (document.problem) return {std::nullopt, {}, {*document.problem}};
+  if (document.problem) return {std::nullopt, {}, {}, {*document.problem}};
   FileReader reader{document, file_name};
   auto migration = read_migration(reader, file_name, given);
   auto problems = std::move(reader.problems());
   sort_by_position(problems);
-  if (!problems.empty()) return {std::nullopt, {}, std::move(problems)};
-  return {std::move(migration), std::move(reader.inputs().environment), {}};
+  if (!problems.empty()) return {std::nullopt, {}, {}, std::move(problems)};
+  auto& inputs = reader.inputs();
+  return {std::move(migration), std::move(inputs.environment), std::move(inputs.prepared), {}};
 }
 
 std::string to_string(Problem const& problem) {

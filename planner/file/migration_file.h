@@ -12,6 +12,7 @@
 
 #include "planner/model/migration.h"
 #include "planner/model/params.h"
+#include "planner/work/prepared.h"
 
 namespace pgbackfill::planner {
 
@@ -21,6 +22,7 @@ inline constexpr std::size_t kMaxProblems = 50;
 struct ParsedMigration {
   std::optional<Migration> migration;        // set if there is no problem
   std::vector<EnvironmentName> environment;  // what its SQL reads of it
+  std::vector<Prepared> prepared;            // what its backfill reads, see planner/work/prepared.h
   std::vector<Problem> problems;             // in the order of their positions
 };
 

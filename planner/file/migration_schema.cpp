@@ -60,12 +60,31 @@ constexpr std::array<KeyRule, 1> kBadRowKeys{{
 }};
 constexpr Section kBadRowSection{"on_bad_row", kBadRowKeys};
 
-constexpr std::array<KeyRule, 16> kBackfillKeys{{
+constexpr std::array<KeyRule, 2> kPreparedKeys{{
+    {.key = "as",
+     .kind = ValueKind::kStatement,
+     .doc = "A query, computed once.",
+     .example = "SELECT project_id, max(at) AS at FROM yanks GROUP BY project_id",
+     .is_required = true},
+    {.key = "key",
+     .kind = ValueKind::kColumns,
+     .doc = "Columns of its result that tell its rows apart; the batches join by them.",
+     .example = R"json(["project_id"])json",
+     .is_required = true},
+}};
+constexpr Section kPreparedSection{"prepare", kPreparedKeys};
+
+constexpr std::array<KeyRule, 17> kBackfillKeys{{
     {.key = "table",
      .kind = ValueKind::kTable,
      .doc = "The table whose rows are worked, if it is not the one at the top of the file.",
      .example = "public.users",
      .section = &kTableSection},
+    {.key = "prepare",
+     .kind = ValueKind::kPrepare,
+     .doc = "Results that are computed once, before the batches, which read each as {prepare:name} and an alias.",
+     .example = R"json({"totals": {"as": "SELECT a, sum(b) AS b FROM u GROUP BY a", "key": ["a"]}})json",
+     .section = &kPreparedSection},
     {.key = "set",
      .kind = ValueKind::kExpressions,
      .doc = "Computes columns in place: each column (taken literally) and its SQL expression.",
@@ -607,6 +626,11 @@ void add_value(KeyRule const& rule, JsonObject& schema) {
     case ValueKind::kScalar:
       schema.add("type", R"(["string", "number", "boolean"])");
       return;
+    case ValueKind::kPrepare:
+      schema.add_text("type", "object").add("minProperties", "1");
+      schema.add("propertyNames", R"({"pattern": "^[a-z_][a-z0-9_]{0,29}$"})");
+      schema.add("additionalProperties", section_schema(*rule.section));
+      return;
     case ValueKind::kParams: {
       JsonObject param;
       param.add("oneOf", json_list({R"({"enum": )" + json_words(rule.words) + "}", section_schema(*rule.section)}));
@@ -625,7 +649,8 @@ bool is_json_example(ValueKind kind) {
          kind == ValueKind::kTexts || kind == ValueKind::kWordOrSection || kind == ValueKind::kCount ||
          kind == ValueKind::kTrue || kind == ValueKind::kNumber || kind == ValueKind::kSections ||
          kind == ValueKind::kStep || kind == ValueKind::kColumns || kind == ValueKind::kFlag ||
-         kind == ValueKind::kSecretTexts || kind == ValueKind::kScalar || kind == ValueKind::kParams;
+         kind == ValueKind::kSecretTexts || kind == ValueKind::kScalar || kind == ValueKind::kParams ||
+         kind == ValueKind::kPrepare;
 }
 
 bool has_json_example(KeyRule const& rule) {

@@ -39,6 +39,7 @@ enum class ValueKind {
   kSecretText,   // a text with ${NAME}, or a map with `section`
   kSecretTexts,  // map: name -> the same
   kScalar,       // a text, a number or a truth value
+  kPrepare,      // map: name -> a map with `section`
   kParams,       // map: name -> one of `words`, or a map with `section`
   kUnsupported   // a known word that this version does not run; not in the JSON Schema
 };

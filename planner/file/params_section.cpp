@@ -204,26 +204,57 @@ std::string sql_of_environment(FileReader& reader, YamlNode const& value, std::s
   return sql_of_variable(name);
 }
 
-// Empty when it is refused.
-std::string sql_of_placeholder(FileReader& reader, YamlNode const& value, std::string_view text, bool is_variable) {
-  auto const name = name_in(text, is_variable ? "${" : "{param:");
-  bool const is_right = is_variable ? is_variable_name(name) : is_param_name(name);
-  if (is_right) {
-    return is_variable ? sql_of_environment(reader, value, name) : sql_of_param(reader, value, name);
+std::string sql_of_prepared(FileReader& reader, YamlNode const& value, std::string const& name) {
+  auto const& inputs = reader.inputs();
+  if (!inputs.knows_prepared) {
+    reader.refuse(value, "{prepare:" + name +
+                             "} stands in the SQL of the backfill alone: its table is there while the "
+                             "backfill runs, and no longer");
+    return "NULL";
   }
-  reader.refuse(value, is_variable ? "'${' can only begin ${NAME}, a variable of the environment, with a name of up to "
-                                     "50 letters, digits and '_'"
-                                   : "'{param' can only begin {param:name}, with the name of one of 'params'");
+  auto const found = std::find_if(inputs.prepared.begin(), inputs.prepared.end(),
+                                  [&](Prepared const& prepared) { return prepared.name == name; });
+  if (found != inputs.prepared.end()) return in_place_of(*found);
+  std::vector<std::string_view> names;
+  for (auto const& prepared : inputs.prepared) names.push_back(prepared.name);
+  reader.refuse(value, "there is no " + quoted(name) + " in 'prepare'" + did_you_mean(name, names));
   return "NULL";
 }
 
-void refuse_quoted(FileReader& reader, YamlNode const& value, std::string_view text, bool is_variable) {
-  auto const name = name_in(text, is_variable ? "${" : "{param:");
-  bool const is_meant = is_variable ? is_variable_name(name) : is_param_name(name);
-  if (!is_meant) return;
-  std::string const instead = is_variable ? "'$' || '{" + name + "}'" : "'{' || 'param:" + name + "}'";
+struct PlaceholderForm {
+  std::string_view opening;
+  bool (*is_name)(std::string_view);
+  std::string (*sql_of)(FileReader&, YamlNode const&, std::string const&);
+  std::string_view right_form;
+};
+
+PlaceholderForm const& form_of(ValueKindInSql kind) {
+  static constexpr PlaceholderForm kParam{"{param:", &is_param_name, &sql_of_param,
+                                          "'{param' can only begin {param:name}, with the name of one of 'params'"};
+  static constexpr PlaceholderForm kPrepared{
+      "{prepare:", &is_param_name, &sql_of_prepared,
+      "'{prepare' can only begin {prepare:name}, with the name of one of 'prepare'"};
+  static constexpr PlaceholderForm kVariable{"${", &is_variable_name, &sql_of_environment,
+                                             "'${' can only begin ${NAME}, a variable of the environment, with a name "
+                                             "of up to 50 letters, digits and '_'"};
+  if (kind == ValueKindInSql::kParam) return kParam;
+  return kind == ValueKindInSql::kPrepared ? kPrepared : kVariable;
+}
+
+std::string sql_of_placeholder(FileReader& reader, YamlNode const& value, std::string_view text, ValueKindInSql kind) {
+  auto const& form = form_of(kind);
+  auto const name = name_in(text, form.opening);
+  if (form.is_name(name)) return form.sql_of(reader, value, name);
+  reader.refuse(value, std::string(form.right_form));
+  return "NULL";
+}
+
+void refuse_quoted(FileReader& reader, YamlNode const& value, std::string_view text, ValueKindInSql kind) {
+  auto const& form = form_of(kind);
+  if (!form.is_name(name_in(text, form.opening))) return;
   reader.refuse(value, std::string(text) + " stands between quotes, where it is text and no value; write it without " +
-                           "quotes. Where the text itself is meant: " + instead);
+                           "quotes. Where the text itself is meant: '" + std::string(text.substr(0, 1)) + "' || '" +
+                           std::string(text.substr(1)) + "'");
 }
 
 }  // namespace
@@ -234,9 +265,9 @@ std::string with_values(FileReader& reader, YamlNode const& value, std::string s
   for (auto each = found.rbegin(); each != found.rend(); ++each) {
     auto const text = sql.substr(each->begin, each->length);
     if (!each->is_quoted) {
-      sql.replace(each->begin, each->length, sql_of_placeholder(reader, value, text, each->is_variable));
+      sql.replace(each->begin, each->length, sql_of_placeholder(reader, value, text, each->kind));
     } else if (!is_of_steps) {
-      refuse_quoted(reader, value, text, each->is_variable);
+      refuse_quoted(reader, value, text, each->kind);
     }
   }
   return sql;

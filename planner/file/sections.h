@@ -29,6 +29,8 @@ std::string name_of_instance(FileReader& reader, std::string const& base, std::v
 // `key`: expand or contract.
 std::vector<SchemaStep> read_steps(FileReader& reader, Fields const& fields, std::string_view key, Top const& top);
 std::optional<Backfill> read_backfill(FileReader& reader, Fields const& fields, Top const& top);
+// `prepare` of a backfill.
+std::vector<Prepared> read_prepare(FileReader& reader, Fields const& fields);
 // `compute` of a backfill.
 std::optional<Compute> read_compute(FileReader& reader, Field const& section);
 // What stands for its values until a program has computed them: each column itself.

@@ -91,6 +91,11 @@ std::optional<Sync> read_mirror(FileReader& reader, Fields const& of_sync, Field
                                        [&](Assignment const& one) { return one.column == column; });
     if (!is_copied) reader.refuse(*mirror.value, "column " + quoted(column) + " is not in 'columns' of the backfill");
   }
+  if (!reader.inputs().prepared.empty()) {
+    reader.refuse(*mirror.key,
+                  "'mirror' and 'prepare' exclude each other: its trigger runs when the results of "
+                  "'prepare' are gone");
+  }
   // Sections are read in this order: what was met so far is the backfill's.
   for (auto const& variable : reader.inputs().environment) {
     reader.refuse({variable.position, "${" + variable.name + "} cannot stand here: " + std::string(kNoVariable)});

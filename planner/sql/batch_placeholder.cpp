@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <optional>
 #include <utility>
 
 namespace pgbackfill::planner {
@@ -11,6 +12,7 @@ namespace {
 // Stands for what holds no keyword: a string, a number, a quoted name.
 constexpr char kOpaque[] = "'";
 constexpr std::string_view kParam = "{param";
+constexpr std::string_view kPrepared = "{prepare";
 constexpr std::string_view kVariable = "${";
 
 bool is_word_begin(char character) {
@@ -51,8 +53,8 @@ class Tokens {
       skip_past("}", at_);
       placeholders_.push_back({begin, at_ - begin});
       tokens_.emplace_back(kBatchToken);
-    } else if (starts(kParam) || starts(kVariable)) {
-      take_value();
+    } else if (auto const kind = value_here()) {
+      take_value(*kind);
       tokens_.emplace_back(kOpaque);
     } else if (character == '\'' || character == '"') {
       skip_quoted(character, false);
@@ -66,11 +68,17 @@ class Tokens {
     }
   }
 
-  void take_value() {
+  std::optional<ValueKindInSql> value_here() const {
+    if (starts(kParam)) return ValueKindInSql::kParam;
+    if (starts(kPrepared)) return ValueKindInSql::kPrepared;
+    if (starts(kVariable)) return ValueKindInSql::kVariable;
+    return std::nullopt;
+  }
+
+  void take_value(ValueKindInSql kind) {
     std::size_t const begin = at_;
-    bool const is_variable = starts(kVariable);
     skip_past("}", at_);
-    values_.push_back({begin, at_ - begin, is_variable, false});
+    values_.push_back({begin, at_ - begin, kind, false});
   }
 
   // Comments in SQL nest.
@@ -101,10 +109,11 @@ class Tokens {
 
   // One that ends before the string does.
   void note_quoted_value() {
-    if (!starts(kParam) && !starts(kVariable)) return;
+    auto const kind = value_here();
+    if (!kind) return;
     auto const end = sql_.find_first_of("}'", at_);
     bool const has_end = end != std::string_view::npos && sql_[end] == '}';
-    if (has_end) values_.push_back({at_, end + 1 - at_, starts(kVariable), true});
+    if (has_end) values_.push_back({at_, end + 1 - at_, *kind, true});
   }
 
   bool skip_dollar_quoted() {

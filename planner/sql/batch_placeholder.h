@@ -1,4 +1,4 @@
-// Where {batch}, {param:name} and ${NAME} stand in the SQL of a file.
+// Where {batch}, {param:name}, {prepare:name} and ${NAME} stand in the SQL of a file.
 //
 // Pure. No parser: it knows strings, comments, quoted names and words. The same letters in a string, a quoted name or a
 // comment are no placeholder, and stay as they are.
@@ -19,11 +19,12 @@ struct BatchPlaceholder {
 // From "{batch" to the next "}", whatever is between them.
 std::vector<BatchPlaceholder> batch_placeholders(std::string_view sql);
 
-// From "{param" or "${" to the next "}", whatever is between them; or to the end of the text.
+// From "{param", "{prepare" or "${" to the next "}", whatever is between them; or to the end of the text.
+enum class ValueKindInSql { kParam, kPrepared, kVariable };
 struct ValuePlaceholder {
   std::size_t begin = 0;
   std::size_t length = 0;
-  bool is_variable = false;
+  ValueKindInSql kind = ValueKindInSql::kParam;
   // Between the quotes of a string, where it is text and no placeholder, which it was probably meant to be.
   bool is_quoted = false;
 };

@@ -958,6 +958,9 @@ class SchemaFile {
       return "{name: x, on: {done: [{" + std::string{section} + ": " + body + "}]}}";
     }
     if (section == "params") return "{name: x, table: t, params: {p: " + body + "}, backfill: {set: {a: 1}}}";
+    if (section == "prepare") {
+      return "{name: x, table: t, backfill: {set: {a: 1}, prepare: {p: " + body + "}}}";
+    }
     if (section == "probes") return "{name: x, probes: [" + body + "]}";
     if (section == "compute") return "{name: x, table: t, backfill: {compute: " + body + "}}";
     if (section == "a service") {
@@ -1033,7 +1036,7 @@ void expect_schema_of(YAML::Node const& schema, Section const& section) {
     EXPECT_THAT(problems, IsEmpty()) << text;
     auto const property = body["properties"][key];
     EXPECT_FALSE(property["description"].as<std::string>().empty());
-    if (rule.kind == ValueKind::kSecretTexts || rule.kind == ValueKind::kParams) {
+    if (rule.kind == ValueKind::kSecretTexts || rule.kind == ValueKind::kParams || rule.kind == ValueKind::kPrepare) {
       expect_schema_of(property["additionalProperties"], *rule.section);
       continue;
     }
