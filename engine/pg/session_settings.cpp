@@ -146,6 +146,8 @@ std::string our_settings_sql(SessionSettings const& session, NameSpace const& na
   // For names without a schema, which planner looks up in these.
   calls.push_back(set_config("pgbackfill.schemas", names.schemas));
   calls.push_back(set_config("pgbackfill.schema", names.creates_in));
+  // Questions to the catalog are long texts over few rows: compiling them takes seconds, running them milliseconds.
+  calls.push_back(set_config("jit", "off"));
   return select(calls);
 }
 
