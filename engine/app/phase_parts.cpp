@@ -89,28 +89,6 @@ std::string text_of(std::optional<throttle::SystemTime> at) {
             : "never";
 }
 
-std::optional<state::NoticeEvent> event_of(planner::Occasion occasion) {
-  switch (occasion) {
-    case planner::Occasion::kFailure:
-      return std::nullopt;
-    case planner::Occasion::kPause:
-      return state::NoticeEvent::kPause;
-    case planner::Occasion::kCancel:
-      return state::NoticeEvent::kCancel;
-    case planner::Occasion::kStall:
-      return state::NoticeEvent::kStall;
-    case planner::Occasion::kHeldBack:
-      return state::NoticeEvent::kHeldBack;
-    case planner::Occasion::kQuarantine:
-      return state::NoticeEvent::kQuarantine;
-    case planner::Occasion::kWindowClosed:
-      return state::NoticeEvent::kWindowClosed;
-    case planner::Occasion::kDone:
-      return state::NoticeEvent::kDone;
-  }
-  return std::nullopt;
-}
-
 // What all processes of a migration have in common when they tell of something.
 struct Claims {
   std::string migration;
@@ -119,28 +97,26 @@ struct Claims {
   std::chrono::milliseconds held_back_after{0};
 };
 
-state::NoticeClaim claim_of(Claims const& claims, Notice const& notice, state::NoticeEvent event) {
+state::NoticeClaim claim_of(Claims const& claims, Notice const& notice) {
   state::NoticeClaim claim;
   claim.migration = claims.migration;
   claim.command = claims.command;
-  claim.event = event;
-  if (event == state::NoticeEvent::kWindowClosed) {
+  claim.occasion = notice.occasion;
+  if (notice.occasion == planner::Occasion::kWindowClosed) {
     claim.opens_at = text_of(claims.schedule.opens_at(std::chrono::system_clock::now()));
   }
-  bool const is_bounded = event == state::NoticeEvent::kQuarantine && !notice.is_last;
+  bool const is_bounded = notice.occasion == planner::Occasion::kQuarantine && !notice.is_last;
   if (is_bounded) claim.interval = kQuarantineInterval - kClockRoom;
-  if (event == state::NoticeEvent::kHeldBack) {
+  if (notice.occasion == planner::Occasion::kHeldBack) {
     claim.interval = std::max(claims.held_back_after - kClockRoom, std::chrono::milliseconds(0));
   }
   return claim;
 }
 
 asio::awaitable<Admission> admit(CommandContext* context, std::shared_ptr<Claims const> claims, Notice notice) {
-  auto const event = event_of(notice.occasion);
-  if (!event) co_return Admission::kGranted;
   try {
     auto const connection = co_await context->connect();
-    std::string statement = state::claim_notice(claim_of(*claims, notice, *event), context->owner());
+    std::string statement = state::claim_notice(claim_of(*claims, notice), context->owner());
     auto const answer = co_await connection->query(std::move(statement), Deadlines());
     if (!answer) co_return Admission::kGranted;
     if (answer->at(0, 0) == "told") co_return Admission::kTold;

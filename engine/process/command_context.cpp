@@ -18,10 +18,10 @@
 #include "engine/base/secret_mask.h"
 #include "engine/base/text.h"
 #include "engine/pg/open_connections.h"
-#include "engine/state/state_params.h"
 #include "engine/view/console.h"
 #include "engine/view/safe_output.h"
 #include "planner/file/migration_file.h"
+#include "planner/model/replace_all.h"
 
 namespace pgbackfill::engine {
 
@@ -541,12 +541,6 @@ void require_environment(LoadedMigration const& loaded) {
 
 namespace {
 
-void replace_all(std::string& text, std::string const& what, std::string const& with) {
-  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size())) {
-    text.replace(at, what.size(), with);
-  }
-}
-
 bool goes_on(std::string const& line) {
   return line.empty() || std::string_view(" \t#-\r").find(line.front()) != std::string_view::npos;
 }
@@ -577,7 +571,8 @@ void hide_receivers(std::string& line, std::vector<planner::OccasionRule> const&
       auto const host = scheme == std::string::npos ? url.find('}') : scheme + 3;
       if (host == std::string::npos) continue;
       auto const path = url.find_first_of("/?#", host);
-      if (path != std::string::npos && path + 1 < url.size()) replace_all(line, url, url.substr(0, path) + "/***");
+      if (path != std::string::npos && path + 1 < url.size())
+        planner::replace_all(line, url, url.substr(0, path) + "/***");
     }
   }
 }
@@ -614,9 +609,9 @@ std::string source_to_keep(LoadedMigration const& loaded) {
     bool const is_comment = first != std::string::npos && line[first] == '#';
     if (is_comment) line = masked(line, {});
     for (auto const& secret : secrets) {
-      replace_all(line, secret.surrounded, secret.masked);
+      planner::replace_all(line, secret.surrounded, secret.masked);
       // Where the file spells what is around it in another way.
-      if (is_hook && secret.bare.size() >= kShortestSecret) replace_all(line, secret.bare, "***");
+      if (is_hook && secret.bare.size() >= kShortestSecret) planner::replace_all(line, secret.bare, "***");
     }
     kept += line + '\n';
   }

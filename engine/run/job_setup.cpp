@@ -1,12 +1,13 @@
-
-
 #include "engine/run/job_setup.h"
+
 #include <fmt/format.h>
+
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <set>
+
 #include "engine/pg/catalog.h"
 #include "engine/pg/local_process.h"
 #include "engine/run/work_checks.h"

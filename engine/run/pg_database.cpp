@@ -41,7 +41,6 @@ constexpr std::chrono::milliseconds kStateLockTimeout = 5'000ms;
 // Of what comes again in a second.
 constexpr std::chrono::milliseconds kRunnerTimeout = 2'000ms;
 constexpr std::chrono::milliseconds kRunnerLockTimeout = 500ms;
-// A range is worth splitting when each half is at least this long; the walk to the middle reads index entries only.
 constexpr std::int64_t kMostKeysPerBlockerQuery = 100;
 
 using state::BrokenState;
@@ -301,7 +300,6 @@ class PgSession : public Session {
   asio::awaitable<Result<bool>> start_pass(int pass, planner::PassScope scope);
   asio::awaitable<Result<bool>> complete_job(int pass);
   asio::awaitable<Result<planner::Visit>> visit_keys(int leaf, std::int64_t rows, std::optional<std::int64_t> only);
-  asio::awaitable<Result<planner::Visit>> visit_one(int leaf);
   struct VisitTerms {
     state::LocalSettings settings;
     Deadlines deadlines;
@@ -329,6 +327,8 @@ class PgSession : public Session {
   asio::awaitable<Result<RowsRead>> read_rows(std::vector<Statement> statements, state::LocalSettings settings,
                                               Deadlines deadlines, std::string* due);
   asio::awaitable<Result<std::shared_ptr<ComputeBatch::Part>>> ask_for(std::vector<RowToCompute> rows, int leaf);
+  asio::awaitable<Result<RowsComputed>> answers_to(std::shared_ptr<ComputeBatch::Part> part, int leaf,
+                                                   WhileWaiting meanwhile);
   Result<RowsComputed> heed_refusals(Result<RowsComputed> computed, int leaf);
   asio::awaitable<Result<RowsAsked>> ask_for_interval(planner::BatchRequest request);
   asio::awaitable<Result<RowsAsked>> take_asked(planner::BatchRequest request);
@@ -343,9 +343,10 @@ class PgSession : public Session {
   asio::awaitable<Result<BatchComputed>> compute_batch(planner::BatchRequest& request);
   std::int64_t most_bytes_asked() const;
   asio::awaitable<Result<planner::Visit>> visit_computed(int leaf, std::int64_t rows, std::optional<std::int64_t> only);
-  // Fails in a transaction that would read a result of `prepare` whose rows are gone. Empty: it reads none.
-  std::string prepared_guard() const {
-    return database_.prepared() == nullptr ? "" : planner::prepared_guard_sql(database_.prepared()->filled);
+  // Fails in a transaction that would read a result of `prepare` whose rows are gone; nothing where none is read.
+  std::vector<Statement> prepared_guard() const {
+    if (database_.prepared() == nullptr || database_.prepared()->filled.empty()) return {};
+    return {planner::prepared_guard_sql(database_.prepared()->filled)};
   }
   asio::awaitable<Result<Done>> prepare(int pass);
   std::string is_passed_by(int leaf) const {
@@ -605,7 +606,7 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
   } else {
     batch = planner::batch_work(target(request.lease.leaf), request.interval, request.mode, request.lease.pass > 0);
   }
-  if (auto guard = prepared_guard(); !guard.empty()) statements.emplace_back(std::move(guard));
+  for (auto& guard : prepared_guard()) statements.push_back(std::move(guard));
   if (!batch.prepare.empty()) statements.emplace_back(std::move(batch.prepare));
   if (!batch.lock.empty()) statements.push_back(users_sql(std::move(batch.lock)));
   statements.push_back(users_sql(std::move(batch.work)));
@@ -682,6 +683,14 @@ asio::awaitable<Result<std::shared_ptr<ComputeBatch::Part>>> PgSession::ask_for(
   co_return compute_->ask(fmt::format("{}/{}", job_identity_, leaf), std::move(rows));
 }
 
+asio::awaitable<Result<RowsComputed>> PgSession::answers_to(std::shared_ptr<ComputeBatch::Part> part, int leaf,
+                                                            WhileWaiting meanwhile) {
+  is_computing_ = true;
+  auto answers = co_await compute_->answers(std::move(part), std::move(meanwhile));
+  is_computing_ = false;
+  co_return heed_refusals(std::move(answers), leaf);
+}
+
 Result<RowsComputed> PgSession::heed_refusals(Result<RowsComputed> computed, int leaf) {
   if (!computed || computed->refused.empty()) return computed;
   if (database_.job().job.backfill.quarantine_budget == 0) {
@@ -707,7 +716,7 @@ Result<RowsComputed> PgSession::heed_refusals(Result<RowsComputed> computed, int
 asio::awaitable<Result<PgSession::RowsAsked>> PgSession::ask_for_interval(planner::BatchRequest request) {
   int const leaf = request.lease.leaf;
   std::vector<Statement> statements = {state::fence(job_id(), request.lease, lease_owner())};
-  if (auto guard = prepared_guard(); !guard.empty()) statements.emplace_back(std::move(guard));
+  for (auto& guard : prepared_guard()) statements.push_back(std::move(guard));
   statements.push_back(
       users_sql(planner::compute_read_sql(target(leaf), request.interval, most_bytes_asked(), is_passed_by(leaf))));
   auto settings = settings_for(request.statement_timeout, request.lock_timeout);
@@ -802,10 +811,7 @@ asio::awaitable<Result<PgSession::BatchComputed>> PgSession::compute_batch(plann
     request.ends_range = false;
   }
   co_await ask_ahead(request);
-  is_computing_ = true;
-  auto answers = co_await compute_->answers(batch.part, renewing(request.lease));
-  is_computing_ = false;
-  auto computed = heed_refusals(std::move(answers), request.lease.leaf);
+  auto computed = co_await answers_to(batch.part, request.lease.leaf, renewing(request.lease));
   if (!computed) co_return computed.error();
   batch.rows = std::move(*computed);
   co_return batch;
@@ -821,7 +827,7 @@ asio::awaitable<Result<planner::Visit>> PgSession::visit_computed(int leaf, std:
   auto const most = std::min(rows, job.backfill.compute->rows);
   std::string due;
   std::vector<Statement> reading = {state::choose_deferred(job.id, leaf, most, only)};
-  if (auto guard = prepared_guard(); !guard.empty()) reading.emplace_back(std::move(guard));
+  for (auto& guard : prepared_guard()) reading.push_back(std::move(guard));
   reading.push_back(users_sql(planner::compute_read_due_sql(target(leaf), most_bytes_asked())));
   planner::Interval const whole;
   auto read = co_await read_rows(std::move(reading), terms.settings, terms.deadlines, &due);
@@ -832,10 +838,7 @@ asio::awaitable<Result<planner::Visit>> PgSession::visit_computed(int leaf, std:
   auto part = co_await ask_for(std::move(read->rows), leaf);
   if (!part) co_return part.error();
   WhileWaiting nothing;
-  is_computing_ = true;
-  auto answers = co_await compute_->answers(*part, std::move(nothing));
-  is_computing_ = false;
-  auto computed = heed_refusals(std::move(answers), leaf);
+  auto computed = co_await answers_to(*part, leaf, std::move(nothing));
   if (!computed) co_return computed.error();
   auto visited = planner::computed_visit(target(leaf), computed->computed);
   std::vector<Statement> writing;
@@ -917,11 +920,12 @@ asio::awaitable<Result<planner::Visit>> PgSession::visit_keys(int leaf, std::int
   }
   auto const& job = database_.job().job;
   auto visited = planner::visit_work(target(leaf));
-  std::vector<Statement> statements = {state::choose_deferred(job.id, leaf, rows, only),
-                                       users_sql(std::move(visited.lock)), users_sql(std::move(visited.work)),
-                                       same_leaf(leaf), state::record_visit(job.id)};
-  auto guard = prepared_guard();
-  if (!guard.empty()) statements.insert(statements.begin(), Statement(std::move(guard)));
+  std::vector<Statement> statements = prepared_guard();
+  statements.emplace_back(state::choose_deferred(job.id, leaf, rows, only));
+  statements.push_back(users_sql(std::move(visited.lock)));
+  statements.push_back(users_sql(std::move(visited.work)));
+  statements.emplace_back(same_leaf(leaf));
+  statements.emplace_back(state::record_visit(job.id));
   auto const terms = visit_terms();
   auto visit = co_await play_visit(leaf, terms, std::move(statements));
   co_return visit;

@@ -9,25 +9,7 @@ namespace pgbackfill::engine::state {
 
 namespace {
 
-std::string event_name(NoticeEvent event) {
-  switch (event) {
-    case NoticeEvent::kDone:
-      return "done";
-    case NoticeEvent::kPause:
-      return "pause";
-    case NoticeEvent::kCancel:
-      return "cancel";
-    case NoticeEvent::kStall:
-      return "stall";
-    case NoticeEvent::kHeldBack:
-      return "held_back";
-    case NoticeEvent::kQuarantine:
-      return "quarantine";
-    case NoticeEvent::kWindowClosed:
-      return "window_closed";
-  }
-  return "";
-}
+using planner::Occasion;
 
 // Of a rollback the steps are gone, and so is the job.
 std::string mark_of_end(std::string const& name, std::string const& command) {
@@ -61,29 +43,31 @@ std::string mark_of_cancel(std::string const& name) {
 std::string mark_of(NoticeClaim const& claim) {
   auto const name = quote_literal(claim.migration);
   std::string const job = "(SELECT j.id FROM pgbackfill.jobs j WHERE j.name = " + name + ")";
-  switch (claim.event) {
-    case NoticeEvent::kDone:
+  switch (claim.occasion) {
+    case Occasion::kDone:
       return mark_of_end(name, claim.command);
-    case NoticeEvent::kPause:
+    case Occasion::kPause:
       // It may have been paused by SQL, which leaves no event.
       return fmt::format(
           "SELECT concat_ws(' ', j.id, (SELECT max(e.id) FROM pgbackfill.events e WHERE e.migration = j.name AND "
           "e.kind IN ('paused', 'resumed', 'cancelled')), extract(epoch FROM j.paused_until), j.status_reason) FROM "
           "pgbackfill.jobs j WHERE j.name = {}",
           name);
-    case NoticeEvent::kCancel:
+    case Occasion::kCancel:
       return mark_of_cancel(name);
-    case NoticeEvent::kStall:
+    case Occasion::kStall:
       return fmt::format(
           "SELECT j.id || ' ' || coalesce((SELECT extract(epoch FROM max(r.updated_at))::text FROM pgbackfill.ranges r "
           "WHERE r.job_id = j.id), '') FROM pgbackfill.jobs j WHERE j.name = {}",
           name);
-    case NoticeEvent::kHeldBack:
+    case Occasion::kHeldBack:
       return "SELECT extract(epoch FROM clock_timestamp())::text";
-    case NoticeEvent::kQuarantine:
+    case Occasion::kQuarantine:
       return fmt::format("SELECT max(q.id)::text FROM pgbackfill.quarantine q WHERE q.job_id = {}", job);
-    case NoticeEvent::kWindowClosed:
+    case Occasion::kWindowClosed:
       return "SELECT " + quote_literal(claim.opens_at);
+    case Occasion::kFailure:
+      break;
   }
   return "SELECT NULL::text";
 }
@@ -91,7 +75,7 @@ std::string mark_of(NoticeClaim const& claim) {
 }  // namespace
 
 std::string claim_notice(NoticeClaim const& claim, Owner const& owner) {
-  bool const is_number = claim.event == NoticeEvent::kQuarantine;
+  bool const is_number = claim.occasion == Occasion::kQuarantine;
   // More rows were set aside; that fewer are left is no event.
   std::string const is_news = is_number ? "n.mark::bigint < m.mark::bigint" : "n.mark <> m.mark";
   std::string const is_news_at_conflict =
@@ -107,8 +91,9 @@ std::string claim_notice(NoticeClaim const& claim, Owner const& owner) {
       "excluded.host, pid = excluded.pid WHERE {6} AND {8} RETURNING 1) SELECT CASE WHEN m.mark IS NULL OR EXISTS "
       "(SELECT 1 FROM told) THEN 'granted' WHEN EXISTS (SELECT 1 FROM pgbackfill.notices n WHERE n.migration = {0} AND "
       "n.command = {1} AND n.event = {2} AND {7}) THEN 'early' ELSE 'told' END FROM m",
-      quote_literal(claim.migration), quote_literal(claim.command), quote_literal(event_name(claim.event)),
-      quote_literal(owner.host), owner.pid, mark_of(claim), is_news_at_conflict, is_news, is_due);
+      quote_literal(claim.migration), quote_literal(claim.command),
+      quote_literal(std::string(planner::name_of(claim.occasion))), quote_literal(owner.host), owner.pid,
+      mark_of(claim), is_news_at_conflict, is_news, is_due);
 }
 
 }  // namespace pgbackfill::engine::state

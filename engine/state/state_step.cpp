@@ -31,6 +31,13 @@ std::string find_migration(std::string const& name) {
   return "SELECT file, source FROM pgbackfill.migrations WHERE name = " + quote_literal(name);
 }
 
+std::string names_with_params(std::string const& name) {
+  return fmt::format(
+      "SELECT name FROM pgbackfill.migrations WHERE name = {} OR starts_with(name, {}) ORDER BY last_run_at DESC LIMIT "
+      "20",
+      quote_literal(name), quote_literal(name + "["));
+}
+
 std::string other_migrations(std::string const& name) {
   return "SELECT m.name, m.file, m.source, coalesce(j.status, ''), ARRAY(SELECT s.phase || ' ' || s.position FROM "
          "pgbackfill.steps s WHERE s.migration = m.name)::text, ARRAY(SELECT DISTINCT l.key_index FROM "

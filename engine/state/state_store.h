@@ -20,6 +20,7 @@
 #include "planner/checks/agreement.h"
 #include "planner/checks/drift.h"
 #include "planner/keys/passes.h"
+#include "planner/model/delivery.h"
 #include "planner/model/ranges.h"
 #include "planner/work/batch.h"
 #include "planner/work/work_sql.h"
@@ -283,6 +284,8 @@ std::string record_session_settings(std::string const& name, std::string const& 
 
 // file, source
 std::string find_migration(std::string const& name);
+// The migration of this name, and those of the same file with values of its parameters; the latest ones first.
+std::string names_with_params(std::string const& name);
 // Whether what the database keeps of a migration may be run in the name of this role. One row: who stored it (NULL:
 // nobody knows), whether that is this role or a superuser, whether the record of it holds, a role that may forge it.
 std::string trust_in_source(std::string const& name);
@@ -329,13 +332,12 @@ std::string forget_hooks(std::string const& migration);
 std::string find_backup(std::string const& migration);
 
 // What `on:` tells of a migration, once by whichever of its processes comes first.
-enum class NoticeEvent { kDone, kPause, kCancel, kStall, kHeldBack, kQuarantine, kWindowClosed };
 struct NoticeClaim {
   std::string migration;
-  std::string command;  // run, complete, rollback
-  NoticeEvent event = NoticeEvent::kDone;
-  std::string opens_at;                  // kWindowClosed: when the window opens again
-  std::chrono::milliseconds interval{};  // kHeldBack, kQuarantine: not again before
+  std::string command;                                    // run, complete, rollback
+  planner::Occasion occasion = planner::Occasion::kDone;  // never a failure, which is of a process alone
+  std::string opens_at;                                   // kWindowClosed: when the window opens again
+  std::chrono::milliseconds interval{};                   // kHeldBack, kQuarantine: not again before
 };
 // One row: 'granted', 'told' (somebody else has told it), or 'early' (there is something new, and the interval is not
 // over).

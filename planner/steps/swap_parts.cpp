@@ -1,5 +1,6 @@
 // The parts of a table that its copy has to have, and how they are compared. Definitions are compared in the server's
 // spelling for the columns of the copy: CHECK (n >= 0) reads otherwise over numeric than over integer.
+#include "planner/model/replace_all.h"
 #include "planner/model/sql_text.h"
 #include "planner/steps/recipes.h"
 #include "planner/steps/recipes_sync.h"
@@ -271,13 +272,6 @@ constexpr char kSeen[] =
   concat_ws('.', 'c', c.oid, c.relrowsecurity, c.relforcerowsecurity, c.relpersistence) FROM pg_class c WHERE c.oid IN
   (@old@,
   @new@)) x))sql";
-
-// Placeholders are between two @.
-void replace_all(std::string& text, std::string_view what, std::string_view by) {
-  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) {
-    text.replace(at, what.size(), by);
-  }
-}
 
 // varchar and text are compared by the same operators, and spelled with casts that say nothing.
 std::string loosened(std::string const& definition) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <numeric>
 
+#include "planner/model/fingerprint.h"
 #include "planner/model/sql_facts.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/table_name.h"
@@ -28,17 +29,6 @@ bool contains(std::vector<std::string> const& names, std::string_view name) {
 bool computes(Assignments const& assignments, std::string_view column) {
   return std::any_of(assignments.begin(), assignments.end(),
                      [&](SpelledAssignment const& one) { return one.column == column; });
-}
-
-// FNV-1a. Two long names that begin alike must not share a trigger.
-std::string fingerprint(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (char const c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  std::string digits(16, '0');
-  for (auto digit = digits.rbegin(); digit != digits.rend(); ++digit, hash >>= 4) {
-    *digit = "0123456789abcdef"[hash & 0xF];
-  }
-  return digits;
 }
 
 std::string unescaped(std::string_view line) {

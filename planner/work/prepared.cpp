@@ -1,5 +1,7 @@
 #include "planner/work/prepared.h"
 
+#include "planner/model/fingerprint.h"
+#include "planner/model/replace_all.h"
 #include "planner/model/sql_text.h"
 
 namespace pgbackfill::planner {
@@ -8,31 +10,12 @@ namespace {
 
 constexpr std::string_view kPrefix = "prepared_";
 
-// FNV-1a: what tells the tables of one migration from those of another.
-std::string fingerprint(std::string_view text) {
-  std::uint64_t hash = 14695981039346656037ULL;
-  for (char const c : text) {
-    hash ^= static_cast<unsigned char>(c);
-    hash *= 1099511628211ULL;
-  }
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string digits;
-  for (int shift = 60; shift >= 0; shift -= 4) digits += kHex[(hash >> shift) & 15];
-  return digits;
-}
-
 std::string plain_name(Prepared const& prepared, std::string_view migration) {
   return std::string(kPrefix) + fingerprint(migration) + "_" + prepared.name;
 }
 
 std::string qualified(std::string const& name) {
   return quote_qualified("pgbackfill", name);
-}
-
-void replace_all(std::string& text, std::string const& what, std::string const& with) {
-  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size())) {
-    text.replace(at, what.size(), with);
-  }
 }
 
 std::string field(char const* name) {
