@@ -56,9 +56,10 @@ std::string mark_of(NoticeClaim const& claim) {
     case Occasion::kCancel:
       return mark_of_cancel(name);
     case Occasion::kStall:
+      // Claims and splits of ranges are no progress.
       return fmt::format(
-          "SELECT j.id || ' ' || coalesce((SELECT extract(epoch FROM max(r.updated_at))::text FROM pgbackfill.ranges r "
-          "WHERE r.job_id = j.id), '') FROM pgbackfill.jobs j WHERE j.name = {}",
+          "SELECT j.id || ' ' || coalesce((SELECT sum(r.rows_done)::text FROM pgbackfill.ranges r WHERE r.job_id = "
+          "j.id), '') FROM pgbackfill.jobs j WHERE j.name = {}",
           name);
     case Occasion::kHeldBack:
       return "SELECT extract(epoch FROM clock_timestamp())::text";
@@ -77,9 +78,13 @@ std::string mark_of(NoticeClaim const& claim) {
 std::string claim_notice(NoticeClaim const& claim, Owner const& owner) {
   bool const is_number = claim.occasion == Occasion::kQuarantine;
   // More rows were set aside; that fewer are left is no event.
-  std::string const is_news = is_number ? "n.mark::bigint < m.mark::bigint" : "n.mark <> m.mark";
-  std::string const is_news_at_conflict =
-      is_number ? "n.mark::bigint < excluded.mark::bigint" : "n.mark <> excluded.mark";
+  // Processes see one stall within moments of each other. The run of the next night may stall at the same row.
+  std::string const is_long_ago =
+      claim.occasion == Occasion::kStall ? " OR n.told_at < clock_timestamp() - interval '15 minutes'" : "";
+  auto const is_other_than = [&](std::string const& mark) {
+    return is_number ? fmt::format("n.mark::bigint < {}::bigint", mark)
+                     : fmt::format("(n.mark <> {}{})", mark, is_long_ago);
+  };
   bool const has_interval = claim.interval.count() > 0;
   std::string const is_due =
       has_interval ? "n.told_at <= clock_timestamp() - " + interval_text(claim.interval) : std::string("true");
@@ -93,7 +98,7 @@ std::string claim_notice(NoticeClaim const& claim, Owner const& owner) {
       "n.command = {1} AND n.event = {2} AND {7}) THEN 'early' ELSE 'told' END FROM m",
       quote_literal(claim.migration), quote_literal(claim.command),
       quote_literal(std::string(planner::name_of(claim.occasion))), quote_literal(owner.host), owner.pid,
-      mark_of(claim), is_news_at_conflict, is_news, is_due);
+      mark_of(claim), is_other_than("excluded.mark"), is_other_than("m.mark"), is_due);
 }
 
 }  // namespace pgbackfill::engine::state

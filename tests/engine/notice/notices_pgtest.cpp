@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "tests/support/database_fixtures.h"
+#include "tests/support/http_server.h"
 #include "tests/support/poll_until.h"
 #include "tests/support/receiver.h"
 
@@ -445,18 +446,23 @@ TEST_F(TwoProcessesTest, OneTellsOfARollback) {
 
 TEST_F(TwoProcessesTest, OneTellsOfAStall) {
   Receiver receiver("200");
-  write_with(all_after("1s"), slowly(), at_100_rows());
+  HttpServer health;
+  health.answer(200, "");
+  // Each process hears of the other's rows about once a second: much less time would be a stall by itself.
+  write_with(all_after("3s"), slowly(),
+             at_100_rows() + "probes: [{name: app, url: '" + health.url() + "', interval: 200ms, timeout: 200ms}]\n");
   start(receiver);
-  PgClient holder(dsn());
-  holder.exec("BEGIN; LOCK TABLE users IN SHARE MODE");
-  ASSERT_TRUE(receiver.waits_for(1));
+  health.answer(503, "");
+  auto const stalls = [&] {
+    auto const names = events(receiver);
+    return std::count(names.begin(), names.end(), "stall");
+  };
+  ASSERT_TRUE(poll_until([&] { return stalls() > 0; }));
   // Each of them would have told of it by now.
-  std::this_thread::sleep_for(2s);
-  holder.exec("COMMIT");
+  std::this_thread::sleep_for(4s);
+  EXPECT_EQ(stalls(), 1) << testing::PrintToString(events(receiver));
   for (auto const& program : programs_) program->signal(SIGINT);
   for (auto const& program : programs_) program->wait();
-  auto const names = events(receiver);
-  EXPECT_EQ(std::count(names.begin(), names.end(), "stall"), 1) << testing::PrintToString(names);
 }
 
 TEST_F(TwoProcessesTest, HowOneFailsIsItsOwn) {
