@@ -4,6 +4,10 @@
 // which shows by holding 43. A sequence counts, because it is not rolled back.
 #pragma once
 
+#include <vector>
+
+#include "tests/support/pg_client.h"
+
 namespace pgbackfill::tests {
 
 inline constexpr char kStatementBrake[] = R"sql(
@@ -13,7 +17,7 @@ CREATE TABLE brake.at (statement int);
 CREATE FUNCTION brake.pull() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
   IF current_setting('application_name') <> 'pgbackfill' THEN RETURN; END IF;
-  IF nextval('brake.statements') <> (SELECT statement FROM brake.at) THEN RETURN; END IF;
+  IF nextval('brake.statements') - 1 <> (SELECT statement FROM brake.at) THEN RETURN; END IF;
   PERFORM pg_advisory_xact_lock_shared(43);
   WHILE NOT pg_try_advisory_xact_lock(42) LOOP
     PERFORM pg_sleep(0.005);
@@ -21,5 +25,14 @@ BEGIN
 END $$;
 CREATE EVENT TRIGGER brake ON ddl_command_start EXECUTE FUNCTION brake.pull();
 )sql";
+
+// To be counted from here on, and the one of this number to be stopped; 0: none.
+void set_brake(PgClient& client, int statement);
+// DDL statements since set_brake().
+int statements_seen(PgClient& client);
+
+// At which of so many statements a test kills. PGBACKFILL_KILLS=all: at each (tests/run --all); else at the first, the
+// last and two between them, by the seed of the tests and `turn`.
+std::vector<int> kill_points(int statements, int turn = 0);
 
 }  // namespace pgbackfill::tests

@@ -267,10 +267,7 @@ std::unique_ptr<LocalCluster> StepsTest::cluster_;
 bool StepsTest::has_pg_dump_ = false;
 
 bool StepsTest::kills_at(int statement, bool server_goes_on, std::vector<std::string> const& command) {
-  client_->exec(
-      fmt::format("TRUNCATE brake.at; INSERT INTO brake.at VALUES ({}); SELECT setval('brake.statements', 1, "
-                  "false)",
-                  statement));
+  set_brake(*client_, statement);
   PgClient holder(dsn());
   holder.exec("SELECT pg_advisory_lock(42)");
   auto const program = start(command);
@@ -340,29 +337,31 @@ TEST_P(EveryStepTest, DoesItOnceAndTakesItBack) {
 
 TEST_P(EveryStepTest, GoesOnWhereItWasKilled) {
   auto const before = catalog();
-  ASSERT_EQ(run().exit_code, kDone);
+  // The state is there, so that the statements that make it are not counted.
+  ASSERT_EQ(run({"init"}).exit_code, kDone);
+  client_->exec(kStatementBrake);
+  set_brake(*client_, 0);
+  auto const whole = run();
+  ASSERT_EQ(whole.exit_code, kDone) << whole.err;
+  int const statements = statements_seen(*client_);
   auto const after = catalog();
   for (bool const server_goes_on : {true, false}) {
-    for (int statement = 1;; ++statement) {
-      SCOPED_TRACE(fmt::format("killed at statement {}, which the server {}", statement,
-                               server_goes_on ? "finished" : "gave up"));
-      ASSERT_LT(statement, 40);
+    for (int const statement : kill_points(statements, server_goes_on ? 0 : 1)) {
+      SCOPED_TRACE(fmt::format("killed at statement {} of {}, which the server {}; PGBACKFILL_SEED={}", statement,
+                               statements, server_goes_on ? "finished" : "gave up", seed_of_tests()));
       restart();
-      // The state is there, so that the statements that make it are not counted.
       ASSERT_EQ(run({"init"}).exit_code, kDone);
       client_->exec(kStatementBrake);
-      bool const was_killed = kills_at(statement, server_goes_on, {"run", "m.yaml"});
+      EXPECT_TRUE(kills_at(statement, server_goes_on, {"run", "m.yaml"}));
       auto const repeat = run();
       ASSERT_EQ(repeat.exit_code, kDone) << repeat.err;
       ASSERT_EQ(catalog(), after);
       EXPECT_EQ(client_->value("SELECT " + GetParam().holds), "t");
-      if (GetParam().has_way_back) {
-        kills_at(1 + statement % 3, server_goes_on, {"rollback", "m", "--yes"});
-        auto const back = run({"rollback", "m", "--yes"});
-        ASSERT_EQ(back.exit_code, kDone) << back.err;
-        ASSERT_EQ(catalog(), before);
-      }
-      if (!was_killed) break;
+      if (!GetParam().has_way_back) continue;
+      kills_at(1 + statement % 3, server_goes_on, {"rollback", "m", "--yes"});
+      auto const back = run({"rollback", "m", "--yes"});
+      ASSERT_EQ(back.exit_code, kDone) << back.err;
+      ASSERT_EQ(catalog(), before);
     }
   }
 }
@@ -780,19 +779,20 @@ TEST_F(StepsTest, EndOfSyncGoesOnWhereItWasKilled) {
       "  - set_not_null: id\n  - drop_column: name\n";
   write(text);
   ASSERT_EQ(run().exit_code, kDone);
+  client_->exec(kStatementBrake);
+  set_brake(*client_, 0);
   ASSERT_EQ(run({"complete", "m", "--yes"}).exit_code, kDone);
+  int const statements = statements_seen(*client_);
   auto const after = catalog();
   for (bool const server_goes_on : {true, false}) {
-    bool was_killed = true;
-    for (int statement = 1; was_killed; ++statement) {
-      SCOPED_TRACE(fmt::format("killed at statement {}, which the server {}", statement,
-                               server_goes_on ? "finished" : "gave up"));
-      ASSERT_LT(statement, 20);
+    for (int const statement : kill_points(statements, server_goes_on ? 0 : 1)) {
+      SCOPED_TRACE(fmt::format("killed at statement {} of {}, which the server {}; PGBACKFILL_SEED={}", statement,
+                               statements, server_goes_on ? "finished" : "gave up", seed_of_tests()));
       begin(database_);
       write(text);
       ASSERT_EQ(run().exit_code, kDone);
       client_->exec(kStatementBrake);
-      was_killed = kills_at(statement, server_goes_on, {"complete", "m", "--yes"});
+      EXPECT_TRUE(kills_at(statement, server_goes_on, {"complete", "m", "--yes"}));
       auto const repeat = run({"complete", "m", "--yes"});
       ASSERT_EQ(repeat.exit_code, kDone) << repeat.err;
       ASSERT_EQ(catalog(), after);
