@@ -108,7 +108,7 @@ class Verification {
   // From the primary, or from the standby that was asked for.
   asio::awaitable<std::vector<CheckResult>> check();
   asio::awaitable<void> conclude_patiently(std::size_t held, std::size_t checks);
-  asio::awaitable<std::int64_t> mend(std::vector<CheckResult> const& results);
+  asio::awaitable<std::int64_t> repair_rows(std::vector<CheckResult> const& results);
   LastingTerms lasting(std::function<asio::awaitable<std::shared_ptr<PgConnection>>()> open);
   bool has_comparisons() const { return has_comparison(loaded_.migration); }
 
@@ -163,7 +163,7 @@ asio::awaitable<std::vector<CheckResult>> Verification::check() {
   co_return results;
 }
 
-asio::awaitable<std::int64_t> Verification::mend(std::vector<CheckResult> const& results) {
+asio::awaitable<std::int64_t> Verification::repair_rows(std::vector<CheckResult> const& results) {
   auto connection = co_await context_.connect();
   value_or_throw(co_await connection->query(state::forget_comparisons(loaded_.migration.name), Deadlines()),
                  "forgetting how far the comparisons were");
@@ -194,7 +194,7 @@ asio::awaitable<int> Verification::go() {
   auto results = co_await check();
   std::optional<std::int64_t> repaired;
   if (options_.repair) {
-    repaired = co_await mend(results);
+    repaired = co_await repair_rows(results);
     if (*repaired > 0) results = co_await check();
   }
   auto const& name = loaded_.migration.name;

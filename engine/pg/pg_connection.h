@@ -48,7 +48,7 @@ struct Rows {
 // How a connection waits for locks that others have.
 struct LockTerms {
   std::chrono::milliseconds wait{0};  // lock_timeout of each transaction, until a statement sets another; 0: the role's
-  std::string who;                    // asked when it was in vain: rows of one sentence each, about who is in the way
+  std::string who;  // asked when a wait has timed out: rows of one sentence each, about who is in the way
 };
 
 // Nothing is wrong with what was asked: the link or a lock was missing, and may be there later.
@@ -129,7 +129,7 @@ class PgConnection : public std::enable_shared_from_this<PgConnection> {
   // Warnings of the server during the last call, up to kMostWarnings; VACUUM says with one that it did nothing.
   std::vector<Failure> const& warnings() const { return warnings_; }
 
-  // From now on, a wait for a lock that was in vain says in its message who is in the way.
+  // From now on, a wait for a lock that times out says in its message who is in the way.
   void set_lock_terms(LockTerms terms) { lock_terms_ = std::move(terms); }
   // "; in the way: ...", or nothing; not for a transaction that has failed.
   asio::awaitable<std::string> who_is_in_the_way();

@@ -204,7 +204,7 @@ BEGIN
   IF so_far + a_added > a_budget THEN
     RAISE EXCEPTION USING ERRCODE = 'BF003',
       MESSAGE = format('%s rows failed, more than the %s that on_bad_row allows', so_far + a_added, a_budget),
-      HINT = 'See pgbackfill.quarantine; mend the rows or raise on_bad_row: {quarantine: N}, then run again.';
+      HINT = 'See pgbackfill.quarantine; fix the rows or raise on_bad_row: {quarantine: N}, then run again.';
   END IF;
   RETURN a_added;
 END $fn$;

@@ -68,7 +68,7 @@ std::string grants_to(std::string const& role);
 std::string strange_state(std::vector<std::string> const& trusted);
 // Takes the lock under which the layout is made and changed, until the transaction ends.
 std::string lock_layout();
-// Sentences about who may have stood in the way of a statement that waited for a lock in vain: the likeliest first.
+// Sentences about who may have stood in the way of a statement whose wait for a lock timed out: the likeliest first.
 std::string who_is_in_the_way();
 
 // Settings of one transaction. Transaction-local by set_config, so that transaction poolers are safe.

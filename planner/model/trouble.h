@@ -19,7 +19,7 @@ enum class Trouble {
   kFenced,            // the range is not ours as we know it: read the state
   kNotWritable,       // read-only server, standby: find the primary again
   kResources,         // too many connections, memory: wait, try again
-  kFatal,             // nothing that a repeat would mend
+  kFatal,             // a repeat would fail the same way
 };
 
 // SQLSTATEs of our own, raised by functions in schema pgbackfill.

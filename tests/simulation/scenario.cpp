@@ -67,7 +67,7 @@ class Scenario {
   void operate();
   void tend(std::size_t slot);
   void judge(engine::PoolOutcome const& outcome);
-  void mend();
+  void resume_jobs();
   void break_processes();
   void command();
   void write();
@@ -233,7 +233,7 @@ void Scenario::operate() {
   note_workers();
   if (is_quiet()) server_.release_rows();
   for (std::size_t slot = 0; slot < processes_.size(); ++slot) tend(slot);
-  if (server_.is_up()) mend();
+  if (server_.is_up()) resume_jobs();
   if (!is_quiet()) {
     break_processes();
     command();
@@ -261,8 +261,8 @@ void Scenario::judge(engine::PoolOutcome const& outcome) {
   if (outcome.end == PoolEnd::kFailed && !may_fail_) checkers_.fail("a run failed: " + outcome.reason);
 }
 
-// What a person does about a job that stands still.
-void Scenario::mend() {
+// What an operator does about a job that stands still.
+void Scenario::resume_jobs() {
   auto const status = server_.state().status;
   if (status == JobStatus::kRunning || status == JobStatus::kComplete) {
     if (is_quiet() && server_.state().workers < 1) {

@@ -30,7 +30,7 @@ struct Row {
   std::int64_t id = 0;  // stays when the key changes
   int changed = 0;
   bool is_poison = false;
-  bool was_poison = false;  // mended meanwhile, or still bad
+  bool was_poison = false;  // repaired since, or still bad
   bool is_original = true;  // there from the start, under this key
   bool has_moved = false;
   int pass_when_placed = 0;  // of the job, when the row came to this key

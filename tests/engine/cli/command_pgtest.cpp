@@ -453,9 +453,9 @@ TEST_F(CommandTest, StepThatFailsLeavesNothingAndIsTriedAgain) {
   EXPECT_THAT(failed.err, HasSubstr("t.yaml:4:10: expand step 2: division by zero (22012)"));
   EXPECT_EQ(client_->value("SELECT to_regclass('one') IS NOT NULL AND to_regclass('two') IS NULL"), "t");
   write("t.yaml", "name: steps\nexpand:\n  - sql: CREATE TABLE one (id int)\n  - sql: CREATE TABLE two (id int)\n");
-  auto const mended = run({"run", "t.yaml"});
-  EXPECT_EQ(mended.exit_code, kDone) << mended.err;
-  EXPECT_THAT(mended.err, HasSubstr("steps is done"));
+  auto const repaired = run({"run", "t.yaml"});
+  EXPECT_EQ(repaired.exit_code, kDone) << repaired.err;
+  EXPECT_THAT(repaired.err, HasSubstr("steps is done"));
 }
 
 TEST_F(CommandTest, StepWaitsForALockInShortAttempts) {
@@ -598,9 +598,9 @@ TEST_F(CommandTest, AStepThatFailsLeavesItsReasonAndIsNobodyElsesChange) {
       "t.yaml",
       "name: m\ntable: t\nexpand:\n  - add_column: {name: d1, type: text}\n  - sql: \"ALTER TABLE t ADD COLUMN d2 int "
       "DEFAULT (1)\"\n");
-  auto const mended = run({"run", "t.yaml"});
-  EXPECT_EQ(mended.exit_code, kDone) << mended.err;
-  EXPECT_THAT(mended.err, Not(HasSubstr("changed by")));
+  auto const repaired = run({"run", "t.yaml"});
+  EXPECT_EQ(repaired.exit_code, kDone) << repaired.err;
+  EXPECT_THAT(repaired.err, Not(HasSubstr("changed by")));
   EXPECT_THAT(run({"status", "m"}).out, Not(HasSubstr("step failed")));
 }
 

@@ -179,7 +179,7 @@ class PoisonRows : public Trouble, public testing::WithParamInterface<Poison> {
                     "2000}}\n{}",
                     table_, GetParam().expression, more));
   }
-  void mend() { client_->exec(fmt::format("UPDATE {} SET v = '8' WHERE v = 'poison'", table_)); }
+  void fix_rows() { client_->exec(fmt::format("UPDATE {} SET v = '8' WHERE v = 'poison'", table_)); }
 };
 
 TEST_P(PoisonRows, StopTheRunWithTheirKeyAndTheWayOn) {
@@ -191,7 +191,7 @@ TEST_P(PoisonRows, StopTheRunWithTheirKeyAndTheWayOn) {
   EXPECT_TRUE(says(process, "on_bad_row: {quarantine: ")) << run->story();
   EXPECT_TRUE(says(process, "pgbackfill run ")) << run->story();
   EXPECT_EQ(client_->value(fmt::format("SELECT max(n) || ' ' || bool_or(n = 0) FROM {}", table_)), "1 true");
-  mend();
+  fix_rows();
   EXPECT_TRUE(run->runs(kDone));
   EXPECT_EQ(counts_now(), all_once()) << run->story();
 }
@@ -209,7 +209,7 @@ TEST_P(PoisonRows, GoToQuarantineWithinTheBudget) {
   auto const gate = run->command("gate");
   EXPECT_EQ(gate.exit_code, kGateClosed);
   EXPECT_NE(gate.out.find("3 row(s) are quarantined"), std::string::npos) << gate.out << gate.err;
-  mend();
+  fix_rows();
   auto const resumed = run->command("resume", {"--retry-quarantine"});
   EXPECT_EQ(resumed.exit_code, kDone) << resumed.out << resumed.err;
   EXPECT_TRUE(run->runs(kDone));
@@ -223,7 +223,7 @@ TEST_P(PoisonRows, StopTheRunBeyondTheBudget) {
   EXPECT_TRUE(run->ends(process, kFailed, 60s));
   EXPECT_TRUE(says(process, "more than the 3 that on_bad_row allows")) << run->story();
   EXPECT_EQ(run->state("SELECT count(*) FROM pgbackfill.quarantine WHERE job_id = {job}"), "3");
-  mend();
+  fix_rows();
   EXPECT_EQ(run->command("resume", {"--retry-quarantine"}).exit_code, kDone);
   EXPECT_TRUE(run->runs(kDone));
   EXPECT_EQ(counts_now(), all_once()) << run->story();

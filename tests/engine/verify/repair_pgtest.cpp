@@ -1,4 +1,4 @@
-// `verify --repair` on a real server: rows that differ are mended in batches, and no other row is touched.
+// `verify --repair` on a real server: rows that differ are repaired in batches, and no other row is touched.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
