@@ -6,14 +6,14 @@
 namespace pgbackfill::throttle {
 namespace {
 
-constexpr double kStartRate = 8e6;
-constexpr double kLeastRate = 128e3;    // a soft limit slows, and never starves
-constexpr double kLeastShare = 0.01;    // of the capacity, for the same end
-constexpr double kGrowthAtStart = 2.5;  // per second
-constexpr double kGrowth = 1.5;         // per second, of the limit when it rises
-constexpr double kProbing = 1.25;       // per second, while the queue is empty
-constexpr double kStartEnds = 0.5;      // of the set-point
-constexpr double kBusy = 0.3;           // of the set-point: with this much to do at both ends, it was busy between
+constexpr double kStartRate = 16e6;
+constexpr double kLeastRate = 128e3;  // a soft limit slows, and never starves
+constexpr double kLeastShare = 0.01;  // of the capacity, for the same end
+constexpr double kGrowthAtStart = 4;  // per second
+constexpr double kGrowth = 1.5;       // per second, of the limit when it rises
+constexpr double kProbing = 1.25;     // per second, while the queue is empty
+constexpr double kStartEnds = 0.5;    // of the set-point
+constexpr double kBusy = 0.3;         // of the set-point: with this much to do at both ends, it was busy between
 constexpr double kSampleSeconds = 0.5;
 constexpr double kLeastHorizonSeconds = 1.4;  // in which a backlog is to be corrected
 constexpr double kReleased = 0.7;             // of the limit

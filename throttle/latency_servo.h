@@ -21,6 +21,11 @@
 
 namespace pgbackfill::throttle {
 
+// How much slower than its quiet value the mean commit may get, so that the slowest hundredth of what others do stays
+// about within `latency_ratio` of its own. The tail grows faster than the mean, and no quantile of the canary foretells
+// it better than the mean does: docs/throttle.md#foreground.
+double mean_allowed(double latency_ratio);
+
 struct PoolState {
   int in_flight = 0;
   double busy = 0;  // batches in flight since the last decision, in the mean

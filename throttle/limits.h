@@ -42,7 +42,7 @@ struct Limits {
   bool must_see_replicas = false;
 
   // Foreground.
-  double latency_ratio = 1.15;    // of the canary's commit to its quiet value
+  double latency_ratio = 1.15;    // of the p99 of others to its quiet value (mean_allowed() in latency_servo.h)
   bool must_see_latency = false;  // as must_see_replicas, of the canary
   double utilization = 0.85;      // of the server's cores, with the foreground's share
   int cores = 0;                  // of the server; 0: unknown, then workers are the only bound

@@ -254,8 +254,8 @@ void Throttle::State::say_workers(Work const& work, double cores_busy, Decision 
   } else if (latency.is_held_by_latency()) {
     causes.note(CauseKind::kForegroundLatency, Grip::kSlows, "",
                 "a commit takes " + say_number(latency.ratio()) + " times its quiet " +
-                    say_number(1'000 * latency.quiet_seconds()) + " ms (" + say_number(limits.latency_ratio) +
-                    " allowed)" + workers);
+                    say_number(1'000 * latency.quiet_seconds()) + " ms (" +
+                    say_number(mean_allowed(limits.latency_ratio)) + " allowed)" + workers);
   } else if (latency.is_starting()) {
     causes.note(CauseKind::kStarting, Grip::kSlows, "workers", "on the way up" + workers);
   }

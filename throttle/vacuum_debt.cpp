@@ -190,6 +190,15 @@ double VacuumDebt::debt() const {
   return static_cast<double>(last_->rows_changed - paid_.rows) / static_cast<double>(rows_at_start_);
 }
 
+double VacuumDebt::pages_per_second() const {
+  constexpr double kPageBytes = 8'192;
+  return rows_per_second_ * static_cast<double>(bytes_needed_) / static_cast<double>(rows_at_start_) / kPageBytes;
+}
+
+bool VacuumDebt::is_near(double budget) const {
+  return last_ && used(budget) >= kAllWorkersUpTo * budget;
+}
+
 // The debt came in evenly over the transactions since it began; those before the horizon can be removed.
 double VacuumDebt::reclaimable() const {
   if (!last_ || !last_->horizon || *last_->horizon >= last_->next_xid) return 1;

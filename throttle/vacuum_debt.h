@@ -89,6 +89,10 @@ class VacuumDebt {
   // "it grew by 14 % (bloat allows 20 %)"
   std::string say_growth(double budget) const;
   double debt() const;
+  // Whose rows were replaced between the last two readings.
+  double pages_per_second() const;
+  // Half of the budget is used: soon workers wait.
+  bool is_near(double budget) const;
   bool is_exempt() const { return bytes_at_start_ < kLeastBytesToVacuum; }
 
  private:

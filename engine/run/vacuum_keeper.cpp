@@ -116,7 +116,7 @@ class VacuumKeeper::Watch : public std::enable_shared_from_this<VacuumKeeper::Wa
   asio::awaitable<void> look();
   asio::awaitable<void> vacuum(Self self, std::size_t index);
   asio::awaitable<bool> connect(std::shared_ptr<PgConnection>& connection, bool is_for_vacuum);
-  asio::awaitable<bool> set_pace();
+  asio::awaitable<bool> set_pace(throttle::VacuumDebt const& debt);
   asio::awaitable<void> pause(milliseconds duration);
 
   void judge(Rows const& tables, Rows const& horizon);
@@ -262,9 +262,13 @@ asio::awaitable<bool> VacuumKeeper::Watch::connect(std::shared_ptr<PgConnection>
 }
 
 // Half of what may be written, for the backfill goes on beside it.
-asio::awaitable<bool> VacuumKeeper::Watch::set_pace() {
+asio::awaitable<bool> VacuumKeeper::Watch::set_pace(throttle::VacuumDebt const& debt) {
   if (!is_session_ours_) co_return true;
-  auto const pace = throttle::vacuum_pace(wal_per_second / 2, is_beside_others_);
+  throttle::VacuumNeed need;
+  need.is_beside_others = is_beside_others_;
+  need.pages_per_second = debt.pages_per_second();
+  need.is_near_budget = debt.is_near(limits.bloat);
+  auto const pace = throttle::vacuum_pace(wal_per_second / 2, need);
   is_fast_ = !pace;
   std::string settings =
       pace ? fmt::format("SET vacuum_cost_delay = {}; SET vacuum_cost_limit = {}", pace->delay.count(), pace->limit)
@@ -402,7 +406,7 @@ void VacuumKeeper::Watch::conclude() {
 asio::awaitable<void> VacuumKeeper::Watch::vacuum(Self /*self*/, std::size_t index) {
   KeptTable& table = tables_[index];
   bool is_connected = co_await connect(vacuum_connection_, true);
-  if (is_connected) is_connected = co_await set_pace();
+  if (is_connected) is_connected = co_await set_pace(table.debt);
   if (is_connected && !is_cancelled_) {
     auto const connection = vacuum_connection_;
     auto const began = now();

@@ -76,7 +76,7 @@ constexpr std::array<SettingRule, 23> kSettings{{
      .max = kDay},
     {.name = "latency_ratio",
      .kind = SettingKind::kRatio,
-     .help = "How much slower a commit may get than while no batch runs.",
+     .help = "How much slower the slowest hundredth of what others do may get.",
      .standard = "1.15",
      .example = "1.3",
      .min = 1.01,
