@@ -23,7 +23,6 @@ using tests::Program;
 constexpr auto kMemoryInterval = 5ms;
 constexpr std::int64_t kRowsOfRestLoop = 10'000;
 constexpr std::int64_t kRowsOfTouchLoop = 1'000;
-constexpr std::int64_t kRowsOfPacedLoop = 5'000;
 constexpr auto kOnOffInterval = 100ms;
 
 std::string write_migration(ProgramSettings const& settings) {
@@ -173,19 +172,22 @@ PacedLoop::PacedLoop(std::string const& dsn, std::int64_t table_rows, PacedLoopS
 void PacedLoop::work(std::stop_token const& stop, std::string const& dsn, std::int64_t table_rows,
                      PacedLoopSettings settings) {
   PgClient client(dsn);
-  auto const commit_milliseconds = [&client] {
+  client.exec("SET synchronous_commit = off");
+  // It writes its message to disk, whatever the session's commits do.
+  PgClient prober(dsn);
+  auto const commit_milliseconds = [&client = prober] {
     auto const began = std::chrono::steady_clock::now();
     client.exec("SELECT pg_logical_emit_message(true, 'bench', '')");
     return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
   };
-  for (std::int64_t lo = 0; lo < table_rows && !stop.stop_requested(); lo += kRowsOfPacedLoop) {
+  for (std::int64_t lo = 0; lo < table_rows && !stop.stop_requested(); lo += settings.rows) {
     bool const is_on_off = settings.commit_milliseconds_max > 0;
     while (is_on_off && !stop.stop_requested() && commit_milliseconds() > settings.commit_milliseconds_max) {
       std::this_thread::sleep_for(kOnOffInterval);
     }
-    client.exec(fmt::format("UPDATE users SET display_name = upper(name) WHERE id > {} AND id <= {}", lo,
-                            lo + kRowsOfPacedLoop));
-    rows_ += kRowsOfPacedLoop;
+    client.exec(
+        fmt::format("UPDATE users SET display_name = upper(name) WHERE id > {} AND id <= {}", lo, lo + settings.rows));
+    rows_ += settings.rows;
     std::this_thread::sleep_for(settings.pause);
   }
 }

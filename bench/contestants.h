@@ -65,6 +65,7 @@ void run_bare_batches(std::string const& dsn, std::vector<KeyBatch> const& batch
 
 // What people write with more care: 5 000 rows at a time by the key, and a pause after each batch.
 struct PacedLoopSettings {
+  std::int64_t rows = 5'000;  // of a statement, which commits by itself, and asynchronously as our batches do
   std::chrono::milliseconds pause{0};
   // More than 0: no pause, but a stop for as long as a commit of the loop's own takes longer than this, asked again
   // every 100 ms.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -26,10 +27,10 @@ constexpr double kWarmUpSeconds = 8;  // of each phase; not counted
 constexpr double kQuietSeconds = 10;
 constexpr double kContestSeconds = 40;
 constexpr double kLastSeconds = 1;  // so that what a contestant held up is in the log as well
-constexpr double kLoad = 0.5;
-constexpr double kOnOffRatio = 2;  // of a commit's quiet time: above it, the on/off loop stops
+constexpr double kOnOffRatio = 2;   // of a commit's quiet time: above it, the on/off loop stops
 constexpr auto kPollInterval = 20ms;
 constexpr auto kStopPatience = 60s;
+constexpr auto kSettling = 8s;
 constexpr int kCommitSamples = 200;
 
 double median_commit_milliseconds(std::string const& dsn) {
@@ -68,20 +69,20 @@ ForegroundTraffic traffic_on_the_table(std::int64_t rows) {
 ForegroundBench::ForegroundBench(Stage& stage, PressureSettings const& settings, ForegroundTraffic traffic)
     : stage_(stage), settings_(settings), traffic_(std::move(traffic)) {}
 
-ForegroundBench::Contestant ForegroundBench::program(bool is_throttled, std::string const& log_name) const {
-  return [this, is_throttled, log_name](std::string const& dsn) { return run_program(dsn, is_throttled, log_name); };
+ForegroundBench::Contestant ForegroundBench::program(std::string const& throttle, std::string const& log_name) const {
+  return [this, throttle, log_name](std::string const& dsn) { return run_program(dsn, throttle, log_name); };
 }
 
 ForegroundBench::Contestant ForegroundBench::loop(PacedLoopSettings loop_settings) const {
   return [this, loop_settings](std::string const& dsn) { return run_loop(dsn, loop_settings); };
 }
 
-ForegroundBench::Contest ForegroundBench::run_program(std::string const& dsn, bool is_throttled,
+ForegroundBench::Contest ForegroundBench::run_program(std::string const& dsn, std::string const& throttle,
                                                       std::string const& log_name) const {
   auto const rows = rows_of_job(dsn);
   ProgramSettings program_settings;
   program_settings.migration_folder = stage_.cluster().dir();
-  if (!is_throttled) program_settings.throttle = kFlatOut;
+  program_settings.throttle = throttle;
   Contest contest;
   contest.from = seconds_now();
   tests::Program program(pgbackfill_command(dsn, program_settings));
@@ -117,14 +118,24 @@ void ForegroundBench::find_rate() {
   options.script = traffic_.script;
   options.seconds = kMeasureSeconds;
   double const most = most_transactions_per_second(stage_.cluster(), options);
-  rate_ = kLoad * most;
+  rate_ = settings_.load * most;
   quiet_commit_milliseconds_ = median_commit_milliseconds(dsn);
   std::cerr << fmt::format("  {}: at most {:.0f} transactions/s; a commit takes {:.2f} ms\n", traffic_.name, most,
                            quiet_commit_milliseconds_);
 }
 
+void ForegroundBench::settle() const {
+  PgClient(stage_.cluster().dsn()).exec("CHECKPOINT");
+  for (int replica = 0; replica < stage_.cluster().replicas(); ++replica) {
+    PgClient(stage_.cluster().replica_dsn(replica)).exec("CHECKPOINT");
+  }
+  ::sync();
+  std::this_thread::sleep_for(kSettling);
+}
+
 ForegroundBench::Run ForegroundBench::measure(std::string const& name, Contestant const& contestant) {
   auto const dsn = stage_.fresh({settings_.rows, false});
+  settle();
   TrafficOptions options;
   options.database = traffic_.database;
   options.script = traffic_.script;
@@ -144,7 +155,9 @@ ForegroundBench::Run ForegroundBench::measure(std::string const& name, Contestan
   double const quiet = latency_quantile(transactions, quiet_from, quiet_to, 0.99);
   double const p99 = latency_quantile(transactions, contest.from, contest.to, 0.99);
   double const worst = worst_second(transactions, contest.from, contest.to, 0.99);
-  Run const run{name, contest.rows / (contest.to - contest.from), p99 / quiet, worst / quiet, quiet};
+  double const p999_ratio = latency_quantile(transactions, contest.from, contest.to, 0.999) /
+                            latency_quantile(transactions, quiet_from, quiet_to, 0.999);
+  Run const run{name, contest.rows / (contest.to - contest.from), p99 / quiet, p999_ratio, worst / quiet, quiet};
   std::cerr << fmt::format(
       "  {}, {}: {:.0f} rows/s; p99 quiet {:.2f} ms (worst second {:.2f}), beside it {:.2f} ms (worst second {:.2f}): "
       "{:.2f} and {:.2f} times\n",
@@ -177,16 +190,26 @@ ForegroundBench::Run ForegroundBench::play(std::string const& name, Contestant c
 }
 
 void ForegroundBench::play_pair(Tally& tally) {
-  auto const ours = play("pgbackfill", program(true, "pgbackfill"));
-  auto const unthrottled = play("mode off", program(false, "mode_off"));
+  auto const ours = play("pgbackfill", program("", "pgbackfill"));
+  auto const unthrottled = play("mode off", program(kFlatOut, "mode_off"));
   record(tally, ours, unthrottled);
 }
 
-void ForegroundBench::play_loops() {
-  for (int const pause : {0, 20, 100, 500}) {
-    play(fmt::format("loop, {} ms pause", pause), loop({std::chrono::milliseconds{pause}, 0}));
+void ForegroundBench::play_frontier() {
+  play("pgbackfill", program("", "frontier"));
+  for (char const* ratio : {"1.5", "3"}) {
+    play(fmt::format("pgbackfill, latency_ratio {}", ratio),
+         program(fmt::format("{{latency_ratio: {}}}", ratio), fmt::format("frontier_{}", ratio)));
   }
-  play("on/off loop", loop({0ms, kOnOffRatio * quiet_commit_milliseconds_}));
+  struct Loop {
+    int rows;
+    int pause;
+  };
+  for (auto const [rows, pause] : {Loop{200, 20}, Loop{200, 4}, Loop{500, 30}, Loop{500, 10}, Loop{1'000, 10},
+                                   Loop{2'000, 100}, Loop{2'000, 30}, Loop{5'000, 0}}) {
+    play(fmt::format("loop of {} rows, {} ms pause", rows, pause), loop({rows, std::chrono::milliseconds{pause}, 0}));
+  }
+  play("on/off loop", loop({5'000, 0ms, kOnOffRatio * quiet_commit_milliseconds_}));
 }
 
 void ForegroundBench::record(Tally& tally, Run const& ours, Run const& unthrottled) const {
@@ -205,15 +228,16 @@ void ForegroundBench::print_frontier() const {
   for (auto const& run : runs_) by_contestant[run.contestant].push_back(run);
   std::vector<Point> points;
   std::cout << fmt::format(
-      "\n{}:\n\n| contestant | runs | rows/s | p99 over quiet | worst second over quiet p99 |\n| --- | --- | --- | --- "
-      "| "
-      "--- |\n",
+      "\n{}:\n\n| contestant | runs | rows/s | p99 over quiet | p99.9 over quiet | worst second over quiet p99 |\n"
+      "| --- | --- | --- | --- | --- | --- |\n",
       traffic_.text);
   for (auto const& [contestant, runs] : by_contestant) {
     double const rows = median_of(runs, [](Run const& run) { return run.rows_per_second; });
     double const p99 = median_of(runs, [](Run const& run) { return run.p99_ratio; });
     double const worst = median_of(runs, [](Run const& run) { return run.worst_second_ratio; });
-    std::cout << fmt::format("| {} | {} | {:.0f} | {:.2f} | {:.2f} |\n", contestant, runs.size(), rows, p99, worst);
+    double const p999 = median_of(runs, [](Run const& run) { return run.p999_ratio; });
+    std::cout << fmt::format("| {} | {} | {:.0f} | {:.2f} | {:.2f} | {:.2f} |\n", contestant, runs.size(), rows, p99,
+                             p999, worst);
     points.push_back({contestant, rows, p99});
   }
   plot_points(settings_.output, traffic_.name + "_frontier", traffic_.text, "rows/s", "p99 over its quiet value", 1.25,

@@ -1,9 +1,9 @@
-// What foreground traffic pays for a backfill beside it: pgbench at half of what the server reaches alone.
+// What foreground traffic pays for a backfill beside it: pgbench at a share of what the server reaches alone.
 //
-// A round has one contestant after the other, each on a fresh table and with a quiet time before it, by which its
-// latencies are judged: pgbackfill as it is by default, the same without its throttle, and loops that people write,
-// with pauses of several lengths or stop-and-go on a threshold. Together they show the frontier: how much speed costs
-// how much latency on this machine. Threads: as LocalCluster.
+// A round has one contestant after the other, each on a fresh table, with the disks settled and a quiet time before it,
+// by which its latencies are judged: pgbackfill as it is by default, with wider limits and without its throttle, and
+// loops that people write, of several sizes and pauses or stop-and-go on a threshold. Together they show the frontier:
+// how much speed costs how much latency on this machine. Threads: as LocalCluster.
 #pragma once
 
 #include <functional>
@@ -31,7 +31,8 @@ class ForegroundBench {
 
   // pgbackfill, with its throttle and without.
   void play_pair(Tally& tally);
-  void play_loops();
+  // Wider limits, and the loops.
+  void play_frontier();
   // A table and a picture of all contestants, of all rounds.
   void print_frontier() const;
 
@@ -40,6 +41,7 @@ class ForegroundBench {
     std::string contestant;
     double rows_per_second = 0;
     double p99_ratio = 0;
+    double p999_ratio = 0;
     double worst_second_ratio = 0;
     double quiet_p99 = 0;  // ms
   };
@@ -50,13 +52,16 @@ class ForegroundBench {
   };
   using Contestant = std::function<Contest(std::string const& dsn)>;
 
-  Contest run_program(std::string const& dsn, bool is_throttled, std::string const& log_name) const;
+  Contest run_program(std::string const& dsn, std::string const& throttle, std::string const& log_name) const;
   Contest run_loop(std::string const& dsn, PacedLoopSettings loop) const;
-  Contestant program(bool is_throttled, std::string const& log_name) const;
+  // throttle: that section of the file; empty: none.
+  Contestant program(std::string const& throttle, std::string const& log_name) const;
   Contestant loop(PacedLoopSettings loop_settings) const;
   Run measure(std::string const& name, Contestant const& contestant);
   Run play(std::string const& name, Contestant const& contestant);
   void find_rate();
+  // What earlier contestants wrote is on disk: without that the quiet p99 says nothing.
+  void settle() const;
   void plot(Run const& run, Contest const& contest, std::vector<Transaction> const& transactions,
             std::vector<Moment> const& moments) const;
   void record(Tally& tally, Run const& ours, Run const& unthrottled) const;

@@ -43,6 +43,8 @@ std::optional<PressureSettings> parse_settings(int argc, char** argv) {
       settings.seconds = std::atoi(value.c_str());
     } else if (name == "megabytes") {
       settings.capacity = std::atof(value.c_str()) * 1e6;
+    } else if (name == "load") {
+      settings.load = std::atof(value.c_str()) / 100;
     } else if (name == "figure") {
       settings.figure = value;
     } else if (name == "output") {
@@ -52,14 +54,16 @@ std::optional<PressureSettings> parse_settings(int argc, char** argv) {
     }
   }
   if (settings.rows < 1 || settings.rounds < 1 || settings.seconds < kSecondsLeast || settings.capacity <= 0) return {};
+  if (!(settings.load > 0 && settings.load < 1)) return {};
   return settings;
 }
 
 int bench_main(int argc, char** argv) {
   auto const settings = parse_settings(argc, argv);
   if (!settings) {
-    std::cerr << "usage: pressure_bench [--rows=N] [--rounds=N] [--seconds=N, at least " << kSecondsLeast
-              << "] [--megabytes=N of the replica] [--figure=NAME] [--output=FOLDER]\n";
+    std::cerr
+        << "usage: pressure_bench [--rows=N] [--rounds=N] [--seconds=N, at least " << kSecondsLeast
+        << "] [--megabytes=N of the replica] [--load=PERCENT of pgbench alone] [--figure=NAME] [--output=FOLDER]\n";
     return 2;
   }
   std::filesystem::create_directories(settings->output);
@@ -73,7 +77,7 @@ int bench_main(int argc, char** argv) {
       {"vanished_replica", [&](Tally& tally) { play_vanished_replica(stage, *settings, tally); }},
       {"frozen_receiver", [&](Tally& tally) { play_frozen_receiver(stage, *settings, tally); }},
       {"foreground", [&](Tally& tally) { own_tables.play_pair(tally); }},
-      {"frontier", [&](Tally&) { own_tables.play_loops(); }},
+      {"frontier", [&](Tally&) { own_tables.play_frontier(); }},
       {"foreground_table", [&](Tally& tally) { same_table.play_pair(tally); }},
       {"row_lock_wait", [&](Tally& tally) { play_row_lock_wait(stage, *settings, tally); }},
   };

@@ -21,6 +21,7 @@ struct PressureSettings {
   double capacity = 20e6;  // of the slowed replica, WAL bytes a second
   int seconds = 60;        // of a scenario with a replica
   int rounds = 3;
+  double load = 0.5;   // of what pgbench reaches alone, as foreground
   std::string figure;  // empty: all
   std::filesystem::path output = "build/bench-results";
 };
