@@ -360,4 +360,9 @@ double Throttle::wal_wanted() const {
   return state_->last_work.wanted == 0 ? 0 : wanted_of(wal_per_second(), state_->last.wal_per_second);
 }
 
+std::optional<double> Throttle::latency_ratio() const {
+  if (state_->latency.quiet_seconds() <= 0) return std::nullopt;
+  return state_->latency.ratio();
+}
+
 }  // namespace pgbackfill::throttle

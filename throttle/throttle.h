@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "throttle/decision.h"
 #include "throttle/limits.h"
@@ -45,6 +46,9 @@ class Throttle {
   // they were let; infinity: all they can get.
   double wal_per_second() const;
   double wal_wanted() const;
+
+  // Of recent commits to those without us; nothing while that is not known.
+  std::optional<double> latency_ratio() const;
 
  private:
   struct State;

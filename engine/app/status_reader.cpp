@@ -16,6 +16,7 @@
 #include "engine/run/limits.h"
 #include "engine/run/pg_database.h"
 #include "engine/state/row_fields.h"
+#include "engine/state/state_sample.h"
 #include "engine/steps/approval.h"
 #include "engine/view/status_view.h"
 #include "planner/file/throttle_settings.h"
@@ -124,6 +125,7 @@ std::vector<BadRow> bad_rows_of(Rows const& rows) {
 }
 
 constexpr int kMostQueryShown = 80;
+constexpr std::chrono::hours kLastHour{1};
 
 std::string waiting_for_locks() {
   return "SELECT w.pid, blocker.pid, coalesce(nullif(b.application_name, ''), 'no application name'), "
@@ -231,6 +233,14 @@ asio::awaitable<void> find_growth(PgConnection& connection, StatusPage& page) {
   page.growth = growth_text(*sizes, qualified_name(one.schema, one.table), page.overview.migration->backfill->kind,
                             limits_of(settings_of_file(one), one.live).limits);
   page.costs = costs_of(*sizes);
+}
+
+asio::awaitable<void> find_last_hour(PgConnection& connection, StatusPage& page) {
+  page.last_hour.clear();
+  if (!page.overview.job || page.overview.has_ended()) co_return;
+  auto const rows = co_await query_read_only(connection, state::list_samples(*page.overview.job, kLastHour));
+  if (!rows) co_return;  // an older layout, or a role that may not look at it
+  page.last_hour = state::stored_samples_of(rows->rows);
 }
 
 asio::awaitable<void> find_row_holders(CommandContext& context, PgConnection& connection, StatusPage& page) {

@@ -24,6 +24,7 @@ asio::awaitable<CommandError> unknown_name(PgConnection& connection, std::string
 
 // What the page says beside that, as far as this role may see it; where it may not, it stays empty.
 asio::awaitable<void> find_growth(PgConnection& connection, StatusPage& page);
+asio::awaitable<void> find_last_hour(PgConnection& connection, StatusPage& page);
 asio::awaitable<void> find_lock_holders(PgConnection& connection, StatusPage& page);
 asio::awaitable<void> find_row_holders(CommandContext& context, PgConnection& connection, StatusPage& page);
 

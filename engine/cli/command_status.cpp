@@ -60,9 +60,23 @@ class StatusView {
 
   asio::awaitable<void> look_around() {
     if (!name_.empty()) co_await find_growth(*connection_, page_);
+    if (!name_.empty()) co_await look_back();
     if (name_.empty() || !page_.overview.is(JobStatus::kRunning)) co_return;
     co_await find_lock_holders(*connection_, page_);
     co_await find_row_holders(context_, *connection_, page_);
+  }
+
+  // A watch asks for it no more often than it changes.
+  asio::awaitable<void> look_back() {
+    auto const now = std::chrono::steady_clock::now();
+    if (looked_back_at_ && now - *looked_back_at_ < kSampleInterval) {
+      page_.last_hour = last_hour_;
+    } else {
+      looked_back_at_ = now;
+      co_await find_last_hour(*connection_, page_);
+      last_hour_ = page_.last_hour;
+    }
+    page_.shows_course = options_.watch && console_.is_live;
   }
 
   // A job with few workers and long batches may stand still between two readings.
@@ -199,6 +213,8 @@ class StatusView {
   std::vector<StatusOverview> overviews_;
   StatusPage page_;
   Paces paces_;
+  std::optional<std::chrono::steady_clock::time_point> looked_back_at_;
+  std::vector<StoredSample> last_hour_;
   std::string trouble_;  // why the latest look failed
   bool is_drawn_ = false;
 };

@@ -15,6 +15,7 @@
 #include "engine/base/job.h"
 #include "engine/base/result.h"
 #include "engine/base/runner.h"
+#include "engine/base/sample.h"
 #include "planner/keys/deferred_visit.h"
 #include "planner/keys/passes.h"
 #include "planner/keys/range_split.h"
@@ -76,6 +77,12 @@ class Session {
   virtual bool has_news() { return false; }
   // Tells the others of this process, and hears of them.
   virtual asio::awaitable<Result<RunnersHeard>> tell_runner(RunnerTold told) = 0;
+  // Keeps one moment of the job's past; how many are kept of it now. `is_turn`: of a moment that is kept already, this
+  // is what counts.
+  virtual asio::awaitable<Result<std::int64_t>> keep_sample(JobSample /*sample*/, bool /*is_turn*/) {
+    co_return std::int64_t{0};
+  }
+  virtual asio::awaitable<Result<Done>> thin_samples() { co_return Done(); }
   // This process no longer works on the job.
   virtual asio::awaitable<Result<Done>> forget_runner() = 0;
   // Who holds the deferred rows or has the table locked, as sentences for people.

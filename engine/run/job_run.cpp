@@ -13,6 +13,7 @@ JobRunOptions job_run_options(planner::Migration const& migration, throttle::Sch
   options.probes = user_probes(migration);
   options.pool.settings = setting_texts(migration.throttle);
   options.pool.schedule = std::move(schedule);
+  options.pool.keeps_history = migration.backfill && migration.backfill->keeps_history;
   return options;
 }
 

@@ -85,6 +85,8 @@ class Pacer {
   std::map<throttle::CauseKind, std::chrono::nanoseconds> const& time_held() const { return held_; }
 
   throttle::Decision const& decision() const { return decision_; }
+  // Of recent commits to those without us; nothing while that is not known.
+  std::optional<double> latency_ratio() const { return throttle_.latency_ratio(); }
 
  private:
   int rank_of(int worker) const;

@@ -7,11 +7,13 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "engine/base/thinning.h"
 #include "engine/pg/catalog.h"
 #include "engine/run/compute_batch.h"
 #include "engine/run/copy_target.h"
 #include "engine/run/leaf_keeper.h"
 #include "engine/run/next_pass.h"
+#include "engine/state/state_sample.h"
 #include "planner/keys/passes.h"
 #include "planner/keys/range_walk.h"
 #include "planner/model/ranges.h"
@@ -41,6 +43,8 @@ constexpr std::chrono::milliseconds kStateLockTimeout = 5'000ms;
 // Of what comes again in a second.
 constexpr std::chrono::milliseconds kRunnerTimeout = 2'000ms;
 constexpr std::chrono::milliseconds kRunnerLockTimeout = 500ms;
+constexpr std::chrono::milliseconds kPastTimeout = 1'000ms;
+constexpr std::chrono::milliseconds kPastLockTimeout = 100ms;
 constexpr std::int64_t kMostKeysPerBlockerQuery = 100;
 
 using state::BrokenState;
@@ -244,6 +248,24 @@ class PgSession : public Session {
     co_return state::runners_heard(rows->rows, job_id());
   }
 
+  asio::awaitable<Result<std::int64_t>> keep_sample(JobSample sample, bool is_turn) override {
+    auto rows = co_await past_query(state::keep_sample(job_id(), sample, is_turn));
+    if (!rows) co_return rows.error();
+    co_return state::number_of(rows->at(0, 0), "pgbackfill.samples: their number");
+  }
+
+  asio::awaitable<Result<Done>> thin_samples() override {
+    auto rows = co_await past_query(state::sample_moments(job_id()));
+    if (!rows) co_return rows.error();
+    std::vector<std::int64_t> moments;
+    for (auto const& row : rows->rows) moments.push_back(state::number_of(row[0], "pgbackfill.samples: moment"));
+    auto const thinning = thinning_of(moments);
+    if (!thinning) co_return Done();
+    auto thinned = co_await past_query(state::thin_samples(job_id(), *thinning));
+    if (!thinned) co_return thinned.error();
+    co_return Done();
+  }
+
   asio::awaitable<Result<Done>> forget_runner() override {
     auto rows = co_await runner_query(state::forget_runner(database_.owner()));
     if (!rows) co_return rows.error();
@@ -283,6 +305,7 @@ class PgSession : public Session {
   asio::awaitable<Result<Rows>> state_query(std::string statement);
   asio::awaitable<Result<Rows>> lease_query(std::string statement);
   asio::awaitable<Result<Rows>> runner_query(std::string statement);
+  asio::awaitable<Result<Rows>> past_query(std::string statement);
   asio::awaitable<Result<Rows>> state_query(state::LocalSettings settings, std::string statement);
   asio::awaitable<Result<std::vector<Rows>>> transaction(state::LocalSettings settings,
                                                          std::vector<Statement> statements, Deadlines deadlines);
@@ -420,6 +443,14 @@ asio::awaitable<Result<Rows>> PgSession::lease_query(std::string statement) {
 // Losing it in a crash costs nothing, and no synchronous standby is to be waited for.
 asio::awaitable<Result<Rows>> PgSession::runner_query(std::string statement) {
   auto settings = settings_for(kRunnerTimeout, kRunnerLockTimeout);
+  settings.asynchronous_commit = true;
+  auto rows = co_await state_query(settings, std::move(statement));
+  co_return rows;
+}
+
+// Nobody waits for it, least of all the batches, which stop when the job is not read for a while.
+asio::awaitable<Result<Rows>> PgSession::past_query(std::string statement) {
+  auto settings = settings_for(kPastTimeout, kPastLockTimeout);
   settings.asynchronous_commit = true;
   auto rows = co_await state_query(settings, std::move(statement));
   co_return rows;

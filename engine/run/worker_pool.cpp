@@ -65,7 +65,8 @@ WorkerPool::WorkerPool(Database& database, Job const& job, PoolOptions options, 
       sink_(sink),
       started_(database.now()),
       told_at_(started_),
-      pacer_(limits_of(options_.settings, {}).limits, options_.health) {
+      pacer_(limits_of(options_.settings, {}).limits, options_.health),
+      past_(options_.keeps_history) {
   progress_.migration = job.name;
   progress_.table = job.table;
   progress_.phase = RunPhase::kBackfilling;
@@ -96,6 +97,7 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
     if (options_.exit_outside_window && !is_open()) end(PoolEnd::kWindowClosed, "the window is closed");
     if (is_stopping_ && workers_.empty() && !is_ending()) end(PoolEnd::kInterrupted, "interrupted");
     tell_progress();
+    if (control_read_at_ && !is_ending()) co_await keep_past(*session, progress_.phase);
     for (auto slept = 0ms; slept < options_.progress_interval && !is_ending(); slept += kPatienceOfTheEnd) {
       co_await database_.sleep(kPatienceOfTheEnd);
       if (has_somebody_come()) break;
@@ -110,6 +112,7 @@ asio::awaitable<PoolOutcome> WorkerPool::run() {
   if (options_.health != nullptr) options_.health->stop();
   // The last reading is the one that the summary speaks of; without a connection the one before has to do.
   if (session->is_connected()) {
+    if (control_read_at_) co_await keep_past(*session, RunPhase::kEnded);
     co_await session->forget_runner();  // else it is forgotten when it was silent for a while
     auto control = co_await session->read_control();
     if (control) {
@@ -205,6 +208,43 @@ asio::awaitable<void> WorkerPool::tell_runner(Session& session) {
   }
 }
 
+asio::awaitable<void> WorkerPool::keep_past(Session& session, RunPhase phase) {
+  auto warning = co_await past_.keep_if_due(session, phase, database_.now());
+  if (warning) tell(Severity::kWarning, std::move(*warning));
+}
+
+// In mode observe nothing is held back, whatever the causes say. Who waits is told with his query, which may say what
+// is in a row, and is not for keeping.
+void WorkerPool::sample(HealthTold const& told) {
+  auto const now = database_.now();
+  past_.sampler().see(told.reading, pacer_.latency_ratio());
+  std::vector<std::string> kinds;
+  std::string held;
+  for (auto const& cause : told.decision.causes) {
+    bool const holds = cause.grip != throttle::Grip::kWarns && !told.decision.withheld;
+    if (!holds) continue;
+    kinds.emplace_back(throttle::name_of(cause.kind));
+    bool const is_to_keep = cause.kind != throttle::CauseKind::kLockWaiters;
+    if (held.empty() && is_to_keep) held = cause.text;
+  }
+  if (is_at_row_limit()) {
+    kinds.emplace_back(throttle::name_of(throttle::CauseKind::kRowRate));
+    held = row_limit_text();
+  }
+  std::sort(kinds.begin(), kinds.end());
+  kinds.erase(std::unique(kinds.begin(), kinds.end()), kinds.end());
+  past_.sampler().see_held(kinds, held, now);
+}
+
+std::string WorkerPool::row_limit_text() const {
+  return fmt::format("max_rows_per_second = {}", pacer_.row_limit().value_or(0));
+}
+
+bool WorkerPool::is_at_row_limit() const {
+  auto const limit = pacer_.row_limit();
+  return limit && progress_.rows_per_second > 0.9 * static_cast<double>(*limit);
+}
+
 bool WorkerPool::is_control_due(Session& session) const {
   if (!control_asked_at_ || session.has_news()) return true;
   auto const passed = database_.now() - *control_asked_at_;
@@ -267,6 +307,7 @@ void WorkerPool::decide() {
   bool const wants = may_start(0);
   bool const was_beside_others = pacer_.decision().is_beside_others;
   auto told = pacer_.decide(wants ? control_.workers : 0, database_.now());
+  sample(*told);
   sink_.emit(std::move(told));
   options_.health->announce(pacer_.told_elsewhere(job_.name));
   auto const& decision = pacer_.decision();
@@ -333,10 +374,7 @@ std::string WorkerPool::held_back() const {
   if (lock_met_at_ && database_.now() - *lock_met_at_ < kTroubleInterval && !blockers_.empty()) {
     return "locks: " + blockers_.front();
   }
-  auto const limit = pacer_.row_limit();
-  if (limit && progress_.rows_per_second > 0.9 * static_cast<double>(*limit)) {
-    return fmt::format("max_rows_per_second = {}", *limit);
-  }
+  if (is_at_row_limit()) return row_limit_text();
   auto const held = pacer_.held_back();
   return held.empty() ? database_.held_back() : held;
 }
@@ -641,6 +679,7 @@ asio::awaitable<void> WorkerPool::run_batch(Worker& worker, planner::RangeWalk& 
   if (is_sparse) worker.keys_per_row = std::min(2 * worker.keys_per_row, kMostKeysPerRow);
   ++batches_;
   sink_.emit(BatchTold{batch.rows, done->duration, std::nullopt, ""});
+  past_.sampler().see_batch(batch.rows, done->duration);
   if (options_.tells_batches) {
     auto const took = std::chrono::duration<double, std::milli>(done->duration).count();
     tell(Severity::kDebug,

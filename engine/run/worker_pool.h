@@ -18,6 +18,7 @@
 #include "engine/probes/health.h"
 #include "engine/run/database.h"
 #include "engine/run/growth.h"
+#include "engine/run/kept_past.h"
 #include "engine/run/limits.h"
 #include "engine/run/pacer.h"
 #include "planner/keys/range_walk.h"
@@ -48,6 +49,7 @@ struct PoolOptions {
   Growth* growth = nullptr;
   // How long a worker that may not go on keeps its range, before others may have it.
   std::chrono::milliseconds waiting_with_range_max{5'000};
+  bool keeps_history = false;                                      // of the job's course, in the state
   std::int64_t least_rows_of_a_half = planner::kLeastRowsOfAHalf;  // of a range that is split
 };
 
@@ -120,6 +122,8 @@ class WorkerPool {
   asio::awaitable<void> read_control(Session& session);
   asio::awaitable<void> name_blockers(Session& session);
   asio::awaitable<void> tell_runner(Session& session);
+  asio::awaitable<void> keep_past(Session& session, RunPhase phase);
+  void sample(HealthTold const& told);
 
   bool has_somebody_come() const;
   bool may_start(int worker) const;
@@ -129,6 +133,8 @@ class WorkerPool {
   void cancel_batches(bool has_somebody_come);
   bool is_ending() const { return outcome_.has_value(); }
   std::string held_back() const;
+  bool is_at_row_limit() const;
+  std::string row_limit_text() const;
   throttle::BatchSizer& sizer_of(int leaf);
   std::chrono::milliseconds target_of(throttle::BatchSizer const& sizer) const;
   std::int64_t whole_requests(std::int64_t rows) const;
@@ -162,6 +168,7 @@ class WorkerPool {
   std::map<int, throttle::BatchSizer> sizers_;
   std::set<int> pinned_told_;  // leaves
   Pacer pacer_;
+  KeptPast past_;
   std::map<int, Worker*> workers_;
   std::optional<PoolOutcome> outcome_;
   bool is_stopping_ = false;

@@ -708,6 +708,64 @@ END $do$;
 UPDATE pgbackfill.meta SET revision = 3 WHERE version = 9;
 )sql";
 
+// Revision 4: the past of a job, for people who ask what happened; and how long steps took, and waited for locks.
+// Whoever may look at ranges may look at it.
+constexpr char kRevision4[] = R"sql(
+CREATE TABLE IF NOT EXISTS pgbackfill.samples (
+  job_id bigint NOT NULL REFERENCES pgbackfill.jobs ON DELETE CASCADE,
+  moment bigint NOT NULL,
+  at timestamptz NOT NULL,
+  took_ms bigint NOT NULL,
+  phase text NOT NULL,
+  rows_done bigint NOT NULL,
+  rows_changed bigint NOT NULL,
+  batch_rows bigint,
+  batch_ms bigint,
+  workers real NOT NULL,
+  processes int NOT NULL,
+  wal_per_second double precision NOT NULL,
+  lag_ms jsonb NOT NULL DEFAULT '{}',
+  latency_ratio real,
+  waiters int NOT NULL,
+  held_ms jsonb NOT NULL DEFAULT '{}',
+  held_by text NOT NULL DEFAULT '',
+  table_bytes bigint,
+  PRIMARY KEY (job_id, moment)
+);
+COMMENT ON TABLE pgbackfill.samples IS
+  'How jobs went: a row every five seconds of work, and fewer of what is older than an hour';
+COMMENT ON COLUMN pgbackfill.samples.moment IS 'seconds since the job was created';
+COMMENT ON COLUMN pgbackfill.samples.took_ms IS 'the time before at that the row is of';
+COMMENT ON COLUMN pgbackfill.samples.held_ms IS
+  'by cause: how long of took_ms it slowed or stopped the job; causes overlap';
+
+ALTER TABLE pgbackfill.steps
+  ADD COLUMN IF NOT EXISTS took_ms bigint,
+  ADD COLUMN IF NOT EXISTS lock_wait_ms bigint,
+  ADD COLUMN IF NOT EXISTS waited_for text NOT NULL DEFAULT '';
+COMMENT ON COLUMN pgbackfill.steps.lock_wait_ms IS 'of took_ms, until it had its locks';
+COMMENT ON COLUMN pgbackfill.steps.waited_for IS 'who held a lock that it needed, as it was last seen';
+
+DO $do$
+DECLARE
+  caller record;
+BEGIN
+  FOR caller IN
+    SELECT CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE acl.grantee::pg_catalog.regrole::pg_catalog.text END AS name,
+      pg_catalog.bool_or(acl.privilege_type = 'UPDATE') AND acl.grantee <> 0 AS may_write
+    FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) acl
+    WHERE c.oid = 'pgbackfill.ranges'::pg_catalog.regclass AND acl.privilege_type IN ('SELECT', 'UPDATE')
+      AND acl.grantee <> c.relowner
+    GROUP BY acl.grantee
+  LOOP
+    EXECUTE pg_catalog.format('GRANT %s ON pgbackfill.samples TO %s',
+      CASE WHEN caller.may_write THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END, caller.name);
+  END LOOP;
+END $do$;
+
+UPDATE pgbackfill.meta SET revision = 4 WHERE version = 9;
+)sql";
+
 }  // namespace
 
 std::string has_version() {
@@ -723,7 +781,7 @@ std::string read_version() {
 std::vector<std::string> upgrades(int version, int revision) {
   static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5,
                                                    kVersion6, kVersion7, kVersion8, kVersion9};
-  static std::vector<std::string> const revisions = {kRevision1, kRevision2, kRevision3};
+  static std::vector<std::string> const revisions = {kRevision1, kRevision2, kRevision3, kRevision4};
   if (version < 0 || version > kStateVersion || revision > kStateRevision) return {};
   std::vector<std::string> needed(scripts.begin() + version, scripts.end());
   // Those of an older version went into the next one.

@@ -67,6 +67,17 @@ std::string record_step(std::string const& migration, std::string const& phase, 
                    quote_literal(without_passwords(fmt::format("{} step {}: {}", phase, position + 1, sql))), owner));
 }
 
+std::string note_step_time(std::string const& migration, std::string const& phase, int position,
+                           std::chrono::milliseconds took, std::chrono::milliseconds lock_wait,
+                           std::string const& waited_for) {
+  return fmt::format(
+      "UPDATE pgbackfill.steps SET took_ms = {}, lock_wait_ms = {}, waited_for = {} WHERE migration = {} AND phase = "
+      "{} "
+      "AND position = {}",
+      took.count(), lock_wait.count(), quote_literal(without_passwords(waited_for)), quote_literal(migration),
+      quote_literal(phase), position);
+}
+
 std::string forget_step(std::string const& migration, std::string const& phase, int position, Owner const& owner) {
   std::string const place = fmt::format("migration = {} AND phase = {} AND position = {}", quote_literal(migration),
                                         quote_literal(phase), position);

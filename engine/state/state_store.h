@@ -31,7 +31,7 @@ namespace pgbackfill::engine {
 // The layout of schema pgbackfill. A program refuses a newer version; a newer revision of the same version only adds,
 // and programs that do not know it go on.
 inline constexpr int kStateVersion = 9;
-inline constexpr int kStateRevision = 3;
+inline constexpr int kStateRevision = 4;
 // Commands that look, pause, resume, cancel and set go by older layouts too, from this one on.
 inline constexpr int kOldestReadableVersion = 8;
 
@@ -302,6 +302,10 @@ std::string recorded_steps(std::string const& migration);
 // `proof` is an SQL query for one text.
 std::string record_step(std::string const& migration, std::string const& phase, int position, std::string const& sql,
                         Owner const& owner, std::string const& proof = {});
+// What a step that is recorded took, and waited for whom until it had its locks.
+std::string note_step_time(std::string const& migration, std::string const& phase, int position,
+                           std::chrono::milliseconds took, std::chrono::milliseconds lock_wait,
+                           std::string const& waited_for);
 // Forgets its claim as well.
 std::string forget_step(std::string const& migration, std::string const& phase, int position, Owner const& owner);
 // Says that what the step makes from now on is its own. `before` is an SQL query for one text. Keeps an older claim.

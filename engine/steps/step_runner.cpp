@@ -248,6 +248,8 @@ asio::awaitable<StepsOutcome> StepRun::run() {
   }
   if (terms_.is_stopping()) co_return stopped("interrupted before it");
   bool const is_recipe = planner::is_typed(step_);
+  auto const began = std::chrono::steady_clock::now();
+  session_.take_lock_wait();
   StepsOutcome outcome;
   if (is_recipe) {
     outcome = co_await run_recipe();
@@ -256,6 +258,10 @@ asio::awaitable<StepsOutcome> StepRun::run() {
   }
   if (outcome.end != StepsEnd::kDone) co_return outcome;
   outcome.ran = 1;
+  auto const took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
+  auto const wait = session_.take_lock_wait();
+  // For the report; the step is done without it.
+  co_await session_.ask(state::note_step_time(terms_.migration, phase_, position_, took, wait.time, wait.who));
   session_.tell(Severity::kInfo, fmt::format("{} done: {}", name_, shortened(step_.text)));
   co_return outcome;
 }

@@ -105,6 +105,12 @@ std::string names_of(std::vector<Blocker> const& sessions) {
   return text;
 }
 
+// What is kept says nothing of what they do with which rows.
+std::string names_without_queries(std::vector<Blocker> sessions) {
+  for (auto& session : sessions) session.query.clear();
+  return names_of(sessions);
+}
+
 std::string in_the_way(std::string const& names) {
   return names.empty() ? "" : "; in the way: " + names;
 }
@@ -376,17 +382,22 @@ asio::awaitable<std::optional<StatementOutcome>> StepSession::await_standbys(Sta
 
 asio::awaitable<StatementOutcome> StepSession::climb(StatementTerms const& statement) {
   auto const& action = statement.action;
+  auto const asked_at = Clock::now();
   throttle::LadderFacts facts;
   facts.deadlock_timeout = co_await read_deadlock_timeout();
   auto const held_up = co_await await_standbys(statement, throttle::longest_rung(facts));
   if (held_up) co_return *held_up;
   auto const began = Clock::now();
   std::string names;
+  std::string waited_for;
   for (int attempt_number = 0;; ++attempt_number) {
     std::vector<int> own = {watch_->backend_pid(), work_->backend_pid()};
     auto const rows = co_await watch_->query(planner::holders_sql(action.locks, std::move(own)), Deadlines());
     auto const holders = rows ? sessions_of(*rows) : std::vector<Blocker>();
-    if (!holders.empty()) names = names_of(holders);
+    if (!holders.empty()) {
+      names = names_of(holders);
+      waited_for = names_without_queries(holders);
+    }
     bool const is_over = Clock::now() - began > terms_.patience;
     if (is_over) {
       co_return ended(StatementEnd::kNoLock, fmt::format("no lock{} within {}{}", relation_of(action),
@@ -408,7 +419,12 @@ asio::awaitable<StatementOutcome> StepSession::climb(StatementTerms const& state
     rung.is_nowait = rung.is_nowait && !action.locks.empty();
     Seen seen;
     seen.title = statement.title;
+    auto const attempted_at = Clock::now();
     auto const done = co_await attempt(statement, rung.is_nowait, rung.lock_timeout, seen);
+    if (done && attempt_number > 0) {
+      lock_wait_.time += std::chrono::duration_cast<milliseconds>(attempted_at - asked_at);
+      lock_wait_.who = waited_for;
+    }
     if (done) co_return StatementOutcome();
     if (!seen.names.empty()) names = seen.names;
     auto const& failure = done.error();

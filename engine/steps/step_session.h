@@ -14,6 +14,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/base/events.h"
@@ -79,6 +80,12 @@ class StepSession {
   asio::awaitable<Result<Rows>> try_out(std::vector<std::string> statements);
   asio::awaitable<StatementOutcome> perform(StatementTerms statement);
   int server_version() const { return watch_ ? watch_->server_version() : 0; }
+  // How long statements waited for their locks since this was asked last, and for whom.
+  struct LockWait {
+    std::chrono::milliseconds time{0};
+    std::string who;
+  };
+  LockWait take_lock_wait() { return std::exchange(lock_wait_, LockWait()); }
 
   void tell(Severity severity, std::string text);
   void tell_progress(std::string step);
@@ -110,6 +117,7 @@ class StepSession {
   std::shared_ptr<PgConnection> watch_;
   std::shared_ptr<PgConnection> work_;
   std::optional<StandbyWatch> standbys_;
+  LockWait lock_wait_;
   bool has_told_unseen_ = false;
 };
 

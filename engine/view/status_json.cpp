@@ -2,6 +2,7 @@
 #include <chrono>
 
 #include "engine/base/text.h"
+#include "engine/view/course.h"
 #include "engine/view/json_values.h"
 #include "engine/view/runners_view.h"
 #include "engine/view/status_view.h"
@@ -130,6 +131,8 @@ boost::json::object json_of(StatusPage const& page, StatusPace const& pace) {
   object["contract_steps"] = knows ? boost::json::value(page.overview.migration->contract.size()) : nullptr;
   object["costs"] = json_of(page.costs);
   object["approval"] = json_of(page.approval);
+  object["last_hour"] =
+      page.last_hour.empty() ? boost::json::value(nullptr) : boost::json::value(json_of(summary_of(page.last_hour)));
   object["next"] = valid_utf8(next_text(page));
   return object;
 }

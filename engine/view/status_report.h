@@ -13,6 +13,7 @@
 #include "engine/base/approval.h"
 #include "engine/base/eta.h"
 #include "engine/base/job_costs.h"
+#include "engine/base/sample.h"
 #include "engine/state/state_store.h"
 #include "engine/state/stored_overview.h"
 #include "engine/view/runners_view.h"
@@ -93,6 +94,8 @@ struct StatusPage {
   std::optional<JobCosts> costs;
   std::vector<std::string> in_the_way;  // who holds deferred rows, or locks that a batch waits for
   std::optional<Approval> approval;     // the latest one, of the contract steps
+  std::vector<StoredSample> last_hour;  // moments of it that are kept
+  bool shows_course = false;            // as small charts
 };
 
 struct StatusPace {

@@ -6,7 +6,9 @@
 
 #include "engine/base/text.h"
 #include "engine/view/costs_text.h"
+#include "engine/view/course.h"
 #include "engine/view/runners_view.h"
+#include "engine/view/sparkline.h"
 #include "engine/view/status_view.h"
 #include "planner/model/params.h"
 #include "planner/model/sql_text.h"
@@ -20,6 +22,9 @@ using std::chrono::milliseconds;
 
 constexpr int kLabelWidth = 15;
 constexpr int kBarMost = 30;
+constexpr int kChartNoteWidth = 26;
+constexpr int kNarrowestChart = 30;
+constexpr int kWidestChart = 60;
 
 std::string_view status_color(StatusOverview const& one) {
   if (!one.broken.empty()) return kBad;
@@ -312,6 +317,9 @@ class PageView {
       add_list("  notice", warning_texts(page_.runners));
     }
     if (!one.has_ended()) add_list("  shares", elsewhere_texts(page_.elsewhere));
+    std::string const course = page_.last_hour.empty() ? "" : course_text(summary_of(page_.last_hour));
+    if (!course.empty()) add("  last hour", course);
+    if (page_.shows_course) charts();
     std::string batches = counted(one.batches, "batch", "batches");
     if (one.last_batch_ms) batches += fmt::format(", the last one {} ago", age_of(one));
     if (!one.is(JobStatus::kComplete)) {
@@ -334,6 +342,16 @@ class PageView {
       std::string const window = window_text(one, std::chrono::system_clock::now());
       if (!window.empty()) add("  windows", window);
     }
+  }
+
+  // What the last hour looked like, where there is room for it.
+  void charts() {
+    int const width = std::min(view_.columns - kLabelWidth - kChartNoteWidth, kWidestChart);
+    if (!view_.unicode || width < kNarrowestChart) return;
+    auto const chart = course_chart(page_.last_hour, static_cast<std::size_t>(width));
+    if (!chart.rate.empty()) add("  rate", chart.rate + "  at most " + human_rate(chart.most_rows_per_second));
+    if (chart.lag.empty()) return;
+    add("  lag", chart.lag + "  at most " + human_duration(chart.longest_lag));
   }
 
   std::string pace_text() const {

@@ -24,6 +24,7 @@ Progress progress_of(StatusOverview const& one, StatusPace const& pace);
 
 boost::json::object json_of(StatusOverview const& one, StatusPace const* pace);
 boost::json::object json_of(StatusPage const& page, StatusPace const& pace);
+boost::json::value json_of(std::optional<JobCosts> const& costs);
 
 // Where it is, in the words of docs/operations.md#what-status-says.
 std::string state_word(StatusOverview const& one);

@@ -121,6 +121,7 @@ std::optional<Backfill> read_backfill(FileReader& reader, Fields const& fields, 
   }
   backfill.rows_per_key = read_count(reader, *of_backfill, "rows_per_key").value_or(backfill.rows_per_key);
   backfill.quarantine_budget = read_bad_row(reader, *of_backfill);
+  backfill.keeps_history = read_word(reader, *of_backfill, "history") != "off";
   return backfill;
 }
 

@@ -25,6 +25,7 @@ constexpr std::array<std::string_view, 2> kCommitWords{"async", "sync"};
 constexpr std::array<std::string_view, 2> kTriggerWords{"fire", "skip"};
 constexpr std::array<std::string_view, 1> kBadRowWords{"stop"};
 constexpr std::array<std::string_view, 2> kConflictWords{"error", "count"};
+constexpr std::array<std::string_view, 2> kHistoryWords{"on", "off"};
 constexpr std::array<std::string_view, 5> kWorkKeys{"set", "sql", "copy_to", "delete", "compute"};
 
 constexpr std::array<KeyRule, 3> kBatchKeys{{
@@ -74,7 +75,7 @@ constexpr std::array<KeyRule, 2> kPreparedKeys{{
 }};
 constexpr Section kPreparedSection{"prepare", kPreparedKeys};
 
-constexpr std::array<KeyRule, 17> kBackfillKeys{{
+constexpr std::array<KeyRule, 18> kBackfillKeys{{
     {.key = "table",
      .kind = ValueKind::kTable,
      .doc = "The table whose rows are worked, if it is not the one at the top of the file.",
@@ -170,6 +171,13 @@ constexpr std::array<KeyRule, 17> kBackfillKeys{{
      .example = R"({"quarantine": 10})",
      .words = kBadRowWords,
      .section = &kBadRowSection},
+    {.key = "history",
+     .kind = ValueKind::kWord,
+     .doc =
+         "Whether a row about the job is kept every five seconds, for 'report' and 'status': its rate, lag, what held "
+         "it back.",
+     .example = "on",
+     .words = kHistoryWords},
 }};
 constexpr Section kBackfillSection{"backfill", kBackfillKeys, kWorkKeys, "copy_to", "compute"};
 

@@ -61,6 +61,7 @@ struct Backfill {
   // kSql: how many rows a batch may change for each of its keys.
   std::int64_t rows_per_key = 10;
   std::int64_t quarantine_budget = 0;  // rows that may be set aside; 0 stops at the first bad one
+  bool keeps_history = true;           // of its course, in the state
 };
 
 // One setting of `throttle:`, checked by planner/file/throttle_settings.h and kept as text, as live settings are.

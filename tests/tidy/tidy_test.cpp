@@ -319,6 +319,7 @@ bool is_message_about_state(std::string const& path, std::string const& name) {
       {"engine/run/pg_database.cpp", "pgbackfill.deferred"},
       {"engine/run/pg_database.cpp", "pgbackfill.leaves"},
       {"engine/run/pg_database.cpp", "pgbackfill.ranges"},
+      {"engine/run/pg_database.cpp", "pgbackfill.samples"},
       {"engine/view/runners_view.cpp", "pgbackfill.runners"},
       {"engine/steps/step_runner.cpp", "pgbackfill.claims"},
       {"engine/app/run_one.cpp", "pgbackfill.quarantine"},
@@ -333,7 +334,7 @@ Findings state_tables(Source const& source) {
   std::string const strings = blanked(source.text, Keep::kStrings);
   static std::regex const pattern(
       "pgbackfill\\.(meta|migrations|jobs|leaves|ranges|deferred|quarantine|steps|claims|events|facts|runners|"
-      "approvals|hooks|hook_turns|comparisons)\\b");
+      "approvals|hooks|hook_turns|comparisons|samples)\\b");
   Findings findings;
   for (auto at = std::sregex_iterator(strings.begin(), strings.end(), pattern); at != std::sregex_iterator(); ++at) {
     if (is_message_about_state(source.path, at->str())) continue;
