@@ -90,6 +90,7 @@ struct Cli {
   GateOptions gate;
   VerifyOptions verify;
   StatusOptions status;
+  ReportOptions report;
   ExporterOptions exporter;
   LocksOptions locks;
   LogOptions log;
@@ -287,6 +288,21 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   add_duration(verify, "--wait-for-server", cli.verify.reconnect_patience, "How long to try to reach a lost server");
 }
 
+void add_report(CLI::App& app, Cli& cli) {
+  static std::map<std::string, ReportFormat> const formats = {{"text", ReportFormat::kText},
+                                                              {"json", ReportFormat::kJson},
+                                                              {"markdown", ReportFormat::kMarkdown},
+                                                              {"html", ReportFormat::kHtml}};
+  auto* report = add_command(app, cli, "report", "How a migration went, as one file",
+                             [&cli](CommandContext& context) { return report_command(context, cli.report); });
+  report->add_option("NAME", cli.report.file_or_name, "Name or file of the migration")->required();
+  add_params(report, cli.common);
+  report->add_option("--output", cli.report.output, "Where to write it (-: standard output)")->type_name("FILE");
+  report->add_option("--format", cli.report.format, "Else by the ending of FILE: .html .md .json .txt")
+      ->transform(word_of(formats))
+      ->type_name("text|json|markdown|html");
+}
+
 void add_watching_commands(CLI::App& app, Cli& cli) {
   auto* status = add_command(app, cli, "status", "Where a migration is, or all of them",
                              [&cli](CommandContext& context) { return status_command(context, cli.status); });
@@ -325,6 +341,7 @@ void add_watching_commands(CLI::App& app, Cli& cli) {
       "process shows all jobs of a database while no run is alive. Its role needs\n"
       "USAGE on schema pgbackfill and SELECT on its tables. ^C ends it.");
   add_command(app, cli, "history", "What was done, when, by whom", history_command);
+  add_report(app, cli);
   auto* log = add_command(app, cli, "log", "The events of a migration, oldest first",
                           [&cli](CommandContext& context) { return log_command(context, cli.log); });
   log->add_option("NAME", cli.log.file_or_name, "Name or file of the migration")->required();
@@ -435,7 +452,8 @@ std::string file_given(Cli const& cli) {
   for (auto const* given :
        {&cli.run.file, &cli.plan.file, &cli.finish.file_or_name, &cli.stamp.file, &cli.approve.file_or_name,
         &cli.gate.file_or_name, &cli.verify.file_or_name, &cli.status.file_or_name, &cli.locks.file_or_name,
-        &cli.log.file_or_name, &cli.control.file_or_name, &cli.set.file_or_name, &cli.doctor.file}) {
+        &cli.log.file_or_name, &cli.report.file_or_name, &cli.control.file_or_name, &cli.set.file_or_name,
+        &cli.doctor.file}) {
     if (!given->empty()) return *given;
   }
   return "";

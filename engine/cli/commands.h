@@ -68,6 +68,14 @@ int status_command(CommandContext& context, StatusOptions const& options);
 
 int history_command(CommandContext& context);
 
+enum class ReportFormat { kText, kJson, kMarkdown, kHtml };
+struct ReportOptions {
+  std::string file_or_name;
+  std::string output;                  // "" or "-": standard output
+  std::optional<ReportFormat> format;  // absent: by the ending of the file, else as for all commands
+};
+int report_command(CommandContext& context, ReportOptions const& options);
+
 struct ExporterOptions {
   ListenAddress listen{"127.0.0.1", 9187};
   std::chrono::milliseconds interval{10'000};  // between two looks at the state

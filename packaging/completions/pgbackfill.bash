@@ -9,7 +9,7 @@ _pgbackfill() {
   fi
   for word in "${COMP_WORDS[@]:1:COMP_CWORD - 1}"; do
     case $word in
-      init|plan|run|complete|rollback|stamp|approve|gate|verify|status|locks|exporter|history|log|pause|resume|cancel|set|lint|doctor|sandbox|help|version) command=$word; break ;;
+      init|plan|run|complete|rollback|stamp|approve|gate|verify|status|locks|exporter|history|report|log|pause|resume|cancel|set|lint|doctor|sandbox|help|version) command=$word; break ;;
     esac
   done
   case $command:$prev in
@@ -57,6 +57,9 @@ _pgbackfill() {
     locks:--release-leases) return ;;
     exporter:--listen) return ;;
     exporter:--interval) return ;;
+    report:--param) return ;;
+    report:--output) return ;;
+    report:--format) mapfile -t COMPREPLY < <(compgen -W 'text json markdown html' -- "$cur"); return ;;
     log:--param) return ;;
     log:--limit) return ;;
     pause:--param) return ;;
@@ -83,7 +86,7 @@ _pgbackfill() {
     *:--log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info warning error' -- "$cur"); return ;;
   esac
   case $command in
-    '') words='init plan run complete rollback stamp approve gate verify status locks exporter history log pause resume cancel set lint doctor sandbox help version -h --help --version --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    '') words='init plan run complete rollback stamp approve gate verify status locks exporter history report log pause resume cancel set lint doctor sandbox help version -h --help --version --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     init) words='-h --help --subscribers-ready --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     plan) words='-h --help --format --param --sample --fail-on --dsn --config --trust-owner --log-format --log-level --no-progress' ;;
     run) words='-h --help --param --workers --dry-run --limit --exit-outside-window --accept-drift --lease --wait-for-rows --wait-for-server --poll --subscribers-ready --listen --final-scrape --record-readings --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
@@ -97,6 +100,7 @@ _pgbackfill() {
     locks) words='-h --help --param --release --terminate --release-leases --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     exporter) words='-h --help --listen --interval --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     history) words='-h --help --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    report) words='-h --help --param --output --format --dsn --config --trust-owner --log-format --log-level --no-progress' ;;
     log) words='-h --help --param --limit --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     pause) words='-h --help --param --reason --for --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     resume) words='-h --help --param --reason --retry-quarantine --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;

@@ -13,6 +13,7 @@ complete -c pgbackfill -n __fish_use_subcommand -a status -d 'Where a migration 
 complete -c pgbackfill -n __fish_use_subcommand -a locks -d 'Who holds or waits for locks on its tables'
 complete -c pgbackfill -n __fish_use_subcommand -a exporter -d 'Serve metrics of all jobs; reads only'
 complete -c pgbackfill -n __fish_use_subcommand -a history -d 'What was done, when, by whom'
+complete -c pgbackfill -n __fish_use_subcommand -a report -d 'How a migration went, as one file'
 complete -c pgbackfill -n __fish_use_subcommand -a log -d 'The events of a migration, oldest first'
 complete -c pgbackfill -n __fish_use_subcommand -a pause -d 'Let batches in flight end, then wait'
 complete -c pgbackfill -n __fish_use_subcommand -a resume -d 'Go on after pause, cancel or a failure'
@@ -28,7 +29,7 @@ complete -c pgbackfill -n '__fish_use_subcommand' -l version -d 'Display program
 complete -c pgbackfill -l dsn -x -d 'Connection string or URL of the database [PGBACKFILL_DATABASE_URL]'
 complete -c pgbackfill -l config -r -F -d 'What migrations have in common, else pgbackfill.yaml beside them [PGBACKFILL_CONFIG]'
 complete -c pgbackfill -l trust-owner -x -d 'Accept a state schema of this role [PGBACKFILL_TRUST_OWNER]'
-complete -c pgbackfill -n 'not __fish_seen_subcommand_from plan lint' -l format -x -a 'text json' -d 'Results as text or json [PGBACKFILL_FORMAT]'
+complete -c pgbackfill -n 'not __fish_seen_subcommand_from plan report lint' -l format -x -a 'text json' -d 'Results as text or json [PGBACKFILL_FORMAT]'
 complete -c pgbackfill -l log-format -x -a 'text json' -d 'Log lines as text or json [PGBACKFILL_LOG_FORMAT]'
 complete -c pgbackfill -l log-level -x -a 'debug info warning error' -d 'Least severe line to log [PGBACKFILL_LOG_LEVEL]'
 complete -c pgbackfill -l no-progress -d 'Plain lines instead of the live block [PGBACKFILL_NO_PROGRESS]'
@@ -99,6 +100,9 @@ complete -c pgbackfill -n '__fish_seen_subcommand_from exporter' -l listen -x -d
 complete -c pgbackfill -n '__fish_seen_subcommand_from exporter' -l interval -x -d 'Between two looks at the state [PGBACKFILL_INTERVAL]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from exporter' -f
 complete -c pgbackfill -n '__fish_seen_subcommand_from history' -f
+complete -c pgbackfill -n '__fish_seen_subcommand_from report' -l param -x -d 'A value of the file\'s params; repeatable'
+complete -c pgbackfill -n '__fish_seen_subcommand_from report' -l output -r -F -d 'Where to write it (-: standard output) [PGBACKFILL_OUTPUT]'
+complete -c pgbackfill -n '__fish_seen_subcommand_from report' -l format -x -a 'text json markdown html' -d 'Else by the ending of FILE: .html .md .json .txt [PGBACKFILL_REPORT_FORMAT]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from log' -l param -x -d 'A value of the file\'s params; repeatable'
 complete -c pgbackfill -n '__fish_seen_subcommand_from log' -l limit -x -d 'The latest events only [PGBACKFILL_LIMIT]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from pause' -l param -x -d 'A value of the file\'s params; repeatable'

@@ -1,0 +1,129 @@
+// report: all that is kept of a migration, as one file. Read only.
+
+#include <fmt/format.h>
+
+#include <boost/json/serialize.hpp>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+
+#include "engine/app/report_reader.h"
+#include "engine/base/command_error.h"
+#include "engine/base/text.h"
+#include "engine/cli/commands.h"
+#include "engine/cli/version.h"
+#include "engine/view/console.h"
+#include "engine/view/report_view.h"
+#include "engine/view/safe_output.h"
+
+namespace pgbackfill::engine {
+
+namespace {
+
+bool is_standard_output(ReportOptions const& options) {
+  return options.output.empty() || options.output == "-";
+}
+
+std::optional<ReportFormat> format_of_ending(std::string const& path) {
+  auto const ending = std::filesystem::path(path).extension().string();
+  if (ending == ".html" || ending == ".htm") return ReportFormat::kHtml;
+  if (ending == ".md" || ending == ".markdown") return ReportFormat::kMarkdown;
+  if (ending == ".json") return ReportFormat::kJson;
+  if (ending == ".txt") return ReportFormat::kText;
+  return std::nullopt;
+}
+
+ReportFormat format_of(CommandContext const& context, ReportOptions const& options) {
+  if (options.format) return *options.format;
+  if (!is_standard_output(options)) {
+    if (auto const format = format_of_ending(options.output)) return *format;
+    if (!context.is_json()) {
+      throw CommandError{kExitUsage,
+                         fmt::format("--output {}: its ending says no format; end it with .html, .md, .json "
+                                     "or .txt, or give --format",
+                                     neutralised(options.output))};
+    }
+  }
+  return context.is_json() ? ReportFormat::kJson : ReportFormat::kText;
+}
+
+std::string text_of(JobReport const& report, ReportFormat format, ViewOptions const& view) {
+  switch (format) {
+    case ReportFormat::kText:
+      return report_text(report, view);
+    case ReportFormat::kJson:
+      break;
+    case ReportFormat::kMarkdown:
+      return report_markdown(report);
+    case ReportFormat::kHtml:
+      return report_html(report);
+  }
+  boost::json::value document(report_json(report));
+  take_passwords_out(document);
+  return boost::json::serialize(document) + "\n";
+}
+
+[[noreturn]] void refuse_file(std::string const& path, int error) {
+  throw CommandError{kExitFailed, fmt::format("cannot write {}: {}", neutralised(path),
+                                              std::error_code(error, std::generic_category()).message())};
+}
+
+// A reader never finds half of it.
+void write_file(std::string const& path, std::string const& text) {
+  std::string const partial = path + ".part";
+  errno = 0;
+  std::ofstream file(partial, std::ios::binary | std::ios::trunc);
+  if (!file) refuse_file(path, errno);
+  file << text;
+  file.close();
+  if (!file) {
+    int const error = errno;
+    std::error_code ignored;
+    std::filesystem::remove(partial, ignored);
+    refuse_file(path, error);
+  }
+  std::error_code error;
+  std::filesystem::rename(partial, path, error);
+  if (!error) return;
+  std::error_code ignored;
+  std::filesystem::remove(partial, ignored);
+  refuse_file(path, error.value());
+}
+
+asio::awaitable<int> report(CommandContext& context, ReportOptions options) {
+  auto const format = format_of(context, options);
+  auto connection = co_await context.connect_to_state(StateUse::kReads);
+  std::string const name = co_await find_name(context, *connection, options.file_or_name);
+  auto found = co_await read_report(*connection, name, context.owner());
+  auto const program = version_text();
+  found.program = program.substr(0, program.find('\n'));
+  if (is_standard_output(options)) {
+    if (format == ReportFormat::kJson) {
+      context.print(report_json(found));
+    } else if (format == ReportFormat::kHtml) {
+      // Each text in it is masked and harmless; what is masked as a whole may lose its tags.
+      context.draw(report_html(found));
+    } else {
+      context.print(text_of(found, format, standard_output().view));
+    }
+    co_return kExitDone;
+  }
+  ViewOptions plain;
+  plain.color = false;
+  plain.columns = 120;
+  bool const is_safe = format == ReportFormat::kJson || format == ReportFormat::kHtml;
+  auto const text = text_of(found, format, plain);
+  write_file(options.output, is_safe ? text : for_people(text));
+  co_return kExitDone;
+}
+
+}  // namespace
+
+int report_command(CommandContext& context, ReportOptions const& given) {
+  auto const options = given;
+  if (options.format == ReportFormat::kJson && is_standard_output(options)) context.set_json();
+  return context.run(report(context, options));
+}
+
+}  // namespace pgbackfill::engine

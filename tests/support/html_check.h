@@ -1,0 +1,16 @@
+// Whether a page is well-formed HTML that asks nobody for anything.
+//
+// Strict where browsers are not: every element is closed in its turn, every attribute is in double quotes.
+#pragma once
+
+#include <string>
+
+namespace pgbackfill::tests {
+
+// The first thing that is wrong, with what stands there; empty if nothing is.
+std::string html_trouble(std::string const& html);
+
+// The page without its markup, entities as what they stand for.
+std::string html_words(std::string const& html);
+
+}  // namespace pgbackfill::tests
