@@ -66,8 +66,8 @@ class ReportText {
     if (!view_.unicode) return;
     auto const width = static_cast<std::size_t>(std::max(view_.columns - kLabelWidth - 30, 0));
     auto const chart = course_chart(report_.samples, std::min(width, kChartWidth));
-    if (!chart.rate.empty()) add("  rate", chart.rate + "  at most " + human_rate(chart.most_rows_per_second));
-    if (!chart.lag.empty()) add("  lag", chart.lag + "  at most " + human_duration(chart.longest_lag));
+    if (!chart.rate.empty()) add("  rate", chart.rate + " at most " + human_rate(chart.most_rows_per_second));
+    if (!chart.lag.empty()) add("  lag", chart.lag + " at most " + human_duration(chart.longest_lag));
   }
 
   void standstills() {

@@ -349,9 +349,9 @@ class PageView {
     int const width = std::min(view_.columns - kLabelWidth - kChartNoteWidth, kWidestChart);
     if (!view_.unicode || width < kNarrowestChart) return;
     auto const chart = course_chart(page_.last_hour, static_cast<std::size_t>(width));
-    if (!chart.rate.empty()) add("  rate", chart.rate + "  at most " + human_rate(chart.most_rows_per_second));
+    if (!chart.rate.empty()) add("  rate", chart.rate + " at most " + human_rate(chart.most_rows_per_second));
     if (chart.lag.empty()) return;
-    add("  lag", chart.lag + "  at most " + human_duration(chart.longest_lag));
+    add("  lag", chart.lag + " at most " + human_duration(chart.longest_lag));
   }
 
   std::string pace_text() const {

@@ -1,6 +1,7 @@
 // The past of a job: a row a moment, however many processes; bounded; never in the way of a batch.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <chrono>
 #include <memory>
@@ -16,6 +17,7 @@ namespace pgbackfill::tests {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -190,6 +192,32 @@ TEST_F(SamplesTest, StatusSaysHowTheLastHourWent) {
   EXPECT_THAT(status.out, HasSubstr("replica_lag"));
   auto const json = run->command("status", {"--format", "json"});
   EXPECT_THAT(json.out, HasSubstr("\"cause\":\"replica_lag\",\"text\":\"replica db-2 is 9 s behind\""));
+}
+
+TEST_F(SamplesTest, AWatchDrawsRateAndLagWhereThereIsRoom) {
+  auto const run = slow_run(20'000);
+  run->start();
+  ASSERT_TRUE(run->waits_for_rows(200));
+  client_->exec(
+      "INSERT INTO pgbackfill.samples (job_id, moment, at, took_ms, phase, rows_done, rows_changed, workers, "
+      "processes, "
+      "wal_per_second, waiters, lag_ms) SELECT j.id, g, clock_timestamp() + g * interval '5 seconds', 5000, "
+      "'backfill', "
+      "(g + 60) * 100, 0, 0, 1, 0, 0, '{\"db-2\": 700}' FROM pgbackfill.jobs j, generate_series(-60, -5) g");
+  auto const watched = [&](int columns) {
+    ProgramOptions options;
+    options.terminal_columns = columns;
+    options.terminal_lines = 60;
+    options.environment = {{"LC_ALL", "C.UTF-8"}, {"TERM", "xterm"}};
+    Program watch({PGBACKFILL_PROGRAM, "status", run->name(), "--watch", "--dsn", dsn()}, options);
+    EXPECT_TRUE(watch.wait_for_output("ends the watch"));
+    watch.signal(SIGINT);
+    return watch.wait(20s).out;
+  };
+  auto const wide = watched(120);
+  EXPECT_THAT(wide, AllOf(HasSubstr("█████"), HasSubstr(" at most 700 ms")));
+  EXPECT_THAT(watched(60), Not(HasSubstr("at most 700 ms")));
+  EXPECT_THAT(run->command("status").out, Not(HasSubstr("at most 700 ms"))) << "it is of a watch";
 }
 
 TEST_F(SamplesTest, ARoleThatOnlyLooksSeesThemAndNoMore) {
