@@ -48,26 +48,24 @@ std::string rectangle(Scale const& scale, ChartBand const& band) {
 // The path of one series: pieces, each of which begins anew where the one before does not meet it.
 std::string path_of(ChartSeries const& series, Scale const& scale, double top, bool is_closed) {
   std::string path;
+  std::string closing;  // of the piece that is drawn
   std::int64_t end_ms = 0;
-  double begin_x = 0;
   for (std::size_t at = 0; at < series.points.size(); ++at) {
     auto const& point = series.points[at];
     double const level = y(point.value, top);
     bool const goes_on = at > 0 && point.from_ms == end_ms;
     if (!goes_on) {
-      if (is_closed && at > 0)
-        path += fmt::format("L{:.1f} {:.0f}L{:.1f} {:.0f}Z", scale.x(end_ms), kHeight, begin_x, kHeight);
-      begin_x = scale.x(point.from_ms);
-      path += fmt::format("M{:.1f} {:.1f}", begin_x, level);
+      if (is_closed && at > 0) path += closing;
+      double const begin = scale.x(point.from_ms);
+      closing = fmt::format("V{:.0f}H{:.1f}Z", kHeight, begin);
+      path += fmt::format("M{:.1f} {:.1f}", begin, level);
     } else {
-      path += fmt::format("L{:.1f} {:.1f}", scale.x(point.from_ms), level);
+      path += fmt::format("V{:.1f}", level);
     }
-    path += fmt::format("L{:.1f} {:.1f}", scale.x(point.to_ms), level);
+    path += fmt::format("H{:.1f}", scale.x(point.to_ms));
     end_ms = point.to_ms;
   }
-  if (is_closed && !series.points.empty()) {
-    path += fmt::format("L{:.1f} {:.0f}L{:.1f} {:.0f}Z", scale.x(end_ms), kHeight, begin_x, kHeight);
-  }
+  if (is_closed) path += closing;
   return path;
 }
 
