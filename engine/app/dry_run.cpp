@@ -12,6 +12,7 @@
 #include "engine/base/text.h"
 #include "engine/pg/catalog.h"
 #include "engine/plan/compute_sample.h"
+#include "engine/process/listed_files.h"
 #include "engine/run/job_setup.h"
 #include "planner/file/migration_file.h"
 #include "planner/model/short_line.h"
@@ -56,9 +57,11 @@ struct Trial {
 struct DryRun {
   std::string name;
   std::string table;
-  WorkKind kind = WorkKind::kUpdate;
+  std::string verb;                  // what becomes of rows
   std::optional<std::int64_t> left;  // rows that satisfy `where`, counted
   std::int64_t estimated = 0;        // of the table
+  std::optional<std::int64_t> keys;  // that it is kept to
+  std::string missing_keys;          // those that are in no row; empty: none
   std::optional<Trial> trial;        // none: no row was to be changed
   std::int64_t passed = 0;           // rows before it that were not to be
   std::vector<std::string> not_covered;
@@ -225,14 +228,17 @@ std::string changes_text(ShownRow const& row) {
   return planner::join(parts, ", ");
 }
 
-char const* verb_of(WorkKind kind) {
-  if (kind == WorkKind::kDelete) return "deleted";
-  return kind == WorkKind::kCopy ? "copied" : "changed";
+char const* verb_of(planner::Backfill const& backfill) {
+  if (backfill.move_to) return "moved";
+  if (backfill.kind == WorkKind::kDelete) return "deleted";
+  return backfill.kind == WorkKind::kCopy ? "copied" : "changed";
 }
 
 std::string text_of(DryRun const& dry) {
   std::string text = fmt::format("dry run of {}: all of it was rolled back\n", neutralised(dry.name));
   text += fmt::format("  table    {}, about {} rows\n", neutralised(dry.table), human_count(dry.estimated));
+  if (dry.keys) text += fmt::format("  keys     {}, and no other rows\n", human_count(*dry.keys));
+  if (!dry.missing_keys.empty()) text += "  missing  " + neutralised(dry.missing_keys) + "\n";
   if (dry.left) text += fmt::format("  left     {} rows satisfy `where`, counted\n", human_count(*dry.left));
   if (dry.passed > 0) text += fmt::format("  passed   {} rows that are not to be changed\n", human_count(dry.passed));
   if (!dry.trial) {
@@ -240,8 +246,8 @@ std::string text_of(DryRun const& dry) {
   } else {
     auto const& trial = *dry.trial;
     std::string const what = !trial.failure.empty()  ? "failed: " + neutralised(trial.failure)
-                             : trial.answers.empty() ? fmt::format("{} {} in {}", human_count(trial.changed),
-                                                                   verb_of(dry.kind), human_duration(trial.took))
+                             : trial.answers.empty() ? fmt::format("{} {} in {}", human_count(trial.changed), dry.verb,
+                                                                   human_duration(trial.took))
                                                      : "the program was asked for the first ones";
     text += fmt::format("  tried    the {} rows of {} up to {}: {}\n", human_count(trial.rows),
                         neutralised(trial.relation), neutralised(trial.up_to), what);
@@ -259,6 +265,8 @@ std::string text_of(DryRun const& dry) {
 
 boost::json::object json_of(DryRun const& dry) {
   boost::json::object document{{"migration", dry.name}, {"table", dry.table}, {"rows_estimated", dry.estimated}};
+  if (dry.keys) document["keys"] = *dry.keys;
+  if (!dry.missing_keys.empty()) document["missing_keys"] = valid_utf8(dry.missing_keys);
   if (dry.left) document["rows_left"] = *dry.left;
   document["rows_passed"] = dry.passed;
   if (dry.trial) {
@@ -287,14 +295,15 @@ boost::json::object json_of(DryRun const& dry) {
 }  // namespace
 
 asio::awaitable<int> dry_run(CommandContext& context, RunOptions options) {
-  auto const loaded = load_migration(context, options.file);
+  auto loaded = load_migration(context, options.file);
   auto const& migration = loaded.migration;
-  require_environment(loaded);
+  take_inputs(loaded);
   if (!migration.backfill) {
     throw CommandError{kExitUsage, migration.name + " has no backfill to be tried; `pgbackfill plan` shows its steps"};
   }
   auto const connection = co_await context.connect();
   co_await context.adopt_settings_aloud(*connection, migration.name);
+  co_await bind_only_keys(*connection, loaded);
   auto const preflight =
       value_or_throw(co_await check_backfill(*connection, *migration.backfill), "checking the backfill");
   if (!preflight.problems.empty()) {
@@ -307,8 +316,10 @@ asio::awaitable<int> dry_run(CommandContext& context, RunOptions options) {
   DryRun dry;
   dry.name = migration.name;
   dry.table = planner::quote_qualified(preflight.table.schema, preflight.table.name);
-  dry.kind = migration.backfill->kind;
+  dry.verb = verb_of(*migration.backfill);
   for (auto const& leaf : preflight.table.leaves) dry.estimated += leaf.rows_estimated;
+  dry.keys = count_of_keys(loaded);
+  if (dry.keys) dry.missing_keys = co_await missing_keys_text(*connection, preflight.targets.front(), *dry.keys);
   if (!migration.backfill->where.empty()) dry.left = co_await count_left(*connection, preflight);
   co_await try_work(context, *connection, preflight, options.limit, dry);
   dry.not_covered = not_covered(migration, preflight, !loaded.prepared.empty());

@@ -11,6 +11,7 @@
 #include "engine/notice/herald.h"
 #include "engine/pg/open_connections.h"
 #include "engine/process/interrupts.h"
+#include "engine/process/listed_files.h"
 #include "engine/run/facts_keeper.h"
 #include "engine/run/job_setup.h"
 #include "engine/run/prepared_results.h"
@@ -189,7 +190,12 @@ asio::awaitable<int> Finish::roll_back() {
 
 asio::awaitable<int> Finish::complete_now() {
   co_await load();
-  require_environment(loaded_);
+  if (count_of_keys(loaded_)) {
+    throw CommandError{kExitUsage, migration().name +
+                                       " is a job of some keys alone, and has no contract; complete is "
+                                       "for the migration as a whole"};
+  }
+  take_inputs(loaded_);
   appoint_herald("complete");
   auto const steps = planner::contract_steps(migration());
   co_await require_open_gate();
@@ -398,6 +404,7 @@ std::string what_stays(planner::Migration const& migration) {
   if (!migration.backfill) return "";
   switch (migration.backfill->kind) {
     case planner::WorkKind::kDelete:
+      if (migration.backfill->move_to) return "rows that were moved stay where they are";
       return "rows that were deleted do not come back";
     case planner::WorkKind::kCopy:
       return "copied rows stay until their table is dropped";

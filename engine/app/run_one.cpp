@@ -14,6 +14,7 @@
 #include "engine/pg/catalog.h"
 #include "engine/pg/open_connections.h"
 #include "engine/process/interrupts.h"
+#include "engine/process/listed_files.h"
 #include "engine/run/facts_keeper.h"
 #include "engine/run/growth_text.h"
 #include "engine/run/job_binding.h"
@@ -35,6 +36,7 @@
 #include "engine/verify/verify.h"
 #include "engine/view/costs_text.h"
 #include "planner/file/migration_file.h"
+#include "planner/model/replace_all.h"
 #include "planner/model/sql_text.h"
 #include "planner/steps/contract_plan.h"
 #include "throttle/backoff.h"
@@ -125,6 +127,7 @@ class Run {
   EventSink& sink();
   asio::awaitable<int> backfill();
   asio::awaitable<void> compute_what_is_read(int pass);
+  asio::awaitable<void> tell_missing_keys(planner::WorkTarget target);
   asio::awaitable<void> drop_what_was_read();
   asio::awaitable<void> remember_latest_change();
   // Tell a failure from somebody's rollback.
@@ -163,7 +166,8 @@ class Run {
   // How the table's size changed since the job began, and what was thought of that then; nothing where that says
   // nothing.
   asio::awaitable<std::vector<std::string>> costs_since_start(Job const& job, throttle::Limits limits);
-  std::string arguments() const { return planner::arguments_of(loaded_.migration.file, loaded_.migration.name); }
+  // What stands behind `pgbackfill run`.
+  std::string arguments() const;
   void tell(Severity severity, std::string text);
   void tell_phase(RunPhase phase);
   void tell_summary(Summary summary);
@@ -214,6 +218,13 @@ std::string rolled_back_text(std::string const& name, std::string const& who) {
 
 std::string begin_anew_text(std::string const& arguments) {
   return fmt::format("`pgbackfill run {}` begins it anew", arguments);
+}
+
+std::string Run::arguments() const {
+  auto const& given = context_.options().only_keys;
+  auto text = planner::arguments_of(loaded_.migration.file, loaded_.migration.name);
+  if (!given.empty()) planner::replace_all(text, "--only-keys FILE", "--only-keys " + given);
+  return text;
 }
 
 void Run::tell(Severity severity, std::string text) {
@@ -438,7 +449,8 @@ asio::awaitable<std::optional<int>> Run::start() {
   connection_.reset();
   preflight_.reset();
   connection_ = co_await context_.connect();
-  require_environment(loaded_);
+  take_inputs(loaded_);
+  co_await bind_only_keys(*connection_, loaded_);
   auto const other_settings = co_await context_.adopt_settings(*connection_, migration.name);
   for (auto const& text : other_settings) {
     tell(Severity::kWarning, text + ", recorded when " + migration.name + " first ran");
@@ -718,6 +730,7 @@ asio::awaitable<StoredJob> Run::find_or_create_job() {
     if (options_.workers) migration.backfill->workers = *options_.workers;
     if (!preflight_) co_await check(false);
     if (planner::sync_guards_backfill(migration)) preflight_->sweeps = false;
+    preflight_->listed_rows = count_of_keys(loaded_);
     auto ranges = value_or_throw(co_await plan_ranges(*connection_, *preflight_), "cutting the table into ranges");
     auto created = co_await create_job(*connection_, migration, *preflight_, std::move(ranges), context_.owner());
     // 23505: another process made it in this moment.
@@ -774,10 +787,18 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
                                           job.sweeps && preflight_->sweeps, preflight_->traits),
                      "loading the job");
   pg_job_->pass = job.pass;
+  if (!pg_job_->targets.empty()) co_await tell_missing_keys(pg_job_->targets.front());
   int const freed = value_or_throw(co_await release_dead_processes(*connection_, job.id, context_.owner()),
                                    "looking for dead processes");
   if (freed > 0) tell(Severity::kInfo, fmt::format("{} range(s) of a process that is gone are free again", freed));
   co_return std::nullopt;
+}
+
+asio::awaitable<void> Run::tell_missing_keys(planner::WorkTarget target) {
+  auto const keys = count_of_keys(loaded_);
+  if (!keys) co_return;
+  auto const missing = co_await missing_keys_text(*connection_, std::move(target), *keys);
+  if (!missing.empty()) tell(Severity::kWarning, missing);
 }
 
 // Of several processes one computes, and the others wait for it.

@@ -14,6 +14,7 @@
 #include "engine/base/text.h"
 #include "engine/plan/plan_reader.h"
 #include "engine/process/config_search.h"
+#include "engine/process/listed_files.h"
 #include "engine/run/job_setup.h"
 #include "engine/view/console.h"
 #include "engine/view/plan_verdict.h"
@@ -101,6 +102,9 @@ std::vector<LoadedMigration> load_sequence(CommandContext const& context, std::s
                                        "the defaults of its parameters. Nothing was touched"};
   }
 
+  if (!context.options().only_keys.empty()) {
+    throw CommandError{kExitUsage, folder + " is a folder, and --only-keys is for one file. Nothing was touched"};
+  }
   std::vector<LoadedMigration> sequence;
   std::string problems;
   std::map<std::string, std::string> file_of;  // by name of the migration
@@ -412,7 +416,7 @@ asio::awaitable<int> plan_sequence(CommandContext& context, PlanOptions options)
     std::string problem;
     try {
       co_await context.adopt_settings_aloud(*connection, loaded.migration.name);
-      require_environment(loaded);
+      take_inputs(loaded);
       report = co_await read_plan(*connection, std::move(loaded), options.sample);
     } catch (CommandError const& error) {
       // It may rely on what those ahead of it will have made.

@@ -202,6 +202,12 @@ void add_params(CLI::App* command, CommonOptions& common) {
       ->allow_extra_args(false);
 }
 
+// Of commands that read what they are about from a file.
+void add_only_keys(CLI::App* command, CommonOptions& common) {
+  command->add_option("--only-keys", common.only_keys, "Only rows with these keys; a job of its own")
+      ->type_name("FILE");
+}
+
 void add_run_commands(CLI::App& app, Cli& cli) {
   auto* init = add_command(app, cli, "init", "Make or upgrade schema pgbackfill",
                            [&cli](CommandContext& context) { return init_command(context, cli.init); });
@@ -215,6 +221,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
       ->transform(word_of(plan_formats))
       ->type_name("text|json|markdown");
   add_params(plan, cli.common);
+  add_only_keys(plan, cli.common);
   plan->add_flag("--sample", cli.plan.sample, "Run one batch and roll it back, to measure it");
   plan->add_option("--fail-on", cli.plan.fail_on, "Exit 3 when an open part is this bad or worse")
       ->transform(word_of(risks()))
@@ -224,6 +231,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   run->add_option("FILE", cli.run.file,
                   "Migration file, or a folder: each up to its gate\n(else the folder of pgbackfill.yaml)");
   add_params(run, cli.common);
+  add_only_keys(run, cli.common);
   run->add_option("--workers", cli.run.workers, "Workers of a new job (later: pgbackfill set)")
       ->check(whole_number(1, planner::kMaxWorkers));
   run->add_flag("--dry-run", cli.run.is_dry_run, "Try the first rows, show them, roll back");
@@ -276,6 +284,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
                            [&cli](CommandContext& context) { return gate_command(context, cli.gate); });
   gate->add_option("NAME", cli.gate.file_or_name, "Name or file of the migration")->required();
   add_params(gate, cli.common);
+  add_only_keys(gate, cli.common);
   add_duration(gate, "--wait", cli.gate.wait, "How long to wait for it to open");
   auto* verify = add_command(app, cli, "verify", "Run the checks of a migration; exit 0 or 3",
                              [&cli](CommandContext& context) { return verify_command(context, cli.verify); });

@@ -11,6 +11,7 @@
 #include "engine/cli/commands.h"
 #include "engine/cli/doctor.h"
 #include "engine/pg/catalog.h"
+#include "engine/process/listed_files.h"
 #include "engine/view/console.h"
 #include "planner/file/config_file.h"
 #include "planner/model/sql_text.h"
@@ -159,7 +160,7 @@ asio::awaitable<int> Doctor::go(std::string file) {
   }
   if (loaded) {
     co_await context_.adopt_settings_aloud(*connection_, loaded->migration.name);
-    require_environment(*loaded);
+    take_inputs(*loaded);
   }
   co_await check_server();
   co_await check_round_trip();

@@ -10,6 +10,7 @@
 #include "engine/base/command_error.h"
 #include "engine/cli/commands.h"
 #include "engine/pg/stoppable_sleep.h"
+#include "engine/process/listed_files.h"
 #include "engine/run/job_setup.h"
 #include "engine/steps/recorded_steps.h"
 #include "engine/verify/gate.h"
@@ -90,10 +91,11 @@ asio::awaitable<Look> look_by_record(PgConnection& connection, planner::Migratio
 
 asio::awaitable<Look> measure(CommandContext& context, std::string file_or_name, EventSink& sink) {
   auto connection = co_await context.connect_to_state(StateUse::kReads);
-  auto const loaded = co_await find_migration(context, *connection, std::move(file_or_name), SourceUse::kRun);
+  auto loaded = co_await find_migration(context, *connection, std::move(file_or_name), SourceUse::kRun);
   auto const& name = loaded.migration.name;
   co_await context.adopt_settings_aloud(*connection, name);
-  require_environment(loaded);
+  take_inputs(loaded);
+  co_await bind_only_keys(*connection, loaded);
   std::function<bool()> const is_stopping = [&context] { return context.interrupts().is_asked(); };
   GateReading reading;
   std::optional<CommandError> unmeasured;

@@ -4,6 +4,7 @@
 #include "engine/base/command_error.h"
 #include "engine/cli/commands.h"
 #include "engine/plan/plan_reader.h"
+#include "engine/process/listed_files.h"
 #include "engine/view/console.h"
 #include "engine/view/plan_verdict.h"
 #include "engine/view/plan_view.h"
@@ -31,7 +32,8 @@ asio::awaitable<int> plan(CommandContext& context, PlanOptions options) {
   auto loaded = load_migration(context, options.file);
   auto connection = co_await connect_to_read(context);
   co_await context.adopt_settings_aloud(*connection, loaded.migration.name);
-  require_environment(loaded);
+  take_inputs(loaded);
+  co_await bind_only_keys(*connection, loaded);
   auto const report = co_await read_plan(*connection, std::move(loaded), options.sample);
   switch (options.format.value_or(context.is_json() ? PlanFormat::kJson : PlanFormat::kText)) {
     case PlanFormat::kText:

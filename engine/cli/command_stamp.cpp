@@ -8,6 +8,7 @@
 #include "engine/base/command_error.h"
 #include "engine/base/text.h"
 #include "engine/cli/commands.h"
+#include "engine/process/listed_files.h"
 #include "engine/run/facts_keeper.h"
 #include "engine/run/job_setup.h"
 #include "engine/steps/step_runner.h"
@@ -179,7 +180,7 @@ asio::awaitable<void> require_unknown(PgConnection& connection, std::string name
 }
 
 asio::awaitable<int> stamp_migration(CommandContext& context, StampOptions options) {
-  auto const loaded = load_migration(context, options.file);
+  auto loaded = load_migration(context, options.file);
   auto const& migration = loaded.migration;
   bool const is_complete = options.phase == "complete";
   // A state that is there is as it is; only where there is none is one made.
@@ -192,7 +193,7 @@ asio::awaitable<int> stamp_migration(CommandContext& context, StampOptions optio
     co_await context.ensure_state(*connection);
   }
   co_await context.require_state(*connection, StateUse::kWrites);
-  require_environment(loaded);
+  take_inputs(loaded);
   co_await require_unknown(*connection, migration.name);
   auto stamp = co_await look(context, *connection, migration, is_complete);
   if (!stamp.failures.empty()) {

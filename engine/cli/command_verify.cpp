@@ -9,6 +9,7 @@
 #include "engine/cli/commands.h"
 #include "engine/pg/lasting_connection.h"
 #include "engine/process/interrupts.h"
+#include "engine/process/listed_files.h"
 #include "engine/run/job_setup.h"
 #include "engine/verify/repair.h"
 #include "engine/verify/replica_session.h"
@@ -135,7 +136,7 @@ asio::awaitable<void> Verification::load() {
   auto connection = co_await context_.connect_to_state(use);
   loaded_ = co_await find_migration(context_, *connection, options_.file_or_name, SourceUse::kRun);
   co_await context_.adopt_settings_aloud(*connection, loaded_.migration.name);
-  require_environment(loaded_);
+  take_inputs(loaded_);
   if (loaded_.migration.verify.empty()) {
     throw CommandError{kExitUsage, loaded_.migration.name + " has no section `verify:`: there is nothing to check"};
   }

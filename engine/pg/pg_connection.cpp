@@ -473,7 +473,7 @@ asio::awaitable<Result<std::vector<Rows>>> PgConnection::send_and_read(std::vect
   std::optional<bool> is_users;
   if (status == PQTRANS_IDLE && !recorded_) is_users = true;
   for (auto const& statement : statements) {
-    if (lacks_environment && statement.is_users) {
+    if (lacks_environment && (statement.is_users || reads_kept_value(statement.sql))) {
       lacks_environment = false;
       auto const count = send_environment(connection_, environment);
       sent = sent && count > 0;

@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <mutex>
+#include <optional>
+#include <utility>
 
 #include "engine/base/secret_mask.h"
 #include "planner/model/params.h"
@@ -10,13 +14,47 @@
 
 namespace pgbackfill::engine {
 
+namespace {
+
+struct KeptValues {
+  std::mutex mutex;
+  std::map<std::string, std::string> all;
+};
+
+KeptValues& kept_values() {
+  static KeptValues kept;
+  return kept;
+}
+
+std::optional<std::string> kept_value(std::string const& variable) {
+  auto& kept = kept_values();
+  std::lock_guard const lock(kept.mutex);
+  auto const found = kept.all.find(variable);
+  return found == kept.all.end() ? std::nullopt : std::optional(found->second);
+}
+
+}  // namespace
+
+void keep_value(std::string const& variable, std::string value) {
+  auto& kept = kept_values();
+  std::lock_guard const lock(kept.mutex);
+  kept.all[variable] = std::move(value);
+}
+
+bool reads_kept_value(std::string const& sql) {
+  auto const names = planner::variables_in_sql(sql);
+  return std::any_of(names.begin(), names.end(), [](std::string const& name) { return kept_value(name).has_value(); });
+}
+
 SqlEnvironment environment_of(std::vector<Statement> const& statements) {
   SqlEnvironment environment;
   for (auto const& statement : statements) {
-    if (!statement.is_users) continue;
     for (auto const& name : planner::variables_in_sql(statement.sql)) {
-      char const* const value = std::getenv(name.c_str());
-      if (value != nullptr) environment[planner::setting_of_variable(name)] = value;
+      auto const setting = planner::setting_of_variable(name);
+      if (environment.contains(setting)) continue;
+      if (auto kept = kept_value(name)) environment[setting] = std::move(*kept);
+      char const* const value = statement.is_users ? std::getenv(name.c_str()) : nullptr;
+      if (value != nullptr) environment.emplace(setting, value);
     }
   }
   return environment;

@@ -2,7 +2,7 @@
 //
 // The values are secrets. They go to the server as parameters of a statement, never in the text of one, so that no view
 // of its sessions, no plan and no log of slow statements has them; and they are taken out of what the server says.
-// Pure, but for the environment.
+// Pure, but for the environment and for values that were kept.
 #pragma once
 
 #include <map>
@@ -15,6 +15,11 @@ namespace pgbackfill::engine {
 
 // Name of the setting, and value.
 using SqlEnvironment = std::map<std::string, std::string>;
+
+// A value that is none of the environment: what a file lists (planner/work/listed_rows.h). Any statement may read it,
+// for it is no secret. It is kept for as long as the process lives. From any thread.
+void keep_value(std::string const& variable, std::string value);
+bool reads_kept_value(std::string const& sql);
 
 // What statements of the file read. A variable that is not set is not in it, and the statement fails on the server.
 SqlEnvironment environment_of(std::vector<Statement> const& statements);

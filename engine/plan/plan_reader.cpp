@@ -8,10 +8,12 @@
 
 #include "engine/base/command_error.h"
 #include "engine/base/secret_mask.h"
+#include "engine/base/text.h"
 #include "engine/pg/catalog.h"
 #include "engine/plan/batch_sample.h"
 #include "engine/plan/coming_columns.h"
 #include "engine/plan/compute_sample.h"
+#include "engine/process/listed_files.h"
 #include "engine/run/facts_keeper.h"
 #include "engine/run/job_setup.h"
 #include "engine/run/limits.h"
@@ -308,6 +310,34 @@ void estimate(planner::Migration const& migration, planner::TableFacts const& ta
   if (!sample->is_of_copy) planned.wal_bytes = rows * static_cast<double>(sample->wal_bytes) / sampled;
 }
 
+// Of some rows; what a batch has shown is of them already.
+void estimate_of_keys(planner::TableFacts const& table, std::int64_t keys, PlannedBackfill& planned) {
+  planned.growth.reset();
+  if (planned.sample) return;
+  std::int64_t rows = 1;
+  for (auto const& leaf : table.leaves) rows += leaf.rows_estimated;
+  double const part = std::min(1.0, static_cast<double>(keys) / static_cast<double>(rows));
+  planned.seconds *= part;
+  if (planned.wal_bytes) *planned.wal_bytes *= part;
+}
+
+void judge_delete(planner::Backfill const& backfill, PlannedBackfill& planned) {
+  if (backfill.move_to) {
+    planned.title = "move rows to " + planner::quote_qualified(backfill.move_to->schema, backfill.move_to->name);
+    planned.risk = planner::Risk::kMedium;
+    planned.reason = "the rows are gone from the table, and stand in the other one";
+    planned.way_back = "none of its own: a migration the other way moves them back";
+    return;
+  }
+  planned.title = "delete rows";
+  if (backfill.dedupe) {
+    planned.title = "delete all but one of the rows with the same " + planner::join(backfill.dedupe->by, ", ");
+  }
+  planned.risk = planner::Risk::kDestructive;
+  planned.reason = "the rows are gone";
+  planned.way_back = "none: the rows are gone";
+}
+
 // What is lost when the work was wrong.
 void judge_work(planner::Migration const& migration, PlannedBackfill& planned) {
   auto const& backfill = *migration.backfill;
@@ -356,10 +386,7 @@ void judge_work(planner::Migration const& migration, PlannedBackfill& planned) {
       planned.way_back = "none: pgbackfill does not know what the program does";
       break;
     case WorkKind::kDelete:
-      planned.title = "delete rows";
-      planned.risk = planner::Risk::kDestructive;
-      planned.reason = "the rows are gone";
-      planned.way_back = "none: the rows are gone";
+      judge_delete(backfill, planned);
       break;
   }
 }
@@ -473,8 +500,8 @@ std::vector<std::string> notes_of(planner::Migration const& migration, Preflight
   return notes;
 }
 
-asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration const& migration, bool with_sample,
-                                    PlanReport& report) {
+asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration const& migration,
+                                    std::optional<std::int64_t> keys, bool with_sample, PlanReport& report) {
   auto preflight = value_or_throw(co_await check_backfill(connection, *migration.backfill), "checking the file");
   if (planner::sync_guards_backfill(migration)) preflight.sweeps = false;
   bool const may_come = may_come_with_expand(preflight, migration);
@@ -495,10 +522,17 @@ asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration
   }
   auto const probes = value_or_throw(co_await check_probes(connection, migration.probes), "checking the probes");
   if (!probes.empty()) throw CommandError{kExitUsage, planner::to_lines(probes)};
+  preflight.listed_rows = keys;
   auto const ranges = value_or_throw(co_await plan_ranges(connection, preflight), "cutting the table into ranges");
   auto planned = backfill_of(migration, preflight, ranges);
+  if (keys && !preflight.targets.empty()) {
+    planned.rows = *keys;
+    auto missing = co_await missing_keys_text(connection, preflight.targets.front(), *keys);
+    if (!missing.empty()) report.notes.push_back(std::move(missing));
+  }
   co_await plan_batch(connection, migration, preflight, ranges, is_coming, with_sample, planned);
   estimate(migration, preflight.table, planned);
+  if (keys) estimate_of_keys(preflight.table, *keys, planned);
   for (auto& note : notes_of(migration, preflight, planned)) report.notes.push_back(std::move(note));
   auto reads = co_await whole_reads(connection, preflight, planned.explain);
   for (auto& note : reads) report.notes.push_back(std::move(note));
@@ -668,6 +702,14 @@ asio::awaitable<void> note_others(PgConnection& connection, planner::Migration c
   report.notes.push_back((migration.subscribers_ready ? "agreed to by the file: " : "run refuses: ") + text);
 }
 
+// Of the keys of a job nothing is left to be said.
+std::string note_of_file(planner::Prepared const& prepared) {
+  if (!prepared.from) return "";
+  return fmt::format(
+      "prepare '{}' has the rows of {}: an unlogged table with a unique index on ({}) while the job runs",
+      prepared.name, prepared.from->csv, planner::join(prepared.key, ", "));
+}
+
 }  // namespace
 
 asio::awaitable<PlanReport> read_plan(PgConnection& connection, LoadedMigration loaded, bool with_sample) {
@@ -717,14 +759,24 @@ asio::awaitable<PlanReport> read_plan(PgConnection& connection, LoadedMigration 
     report.contract[step].destroys = planner::destructive_reason(agreed[step].step);
   }
   co_await plan_answers(connection, migration, has_state, report);
+  auto const keys = count_of_keys(loaded);
+  if (keys) {
+    report.notes.push_back(fmt::format("only the rows of {} keys of {} are worked, as a job of their own: {}",
+                                       human_count(*keys), loaded.only_keys->file, migration.name));
+  }
   for (auto const& one : loaded.prepared) {
+    if (one.is_of_file()) {
+      auto note = note_of_file(one);
+      if (!note.empty()) report.notes.push_back(std::move(note));
+      continue;
+    }
     report.notes.push_back(fmt::format(
         "prepare '{}' is computed once, before the batches, into an unlogged table with a unique index on ({}); here "
         "its "
         "query stands in its place, so that the plan and the sample of a batch show more work than a batch has",
         one.name, planner::join(one.key, ", ")));
   }
-  if (migration.backfill) co_await plan_backfill(connection, migration, with_sample, report);
+  if (migration.backfill) co_await plan_backfill(connection, migration, keys, with_sample, report);
   co_await note_steps(connection, migration, report);
   co_await note_others(connection, migration, report);
   co_return report;

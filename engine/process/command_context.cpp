@@ -18,6 +18,7 @@
 #include "engine/base/secret_mask.h"
 #include "engine/base/text.h"
 #include "engine/pg/open_connections.h"
+#include "engine/process/listed_files.h"
 #include "engine/view/console.h"
 #include "engine/view/safe_output.h"
 #include "planner/file/migration_file.h"
@@ -524,21 +525,6 @@ LoadedMigration parse_loaded(std::string const& file, std::string source, planne
 
 }  // namespace
 
-void require_environment(LoadedMigration const& loaded) {
-  std::vector<planner::Problem> problems;
-  for (auto const& variable : loaded.environment) {
-    char const* const value = std::getenv(variable.name.c_str());
-    if (value == nullptr || *value == '\0') {
-      problems.push_back({variable.position, fmt::format("SQL reads ${{{}}}, and the variable {} of the environment is "
-                                                         "not set, or empty; nothing was touched",
-                                                         variable.name, variable.name)});
-    } else if (valid_utf8(value) != value) {
-      problems.push_back({variable.position, fmt::format("the variable {} is no valid UTF-8", variable.name)});
-    }
-  }
-  if (!problems.empty()) throw CommandError{kExitUsage, planner::to_lines(problems)};
-}
-
 namespace {
 
 bool goes_on(std::string const& line) {
@@ -620,19 +606,25 @@ std::string source_to_keep(LoadedMigration const& loaded) {
 }
 
 LoadedMigration load_migration(std::string const& file, planner::ConfigFile const* config,
-                               std::vector<planner::ParamText> const& params) {
-  return parse_loaded(file, read_file(file), config, {params});
+                               CommonOptions const& options) {
+  planner::GivenParams given{options.params};
+  std::optional<planner::OnlyKeys> only_keys;
+  if (!options.only_keys.empty()) only_keys = read_only_keys(options.only_keys);
+  if (only_keys) given.only_keys = only_keys->identity;
+  auto loaded = parse_loaded(file, read_file(file), config, given);
+  loaded.only_keys = std::move(only_keys);
+  return loaded;
 }
 
 LoadedMigration load_migration(CommandContext const& context, std::string const& file) {
-  return load_migration(file, context.config(), context.options().params);
+  return load_migration(file, context.config(), context.options());
 }
 
 // Whoever may write to the state could have named programs and receivers in it; pgbackfill.yaml belongs to who runs the
 // command.
 LoadedMigration parse_stored(std::string const& name, std::string const& file, std::string source,
                              planner::ConfigFile const* config) {
-  auto loaded = parse_loaded(file, std::move(source), nullptr, {planner::parts_of_name(name).values});
+  auto loaded = parse_loaded(file, std::move(source), nullptr, planner::given_of_name(name));
   auto& migration = loaded.migration;
   loaded.had_receivers = !migration.on.empty() || loaded.source.find(kNoReceivers) != std::string::npos;
   migration.on.clear();
@@ -695,7 +687,11 @@ asio::awaitable<LoadedMigration> find_migration(CommandContext& context, PgConne
                                                 std::string file_or_name, SourceUse use) {
   auto const* const config = use == SourceUse::kRun ? context.config() : nullptr;
   if (std::filesystem::is_regular_file(file_or_name)) {
-    co_return load_migration(file_or_name, config, context.options().params);
+    co_return load_migration(file_or_name, config, context.options());
+  }
+  if (!context.options().only_keys.empty()) {
+    throw CommandError{kExitUsage, fmt::format("--only-keys goes with the file of a migration, and {} is none",
+                                               neutralised(file_or_name))};
   }
   std::string const name = co_await find_name(context, connection, file_or_name);
   auto found =
@@ -718,7 +714,7 @@ asio::awaitable<LoadedMigration> find_migration(CommandContext& context, PgConne
 std::string name_of(CommandContext const& context, std::string const& file_or_name) {
   auto const& given = context.options().params;
   if (!std::filesystem::is_regular_file(file_or_name)) return planner::name_with(file_or_name, given);
-  return load_migration(file_or_name, nullptr, given).migration.name;
+  return load_migration(file_or_name, nullptr, context.options()).migration.name;
 }
 
 }  // namespace pgbackfill::engine

@@ -40,6 +40,7 @@ struct CommonOptions {
   std::optional<ConfigSearch> config_search;  // absent: what a project has in common is not looked for
   std::vector<std::string> trusted_owners;    // roles that schema pgbackfill may belong to
   std::vector<planner::ParamText> params;     // for the one file, or the job of a name, that a command is about
+  std::string only_keys;                      // a file of the keys that alone are worked; empty: all rows are
   OutputFormat format = OutputFormat::kText;
   LogFormat log_format = LogFormat::kText;
   Severity log_level = Severity::kInfo;
@@ -154,13 +155,11 @@ struct LoadedMigration {
   std::vector<planner::Boundary> stored_hooks{};
   bool had_receivers = false;
   std::vector<planner::Prepared> prepared;
+  std::optional<planner::OnlyKeys> only_keys;  // those that the command was given; see process/listed_files.h
 };
-// Before SQL of the file is run: throws CommandError with all variables of the environment that it reads and that are
-// not set.
-void require_environment(LoadedMigration const& loaded);
 // What `config` says is laid under what the file says; null: nothing.
 LoadedMigration load_migration(std::string const& file, planner::ConfigFile const* config,
-                               std::vector<planner::ParamText> const& params);
+                               CommonOptions const& options);
 // With what the command line gives it.
 LoadedMigration load_migration(CommandContext const& context, std::string const& file);
 // A source that the database keeps under this name, which says what it is given.

@@ -10,6 +10,7 @@
 
 #include "engine/pg/catalog.h"
 #include "engine/pg/local_process.h"
+#include "engine/run/delete_checks.h"
 #include "engine/run/work_checks.h"
 #include "engine/run/work_estimate.h"
 #include "planner/keys/key_choice.h"
@@ -217,6 +218,23 @@ void make_targets(planner::Backfill const& backfill, Preflight& preflight) {
   }
 }
 
+// Of the columns that are assigned, where the table has them all.
+void take_types(planner::Backfill const& backfill, Preflight& preflight) {
+  if (preflight.table.leaves.empty()) return;
+  auto const& columns = preflight.table.leaves.front().columns;
+  for (auto const& assignment : backfill.assignments) {
+    auto const column = std::find_if(columns.begin(), columns.end(),
+                                     [&](planner::ColumnFacts const& each) { return each.name == assignment.column; });
+    if (column != columns.end()) preflight.traits.assigned_types.push_back(column->declared_type);
+  }
+  bool const has_column = std::any_of(columns.begin(), columns.end(),
+                                      [](planner::ColumnFacts const& each) { return each.name == "changed"; });
+  if (!backfill.where_is_changed || !has_column) return;
+  preflight.problems.push_back({backfill.where_position,
+                                "the table has a column changed: write where: (changed) for it, or the comparison of "
+                                "the values in SQL (IS DISTINCT FROM)"});
+}
+
 void hand_out_traits(Preflight& preflight) {
   for (auto& target : preflight.targets) target.traits = preflight.traits;
 }
@@ -295,6 +313,10 @@ asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, plan
   }
   make_targets(backfill, preflight);
   if (!preflight.problems.empty()) co_return preflight;
+  take_types(backfill, preflight);
+  take_groups(backfill, preflight);
+  if (!preflight.problems.empty()) co_return preflight;
+  hand_out_traits(preflight);
   bool const whole = backfill.kind == WorkKind::kUpdate || backfill.kind == WorkKind::kDelete;
   preflight.sweeps = whole && !backfill.where.empty();
   if (table.has_children) {
@@ -321,6 +343,8 @@ asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, plan
     auto copy = co_await check_copy(connection, backfill, preflight);
     if (!copy) co_return copy.error();
   }
+  auto moves = co_await check_move(connection, backfill, preflight);
+  if (!moves) co_return moves.error();
   auto foreign_keys = co_await check_foreign_keys(connection, backfill, preflight);
   if (!foreign_keys) co_return foreign_keys.error();
   hand_out_traits(preflight);
@@ -334,6 +358,8 @@ asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, plan
   if (preflight.problems.empty()) {
     auto looked = co_await look_at_work(connection, backfill, preflight);
     if (!looked) co_return looked.error();
+    auto groups = co_await check_dedupe(connection, backfill, preflight);
+    if (!groups) co_return groups.error();
     auto computes = co_await check_compute(connection, backfill, preflight);
     if (!computes) co_return computes.error();
     hand_out_traits(preflight);
@@ -345,7 +371,8 @@ asio::awaitable<Result<std::vector<LeafRanges>>> plan_ranges(PgConnection& conne
   std::vector<LeafRanges> result;
   for (std::size_t number = 0; number < preflight.targets.size(); ++number) {
     auto const& target = preflight.targets[number];
-    auto const& leaf = preflight.table.leaves[number];
+    auto leaf = preflight.table.leaves[number];
+    if (preflight.listed_rows) leaf.rows_estimated = std::min(leaf.rows_estimated, *preflight.listed_rows);
     LeafRanges planned;
     auto upper = co_await read_last_key(connection, target);
     if (!upper) co_return upper.error();
@@ -382,6 +409,16 @@ std::string definition_of(planner::Compute const& compute) {
 
 }  // namespace
 
+namespace {
+
+std::string definition_of(planner::Dedupe const& dedupe) {
+  std::vector<std::string> columns;
+  for (auto const& column : dedupe.by) columns.push_back(planner::quote_identifier(column));
+  return "keep one by " + planner::join(columns, ", ") + " order by " + dedupe.keep + "\n";
+}
+
+}  // namespace
+
 std::string definition_of(planner::Backfill const& backfill) {
   std::string text = "table " + table_text(backfill.table) + "\n";
   switch (backfill.kind) {
@@ -389,7 +426,9 @@ std::string definition_of(planner::Backfill const& backfill) {
       text += backfill.compute ? definition_of(*backfill.compute) : "update\n";
       break;
     case WorkKind::kDelete:
-      text += "delete\n";
+      if (backfill.dedupe) text += definition_of(*backfill.dedupe);
+      if (backfill.move_to) text += "move to " + table_text(*backfill.move_to) + "\n";
+      if (!backfill.dedupe && !backfill.move_to) text += "delete\n";
       break;
     case WorkKind::kCopy:
       text += "copy to " + table_text(backfill.copy_to) + "\n";
@@ -430,7 +469,9 @@ asio::awaitable<Result<Done>> create_job(PgConnection& connection, planner::Migr
                                          Owner const& owner) {
   auto job = new_job(migration, preflight);
   job.sweeps = preflight.sweeps;
-  job.estimate = to_keep(estimate_work(migration, preflight.table));
+  job.rows = preflight.listed_rows;
+  // What all rows would cost says nothing of some.
+  if (!job.rows) job.estimate = to_keep(estimate_work(migration, preflight.table));
   for (std::size_t number = 0; number < ranges.size(); ++number) {
     auto const& leaf = preflight.table.leaves[number];
     job.leaves.push_back({static_cast<int>(number), leaf.oid, leaf.schema, leaf.name, preflight.keys[number],

@@ -27,6 +27,8 @@ struct Preflight {
   bool sweeps = false;
   // What else the work reads: qualified names, and functions ("()") that may read any.
   std::vector<std::string> other_relations;
+  // Of a job of some keys: how many there are.
+  std::optional<std::int64_t> listed_rows;
   std::vector<std::string> warnings;       // to be told, whatever is done
   std::vector<std::string> notes;          // of how it is done
   bool lacks_rights = false;               // to do the work; reading may be allowed

@@ -640,6 +640,7 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
   for (auto& guard : prepared_guard()) statements.push_back(std::move(guard));
   if (!batch.prepare.empty()) statements.emplace_back(std::move(batch.prepare));
   if (!batch.lock.empty()) statements.push_back(users_sql(std::move(batch.lock)));
+  if (!batch.keep.empty()) statements.push_back(users_sql(std::move(batch.keep)));
   statements.push_back(users_sql(std::move(batch.work)));
   if (most_changed_ && batch.has_work) statements.emplace_back(planner::unless_too_many(*most_changed_, kTooManyState));
   std::size_t const checkpoint = statements.size();
@@ -954,6 +955,7 @@ asio::awaitable<Result<planner::Visit>> PgSession::visit_keys(int leaf, std::int
   std::vector<Statement> statements = prepared_guard();
   statements.emplace_back(state::choose_deferred(job.id, leaf, rows, only));
   statements.push_back(users_sql(std::move(visited.lock)));
+  if (!visited.keep.empty()) statements.push_back(users_sql(std::move(visited.keep)));
   statements.push_back(users_sql(std::move(visited.work)));
   statements.emplace_back(same_leaf(leaf));
   statements.emplace_back(state::record_visit(job.id));

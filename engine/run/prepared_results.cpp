@@ -63,8 +63,9 @@ asio::awaitable<Result<std::optional<std::int64_t>>> usable_rows(PgConnection& c
   auto const found = co_await look(connection, prepared, migration);
   if (!found) co_return found.error();
   auto const& record = found->record;
+  bool const is_of_pass = record.pass >= pass || prepared.is_of_file();
   bool const is_it = found->is_there && record.migration == migration &&
-                     record.definition == planner::definition_of(prepared) && record.pass >= pass;
+                     record.definition == planner::definition_of(prepared) && is_of_pass;
   std::optional<std::int64_t> rows;
   if (!is_it) co_return rows;
   rows = record.rows;

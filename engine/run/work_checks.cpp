@@ -569,17 +569,60 @@ asio::awaitable<Result<Done>> check_compute(PgConnection& connection, planner::B
   co_return Done();
 }
 
+namespace {
+
+// Of a value that differs each time it is computed, every row would be changed again and again.
+asio::awaitable<Result<Done>> check_changed(PgConnection& connection, planner::Backfill backfill,
+                                            Preflight& preflight) {
+  if (!backfill.where_is_changed) co_return Done();
+  for (auto const& assignment : backfill.assignments) {
+    auto const changing = co_await changing_call(connection, assignment.expression);
+    if (!changing) co_return changing.error();
+    if (changing->empty()) continue;
+    preflight.is_hopeless = true;
+    preflight.problems.push_back(
+        {assignment.position,
+         fmt::format("the value of '{}' reads {}, which gives another one each time, so that 'where: changed' would "
+                     "pick every row again; write a condition that tells which rows are left to do",
+                     assignment.column, *changing)});
+  }
+  co_return Done();
+}
+
+// Find or create: of two batches at the same time neither sees what the other makes.
+asio::awaitable<Result<Done>> look_at_writing_calls(PgConnection& connection, planner::Backfill backfill,
+                                                    planner::SqlFacts sql, Preflight& preflight) {
+  if (backfill.workers < 2) co_return Done();
+  auto calls = co_await writing_calls(connection, std::move(sql));
+  if (!calls) co_return calls.error();
+  for (auto const& call : *calls) {
+    preflight.warnings.push_back(fmt::format(
+        "the work calls {}, and up to {} batches run at the same time: where it looks for a row and makes one if there "
+        "is none, two of them may both make it. Let it INSERT ... ON CONFLICT, or write `workers: 1`",
+        call, backfill.workers));
+  }
+  co_return Done();
+}
+
+}  // namespace
+
 asio::awaitable<Result<Done>> look_at_work(PgConnection& connection, planner::Backfill backfill, Preflight& preflight) {
   if (preflight.targets.empty()) co_return Done();
   auto facts = co_await read_work_facts(connection, preflight.targets.front(), preflight.table);
   if (!facts) co_return facts.error();
+  auto changed = co_await check_changed(connection, backfill, preflight);
+  if (!changed) co_return changed.error();
   for (auto const& name : facts->changed_and_read) {
+    // Which row stays is the same whichever are gone.
+    if (backfill.dedupe) continue;
     preflight.warnings.push_back(fmt::format(
         "the work reads other rows of {}, the table that it changes: what a row gets depends on the batches "
         "that ran before, where one statement would read all rows as they were",
         name));
   }
-  auto looked = co_await look_at_constraints(connection, backfill, preflight);
+  auto looked = co_await look_at_writing_calls(connection, backfill, facts->sql, preflight);
+  if (!looked) co_return looked.error();
+  looked = co_await look_at_constraints(connection, backfill, preflight);
   if (!looked) co_return looked.error();
   looked = co_await look_at_trigger_code(connection, backfill, preflight);
   if (!looked) co_return looked.error();
@@ -598,12 +641,6 @@ asio::awaitable<Result<Done>> look_at_work(PgConnection& connection, planner::Ba
   preflight.other_relations = std::move(facts->other_relations);
   auto& traits = preflight.traits;
   traits.reads_elsewhere = !preflight.other_relations.empty();
-  auto const& columns = preflight.table.leaves.front().columns;
-  for (auto const& assignment : backfill.assignments) {
-    auto const column = std::find_if(columns.begin(), columns.end(),
-                                     [&](planner::ColumnFacts const& each) { return each.name == assignment.column; });
-    if (column != columns.end()) traits.assigned_types.push_back(column->declared_type);
-  }
   traits.is_repeatable = facts->is_repeatable && traits.assigned_types.size() == backfill.assignments.size();
   co_return Done();
 }

@@ -11,6 +11,7 @@
 
 #include "engine/pg/catalog.h"
 #include "planner/keys/key_choice.h"
+#include "planner/lint/changed_tables.h"
 #include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
@@ -233,6 +234,7 @@ planner::SqlFacts sql_facts_of(planner::WorkTarget const& target) {
     return planner::facts_of_statement(planner::statement_with(target, "true"));
   }
   std::vector<std::string> texts = {backfill.where};
+  if (backfill.dedupe) texts.push_back("ARRAY(SELECT 1 ORDER BY " + backfill.dedupe->keep + "\n)");
   for (auto const& assignment : backfill.assignments) texts.push_back(assignment.expression);
   if (backfill.compute) {
     for (auto const& input : backfill.compute->read) texts.push_back(input.expression);
@@ -249,6 +251,34 @@ asio::awaitable<Result<std::string>> changing_call(PgConnection& connection, std
     if (function.may_differ) co_return function.name;
   }
   co_return std::string();
+}
+
+asio::awaitable<Result<std::vector<std::string>>> writing_calls(PgConnection& connection, planner::SqlFacts sql) {
+  std::vector<std::string> calls;
+  sql.operators.clear();
+  sql.fields.clear();
+  auto const functions = co_await look_up_functions(connection, sql);
+  if (!functions) co_return functions.error();
+  std::vector<std::string> names;
+  for (auto const& function : *functions) {
+    if (function.may_differ && !function.is_builtin) names.push_back(function.name);
+  }
+  if (names.empty()) co_return calls;
+  std::string statement =
+      "SELECT named.text, pg_catalog.pg_get_functiondef(p.oid) FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l "
+      "ON l.oid = p.prolang AND l.lanname IN ('plpgsql', 'sql') JOIN pg_catalog.pg_namespace n ON n.oid = "
+      "p.pronamespace CROSS JOIN LATERAL (SELECT quote_ident(n.nspname) || '.' || quote_ident(p.proname) || '()') AS "
+      "named (text) WHERE p.prokind = 'f' AND named.text = ANY (" +
+      planner::text_array(names) + ") ORDER BY 1";
+  auto const code = co_await query_read_only(connection, std::move(statement));
+  if (!code) co_return code.error();
+  for (auto const& row : code->rows) {
+    std::set<std::string> tables;
+    for (auto const& table : planner::lint::tables_written_by(*row[1])) tables.insert(planner::shown(table));
+    if (tables.empty()) continue;
+    calls.push_back(*row[0] + ", which writes " + planner::join({tables.begin(), tables.end()}, ", "));
+  }
+  co_return calls;
 }
 
 asio::awaitable<Result<WorkFacts>> read_work_facts(PgConnection& connection, planner::WorkTarget target,

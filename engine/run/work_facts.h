@@ -35,6 +35,10 @@ struct WorkFacts {
 // clock; empty: nothing.
 asio::awaitable<Result<std::string>> changing_call(PgConnection& connection, std::string expression);
 
+// Functions among those in the SQL whose code writes rows: "\"public\".\"tag_id\"(), which writes tags". Of a code that
+// cannot be read, or that calls others, nothing is known.
+asio::awaitable<Result<std::vector<std::string>>> writing_calls(PgConnection& connection, planner::SqlFacts sql);
+
 // Expects texts that the server has accepted.
 asio::awaitable<Result<WorkFacts>> read_work_facts(PgConnection& connection, planner::WorkTarget target,
                                                    planner::TableFacts table);

@@ -87,6 +87,7 @@ Control control_of(std::vector<std::optional<std::string>> const& row) {
 std::vector<std::string> create_job(NewJob const& job, Owner const& owner) {
   std::int64_t rows = 0;
   for (auto const& leaf : job.leaves) rows += leaf.rows_estimated;
+  rows = job.rows.value_or(rows);
   std::vector<std::string> statements;
   statements.push_back(
       fmt::format("INSERT INTO pgbackfill.jobs (name, definition, table_schema, table_name, relation, sweeps, workers, "

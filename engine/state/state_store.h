@@ -180,6 +180,7 @@ struct NewJob {
   bool sweeps = false;
   std::vector<NewLeaf> leaves;
   std::vector<NewRange> ranges;
+  std::optional<std::int64_t> rows;  // that it is about, where those are not all of the leaves
   std::optional<JobEstimate> estimate;
 };
 std::vector<std::string> create_job(NewJob const& job, Owner const& owner);

@@ -57,7 +57,7 @@ std::vector<std::string> texts_of(std::optional<std::string> const& array) {
 // Nothing where this version cannot read the file: it says nothing of what it needs.
 std::optional<planner::Migration> migration_of(std::string const& name, std::string const& file,
                                                std::string const& source) {
-  auto parsed = planner::parse_migration(source, file, {planner::parts_of_name(name).values});
+  auto parsed = planner::parse_migration(source, file, planner::given_of_name(name));
   return std::move(parsed.migration);
 }
 

@@ -15,8 +15,10 @@ _pgbackfill() {
   case $command:$prev in
     plan:--format) mapfile -t COMPREPLY < <(compgen -W 'text json markdown' -- "$cur"); return ;;
     plan:--param) return ;;
+    plan:--only-keys) return ;;
     plan:--fail-on) mapfile -t COMPREPLY < <(compgen -W 'low medium high destructive' -- "$cur"); return ;;
     run:--param) return ;;
+    run:--only-keys) return ;;
     run:--workers) return ;;
     run:--limit) return ;;
     run:--lease) return ;;
@@ -46,6 +48,7 @@ _pgbackfill() {
     approve:--param) return ;;
     approve:--reason) return ;;
     gate:--param) return ;;
+    gate:--only-keys) return ;;
     gate:--wait) return ;;
     verify:--param) return ;;
     verify:--replica) return ;;
@@ -88,13 +91,13 @@ _pgbackfill() {
   case $command in
     '') words='init plan run complete rollback stamp approve gate verify status locks exporter history report log pause resume cancel set lint doctor sandbox help version -h --help --version --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     init) words='-h --help --subscribers-ready --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
-    plan) words='-h --help --format --param --sample --fail-on --dsn --config --trust-owner --log-format --log-level --no-progress' ;;
-    run) words='-h --help --param --workers --dry-run --limit --exit-outside-window --accept-drift --lease --wait-for-rows --wait-for-server --poll --subscribers-ready --listen --final-scrape --record-readings --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    plan) words='-h --help --format --param --only-keys --sample --fail-on --dsn --config --trust-owner --log-format --log-level --no-progress' ;;
+    run) words='-h --help --param --only-keys --workers --dry-run --limit --exit-outside-window --accept-drift --lease --wait-for-rows --wait-for-server --poll --subscribers-ready --listen --final-scrape --record-readings --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     complete) words='-h --help --param --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --subscribers-ready --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     rollback) words='-h --help --param --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dry-run --to --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     stamp) words='-h --help --phase --param --subscribers-ready --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     approve) words='-h --help --param --reason --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
-    gate) words='-h --help --param --wait --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    gate) words='-h --help --param --only-keys --wait --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     verify) words='-h --help --param --replica --repair --restart --wait-for-server --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     status) words='-h --help --param --watch --interval --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     locks) words='-h --help --param --release --terminate --release-leases --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;

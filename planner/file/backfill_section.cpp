@@ -1,11 +1,16 @@
 // backfill:
 
 #include <algorithm>
+#include <cctype>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "planner/file/sections.h"
 #include "planner/file/values.h"
+#include "planner/file/wording.h"
+#include "planner/model/sql_text.h"
 
 namespace pgbackfill::planner::file {
 namespace {
@@ -21,6 +26,42 @@ void add_computed(FileReader& reader, Field const& columns, Backfill& backfill, 
   }
   for (auto& computed : backfill.assignments) copied.push_back({computed.position, computed.column, "NULL"});
   backfill.assignments = std::move(copied);
+}
+
+// Past blanks and the word, in any case; nothing where another one stands.
+std::optional<std::string_view> behind_word(std::string_view text, std::string_view word) {
+  auto const is_blank = [](char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; };
+  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+  bool const is_it = text.size() > word.size() && is_blank(text[word.size()]) &&
+                     std::equal(word.begin(), word.end(), text.begin(), [](char one, char other) {
+                       return one == std::tolower(static_cast<unsigned char>(other));
+                     });
+  return is_it ? std::optional(text.substr(word.size())) : std::nullopt;
+}
+
+std::string without_order_by(std::string const& text) {
+  auto const by = behind_word(text, "order");
+  auto const rest = by ? behind_word(*by, "by") : std::nullopt;
+  auto const begin = rest ? rest->find_first_not_of(" \t\r\n") : std::string_view::npos;
+  return begin == std::string_view::npos ? std::string() : std::string(rest->substr(begin));
+}
+
+std::optional<Dedupe> read_dedupe(FileReader& reader, Field const& section) {
+  auto const fields = reader.read_map(section);
+  if (!fields) return std::nullopt;
+  Dedupe dedupe;
+  dedupe.position = reader.position_of(*section.key);
+  if (auto const* by = fields->find("by")) dedupe.by = read_columns(reader, *by);
+  if (auto const* keep = fields->find("keep")) {
+    dedupe.keep_position = reader.position_of(*keep->value);
+    auto const text = read_expression(reader, *keep);
+    dedupe.keep = without_order_by(text);
+    if (dedupe.keep.empty() && !text.empty()) {
+      reader.refuse(*keep->value,
+                    "'keep' begins with ORDER BY: the first row of each group is kept; " + for_example(*keep->rule));
+    }
+  }
+  return dedupe;
 }
 
 void read_work(FileReader& reader, Fields const& fields, Backfill& backfill) {
@@ -58,6 +99,38 @@ void read_work(FileReader& reader, Fields const& fields, Backfill& backfill) {
       reader.refuse(*remove->value, "'delete' can only be true; leave the key out to delete nothing");
     }
   }
+  if (auto const* dedupe = fields.find("dedupe")) {
+    backfill.kind = WorkKind::kDelete;
+    backfill.dedupe = read_dedupe(reader, *dedupe);
+    backfill.where = "true";
+  }
+  if (auto const* move_to = fields.find("move_to")) {
+    backfill.kind = WorkKind::kDelete;
+    backfill.move_to = read_table(reader, *move_to).value_or(TableName{});
+    backfill.move_to_position = reader.position_of(*move_to->value);
+  }
+}
+
+// The word, or SQL.
+void read_where(FileReader& reader, Field const& where, Backfill& backfill) {
+  backfill.where_position = reader.position_of(*where.value);
+  bool const is_word = where.value->kind == YamlKind::kScalar && where.value->text == "changed";
+  if (!is_word) {
+    backfill.where = read_expression(reader, where);
+    return;
+  }
+  if (backfill.kind != WorkKind::kUpdate || backfill.compute) {
+    reader.refuse(*where.value,
+                  "'where: changed' goes with 'set', whose values it compares; for a column of that name "
+                  "write where: (changed)");
+    return;
+  }
+  backfill.where_is_changed = true;
+  std::vector<std::string> terms;
+  for (auto const& assignment : backfill.assignments) {
+    terms.push_back(quote_identifier(assignment.column) + " IS DISTINCT FROM " + parenthesised(assignment.expression));
+  }
+  backfill.where = join(terms, " OR ");
 }
 
 void read_batch(FileReader& reader, Fields const& fields, BatchOptions& batch) {
@@ -104,8 +177,7 @@ std::optional<Backfill> read_backfill(FileReader& reader, Fields const& fields, 
   reader.inputs().knows_prepared = true;
   read_work(reader, *of_backfill, backfill);
   if (auto const* where = of_backfill->find("where")) {
-    backfill.where = read_expression(reader, *where);
-    backfill.where_position = reader.position_of(*where->value);
+    read_where(reader, *where, backfill);
   }
   reader.inputs().knows_prepared = false;
   if (auto const workers = read_count(reader, *of_backfill, "workers")) backfill.workers = static_cast<int>(*workers);

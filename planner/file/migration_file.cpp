@@ -38,6 +38,21 @@ void check_swaps(FileReader& reader, Fields const& fields, Migration const& migr
                  "else what is written meanwhile would be lost"});
 }
 
+// A job of some rows: what is about the whole table is no part of it.
+void keep_to_keys(FileReader& reader, Fields const& fields, Migration& migration) {
+  if (!migration.backfill) reader.refuse(reader.root(), "--only-keys is for a backfill, and the file has none");
+  if (migration.sync) {
+    reader.refuse(*fields.find("sync")->key,
+                  "--only-keys goes with no 'sync', whose trigger is of all rows; run the whole migration");
+  }
+  migration.verify.clear();
+  migration.writers_gone.clear();
+  migration.contract.clear();
+  Prepared keys;
+  keys.name = kOnlyKeysName;
+  reader.inputs().prepared.push_back(std::move(keys));
+}
+
 Migration read_migration(FileReader& reader, std::string_view file_name, GivenParams const& given) {
   Migration migration;
   migration.file = file_name;
@@ -50,7 +65,7 @@ Migration read_migration(FileReader& reader, std::string_view file_name, GivenPa
   if (auto const* name = fields.find("name")) migration.name = file::read_name(reader, *name, "a migration");
   reader.inputs().params = file::read_params(reader, fields, given);
   if (!migration.name.empty()) {
-    migration.name = file::name_of_instance(reader, migration.name, reader.inputs().params);
+    migration.name = file::name_of_instance(reader, migration.name, reader.inputs().params, given.only_keys);
   }
   if (auto const* table = fields.find("table")) migration.table = file::read_table(reader, *table);
   file::Top top{migration.name, migration.table};
@@ -72,6 +87,7 @@ Migration read_migration(FileReader& reader, std::string_view file_name, GivenPa
   migration.probes = file::read_probes(reader, fields);
   migration.windows = file::read_windows(reader, fields, "windows");
   migration.blackout = file::read_windows(reader, fields, "blackout");
+  if (!given.only_keys.empty()) keep_to_keys(reader, fields, migration);
   return migration;
 }
 

@@ -26,7 +26,7 @@ constexpr std::array<std::string_view, 2> kTriggerWords{"fire", "skip"};
 constexpr std::array<std::string_view, 1> kBadRowWords{"stop"};
 constexpr std::array<std::string_view, 2> kConflictWords{"error", "count"};
 constexpr std::array<std::string_view, 2> kHistoryWords{"on", "off"};
-constexpr std::array<std::string_view, 5> kWorkKeys{"set", "sql", "copy_to", "delete", "compute"};
+constexpr std::array<std::string_view, 7> kWorkKeys{"set", "sql", "copy_to", "delete", "dedupe", "move_to", "compute"};
 
 constexpr std::array<KeyRule, 3> kBatchKeys{{
     {.key = "target",
@@ -61,21 +61,57 @@ constexpr std::array<KeyRule, 1> kBadRowKeys{{
 }};
 constexpr Section kBadRowSection{"on_bad_row", kBadRowKeys};
 
-constexpr std::array<KeyRule, 2> kPreparedKeys{{
+constexpr std::array<KeyRule, 2> kFromKeys{{
+    {.key = "csv",
+     .kind = ValueKind::kText,
+     .doc = "A CSV file, as seen from the folder of this one; its first line names its columns.",
+     .example = "ids.csv",
+     .is_required = true},
+    {.key = "columns",
+     .kind = ValueKind::kTypes,
+     .doc = "The columns of the file that are read, and their types; one of another type is text, and cast where it is "
+            "used.",
+     .example = R"json({"project_id": "bigint", "note": "text"})json",
+     .is_required = true,
+     .words = kParamTypeWords},
+}};
+constexpr Section kFromSection{"from", kFromKeys};
+
+constexpr std::array<std::string_view, 2> kPreparedSources{"as", "from"};
+constexpr std::array<KeyRule, 3> kPreparedKeys{{
     {.key = "as",
      .kind = ValueKind::kStatement,
      .doc = "A query, computed once.",
-     .example = "SELECT project_id, max(at) AS at FROM yanks GROUP BY project_id",
-     .is_required = true},
+     .example = "SELECT project_id, max(at) AS at FROM yanks GROUP BY project_id"},
+    {.key = "from",
+     .kind = ValueKind::kSection,
+     .doc = "A file whose rows it has, instead of a query.",
+     .example = R"json({"csv": "ids.csv", "columns": {"project_id": "bigint", "note": "text"}})json",
+     .section = &kFromSection},
     {.key = "key",
      .kind = ValueKind::kColumns,
      .doc = "Columns of its result that tell its rows apart; the batches join by them.",
      .example = R"json(["project_id"])json",
      .is_required = true},
 }};
-constexpr Section kPreparedSection{"prepare", kPreparedKeys};
+constexpr Section kPreparedSection{"prepare", kPreparedKeys, kPreparedSources};
 
-constexpr std::array<KeyRule, 18> kBackfillKeys{{
+constexpr std::array<KeyRule, 2> kDedupeKeys{{
+    {.key = "by",
+     .kind = ValueKind::kColumns,
+     .doc = "Rows with the same values in these columns are one group; NULL is like NULL. An index has to begin with "
+            "them.",
+     .example = R"json(["email"])json",
+     .is_required = true},
+    {.key = "keep",
+     .kind = ValueKind::kExpression,
+     .doc = "ORDER BY ...: the first row of a group stays, and of equal ones the first by the key.",
+     .example = "ORDER BY created_at DESC",
+     .is_required = true},
+}};
+constexpr Section kDedupeSection{"dedupe", kDedupeKeys};
+
+constexpr std::array<KeyRule, 20> kBackfillKeys{{
     {.key = "table",
      .kind = ValueKind::kTable,
      .doc = "The table whose rows are worked, if it is not the one at the top of the file.",
@@ -127,6 +163,17 @@ constexpr std::array<KeyRule, 18> kBackfillKeys{{
      .doc = "Deletes the rows that 'where' picks.",
      .example = "true",
      .needs = "where"},
+    {.key = "dedupe",
+     .kind = ValueKind::kSection,
+     .doc = "Deletes all rows of a group but one; with 'where' other rows are neither deleted nor counted as kept.",
+     .example = R"json({"by": ["email"], "keep": "ORDER BY created_at DESC"})json",
+     .section = &kDedupeSection},
+    {.key = "move_to",
+     .kind = ValueKind::kTable,
+     .doc = "Moves the rows that 'where' picks into this table, column by column of the same name.",
+     .example = "public.orders_archive",
+     .section = &kTableSection,
+     .needs = "where"},
     {.key = "compute",
      .kind = ValueKind::kSection,
      .doc = "Values that a program of yours computes, outside of any transaction; beside 'copy_to' for rows of another "
@@ -135,7 +182,8 @@ constexpr std::array<KeyRule, 18> kBackfillKeys{{
      .section = &kComputeSection},
     {.key = "where",
      .kind = ValueKind::kExpression,
-     .doc = "An SQL condition; rows for which it is not true are left alone.",
+     .doc = "An SQL condition; rows for which it is not true are left alone. Beside 'set' also the word changed: rows "
+            "that would get another value.",
      .example = "display_name IS NULL",
      .excludes = "sql",
      .excludes_hint = "put the condition into the statement"},
@@ -639,6 +687,10 @@ void add_value(KeyRule const& rule, JsonObject& schema) {
       schema.add("propertyNames", R"({"pattern": "^[a-z_][a-z0-9_]{0,29}$"})");
       schema.add("additionalProperties", section_schema(*rule.section));
       return;
+    case ValueKind::kTypes:
+      schema.add_text("type", "object").add("minProperties", "1");
+      schema.add("additionalProperties", R"({"enum": )" + json_words(rule.words) + "}");
+      return;
     case ValueKind::kParams: {
       JsonObject param;
       param.add("oneOf", json_list({R"({"enum": )" + json_words(rule.words) + "}", section_schema(*rule.section)}));
@@ -658,7 +710,7 @@ bool is_json_example(ValueKind kind) {
          kind == ValueKind::kTrue || kind == ValueKind::kNumber || kind == ValueKind::kSections ||
          kind == ValueKind::kStep || kind == ValueKind::kColumns || kind == ValueKind::kFlag ||
          kind == ValueKind::kSecretTexts || kind == ValueKind::kScalar || kind == ValueKind::kParams ||
-         kind == ValueKind::kPrepare;
+         kind == ValueKind::kPrepare || kind == ValueKind::kTypes;
 }
 
 bool has_json_example(KeyRule const& rule) {

@@ -40,6 +40,7 @@ enum class ValueKind {
   kSecretTexts,  // map: name -> the same
   kScalar,       // a text, a number or a truth value
   kPrepare,      // map: name -> a map with `section`
+  kTypes,        // map: name -> one of `words`
   kParams,       // map: name -> one of `words`, or a map with `section`
   kUnsupported   // a known word that this version does not run; not in the JSON Schema
 };

@@ -13,20 +13,24 @@
 #include "planner/sql/batch_placeholder.h"
 
 namespace pgbackfill::planner::file {
-namespace {
 
-std::optional<ParamType> read_type(FileReader& reader, YamlNode const& value) {
+std::optional<ParamType> read_param_type(FileReader& reader, YamlNode const& value, std::string const& of_what) {
   auto const found = std::find(kParamTypeWords.begin(), kParamTypeWords.end(), std::string_view{value.text});
   if (value.kind == YamlKind::kScalar && found != kParamTypeWords.end()) {
     return static_cast<ParamType>(found - kParamTypeWords.begin());
   }
   std::string const is = value.kind == YamlKind::kScalar ? quoted(value.text) : kind_name(value);
-  reader.refuse(value, "the type of a parameter is one of " + quoted_list(kParamTypeWords) + ", not " + is +
+  bool const is_param = of_what == "a parameter";
+  reader.refuse(value, "the type of " + of_what + " is one of " + quoted_list(kParamTypeWords) + ", not " + is +
                            did_you_mean(value.text, kParamTypeWords) +
-                           ". A value of another type is written as text, and cast where it is used: "
-                           "{param:name}::the_type");
+                           ". A value of another type is written as text, and cast where it is used: " +
+                           (is_param ? "{param:name}::the_type" : "name::the_type"));
   return std::nullopt;
 }
+
+namespace {
+
+constexpr char kOfParam[] = "a parameter";
 
 void take_value(FileReader& reader, Param& param, std::string_view text, YamlNode const& place,
                 std::string const& what) {
@@ -51,13 +55,13 @@ std::optional<Param> read_declaration(FileReader& reader, Field const& section, 
     return std::nullopt;
   }
   if (value.kind != YamlKind::kMap) {
-    auto const type = read_type(reader, value);
+    auto const type = read_param_type(reader, value, kOfParam);
     param.type = type.value_or(param.type);
     return type ? std::optional(param) : std::nullopt;
   }
   auto const fields = reader.read_section(value, *section.rule->section, value);
   auto const* type_field = fields.find("type");
-  auto const type = type_field == nullptr ? std::nullopt : read_type(reader, *type_field->value);
+  auto const type = type_field == nullptr ? std::nullopt : read_param_type(reader, *type_field->value, kOfParam);
   if (!type) return std::nullopt;
   param.type = *type;
   auto const* fallback = fields.find("default");
@@ -146,13 +150,14 @@ std::vector<Param> read_params(FileReader& reader, Fields const& fields, GivenPa
   return params;
 }
 
-std::string name_of_instance(FileReader& reader, std::string const& base, std::vector<Param> const& params) {
+std::string name_of_instance(FileReader& reader, std::string const& base, std::vector<Param> const& params,
+                             std::string const& only_keys) {
   std::vector<ParamText> values;
   for (auto const& param : params) {
     if (!param.value) return base;
     values.push_back({param.name, *param.value});
   }
-  auto name = name_with(base, values);
+  auto name = name_with(base, std::move(values), only_keys);
   auto const problem = problem_of_name(name);
   if (!problem.empty()) reader.refuse(without_place(reader, problem));
   return name;

@@ -23,8 +23,11 @@ struct Top {
 
 // What the file is given, by `params:`. Values that are wrong, missing or of no parameter are problems.
 std::vector<Param> read_params(FileReader& reader, Fields const& fields, GivenParams const& given);
+// Of a parameter, or of what else has one of these types: `of_what`.
+std::optional<ParamType> read_param_type(FileReader& reader, YamlNode const& value, std::string const& of_what);
 // The name of the migration with the values in it.
-std::string name_of_instance(FileReader& reader, std::string const& base, std::vector<Param> const& params);
+std::string name_of_instance(FileReader& reader, std::string const& base, std::vector<Param> const& params,
+                             std::string const& only_keys);
 
 // `key`: expand or contract.
 std::vector<SchemaStep> read_steps(FileReader& reader, Fields const& fields, std::string_view key, Top const& top);

@@ -8,17 +8,23 @@ namespace pgbackfill::planner::lint {
 
 namespace {
 
+using Condition = bool (*)(SyntaxNode);
+
 bool changes_rows(SyntaxNode node) {
   return node.is("UpdateStmt") || node.is("DeleteStmt") || node.is("MergeStmt");
 }
 
+bool writes_rows(SyntaxNode node) {
+  return changes_rows(node) || node.is("InsertStmt");
+}
+
 // Those in WITH, too.
-void collect(SyntaxNode node, std::vector<TableName>& tables) {
-  if (changes_rows(node)) {
+void collect(SyntaxNode node, Condition is_meant, std::vector<TableName>& tables) {
+  if (is_meant(node)) {
     auto const relation = node.get("relation");
     tables.push_back({std::string(relation.text("schemaname")), std::string(relation.text("relname"))});
   }
-  for (auto const& child : node.children()) collect(child, tables);
+  for (auto const& child : node.children()) collect(child, is_meant, tables);
 }
 
 bool is_shallow(std::string const& sql) {
@@ -28,9 +34,7 @@ bool is_shallow(std::string const& sql) {
   return true;
 }
 
-}  // namespace
-
-std::vector<TableName> tables_changed_by(std::string const& create_function) {
+std::vector<TableName> tables_of(std::string const& create_function, Condition is_meant) {
   std::vector<TableName> tables;
   if (!is_shallow(create_function)) return tables;
   auto const function = parse_sql(create_function);
@@ -40,9 +44,19 @@ std::vector<TableName> tables_changed_by(std::string const& create_function) {
   for (auto const& statement : code->statements) {
     if (!is_shallow(statement.sql)) continue;
     auto const syntax = parse_sql(statement.sql);
-    for (auto const& node : syntax.statements) collect(node, tables);
+    for (auto const& node : syntax.statements) collect(node, is_meant, tables);
   }
   return tables;
+}
+
+}  // namespace
+
+std::vector<TableName> tables_changed_by(std::string const& create_function) {
+  return tables_of(create_function, &changes_rows);
+}
+
+std::vector<TableName> tables_written_by(std::string const& create_function) {
+  return tables_of(create_function, &writes_rows);
 }
 
 }  // namespace pgbackfill::planner::lint

@@ -36,6 +36,14 @@ struct BatchOptions {
   std::int64_t max_rows = 50'000;
 };
 
+// Of rows with the same values one is kept, and the others are deleted. NULL is like NULL, as in GROUP BY.
+struct Dedupe {
+  SourcePosition position;
+  std::vector<std::string> by;  // columns
+  std::string keep;             // SQL, what stands behind ORDER BY: the first row is kept, and of equal ones by the key
+  SourcePosition keep_position;
+};
+
 struct Backfill {
   SourcePosition position;
   TableName table;
@@ -51,6 +59,14 @@ struct Backfill {
   std::vector<std::string> mirror_key;  // kCopy under `sync: {mirror: ...}`: columns of the target; else empty
   std::string where;                    // SQL condition, empty if none; required for kDelete
   SourcePosition where_position;
+  // kUpdate: `where` says in SQL that some value would differ, as near as it can be said without the catalog. What is
+  // asked is that of planner/work/work_parts.h, where_of().
+  bool where_is_changed = false;
+  std::optional<Dedupe> dedupe;      // kDelete: `where` is of the rows that are looked at, and may be "true"
+  std::optional<TableName> move_to;  // kDelete: where the rows go
+  SourcePosition move_to_position;
+  // SQL of a relation with the columns of the key: the rows that it lists alone are worked. Empty: all.
+  std::string only_keys;
   int workers = 2;
   BatchOptions batch;
   CommitMode commit = CommitMode::kAsync;

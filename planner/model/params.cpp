@@ -15,6 +15,8 @@ namespace {
 
 using Read = std::variant<std::string, WrongValue>;
 
+constexpr std::string_view kOnlyKeys = "only-keys";
+
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
@@ -308,12 +310,17 @@ Read read_param(ParamType type, std::string_view text) {
   return WrongValue{"is of no type"};
 }
 
-std::string sql_of(Param const& param) {
-  std::string const value = param.value ? quote_literal(*param.value) : "NULL";
-  return "(" + value + "::pg_catalog." + std::string(sql_type(param.type)) + ")";
+std::string sql_of(ParamType type) {
+  return "pg_catalog." + std::string(sql_type(type));
 }
 
-std::string name_with(std::string_view base, std::vector<ParamText> const& values) {
+std::string sql_of(Param const& param) {
+  std::string const value = param.value ? quote_literal(*param.value) : "NULL";
+  return "(" + value + "::" + sql_of(param.type) + ")";
+}
+
+std::string name_with(std::string_view base, std::vector<ParamText> values, std::string const& only_keys) {
+  if (!only_keys.empty()) values.push_back({std::string(kOnlyKeys), only_keys});
   std::string text(base);
   for (auto const& value : values) {
     text += (&value == &values.front() ? "[" : ",") + value.name + "=" + in_name(value.text);
@@ -331,11 +338,20 @@ NameWithParams parts_of_name(std::string_view name) {
     auto const end = std::min(rest.find(','), rest.size());
     auto const one = rest.substr(0, end);
     auto const equals = std::min(one.find('='), one.size());
-    parts.values.push_back(
-        {std::string(one.substr(0, equals)), equals < one.size() ? from_name(one.substr(equals + 1)) : std::string()});
+    std::string value = equals < one.size() ? from_name(one.substr(equals + 1)) : std::string();
+    if (one.substr(0, equals) == kOnlyKeys) {
+      parts.only_keys = std::move(value);
+    } else {
+      parts.values.push_back({std::string(one.substr(0, equals)), std::move(value)});
+    }
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   return parts;
+}
+
+GivenParams given_of_name(std::string_view name) {
+  auto parts = parts_of_name(name);
+  return {std::move(parts.values), false, std::move(parts.only_keys)};
 }
 
 std::optional<ParamText> param_of_argument(std::string_view argument) {
@@ -346,7 +362,9 @@ std::optional<ParamText> param_of_argument(std::string_view argument) {
 
 std::string arguments_of(std::string_view file, std::string_view name) {
   std::string text(file);
-  for (auto const& value : parts_of_name(name).values) {
+  auto const parts = parts_of_name(name);
+  if (!parts.only_keys.empty()) text += " --only-keys FILE";
+  for (auto const& value : parts.values) {
     bool const is_plain = std::all_of(value.text.begin(), value.text.end(), is_plain_in_name);
     std::string quoted = "'";
     for (char const c : value.text) quoted += c == '\'' ? "'\\''" : std::string(1, c);

@@ -48,6 +48,8 @@ struct GivenParams {
   std::vector<ParamText> values;
   // Whoever only reads the file needs no values: what has none is NULL, and the migration has its own name.
   bool may_lack = false;
+  // Which rows of the table alone, see planner/work/listed_rows.h; empty: all.
+  std::string only_keys{};
 };
 
 struct Param {
@@ -71,22 +73,29 @@ struct WrongValue {
 // The value as it is kept and written, the same for all texts that mean the same.
 std::variant<std::string, WrongValue> read_param(ParamType type, std::string_view text);
 
+// pg_catalog.int8
+std::string sql_of(ParamType type);
 // ('5000'::pg_catalog.int8)
 std::string sql_of(Param const& param);
 
-// orders[from=1,to=5000]; without values the name alone. What is no letter, digit or one of _-.:+ is %XX.
-std::string name_with(std::string_view base, std::vector<ParamText> const& values);
+// orders[from=1,to=5000]; without values the name alone. What is no letter, digit or one of _-.:+ is %XX. Of a job of
+// some keys: orders[from=1,only-keys=120:5a0c...], which no parameter can be called.
+std::string name_with(std::string_view base, std::vector<ParamText> values, std::string const& only_keys = "");
 struct NameWithParams {
   std::string base;
   std::vector<ParamText> values;
+  std::string only_keys{};
 };
 // The way back; of a name without values there are none.
 NameWithParams parts_of_name(std::string_view name);
+// What the file of this name was given.
+GivenParams given_of_name(std::string_view name);
 
 // from=1 as on a command line; nothing without a name and a '='.
 std::optional<ParamText> param_of_argument(std::string_view argument);
 
-// What stands behind `pgbackfill run` to come to this name: "orders.yaml --param from=1", quoted for a shell.
+// What stands behind `pgbackfill run` to come to this name: "orders.yaml --param from=1", quoted for a shell. Which
+// file a job of some keys was given, the name does not say.
 std::string arguments_of(std::string_view file, std::string_view name);
 
 // A variable of the environment that SQL of the file names as ${NAME}.

@@ -1,5 +1,7 @@
 #include "planner/work/prepared.h"
 
+#include <utility>
+
 #include "planner/model/fingerprint.h"
 #include "planner/model/replace_all.h"
 #include "planner/model/sql_text.h"
@@ -22,6 +24,17 @@ std::string field(char const* name) {
   return std::string("r.record ->> '") + name + "'";
 }
 
+Backfill replaced_in(Backfill backfill, std::string const& what, std::string const& by) {
+  std::vector<std::string*> texts = {&backfill.sql, &backfill.where, &backfill.only_keys};
+  for (auto& assignment : backfill.assignments) texts.push_back(&assignment.expression);
+  if (backfill.compute) {
+    for (auto& input : backfill.compute->read) texts.push_back(&input.expression);
+  }
+  if (backfill.dedupe) texts.push_back(&backfill.dedupe->keep);
+  for (auto* text : texts) replace_all(*text, what, by);
+  return backfill;
+}
+
 // The comments of our tables, as JSON.
 std::string records(std::string const& condition) {
   return "(SELECT c.oid, obj_description(c.oid, 'pg_class')::jsonb AS record FROM pg_class c JOIN pg_namespace n ON "
@@ -40,14 +53,21 @@ std::string table_of(Prepared const& prepared, std::string_view migration) {
   return qualified(plain_name(prepared, migration));
 }
 
+Backfill with_query(Backfill backfill, Prepared const& before, Prepared const& after) {
+  return replaced_in(std::move(backfill), in_place_of(before), in_place_of(after));
+}
+
+Prepared prepared_keys(std::vector<ListedColumn> const& columns, ListedRows const& rows) {
+  Prepared prepared;
+  prepared.name = kOnlyKeysName;
+  prepared.query = listed_rows_sql(columns, rows.variable, true);
+  for (auto const& column : columns) prepared.key.push_back(column.name);
+  return prepared;
+}
+
 Backfill with_tables(Backfill backfill, std::vector<Prepared> const& prepared, std::string_view migration) {
-  std::vector<std::string*> texts = {&backfill.sql, &backfill.where};
-  for (auto& assignment : backfill.assignments) texts.push_back(&assignment.expression);
-  if (backfill.compute) {
-    for (auto& input : backfill.compute->read) texts.push_back(&input.expression);
-  }
   for (auto const& one : prepared) {
-    for (auto* text : texts) replace_all(*text, in_place_of(one), table_of(one, migration));
+    backfill = replaced_in(std::move(backfill), in_place_of(one), table_of(one, migration));
   }
   return backfill;
 }

@@ -15,8 +15,16 @@
 
 #include "planner/model/migration.h"
 #include "planner/model/source_position.h"
+#include "planner/work/listed_rows.h"
 
 namespace pgbackfill::planner {
+
+// Where rows come from that no query gives.
+struct FromFile {
+  SourcePosition position;
+  std::string csv;  // as the migration file names it
+  std::vector<ListedColumn> columns;
+};
 
 struct Prepared {
   SourcePosition position;
@@ -25,6 +33,9 @@ struct Prepared {
   SourcePosition query_position;
   std::vector<std::string> key;  // its columns; there is one row for each value
   SourcePosition key_position;
+  std::optional<FromFile> from;
+  // Of a file: its rows are the same in each pass.
+  bool is_of_file() const { return from || name == kOnlyKeysName; }
 };
 
 inline constexpr std::size_t kMaxPrepared = 20;
@@ -38,6 +49,11 @@ std::string in_place_of(Prepared const& prepared);
 
 // pgbackfill."prepared_..."
 std::string table_of(Prepared const& prepared, std::string_view migration);
+
+// The backfill, whose SQL reads one result, with this in the place of that.
+Backfill with_query(Backfill backfill, Prepared const& before, Prepared const& after);
+// The keys of a job, once it is known of which columns they are: columns of columns_of_key().
+Prepared prepared_keys(std::vector<ListedColumn> const& columns, ListedRows const& rows);
 
 // The backfill that reads the tables.
 Backfill with_tables(Backfill backfill, std::vector<Prepared> const& prepared, std::string_view migration);

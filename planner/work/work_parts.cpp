@@ -4,6 +4,7 @@
 
 #include "planner/model/sql_text.h"
 #include "planner/model/value_text.h"
+#include "planner/work/dedupe_sql.h"
 
 namespace pgbackfill::planner {
 
@@ -43,11 +44,41 @@ std::string key_condition(WorkTarget const& target, Interval const& interval) {
 }
 
 std::string condition_of(WorkTarget const& target, Interval const& interval) {
-  return key_condition(target, interval) + leaf_condition(target);
+  return key_condition(target, interval) + leaf_condition(target) + and_listed(target, interval);
+}
+
+// The ends of the interval hold for the listed key too: the server concludes that of values, and not of ranges.
+std::string and_listed(WorkTarget const& target, Interval const& interval) {
+  auto const& listed = target.backfill.only_keys;
+  if (listed.empty()) return "";
+  return " AND EXISTS (SELECT FROM " + listed + " AS " + kListed + " WHERE " +
+         same_key(target.key, target.alias, kListed) + " AND " + interval_condition(target.key, interval, kListed) +
+         ')';
+}
+
+// Compared byte by byte, as records are: not every type has an equality, and some call different values equal.
+std::string would_change(WorkTarget const& target) {
+  std::vector<std::string> found;
+  std::vector<std::string> wanted;
+  for (auto const& assignment : target.backfill.assignments) {
+    found.push_back(target.alias + '.' + quote_identifier(assignment.column));
+    wanted.push_back("CAST(" + parenthesised(assignment.expression) + " AS " +
+                     qualified_type(target.traits.assigned_types[found.size() - 1]) + ')');
+  }
+  return "(ROW(" + join(found, ", ") + ")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(" + join(wanted, ", ") +
+         ")::pg_catalog.record)";
+}
+
+std::string where_of(WorkTarget const& target) {
+  auto const& backfill = target.backfill;
+  bool const knows_types = target.traits.assigned_types.size() == backfill.assignments.size();
+  if (backfill.where_is_changed && knows_types) return would_change(target);
+  if (backfill.dedupe && !target.traits.group.empty()) return is_duplicate(target);
+  return backfill.where;
 }
 
 std::string and_where(WorkTarget const& target) {
-  return target.backfill.where.empty() ? "" : " AND " + parenthesised(target.backfill.where);
+  return target.backfill.where.empty() ? "" : " AND " + parenthesised(where_of(target));
 }
 
 bool is_mirrored(WorkTarget const& target) {

@@ -11,6 +11,9 @@
 
 namespace pgbackfill::planner {
 
+// The name of the listed keys in statements.
+inline constexpr char kListed[] = "pgbackfill_listed";
+
 // The leaf, or its parent where the work goes through it, with the alias of the file's SQL.
 std::string with_alias(std::string const& relation, WorkTarget const& target);
 std::string from_clause(WorkTarget const& target);
@@ -21,7 +24,13 @@ std::string and_in_leaf(WorkTarget const& target);
 std::string leaf_condition(WorkTarget const& target);
 std::string key_condition(WorkTarget const& target, Interval const& interval);
 std::string condition_of(WorkTarget const& target, Interval const& interval);
+// What stands for the file's `where` here; it may be empty.
+std::string where_of(WorkTarget const& target);
 std::string and_where(WorkTarget const& target);
+// Of an update whose types are known: whether the row, as it is now, would get another value.
+std::string would_change(WorkTarget const& target);
+// Of a job of some keys: that the row is one of them; of another " AND ..." nothing.
+std::string and_listed(WorkTarget const& target, Interval const& interval);
 std::string read_condition(WorkTarget const& target);
 std::string in_keys(WorkTarget const& target, std::string const& relation, char const* keys);
 

@@ -11,6 +11,7 @@
 #include "planner/model/value_text.h"
 #include "planner/sql/batch_placeholder.h"
 #include "planner/work/compute_sql.h"
+#include "planner/work/dedupe_sql.h"
 #include "planner/work/lock_watch.h"
 #include "planner/work/work_parts.h"
 
@@ -20,6 +21,7 @@ namespace {
 
 // Of somebody else's session.
 constexpr int kMostQueryShown = 80;
+constexpr int kMostMissingShown = 5;
 
 std::string lower_case(std::string_view text) {
   std::string result(text);
@@ -139,31 +141,18 @@ bool changes_elsewhere(WorkTarget const& target) {
   return target.backfill.kind == WorkKind::kCopy && !is_mirrored(target);
 }
 
-// Of an update that is repeatable: whether the row, as it is now, would get another value. Compared byte by byte, as
-// records are: not every type has an equality, and some call different values equal.
-std::string would_change(WorkTarget const& target) {
-  std::vector<std::string> found;
-  std::vector<std::string> wanted;
-  for (auto const& assignment : target.backfill.assignments) {
-    found.push_back(target.alias + '.' + quote_identifier(assignment.column));
-    wanted.push_back("CAST(" + parenthesised(assignment.expression) + " AS " +
-                     qualified_type(target.traits.assigned_types[found.size() - 1]) + ')');
-  }
-  return "(ROW(" + join(found, ", ") + ")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(" + join(wanted, ", ") +
-         ")::pg_catalog.record)";
-}
-
 // Whether a changed row is still to be done. Of a row that satisfies `where` a repeat is asked, and of no other: there
 // the expressions may fail.
 std::string again_text(WorkTarget const& target) {
   if (target.backfill.where.empty()) return "false";
-  std::string const where = parenthesised(target.backfill.where);
-  if (!target.traits.is_repeatable) return where;
+  std::string const where = parenthesised(where_of(target));
+  if (!target.traits.is_repeatable || target.backfill.where_is_changed) return where;
   return "CASE WHEN " + where + " THEN " + would_change(target) + " ELSE false END";
 }
 
 std::string and_would_change(WorkTarget const& target) {
-  return target.traits.is_repeatable && !target.backfill.where.empty() ? " AND " + would_change(target) : "";
+  bool const is_asked = target.traits.is_repeatable && !target.backfill.where.empty();
+  return is_asked && !target.backfill.where_is_changed ? " AND " + would_change(target) : "";
 }
 
 std::string update_text(WorkTarget const& target, std::string const& condition) {
@@ -178,6 +167,22 @@ std::string update_text(WorkTarget const& target, std::string const& condition) 
 std::string delete_text(WorkTarget const& target, std::string const& condition) {
   return "DELETE FROM " + changed_table(target) + " WHERE " + condition + and_where(target) +
          " RETURNING false AS again";
+}
+
+// Deletes the rows and inserts them into another table, as two queries of one WITH.
+std::string move_ctes(WorkTarget const& target, std::string const& condition) {
+  auto const& to = *target.backfill.move_to;
+  std::vector<std::string> columns;
+  std::vector<std::string> returned;
+  for (auto const& name : target.traits.moved_columns) {
+    columns.push_back(quote_identifier(name));
+    returned.push_back(target.alias + '.' + columns.back());
+  }
+  return "pgbackfill_gone AS (DELETE FROM " + changed_table(target) + " WHERE " + condition + and_where(target) +
+         " RETURNING " + join(returned, ", ") + "),\npgbackfill_work AS (INSERT INTO " +
+         quote_qualified(to.schema, to.name) + " (" + join(columns, ", ") + ')' +
+         (target.traits.copy_overrides_identity ? " OVERRIDING SYSTEM VALUE" : "") + " SELECT " + join(columns, ", ") +
+         " FROM pgbackfill_gone RETURNING false AS again)";
 }
 
 // Who writes a row that is being copied waits until the copy is there for his trigger to find; and what somebody writes
@@ -229,6 +234,7 @@ std::string work_text(WorkTarget const& target, std::string const& condition) {
 
 // Whether nothing is asked of each changed row, so that the statement needs no RETURNING.
 bool is_only_counted(WorkTarget const& target) {
+  if (target.backfill.move_to || target.backfill.dedupe) return false;
   return !target.key.is_by_block() && target.backfill.kind != WorkKind::kSql && !asks_again(target);
 }
 
@@ -239,6 +245,7 @@ std::string without_returning(WorkTarget const& target, std::string const& condi
 
 // `more`: further columns, of each changed row.
 std::string work_cte(WorkTarget const& target, std::string const& condition, std::string const& more = "") {
+  if (target.backfill.move_to) return move_ctes(target, condition);
   return "pgbackfill_work AS (" + work_text(target, condition) + more + ")";
 }
 
@@ -336,6 +343,7 @@ BatchWork batch_work(WorkTarget const& target, Interval const& interval, BatchMo
     return batch;
   }
   if (target.stands_alone) return batch_alone(target, condition, mode);
+  if (target.backfill.dedupe) return dedupe_batch(target, condition, mode);
   batch.has_work = true;
   batch.can_repeat = target.key.is_by_block() && target.backfill.kind == WorkKind::kUpdate;
   batch.knows_again = asks_again(target);
@@ -382,6 +390,7 @@ std::string copied_rows_sql(WorkTarget const& target, Interval const& interval, 
 
 BatchWork visit_work(WorkTarget const& target) {
   if (target.stands_alone) return visit_alone(target);
+  if (target.backfill.dedupe) return dedupe_visit(target);
   std::string const keys = keys_cte(target, "pgbackfill_keys", "due", true);
   std::string const due = in_keys(target, target.alias, "pgbackfill_keys") + leaf_condition(target);
   BatchWork batch;
@@ -398,13 +407,25 @@ BatchWork visit_work(WorkTarget const& target) {
   return batch;
 }
 
+namespace {
+
+// A join, where batches have EXISTS: each key is listed once, and the server can go through them in their order.
+std::string joined_to_listed(WorkTarget const& target) {
+  auto const& listed = target.backfill.only_keys;
+  if (listed.empty()) return "";
+  return " JOIN " + listed + " AS " + kListed + " ON " + same_key(target.key, target.alias, kListed);
+}
+
+}  // namespace
+
 std::string look_ahead_sql(WorkTarget const& target, Interval const& interval, std::int64_t rows) {
   std::string const order = " ORDER BY " + key_order(target.key, target.alias);
   std::string const count = std::to_string(rows);
   std::vector<std::string> pages;
+  std::string const listed = joined_to_listed(target);
   for (auto const& scan : interval_scans(target.key, {interval.lo, std::nullopt}, target.alias)) {
-    pages.push_back("SELECT " + key_list(target.key, target.alias) + " FROM " + from_clause(target) + " WHERE " + scan +
-                    read_condition(target) + order);
+    pages.push_back("SELECT " + key_list(target.key, target.alias) + " FROM " + from_clause(target) + listed +
+                    " WHERE " + scan + read_condition(target) + order);
   }
   std::string source = pages.front();
   if (pages.size() > 1) {
@@ -430,7 +451,20 @@ std::string look_ahead_setting(WorkTarget const& target) {
   return target.key.is_mixed() ? "SELECT set_config('enable_sort', 'off', true)" : "";
 }
 
+std::string missing_keys_sql(WorkTarget const& target) {
+  std::string const table = target.is_partition ? target.parent : "ONLY " + target.relation;
+  return "SELECT pg_catalog.count(*) OVER (), " + key_texts(target.key, kListed) + " FROM " +
+         target.backfill.only_keys + " AS " + kListed + " WHERE NOT EXISTS (SELECT FROM " + table + " AS " +
+         target.alias + " WHERE " + same_key(target.key, target.alias, kListed) + ") ORDER BY " +
+         key_order(target.key, kListed) + " LIMIT " + std::to_string(kMostMissingShown);
+}
+
 std::string last_key_sql(WorkTarget const& target) {
+  auto const& listed = target.backfill.only_keys;
+  if (!listed.empty()) {
+    return "SELECT " + key_texts(target.key, kListed) + " FROM " + listed + " AS " + kListed + " ORDER BY " +
+           reversed_key_order(target.key, kListed) + " LIMIT 1";
+  }
   return "SELECT " + key_texts(target.key, target.alias) + " FROM " + from_clause(target) + " WHERE true" +
          read_condition(target) + " ORDER BY " + reversed_key_order(target.key, target.alias) + " LIMIT 1";
 }
@@ -581,9 +615,13 @@ std::vector<Probe> probes(WorkTarget const& target) {
   auto const& backfill = target.backfill;
   std::vector<Probe> result;
   std::string const from = " FROM " + from_clause(target);
+  if (backfill.dedupe) {
+    result.push_back({backfill.dedupe->keep_position, "SELECT" + from + order_of_group(target)});
+  }
   if (!backfill.where.empty()) {
-    result.push_back({backfill.where_position, "SELECT 1" + from + " WHERE " + parenthesised(backfill.where)});
-    result.push_back(one_expression(backfill.where_position, backfill.where, from));
+    auto const where = where_of(target);
+    result.push_back({backfill.where_position, "SELECT 1" + from + " WHERE " + parenthesised(where)});
+    result.push_back(one_expression(backfill.where_position, where, from));
   }
   for (auto& probe : compute_probes(target)) result.push_back(std::move(probe));
   for (auto const& assignment : backfill.assignments) {

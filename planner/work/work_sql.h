@@ -39,6 +39,13 @@ enum class ValueForm {
   kBase64,  // bytea
 };
 
+// A column by whose values rows of the table are told alike.
+struct GroupColumn {
+  std::string name;
+  std::string equals;  // OPERATOR(schema.=)
+  bool not_null = false;
+};
+
 // What the server says of the work as such, whichever leaf it is done on.
 struct WorkTraits {
   bool copy_overrides_identity = false;  // the copy's target has a GENERATED ALWAYS AS IDENTITY column among `columns`
@@ -60,6 +67,8 @@ struct WorkTraits {
   std::vector<std::string> assigned_types{};      // of an update: SQL, with length and precision, by assignment
   std::vector<ValueForm> input_forms{};           // of `compute`: by entry of `read`
   std::vector<ValueForm> output_forms{};          // by column of `write`
+  std::vector<GroupColumn> group{};               // of `dedupe`: by column of `by`
+  std::vector<std::string> moved_columns{};       // of `move_to`: those of the table
 };
 
 // What the statements need to know of one leaf. Built once a leaf, shared by all its batches.
@@ -87,6 +96,8 @@ struct BatchWork {
   // is to leave out rows that somebody holds; else empty. A statement has one snapshot: only the next one sees what was
   // committed while this one waited.
   std::string lock;
+  // Locks the rows that stay for the sake of which those of the batch may go; else empty.
+  std::string keep;
   std::string work;
   bool has_work = false;     // pgbackfill.changed and pgbackfill.again are set
   bool has_left = false;     // pgbackfill.left is set
@@ -114,6 +125,9 @@ std::string look_ahead_sql(WorkTarget const& target, Interval const& interval, s
 
 // To be run before look_ahead_sql(), in its transaction and after all else; empty when there is no need.
 std::string look_ahead_setting(WorkTarget const& target);
+
+// Of a job of some keys: how many of them are in no row of the table, and the first of these; no row: none.
+std::string missing_keys_sql(WorkTarget const& target);
 
 // Last key of the leaf in key order, or no row.
 std::string last_key_sql(WorkTarget const& target);

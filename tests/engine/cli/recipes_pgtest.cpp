@@ -137,6 +137,11 @@ std::vector<Case> const& cases() {
        "10 "
        "FROM generate_series(1, 200) g",
        "SELECT bool_and((currency IS NOT NULL) = (tenant_id = 7)) FROM invoices"},
+      {"Rows from a file",
+       "CREATE TABLE users (id int PRIMARY KEY, email text); INSERT INTO users SELECT g, 'u' || g FROM "
+       "generate_series(1, 300) g",
+       "SELECT string_agg(id || email, ' ' ORDER BY id) = '5new 7o\"ther' FROM users WHERE email <> 'u' || id",
+       {{"folder/fixes.csv", "id,email,why\n7,\"o\"\"ther\",x\n5,new,\n900,none,\n"}}},
       {"Dependent tables",
        "CREATE TABLE users (id int PRIMARY KEY, organization_id int); CREATE TABLE projects (id int PRIMARY KEY, "
        "owner_id int, organization_id int); CREATE TABLE tasks (id int PRIMARY KEY, project_id int, organization_id "

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "tests/support/database_fixtures.h"
@@ -151,6 +153,116 @@ TEST_F(Prepare, TheLastPassReadsANewOne) {
   client_->exec("INSERT INTO e VALUES (-1, 77); INSERT INTO t (id) VALUES (-1)");
   EXPECT_EQ(program->wait(90s).exit_code, kDone) << program->err();
   EXPECT_EQ(value("SELECT latest FROM t WHERE id = -1"), "77");
+}
+
+// --- rows of a file --------------------------------------------------------------------------------------------------
+
+class FromFile : public Prepare {
+ protected:
+  void SetUp() override {
+    Prepare::SetUp();
+    std::string rows = "note,t_id,at\n";
+    for (int id = 10; id <= 5000; id += 10) rows += fmt::format("\"n, {}\",{},{}\n", id, id, 2 * id);
+    write("ids.csv", rows);
+  }
+  static constexpr char kFrom[] =
+      "  prepare:\n    last: {from: {csv: ids.csv, columns: {t_id: bigint, at: integer, note: text}}, key: [t_id]}\n";
+};
+
+TEST_F(FromFile, IsReadByEveryKindOfWorkAndByTheGate) {
+  client_->exec("CREATE TABLE c (id bigint PRIMARY KEY, note text)");
+  std::string const of_file = "id IN (SELECT l.t_id FROM {prepare:last} l)";
+  for (auto const& [name, work, check] : std::vector<std::tuple<std::string, std::string, std::string>>{
+           {"joins", kJoin, "SELECT count(*) = 500 AND bool_and(latest = 2 * id AND n = 1) FROM t WHERE n > 0"},
+           {"sets", "  set: {latest: \"-1\"}\n  where: \"latest > 0 AND " + of_file + "\"\n",
+            "SELECT count(*) = 500 FROM t WHERE latest = -1"},
+           {"copies",
+            "  copy_to: c\n  columns: {id: id, note: \"(SELECT l.note FROM {prepare:last} l WHERE l.t_id = "
+            "t.id)\"}\n  where: " +
+                of_file + "\n",
+            "SELECT count(*) = 500 AND bool_and(note = 'n, ' || id) FROM c"},
+           {"deletes", "  delete: true\n  where: " + of_file + "\n", "SELECT count(*) = 4500 FROM t"}}) {
+    write(name + ".yaml", "name: " + name + "\ntable: t\nbackfill:\n" + kFrom + work);
+    auto const planned = run({"plan", name + ".yaml", "--sample"});
+    EXPECT_EQ(planned.exit_code, kDone) << name << planned.err;
+    EXPECT_THAT(planned.out, AllOf(HasSubstr("prepare 'last' has the rows of ids.csv"), Not(HasSubstr("n, 10"))))
+        << name;
+    auto const dry = run({"run", name + ".yaml", "--dry-run"});
+    EXPECT_EQ(dry.exit_code, kDone) << name << dry.err;
+    EXPECT_THAT(dry.out, HasSubstr("row      10: ")) << name << dry.out;
+    auto const result = run({"run", name + ".yaml"});
+    EXPECT_EQ(result.exit_code, kDone) << name << result.err;
+    EXPECT_THAT(result.err, HasSubstr("prepare 'last': 500 rows in")) << name;
+    EXPECT_EQ(value(check), "t") << name;
+    EXPECT_EQ(tables_left(), "0") << name;
+    auto const gate = run({"gate", name});
+    EXPECT_EQ(gate.exit_code, kDone) << name << gate.err << gate.out;
+  }
+  client_->exec("INSERT INTO t (id) VALUES (20), (6000)");
+  auto const gate = run({"gate", "deletes"});
+  EXPECT_EQ(gate.exit_code, kGateClosed);
+  EXPECT_THAT(gate.out, HasSubstr("1 row(s) still satisfy `where`"));
+}
+
+TEST_F(FromFile, WhatIsWrongIsRefusedByItsPlaceBeforeAnythingIsTouched) {
+  for (auto const& [text, said] : std::vector<std::pair<std::string, std::string>>{
+           {"t_id,at,note\n1,2,x\n3,many,y\n", "ids.csv:3:3: the value 'many' of column 'at' is no whole number"},
+           {"t_id,at,note\n1,2,x\n1,3,y\n", "ids.csv:3:1: the key (t_id) of this row is that of one before it"},
+           {"t_id,note\n1,x\n", "ids.csv:1:1: the first line names no column 'at'"},
+           {"t_id,at,note\n1,2,x,y\n", "ids.csv:2:1: this line has 4 values"},
+           {"t_id,at,note\n1,2,\"x\n", "ids.csv:2:5: the quote that begins this value is never closed"},
+           {"t_id,at,note\n,2,x\n", "ids.csv:2:1: there is no value for column 't_id' of the key"}}) {
+    write("ids.csv", text);
+    write("m.yaml", std::string("name: m\ntable: t\nbackfill:\n") + kFrom + kJoin);
+    for (std::vector<std::string> const& words :
+         {std::vector<std::string>{"run", "m.yaml"}, {"plan", "m.yaml"}, {"run", "m.yaml", "--dry-run"}}) {
+      auto const result = run(words);
+      EXPECT_EQ(result.exit_code, kUsage) << text << result.err;
+      EXPECT_THAT(result.err, HasSubstr(said));
+    }
+  }
+  std::filesystem::remove(dir() / "ids.csv");
+  EXPECT_THAT(run({"run", "m.yaml"}).err, HasSubstr("m.yaml:5:24: ids.csv cannot be read"));
+  EXPECT_EQ(value("SELECT to_regnamespace('pgbackfill') IS NULL"), "t");
+}
+
+TEST_F(FromFile, AValueIsNeverSqlAndStandsInNoStatement) {
+  client_->exec("ALTER DATABASE " + database_ + " SET log_statement = 'all'");
+  std::string const hostile = "'); DROP TABLE t; -- \\ $1 {batch}";
+  write("ids.csv", "t_id,at,note\n1,5,\"" + hostile + "\"\n");
+  client_->exec("ALTER TABLE t ADD COLUMN note text");
+  write("m.yaml",
+        std::string("name: m\ntable: t\nbackfill:\n") + kFrom +
+            "  sql: \"UPDATE t SET note = l.note FROM {prepare:last} l WHERE l.t_id = t.id AND {batch:t}\"\n");
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT string_agg(note, '|') FROM t"), hostile);
+  EXPECT_THAT(cluster_->log_text(64 * 1024 * 1024), Not(HasSubstr("DROP TABLE t; --")));
+}
+
+TEST_F(FromFile, AnotherFileIsAnotherBackfill) {
+  write("m.yaml", std::string("name: m\ntable: t\nbackfill:\n") + kFrom + kJoin);
+  EXPECT_EQ(run({"run", "m.yaml", "--limit", "100"}).exit_code, kResumable);
+  write("ids.csv", "t_id,at,note\n1,5,x\n");
+  auto const other = run({"run", "m.yaml"});
+  EXPECT_EQ(other.exit_code, kUsage);
+  EXPECT_THAT(other.err, HasSubstr("was changed since it started"));
+}
+
+TEST_F(FromFile, StandsBesideItsMigrationAndOutlivesACrash) {
+  std::filesystem::create_directory(dir() / "migrations");
+  std::filesystem::rename(dir() / "ids.csv", dir() / "migrations" / "ids.csv");
+  write("migrations/m.yaml", std::string("name: m\ntable: t\nbackfill:\n") + kFrom + "  batch: {max_rows: 50}\n" +
+                                 kJoin + "throttle: {max_rows_per_second: 1000}\n");
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program program({PGBACKFILL_PROGRAM, "run", "migrations/m.yaml", "--dsn", dsn()}, options);
+  ASSERT_TRUE(poll_until([&] { return client_->value("SELECT count(*) > 50 FROM t WHERE n = 1") == "t"; }, 60s));
+  cluster_->restart_primary(engine::StopMode::kImmediate);
+  EXPECT_EQ(program.wait(120s).exit_code, kDone) << program.err();
+  client_ = std::make_unique<PgClient>(dsn());
+  EXPECT_EQ(value("SELECT count(*) || ' ' || sum(n) FROM t WHERE latest = 2 * id"), "500 500") << program.err();
+  EXPECT_EQ(tables_left(), "0");
 }
 
 }  // namespace

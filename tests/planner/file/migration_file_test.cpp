@@ -583,9 +583,9 @@ TEST(MigrationFile, RefusesStepsOfAWrongShape) {
 // Work.
 
 TEST(MigrationFile, WantsExactlyOneKindOfWork) {
-  EXPECT_THAT(
-      backfill_problems("{workers: 2}"),
-      ElementsAre("m.yaml:3:1: exactly one of 'set', 'sql', 'copy_to', 'delete', 'compute' must be in 'backfill'"));
+  EXPECT_THAT(backfill_problems("{workers: 2}"),
+              ElementsAre("m.yaml:3:1: exactly one of 'set', 'sql', 'copy_to', 'delete', 'dedupe', 'move_to', "
+                          "'compute' must be in 'backfill'"));
   EXPECT_THAT(backfill_problems("{set: {a: 1}, delete: true, where: b}"),
               ElementsAre(StartsWith("m.yaml:3:25: 'delete' cannot stand beside 'set'")));
   EXPECT_THAT(backfill_problems("{copy_to: b}"), ElementsAre(StartsWith("m.yaml:3:12: 'copy_to' needs 'columns'")));
@@ -961,6 +961,10 @@ class SchemaFile {
     if (section == "prepare") {
       return "{name: x, table: t, backfill: {set: {a: 1}, prepare: {p: " + body + "}}}";
     }
+    if (section == "from") {
+      return "{name: x, table: t, backfill: {set: {a: 1}, prepare: {p: {key: [project_id], from: " + body + "}}}}";
+    }
+    if (section == "dedupe") return "{name: x, table: t, backfill: {dedupe: " + body + "}}";
     if (section == "probes") return "{name: x, probes: [" + body + "]}";
     if (section == "compute") return "{name: x, table: t, backfill: {compute: " + body + "}}";
     if (section == "a service") {

@@ -63,12 +63,29 @@ TEST(Prepare, IsRefusedWhereNobodyComputesIt) {
 TEST(Prepare, IsDeclaredByAQueryAndItsKey) {
   auto const declared = [](std::string const& prepare) { return problems_of(file_with(prepare, "set: {v: 1}")); };
   EXPECT_THAT(declared("{last: {as: SELECT 1}}"), ElementsAre(HasSubstr("'key' is missing in 'prepare'")));
-  EXPECT_THAT(declared("{last: {key: [a]}}"), ElementsAre(HasSubstr("'as' is missing in 'prepare'")));
+  EXPECT_THAT(declared("{last: {key: [a]}}"),
+              ElementsAre(HasSubstr("exactly one of 'as', 'from' must be in 'prepare'")));
   EXPECT_THAT(declared("{last: {as: 'SELECT 1;', key: [a]}}"), ElementsAre(HasSubstr("semicolon")));
   EXPECT_THAT(declared("{Last: {as: SELECT 1, key: [a]}}"), ElementsAre(HasSubstr("lower-case letters")));
-  EXPECT_THAT(declared("{last: SELECT 1}"), ElementsAre(HasSubstr("must be a map of 'as' and 'key'")));
+  EXPECT_THAT(declared("{last: SELECT 1}"), ElementsAre(HasSubstr("must be a map of 'as' or 'from', and 'key'")));
   EXPECT_THAT(declared("{}"), ElementsAre(HasSubstr("'prepare' must be a map")));
   EXPECT_THAT(declared(kLast), IsEmpty());
+}
+
+TEST(Prepare, MayHaveTheRowsOfAFile) {
+  auto const declared = [](std::string const& from) {
+    return problems_of(file_with("{ids: {from: " + from + ", key: [id]}}", "set: {v: 1}"));
+  };
+  EXPECT_THAT(declared("{csv: ids.csv, columns: {id: bigint, note: text}}"), IsEmpty());
+  EXPECT_THAT(declared("{csv: ids.csv}"), ElementsAre(HasSubstr("'columns' is missing in 'from'")));
+  EXPECT_THAT(declared("{csv: ids.csv, columns: {id: int8}}"),
+              ElementsAre(HasSubstr("the type of a column is one of 'smallint'")));
+  EXPECT_THAT(declared("{csv: ids.csv, columns: [id]}"), ElementsAre(HasSubstr("'columns' must be a map")));
+  EXPECT_THAT(declared("{csv: ids.csv, columns: {ids: bigint}}"),
+              ElementsAre(HasSubstr("'id' is not one of 'columns' (did you mean 'ids'?)")));
+  EXPECT_THAT(problems_of(file_with("{ids: {as: SELECT 1 AS id, from: {csv: f, columns: {id: bigint}}, key: [id]}}",
+                                    "set: {v: 1}")),
+              ElementsAre(HasSubstr("'from' cannot stand beside 'as'")));
 }
 
 TEST(Prepare, LooksInABatchOnlyForTablesThatHadRows) {

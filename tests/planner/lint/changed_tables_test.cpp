@@ -30,6 +30,14 @@ TEST(ChangedTables, AreSeenInTextsThatAreWrittenOut) {
   EXPECT_EQ(changed_by("BEGIN EXECUTE format('UPDATE %I SET b = 1', 't'); RETURN NEW; END"), "t ");
 }
 
+TEST(ChangedTables, AndThoseThatGetRows) {
+  auto const written = tables_written_by(
+      "CREATE FUNCTION f(a text) RETURNS int LANGUAGE plpgsql AS $$DECLARE x int; BEGIN SELECT id INTO x FROM r; IF x "
+      "IS NULL THEN INSERT INTO app.t (n) VALUES (a) RETURNING id INTO x; END IF; UPDATE u SET n = 1; RETURN x; END$$");
+  ASSERT_EQ(written.size(), 2U);
+  EXPECT_EQ(shown(written.at(0)) + " " + shown(written.at(1)), "app.t u");
+}
+
 TEST(ChangedTables, OfCodeThatCannotBeReadAreNone) {
   EXPECT_EQ(changed_by("this is no code"), "");
   EXPECT_TRUE(tables_changed_by("CREATE FUNCTION f() RETURNS trigger LANGUAGE c AS 'a', 'b'").empty());
