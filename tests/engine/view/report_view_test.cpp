@@ -167,6 +167,23 @@ TEST(Report, TwoProcessesSideBySideAreBothAlive) {
   for (auto const& mark : marks_of(report)) EXPECT_NE(mark.kind, MarkKind::kGone) << mark.text;
 }
 
+// Neither stopped, and the second began while the first was at work: the first did not go then.
+TEST(Report, AProcessBesideAnotherIsNotTakenForItsSuccessor) {
+  auto report = killed_run();
+  report.events = {{kStart, "started", "", "ann@web-1", "web-1", 11},
+                   {kStart + 5'000, "started", "", "ann@web-2", "web-2", 12}};
+  report.samples = {sample(0, 0, 0), sample(5, 100), sample(10, 200), sample(20, 300, 10), sample(40, 400, 20)};
+  for (auto& each : report.samples) each.processes = 2;
+  report.status.holders = {{"web-2", 12, 2, 20'000, false}};
+  std::vector<Mark> gone;
+  for (auto const& mark : marks_of(report)) {
+    if (mark.kind == MarkKind::kGone) gone.push_back(mark);
+  }
+  ASSERT_EQ(gone.size(), 1U);
+  EXPECT_THAT(gone[0].text, HasSubstr("pid 11"));
+  EXPECT_EQ(gone[0].at_ms, kStart + 40'000);
+}
+
 TEST(Report, DrawsPausesAndGapsAsBands) {
   auto const bands = bands_of(killed_run());
   ASSERT_EQ(bands.size(), 2U);
