@@ -190,9 +190,13 @@ std::string listed_rows_sql(std::vector<ListedColumn> const& columns, std::strin
     values.push_back("pgbackfill_file." + name + collated);
     definitions.push_back(name + ' ' + (column.sql_type.empty() ? sql_of(column.type) : column.sql_type));
   }
+  // In their order, so that the rows of a batch stand together.
+  std::vector<std::string> places;
+  for (std::size_t place = 1; place <= columns.size(); ++place) places.push_back(std::to_string(place));
+  std::string const order = distinct ? " ORDER BY " + join(places, ", ") : "";
   return std::string("SELECT ") + (distinct ? "DISTINCT " : "") + join(values, ", ") +
          " FROM pg_catalog.json_to_recordset(" + sql_of_variable(variable) + "::pg_catalog.json) AS pgbackfill_file (" +
-         join(definitions, ", ") + ")";
+         join(definitions, ", ") + ")" + order;
 }
 
 OnlyKeys only_keys_of(CsvFile keys, std::string file) {

@@ -409,11 +409,13 @@ BatchWork visit_work(WorkTarget const& target) {
 
 namespace {
 
-// A join, where batches have EXISTS: each key is listed once, and the server can go through them in their order.
-std::string joined_to_listed(WorkTarget const& target) {
+// A join, where batches have EXISTS: each key is listed once, and the server can go through them in their order. Those
+// that are done are left out here too, or each page would read them all again.
+std::string joined_to_listed(WorkTarget const& target, Interval const& from_here) {
   auto const& listed = target.backfill.only_keys;
   if (listed.empty()) return "";
-  return " JOIN " + listed + " AS " + kListed + " ON " + same_key(target.key, target.alias, kListed);
+  return " JOIN " + listed + " AS " + kListed + " ON " + same_key(target.key, target.alias, kListed) + " AND " +
+         interval_condition(target.key, from_here, kListed);
 }
 
 }  // namespace
@@ -422,8 +424,9 @@ std::string look_ahead_sql(WorkTarget const& target, Interval const& interval, s
   std::string const order = " ORDER BY " + key_order(target.key, target.alias);
   std::string const count = std::to_string(rows);
   std::vector<std::string> pages;
-  std::string const listed = joined_to_listed(target);
-  for (auto const& scan : interval_scans(target.key, {interval.lo, std::nullopt}, target.alias)) {
+  Interval const from_here{interval.lo, std::nullopt};
+  std::string const listed = joined_to_listed(target, from_here);
+  for (auto const& scan : interval_scans(target.key, from_here, target.alias)) {
     pages.push_back("SELECT " + key_list(target.key, target.alias) + " FROM " + from_clause(target) + listed +
                     " WHERE " + scan + read_condition(target) + order);
   }
