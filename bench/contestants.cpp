@@ -175,9 +175,9 @@ void PacedLoop::work(std::stop_token const& stop, std::string const& dsn, std::i
   client.exec("SET synchronous_commit = off");
   // It writes its message to disk, whatever the session's commits do.
   PgClient prober(dsn);
-  auto const commit_milliseconds = [&client = prober] {
+  auto const commit_milliseconds = [&prober] {
     auto const began = std::chrono::steady_clock::now();
-    client.exec("SELECT pg_logical_emit_message(true, 'bench', '')");
+    prober.exec("SELECT pg_logical_emit_message(true, 'bench', '')");
     return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
   };
   for (std::int64_t lo = 0; lo < table_rows && !stop.stop_requested(); lo += settings.rows) {

@@ -20,6 +20,16 @@ bool kills_at_each() {
   return kills != nullptr && std::string_view(kills) == "all";
 }
 
+std::set<int> points(int statements, std::mt19937_64& random) {
+  std::set<int> chosen;
+  for (int statement = 1; statement <= statements && kills_at_each(); ++statement) chosen.insert(statement);
+  if (statements > 0) chosen.insert({1, statements});
+  for (int choice = 0; choice < kBetween && statements > 2; ++choice) {
+    chosen.insert(static_cast<int>(between(random, 2, statements - 1)));
+  }
+  return chosen;
+}
+
 }  // namespace
 
 void set_brake(PgClient& client, int statement) {
@@ -34,16 +44,17 @@ int statements_seen(PgClient& client) {
   return std::stoi(client.value("SELECT last_value - 1 FROM brake.statements"));
 }
 
-std::vector<int> kill_points(int statements, int turn) {
-  std::set<int> points;
+std::vector<Kill> kills(int statements) {
+  std::vector<Kill> all;
   auto random = random_of_test();
-  random.discard(static_cast<unsigned long long>(turn) * kBetween);
-  for (int statement = 1; statement <= statements && kills_at_each(); ++statement) points.insert(statement);
-  if (statements > 0) points.insert({1, statements});
-  for (int choice = 0; choice < kBetween && statements > 2; ++choice) {
-    points.insert(static_cast<int>(between(random, 2, statements - 1)));
+  for (bool const server_goes_on : {true, false}) {
+    for (int const statement : points(statements, random)) {
+      all.push_back({statement, server_goes_on,
+                     fmt::format("killed at statement {} of {}, which the server {}; PGBACKFILL_SEED={}", statement,
+                                 statements, server_goes_on ? "finished" : "gave up", seed_of_tests())});
+    }
   }
-  return {points.begin(), points.end()};
+  return all;
 }
 
 }  // namespace pgbackfill::tests

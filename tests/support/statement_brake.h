@@ -4,6 +4,7 @@
 // which shows by holding 43. A sequence counts, because it is not rolled back.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "tests/support/pg_client.h"
@@ -31,8 +32,14 @@ void set_brake(PgClient& client, int statement);
 // DDL statements since set_brake().
 int statements_seen(PgClient& client);
 
-// At which of so many statements a test kills. PGBACKFILL_KILLS=all: at each (tests/run --all); else at the first, the
-// last and two between them, by the seed of the tests and `turn`.
-std::vector<int> kill_points(int statements, int turn = 0);
+struct Kill {
+  int statement = 0;            // before which the program is killed
+  bool server_goes_on = false;  // with the statement; else its session ends as well
+  std::string text;             // for people, with the seed
+};
+
+// With PGBACKFILL_KILLS=all (tests/run --all): at each of so many statements; else at the first, the last and two
+// between them, by the seed of the tests. Each with the server going on and without.
+std::vector<Kill> kills(int statements);
 
 }  // namespace pgbackfill::tests

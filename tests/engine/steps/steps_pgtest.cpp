@@ -345,24 +345,21 @@ TEST_P(EveryStepTest, GoesOnWhereItWasKilled) {
   ASSERT_EQ(whole.exit_code, kDone) << whole.err;
   int const statements = statements_seen(*client_);
   auto const after = catalog();
-  for (bool const server_goes_on : {true, false}) {
-    for (int const statement : kill_points(statements, server_goes_on ? 0 : 1)) {
-      SCOPED_TRACE(fmt::format("killed at statement {} of {}, which the server {}; PGBACKFILL_SEED={}", statement,
-                               statements, server_goes_on ? "finished" : "gave up", seed_of_tests()));
-      restart();
-      ASSERT_EQ(run({"init"}).exit_code, kDone);
-      client_->exec(kStatementBrake);
-      EXPECT_TRUE(kills_at(statement, server_goes_on, {"run", "m.yaml"}));
-      auto const repeat = run();
-      ASSERT_EQ(repeat.exit_code, kDone) << repeat.err;
-      ASSERT_EQ(catalog(), after);
-      EXPECT_EQ(client_->value("SELECT " + GetParam().holds), "t");
-      if (!GetParam().has_way_back) continue;
-      kills_at(1 + statement % 3, server_goes_on, {"rollback", "m", "--yes"});
-      auto const back = run({"rollback", "m", "--yes"});
-      ASSERT_EQ(back.exit_code, kDone) << back.err;
-      ASSERT_EQ(catalog(), before);
-    }
+  for (auto const& kill : kills(statements)) {
+    SCOPED_TRACE(kill.text);
+    restart();
+    ASSERT_EQ(run({"init"}).exit_code, kDone);
+    client_->exec(kStatementBrake);
+    EXPECT_TRUE(kills_at(kill.statement, kill.server_goes_on, {"run", "m.yaml"}));
+    auto const repeat = run();
+    ASSERT_EQ(repeat.exit_code, kDone) << repeat.err;
+    ASSERT_EQ(catalog(), after);
+    EXPECT_EQ(client_->value("SELECT " + GetParam().holds), "t");
+    if (!GetParam().has_way_back) continue;
+    kills_at(1 + kill.statement % 3, kill.server_goes_on, {"rollback", "m", "--yes"});
+    auto const back = run({"rollback", "m", "--yes"});
+    ASSERT_EQ(back.exit_code, kDone) << back.err;
+    ASSERT_EQ(catalog(), before);
   }
 }
 
@@ -784,21 +781,18 @@ TEST_F(StepsTest, EndOfSyncGoesOnWhereItWasKilled) {
   ASSERT_EQ(run({"complete", "m", "--yes"}).exit_code, kDone);
   int const statements = statements_seen(*client_);
   auto const after = catalog();
-  for (bool const server_goes_on : {true, false}) {
-    for (int const statement : kill_points(statements, server_goes_on ? 0 : 1)) {
-      SCOPED_TRACE(fmt::format("killed at statement {} of {}, which the server {}; PGBACKFILL_SEED={}", statement,
-                               statements, server_goes_on ? "finished" : "gave up", seed_of_tests()));
-      begin(database_);
-      write(text);
-      ASSERT_EQ(run().exit_code, kDone);
-      client_->exec(kStatementBrake);
-      EXPECT_TRUE(kills_at(statement, server_goes_on, {"complete", "m", "--yes"}));
-      auto const repeat = run({"complete", "m", "--yes"});
-      ASSERT_EQ(repeat.exit_code, kDone) << repeat.err;
-      ASSERT_EQ(catalog(), after);
-      EXPECT_EQ(run().exit_code, kDone) << "which leaves it as it is";
-      ASSERT_EQ(catalog(), after);
-    }
+  for (auto const& kill : kills(statements)) {
+    SCOPED_TRACE(kill.text);
+    begin(database_);
+    write(text);
+    ASSERT_EQ(run().exit_code, kDone);
+    client_->exec(kStatementBrake);
+    EXPECT_TRUE(kills_at(kill.statement, kill.server_goes_on, {"complete", "m", "--yes"}));
+    auto const repeat = run({"complete", "m", "--yes"});
+    ASSERT_EQ(repeat.exit_code, kDone) << repeat.err;
+    ASSERT_EQ(catalog(), after);
+    EXPECT_EQ(run().exit_code, kDone) << "which leaves it as it is";
+    ASSERT_EQ(catalog(), after);
   }
 }
 

@@ -354,18 +354,15 @@ TEST_F(SwapTest, GoesOnWhereItWasKilled) {
   set_brake(*client_, 0);
   ASSERT_EQ(run({"complete", "m", "--yes"}).exit_code, kDone);
   int const statements = statements_seen(*client_);
-  for (bool const server_goes_on : {true, false}) {
-    for (int const statement : kill_points(statements, server_goes_on ? 0 : 1)) {
-      SCOPED_TRACE(fmt::format("killed at statement {} of {}, which the server {}; PGBACKFILL_SEED={}", statement,
-                               statements, server_goes_on ? "finished" : "gave up", seed_of_tests()));
-      begin();
-      kill_at(statement, server_goes_on);
-      EXPECT_GE(statements_seen(*client_), statement);
-      auto const done = run({"complete", "m", "--yes"});
-      ASSERT_EQ(done.exit_code, kDone) << done.err;
-      expect_swapped();
-      expect_names();
-    }
+  for (auto const& kill : kills(statements)) {
+    SCOPED_TRACE(kill.text);
+    begin();
+    kill_at(kill.statement, kill.server_goes_on);
+    EXPECT_GE(statements_seen(*client_), kill.statement);
+    auto const done = run({"complete", "m", "--yes"});
+    ASSERT_EQ(done.exit_code, kDone) << done.err;
+    expect_swapped();
+    expect_names();
   }
 }
 
