@@ -138,7 +138,7 @@ std::string with_plain_letters(std::string const& json) {
 
 std::string shortened(std::string_view text) {
   if (text.size() <= kMostShown) return std::string(text);
-  return std::string(text.substr(0, kMostShown)) + "...";
+  return fmt::format("{}...", text.substr(0, kMostShown));
 }
 
 json::value const* member(json::object const& object, std::string_view name) {
