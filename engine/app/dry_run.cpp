@@ -14,9 +14,11 @@
 #include "engine/plan/compute_sample.h"
 #include "engine/process/listed_files.h"
 #include "engine/run/job_setup.h"
+#include "engine/state/typed_rows.h"
 #include "planner/file/migration_file.h"
 #include "planner/model/short_line.h"
 #include "planner/model/sql_text.h"
+#include "planner/model/work_kind.h"
 #include "planner/steps/step_order.h"
 #include "planner/work/trial_sql.h"
 
@@ -81,7 +83,7 @@ asio::awaitable<std::optional<std::int64_t>> count_left(PgConnection& connection
     std::vector<Statement> statements = {users_sql(planner::remaining_by_where_sql(target, whole))};
     auto const counted = co_await read_only(connection, std::move(statements), left);
     if (!counted) co_return std::nullopt;
-    count += std::stoll(counted->at(0, 0));
+    count += state::value_as<std::int64_t>(*counted);
   }
   co_return count;
 }
@@ -102,12 +104,7 @@ asio::awaitable<planner::Page> next_page(PgConnection& connection, planner::Work
   planner::Interval const rest{lo, std::nullopt};
   auto const found = value_or_throw(co_await query_read_only(connection, planner::look_ahead_sql(target, rest, rows)),
                                     "looking for the first rows");
-  auto const& row = found.rows.at(0);
-  page.rows = std::stoll(row[0].value_or("0"));
-  if (!row[1]) co_return page;
-  page.last.emplace();
-  for (std::size_t index = 1; index < row.size(); ++index) page.last->push_back(row[index].value_or(""));
-  co_return page;
+  co_return state::page_of(found.rows.at(0));
 }
 
 state::LocalSettings settings_of_trial(planner::Backfill const& backfill, std::string const& migration, int version) {
@@ -148,7 +145,7 @@ asio::awaitable<Trial> try_rows(PgConnection& connection, planner::WorkTarget ta
   }
   auto const& work = results->at(work_at);
   trial.changed = work.rows.empty() ? work.affected : std::stoll(work.rows.front().front().value_or("0"));
-  for (auto const& row : results->at(shown_at).rows) trial.shown.push_back({row[0].value_or(""), row[1], row[2]});
+  trial.shown = state::rows_as<ShownRow>(results->at(shown_at));
   co_return trial;
 }
 
@@ -226,12 +223,6 @@ std::string changes_text(ShownRow const& row) {
     parts.push_back(fmt::format("{}: {}{}", neutralised(std::string(name)), arrow, value_text(value)));
   }
   return planner::join(parts, ", ");
-}
-
-char const* verb_of(planner::Backfill const& backfill) {
-  if (backfill.move_to) return "moved";
-  if (backfill.kind == WorkKind::kDelete) return "deleted";
-  return backfill.kind == WorkKind::kCopy ? "copied" : "changed";
 }
 
 std::string text_of(DryRun const& dry) {
@@ -316,7 +307,7 @@ asio::awaitable<int> dry_run(CommandContext& context, RunOptions options) {
   DryRun dry;
   dry.name = migration.name;
   dry.table = planner::quote_qualified(preflight.table.schema, preflight.table.name);
-  dry.verb = verb_of(*migration.backfill);
+  dry.verb = planner::done_word(*migration.backfill);
   for (auto const& leaf : preflight.table.leaves) dry.estimated += leaf.rows_estimated;
   dry.keys = count_of_keys(loaded);
   if (dry.keys) dry.missing_keys = co_await missing_keys_text(*connection, preflight.targets.front(), *dry.keys);

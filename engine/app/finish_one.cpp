@@ -25,6 +25,7 @@
 #include "engine/verify/gate.h"
 #include "planner/file/migration_file.h"
 #include "planner/model/sql_text.h"
+#include "planner/model/work_kind.h"
 
 namespace pgbackfill::engine {
 
@@ -398,25 +399,6 @@ asio::awaitable<int> roll_back_one(CommandContext& context, FinishOptions option
   co_return co_await finish.roll_back();
 }
 
-namespace {
-
-std::string what_stays(planner::Migration const& migration) {
-  if (!migration.backfill) return "";
-  switch (migration.backfill->kind) {
-    case planner::WorkKind::kDelete:
-      if (migration.backfill->move_to) return "rows that were moved stay where they are";
-      return "rows that were deleted do not come back";
-    case planner::WorkKind::kCopy:
-      return "copied rows stay until their table is dropped";
-    case planner::WorkKind::kAsk:
-      return "what the program did stays done";
-    default:
-      return "values that were overwritten stay as they are";
-  }
-}
-
-}  // namespace
-
 asio::awaitable<RollbackPreview> preview_rollback(PgConnection& connection, planner::Migration migration) {
   RollbackPreview preview;
   auto contract = co_await preview_undo(connection, migration.name, planner::contract_steps(migration));
@@ -432,7 +414,7 @@ asio::awaitable<RollbackPreview> preview_rollback(PgConnection& connection, plan
   preview.companions = std::move(tied.companions);
   auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
   if (job) preview.job_status = state::status_name(job->status);
-  preview.what_stays = what_stays(migration);
+  if (migration.backfill) preview.what_stays = planner::what_stays(*migration.backfill);
   co_return preview;
 }
 

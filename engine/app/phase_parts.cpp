@@ -8,6 +8,7 @@
 #include "engine/base/command_error.h"
 #include "engine/process/interrupts.h"
 #include "engine/state/state_store.h"
+#include "engine/state/typed_rows.h"
 #include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
@@ -119,8 +120,9 @@ asio::awaitable<Admission> admit(CommandContext* context, std::shared_ptr<Claims
     std::string statement = state::claim_notice(claim_of(*claims, notice), context->owner());
     auto const answer = co_await connection->query(std::move(statement), Deadlines());
     if (!answer) co_return Admission::kGranted;
-    if (answer->at(0, 0) == "told") co_return Admission::kTold;
-    if (answer->at(0, 0) == "early") co_return Admission::kEarly;
+    auto const said = state::value_as<std::string>(*answer);
+    if (said == "told") co_return Admission::kTold;
+    if (said == "early") co_return Admission::kEarly;
   } catch (...) {
     // Twice rather than never.
   }

@@ -21,6 +21,7 @@
 #include "engine/run/job_run.h"
 #include "engine/run/job_setup.h"
 #include "engine/run/leaf_keeper.h"
+#include "engine/state/typed_rows.h"
 #include "engine/steps/effect_reader.h"
 #include "engine/steps/hook_runner.h"
 #include "engine/steps/other_migrations.h"
@@ -458,7 +459,7 @@ asio::awaitable<std::optional<int>> Run::start() {
   std::optional<StoredJob> known;
   auto there =
       value_or_throw(co_await connection_->query(state::has_version(), Deadlines()), "reading the state schema");
-  if (there.at(0, 0) == "t") {
+  if (state::value_as<bool>(there)) {
     co_await ensure_state();
     known = value_or_throw(co_await find_job(*connection_, migration.name), "looking for the job");
   }
@@ -466,7 +467,7 @@ asio::awaitable<std::optional<int>> Run::start() {
   if (is_resumed) co_await look_at_table(*known, true);
   bool has_open_steps = true;
   recorded_.clear();
-  if (there.at(0, 0) == "t") {
+  if (state::value_as<bool>(there)) {
     recorded_ =
         value_or_throw(co_await read_recorded_steps(*connection_, migration.name), "reading the steps that are done");
     auto steps = planner::expand_steps(migration);
@@ -481,7 +482,7 @@ asio::awaitable<std::optional<int>> Run::start() {
       value_or_throw(co_await check_step_syntax(*connection_, migration, recorded_), "checking the steps");
   if (!unreadable.empty()) throw CommandError{kExitUsage, planner::to_lines(unreadable)};
   co_await check_steps();
-  if (migration.sync) co_await check_sync_before(there.at(0, 0) == "t");
+  if (migration.sync) co_await check_sync_before(state::value_as<bool>(there));
   co_await check_verify(true);
   co_await check_others();
   co_await ensure_state();
@@ -801,6 +802,11 @@ asio::awaitable<void> Run::tell_missing_keys(planner::WorkTarget target) {
   if (!missing.empty()) tell(Severity::kWarning, missing);
 }
 
+struct MayCreate {
+  bool may = false;
+  std::string role;
+};
+
 // Of several processes one computes, and the others wait for it.
 asio::awaitable<void> Run::compute_what_is_read(int pass) {
   auto const& migration = loaded_.migration;
@@ -810,11 +816,12 @@ asio::awaitable<void> Run::compute_what_is_read(int pass) {
       value_or_throw(co_await connection_->query(
                          "SELECT has_schema_privilege('pgbackfill', 'CREATE'), quote_ident(current_user)", Deadlines()),
                      "looking at this role's rights");
-  if (may.at(0, 0) != "t") {
+  auto const [may_create, role] = state::row_as<MayCreate>(may.rows.at(0));
+  if (!may_create) {
     throw CommandError{kExitUsage,
                        fmt::format("{}: prepare makes tables in schema pgbackfill, and this role may not: GRANT CREATE "
                                    "ON SCHEMA pgbackfill TO {}",
-                                   migration.name, may.at(0, 1))};
+                                   migration.name, role)};
   }
   tell(Severity::kInfo, fmt::format("computing what the batches read: {}", names_of(prepared_.all)));
   auto const made = value_or_throw(co_await compute_prepared(*connection_, prepared_, pass), "computing what is read");
@@ -887,20 +894,20 @@ asio::awaitable<std::string> Run::who_rolled_back() {
   if (!connection_ || !connection_->is_usable()) co_return "";
   auto const& name = loaded_.migration.name;
   auto const change = co_await connection_->query(state::latest_status_change(name), Deadlines());
-  bool const is_new = change && !change->rows.empty() && change->at(0, 5) != known_change_;
-  if (!is_new || change->at(0, 0) != "rolled back") co_return "";
+  if (!change) co_return "";
+  auto const latest = state::first_as<state::LatestChange>(*change);
+  if (!latest || latest->id == known_change_ || latest->kind != "rolled back") co_return "";
   // A step that failed is cleared away by this process itself.
   auto const& owner = context_.owner();
-  auto const& pid = change->rows.front().at(6);
-  if (pid == std::to_string(owner.pid) && change->at(0, 3) == owner.host) co_return "";
-  std::string const user = change->at(0, 2);
-  co_return user.empty() ? change->at(0, 4) : fmt::format("{}@{}", user, change->at(0, 3));
+  if (latest->pid == owner.pid && latest->host == owner.host) co_return "";
+  co_return latest->who();
 }
 
 asio::awaitable<void> Run::remember_latest_change() {
   auto const change = value_or_throw(
       co_await connection_->query(state::latest_status_change(loaded_.migration.name), Deadlines()), "reading the log");
-  known_change_ = change.rows.empty() ? "none" : change.at(0, 5);
+  auto const latest = state::first_as<state::LatestChange>(change);
+  known_change_ = latest ? latest->id : "none";
 }
 
 asio::awaitable<void> Run::heed_rollback(PoolOutcome& outcome) {

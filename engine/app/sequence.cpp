@@ -16,6 +16,7 @@
 #include "engine/process/config_search.h"
 #include "engine/process/listed_files.h"
 #include "engine/run/job_setup.h"
+#include "engine/state/typed_rows.h"
 #include "engine/view/console.h"
 #include "engine/view/plan_verdict.h"
 #include "engine/view/plan_view.h"
@@ -74,7 +75,7 @@ std::string count_of_files(std::size_t count) {
 asio::awaitable<bool> has_state(PgConnection& connection) {
   auto const there =
       value_or_throw(co_await connection.query(state::has_version(), Deadlines()), "reading the state schema");
-  co_return there.at(0, 0) == "t";
+  co_return state::value_as<bool>(there);
 }
 
 asio::awaitable<std::size_t> steps_done(PgConnection& connection, std::string migration,
@@ -361,8 +362,8 @@ asio::awaitable<int> show_sequence(CommandContext& context, std::string folder) 
   if (is_there) {
     auto const known =
         value_or_throw(co_await connection->query(state::list_names(), Deadlines()), "listing the names");
-    for (auto const& row : known.rows) {
-      if (names.count(*row[0]) == 0) strangers.emplace_back(*row[0]);
+    for (auto const& name : state::column_as<std::string>(known)) {
+      if (names.count(name) == 0) strangers.emplace_back(name);
     }
   }
   if (context.is_json()) {

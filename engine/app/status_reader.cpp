@@ -17,6 +17,7 @@
 #include "engine/run/pg_database.h"
 #include "engine/state/row_fields.h"
 #include "engine/state/state_sample.h"
+#include "engine/state/typed_rows.h"
 #include "engine/steps/approval.h"
 #include "engine/view/status_view.h"
 #include "planner/file/throttle_settings.h"
@@ -127,6 +128,25 @@ std::vector<BadRow> bad_rows_of(Rows const& rows) {
 constexpr int kMostQueryShown = 80;
 constexpr std::chrono::hours kLastHour{1};
 
+// What stands in a comment may be anything.
+struct PreparedRow {
+  std::optional<std::string> name;
+  std::optional<std::int64_t> rows;
+  std::optional<std::int64_t> age_s;
+  std::optional<std::int64_t> pass;
+  std::optional<std::int64_t> bytes;
+};
+
+struct WaitingBatch {
+  int pid = 0;
+  int holder = 0;
+  std::string application;
+  std::string role;
+  std::string state;
+  std::optional<std::string> age_s;
+  std::optional<std::string> query;
+};
+
 std::string waiting_for_locks() {
   return "SELECT w.pid, blocker.pid, coalesce(nullif(b.application_name, ''), 'no application name'), "
          "coalesce(b.usename, "
@@ -146,8 +166,8 @@ asio::awaitable<CommandError> unknown_name(PgConnection& connection, std::string
   CommandError error{kExitUsage, neutralised(name) + ": there is no such file"};
   if (is_path) co_return error;
   auto const known = value_or_throw(co_await connection.query(state::list_names(), Deadlines()), "listing the names");
-  std::vector<std::string_view> names;
-  for (auto const& row : known.rows) names.emplace_back(*row[0]);
+  auto const listed = state::column_as<std::string>(known);
+  std::vector<std::string_view> const names(listed.begin(), listed.end());
   error.text = fmt::format("no migration '{}' ran in this database{}; `pgbackfill status` lists them",
                            neutralised(name), neutralised(planner::did_you_mean(name, names)));
   co_return error;
@@ -180,27 +200,14 @@ asio::awaitable<StatusPage> read_page(PgConnection& connection, std::string name
   page.holders = holders_of(all[1], owner);
   page.waiting = waiting_of(all[2], page.holders, owner);
   page.bad_rows = bad_rows_of(all[3]);
-  if (!all[4].rows.empty()) {
-    Fields fields(all[4].rows.front());
-    StatusChange change;
-    change.kind = fields.text();
-    change.at = fields.text();
-    std::string const user = fields.text();
-    std::string const host = fields.text();
-    change.who = user.empty() ? fields.text() : user + "@" + host;
-    page.change = std::move(change);
+  if (auto const change = state::first_as<state::LatestChange>(all[4])) {
+    page.change = StatusChange{change->kind, change->at, change->who()};
   }
   page.runners = runners_of(all[5].rows);
   page.elsewhere = neighbours_elsewhere(all[6]);
-  for (auto const& row : all[7].rows) {
-    Fields fields(row);
-    PreparedSeen seen;
-    seen.name = fields.text();
-    seen.rows = fields.number();
-    seen.age_s = fields.number();
-    seen.pass = fields.number();
-    seen.bytes = fields.number();
-    page.prepared.push_back(std::move(seen));
+  for (auto& row : state::rows_as<PreparedRow>(all[7])) {
+    page.prepared.push_back({row.name.value_or(""), row.rows.value_or(0), row.age_s.value_or(0), row.pass.value_or(0),
+                             row.bytes.value_or(0)});
   }
   if (page.overview.migration) {
     std::string plan = planner::contract_plan(planner::contract_steps(*page.overview.migration));
@@ -213,15 +220,16 @@ asio::awaitable<StatusPage> read_page(PgConnection& connection, std::string name
 asio::awaitable<void> find_lock_holders(PgConnection& connection, StatusPage& page) {
   auto const rows = co_await query_read_only(connection, waiting_for_locks());
   if (!rows) co_return;  // the rest of the page is worth more than this
-  for (auto const& row : rows->rows) {
-    if (*row[1] == "0") {
+  for (auto const& wait : state::rows_as<WaitingBatch>(*rows)) {
+    if (wait.holder == 0) {
       page.in_the_way.push_back(fmt::format(
-          "a batch (pid {}) waits for a lock of a prepared transaction; pg_prepared_xacts lists them", *row[0]));
+          "a batch (pid {}) waits for a lock of a prepared transaction; pg_prepared_xacts lists them", wait.pid));
       continue;
     }
-    page.in_the_way.push_back(fmt::format(
-        "a batch (pid {}) waits for a lock of pid {} ({}, {}, {}, transaction open for {} s): {}", *row[0], *row[1],
-        *row[2], *row[3], *row[4], row[5].value_or("?"), row[6].value_or("query not visible to this role")));
+    page.in_the_way.push_back(
+        fmt::format("a batch (pid {}) waits for a lock of pid {} ({}, {}, {}, transaction open for {} s): {}", wait.pid,
+                    wait.holder, wait.application, wait.role, wait.state, wait.age_s.value_or("?"),
+                    wait.query.value_or("query not visible to this role")));
   }
 }
 

@@ -52,6 +52,7 @@ struct Control {
   std::int64_t ranges_held_elsewhere = 0;
   std::int64_t deferred = 0;
   std::int64_t quarantined = 0;
+  std::int64_t rows_again = 0;  // changed rows that still satisfied `where` afterwards
 };
 
 // A leaf with keys that wait for a visit, and how many.

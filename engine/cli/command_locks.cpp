@@ -12,6 +12,7 @@
 #include "engine/pg/catalog.h"
 #include "engine/pg/local_process.h"
 #include "engine/run/job_setup.h"
+#include "engine/state/typed_rows.h"
 #include "engine/steps/step_runner.h"
 #include "engine/view/console.h"
 #include "planner/checks/drift.h"
@@ -28,6 +29,7 @@ using std::chrono::milliseconds;
 // What this program calls its sessions, unless the connection string says otherwise.
 constexpr std::string_view kOwnApplication = "pgbackfill";
 
+// planner::table_sessions_sql()
 struct TableSession {
   int pid = 0;
   std::string application;
@@ -36,14 +38,15 @@ struct TableSession {
   std::string state;
   std::string modes;
   bool is_granted = false;
-  std::string relation;
+  std::optional<std::string> relation;
   milliseconds since{0};  // that it waits, or that its transaction is open
   std::string query;
-  std::vector<std::string> waits_for;
-  bool prevents_wraparound = false;
+  std::optional<std::vector<std::string>> waits_for;
+  std::optional<bool> wraparound;  // it is a vacuum against it
   std::string began;
 
   // Of a prepared transaction `application` is its id.
+  bool prevents_wraparound() const { return wraparound.value_or(false); }
   bool is_own() const { return pid != 0 && application.starts_with(kOwnApplication); }
 };
 
@@ -63,33 +66,15 @@ struct LocksPage {
   std::vector<LeaseOwner> leases;
 };
 
-TableSession session_of(std::vector<std::optional<std::string>> const& row) {
-  TableSession session;
-  session.pid = std::stoi(*row[0]);
-  session.application = *row[1];
-  session.user = *row[2];
-  session.backend = *row[3];
-  session.state = *row[4];
-  session.modes = *row[5];
-  session.is_granted = row[6] == "t";
-  session.relation = row[7].value_or("");
-  session.since = milliseconds(std::stoll(*row[8]));
-  session.query = *row[9];
-  session.waits_for = state::parse_text_array(row[10]).value_or(std::vector<std::string>());
-  session.prevents_wraparound = row[11] == "t";
-  session.began = *row[12];
-  return session;
-}
-
-LeaseOwner lease_of(std::vector<std::optional<std::string>> const& row, Owner const& owner) {
+LeaseOwner lease_of(state::LeaseOwnerRow row, Owner const& owner) {
   LeaseOwner lease;
-  lease.process = row[0].value_or("");
-  lease.host = row[1].value_or("");
-  lease.pid = std::stoll(row[2].value_or("0"));
-  lease.is_here = row[3] == owner.machine;
-  lease.ranges = std::stoll(*row[4]);
-  lease.left = milliseconds(std::stoll(row[5].value_or("0")));
-  lease.is_alive = lease.is_here ? has_process(lease.pid) : row[6] == "t";
+  lease.process = row.process.value_or("");
+  lease.host = row.host.value_or("");
+  lease.pid = row.pid.value_or(0);
+  lease.is_here = row.machine == owner.machine;
+  lease.ranges = row.ranges;
+  lease.left = row.left.value_or(milliseconds(0));
+  lease.is_alive = lease.is_here ? has_process(lease.pid) : row.is_heard_of.value_or(false);
   return lease;
 }
 
@@ -116,10 +101,12 @@ asio::awaitable<LocksPage> read_locks(CommandContext& context, PgConnection& con
   auto const relations = co_await relations_of(connection, std::move(loaded.migration));
   auto const sessions = value_or_throw(co_await query_read_only(connection, planner::table_sessions_sql(relations)),
                                        "looking at the locks");
-  for (auto const& row : sessions.rows) page.sessions.push_back(session_of(row));
+  page.sessions = state::rows_as<TableSession>(sessions);
   auto const leases =
       value_or_throw(co_await query_read_only(connection, state::job_lease_owners(page.name)), "looking at the leases");
-  for (auto const& row : leases.rows) page.leases.push_back(lease_of(row, context.owner()));
+  for (auto& row : state::rows_as<state::LeaseOwnerRow>(leases)) {
+    page.leases.push_back(lease_of(std::move(row), context.owner()));
+  }
   co_return page;
 }
 
@@ -145,8 +132,9 @@ std::string text_of(LocksPage const& page) {
   std::vector<std::vector<std::string>> cells;
   for (auto const& one : page.sessions) {
     cells.push_back({one.pid == 0 ? "" : std::to_string(one.pid), neutralised(session_name(one)), neutralised(one.user),
-                     neutralised(one.state), one.is_granted ? "holds" : "waits", one.modes, neutralised(one.relation),
-                     human_duration(one.since), planner::join(one.waits_for, " "), neutralised(one.query)});
+                     neutralised(one.state), one.is_granted ? "holds" : "waits", one.modes,
+                     neutralised(one.relation.value_or("")), human_duration(one.since),
+                     planner::join(one.waits_for.value_or(std::vector<std::string>()), " "), neutralised(one.query)});
   }
   std::vector<TableColumn> const columns = {
       {"PID", true, false, 0},    {"WHO", false, true, 0},  {"USER", false, true, 3},  {"STATE", false, true, 2},
@@ -169,14 +157,14 @@ boost::json::object json_of(LocksPage const& page) {
     object["state"] = one.state;
     object["modes"] = one.modes;
     object["granted"] = one.is_granted;
-    object["relation"] = valid_utf8(one.relation);
+    object["relation"] = valid_utf8(one.relation.value_or(""));
     object["since_ms"] = one.since.count();
     object["query"] = valid_utf8(one.query);
     boost::json::array behind;
-    for (auto const& pid : one.waits_for) behind.emplace_back(std::stoll(pid));
+    for (auto const& pid : one.waits_for.value_or(std::vector<std::string>())) behind.emplace_back(std::stoll(pid));
     object["behind"] = std::move(behind);
     object["own"] = one.is_own();
-    object["prevents_wraparound"] = one.prevents_wraparound;
+    object["prevents_wraparound"] = one.prevents_wraparound();
     sessions.push_back(std::move(object));
   }
   boost::json::array leases;
@@ -203,7 +191,7 @@ void require_releasable(TableSession const& session, std::string const& name, bo
   auto const refuse = [&](std::string const& why) {
     throw CommandError{kExitGateClosed, fmt::format("pid {} is left alone: {}", session.pid, why)};
   };
-  if (session.prevents_wraparound) refuse("it is a vacuum that prevents wraparound, and would begin again at once");
+  if (session.prevents_wraparound()) refuse("it is a vacuum that prevents wraparound, and would begin again at once");
   if (session.is_own()) {
     refuse(fmt::format("it is pgbackfill itself; `pgbackfill pause {0}` or `cancel {0}` stops it in order", name));
   }
@@ -230,7 +218,7 @@ asio::awaitable<int> release_session(CommandContext& context, PgConnection& conn
   if (told.rows.empty()) throw CommandError{kExitGateClosed, fmt::format("pid {} is gone already", pid)};
   std::string const what =
       fmt::format("pid {} ({}, {}) {}: {} on {}", pid, session_name(*found), found->user,
-                  options.terminate ? "was ended" : "was told to cancel", found->modes, found->relation);
+                  options.terminate ? "was ended" : "was told to cancel", found->modes, found->relation.value_or("?"));
   std::string event = state::record_event(std::nullopt, page.name, "released", what, context.owner());
   value_or_throw(co_await connection.query(std::move(event), Deadlines()), "recording it");
   context.print(neutralised(what) + "\n");
@@ -258,7 +246,7 @@ asio::awaitable<int> release_leases(CommandContext& context, PgConnection& conne
   std::string statement = state::take_leases(job->id, found->process, lease_text(*found), context.owner());
   auto const freed = value_or_throw(co_await connection.query(std::move(statement), Deadlines()), "freeing the ranges");
   context.print(fmt::format("{} free again; process {} cannot commit to them any more\n",
-                            counted(std::stoll(freed.at(0, 0)), "range is", "ranges are"),
+                            counted(state::value_as<std::int64_t>(freed), "range is", "ranges are"),
                             neutralised(found->process)));
   co_return kExitDone;
 }
@@ -272,10 +260,10 @@ asio::awaitable<int> show(CommandContext& context, PgConnection& connection, Loc
   auto const names = value_or_throw(co_await connection.query(state::list_names(), Deadlines()), "listing the names");
   boost::json::array pages;
   std::string text;
-  for (auto const& row : names.rows) {
+  for (auto const& name : state::column_as<std::string>(names)) {
     std::optional<LocksPage> page;
     try {
-      page = co_await read_locks(context, connection, *row[0]);
+      page = co_await read_locks(context, connection, name);
     } catch (CommandError const& error) {
       // Of a source that another version wrote nothing is known.
       if (error.exit_code != kExitUsage) throw;

@@ -23,6 +23,7 @@
 #include "engine/base/text.h"
 #include "engine/cli/commands.h"
 #include "engine/sandbox/local_cluster.h"
+#include "engine/state/typed_rows.h"
 #include "engine/view/console.h"
 
 namespace pgbackfill::engine {
@@ -123,7 +124,7 @@ asio::awaitable<void> wait_for_replicas(PgConnection& connection) {
     std::string statement =
         "SELECT coalesce(bool_and(replay_lsn >= pg_current_wal_flush_lsn()), true) FROM pg_stat_replication";
     auto const behind = value_or_throw(co_await connection.query(std::move(statement), Deadlines()), "asking for lag");
-    if (behind.at(0, 0) == "t") co_return;
+    if (state::value_as<bool>(behind)) co_return;
     boost::system::error_code error;
     timer.expires_after(kLookInterval);
     co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));

@@ -17,6 +17,7 @@
 #include "engine/verify/verify.h"
 #include "engine/view/console.h"
 #include "planner/file/migration_file.h"
+#include "planner/model/work_kind.h"
 #include "planner/steps/left_behind.h"
 #include "planner/steps/step_order.h"
 
@@ -111,7 +112,7 @@ asio::awaitable<void> check_work(CommandContext& context, PgConnection& connecti
   if (is_gone && !(is_complete && preflight.only_missing_names)) {
     throw CommandError{kExitUsage, planner::to_lines(preflight.problems)};
   }
-  bool const is_measurable = !is_gone && !backfill.where.empty() && backfill.kind != planner::WorkKind::kCopy;
+  bool const is_measurable = !is_gone && !backfill.where.empty() && planner::traits_of(backfill.kind).where_is_undone;
   if (is_measurable) {
     std::int64_t remaining = 0;
     for (auto const& target : preflight.targets) remaining += co_await count_remaining(connection, target);

@@ -6,6 +6,7 @@
 #include "engine/cli/doctor.h"
 #include "engine/pg/catalog.h"
 #include "engine/probes/probe_sql.h"
+#include "engine/state/typed_rows.h"
 #include "engine/steps/subscribers.h"
 #include "engine/view/console.h"
 #include "planner/model/sql_text.h"
@@ -33,6 +34,35 @@ std::string slot_advice(std::string const& name, bool is_lost) {
 
 }  // namespace
 
+namespace {
+
+struct ReplicaRow {
+  std::string name;
+  std::string address;  // in brackets, or empty
+  std::optional<std::string> state;
+  std::optional<std::string> sync_state;
+  std::optional<std::int64_t> bytes_behind;
+  std::optional<milliseconds> late;
+};
+
+struct ArchiverRow {
+  std::string mode;
+  bool is_failing = false;
+  std::int64_t failures = 0;
+  std::string last_failed;  // WAL file
+};
+
+struct SlotRow {
+  std::string name;
+  std::string type;
+  bool is_active = false;
+  std::string wal_status;
+  std::int64_t kept = 0;
+  std::string kept_at_most;  // max_slot_wal_keep_size
+};
+
+}  // namespace
+
 asio::awaitable<void> Doctor::check_replicas() {
   auto const rows = co_await ask(
       "replicas",
@@ -43,23 +73,23 @@ asio::awaitable<void> Doctor::check_replicas() {
           kWalPosition));
   if (!rows) co_return;
   if (rows->rows.empty()) co_return add("replicas", Finding::kPass, "none is attached");
-  for (auto const& row : rows->rows) {
-    std::string const who = *row[0] + *row[1];
-    if (!row[2]) {
+  for (auto const& replica : state::rows_as<ReplicaRow>(*rows)) {
+    std::string const who = replica.name + replica.address;
+    if (!replica.state) {
       add("replica", Finding::kWarn, fmt::format("{}: this role does not see its state and lag", who),
           "`GRANT pg_monitor TO " + quote_identifier(role_) + "`");
       continue;
     }
-    if (*row[2] == "backup") {
+    if (*replica.state == "backup") {
       add("replica", Finding::kPass, who + ": a base backup is being taken");
       continue;
     }
-    std::int64_t const behind = row[4] ? std::stoll(*row[4]) : 0;
-    milliseconds const late(row[5] ? std::stoll(*row[5]) : 0);
-    bool const is_well = *row[2] == "streaming" && behind < kReplicaLagBytes && late < kLateReplica;
+    std::int64_t const behind = replica.bytes_behind.value_or(0);
+    auto const late = replica.late.value_or(0ms);
+    bool const is_well = *replica.state == "streaming" && behind < kReplicaLagBytes && late < kLateReplica;
     add("replica", is_well ? Finding::kPass : Finding::kWarn,
-        fmt::format("{}: {}, {}, {} behind{}", who, *row[2], row[3].value_or("async"), human_bytes(behind),
-                    late > 0ms ? ", " + human_duration(late) + " late" : ""),
+        fmt::format("{}: {}, {}, {} behind{}", who, *replica.state, replica.sync_state.value_or("async"),
+                    human_bytes(behind), late > 0ms ? ", " + human_duration(late) + " late" : ""),
         is_well ? "" : "let it catch up first: a backfill writes more WAL than usual");
   }
 }
@@ -73,20 +103,20 @@ asio::awaitable<void> Doctor::check_slots() {
                   kWalPosition));
   if (!rows) co_return;
   if (rows->rows.empty()) co_return add("slots", Finding::kPass, "there are no replication slots");
-  bool is_limited = rows->at(0, 5) != "-1";
+  auto const slots = state::rows_as<SlotRow>(*rows);
+  bool const is_limited = slots.front().kept_at_most != "-1";
   int inactive = 0;
-  for (auto const& row : rows->rows) {
-    bool const is_active = *row[2] == "t";
-    bool const is_lost = *row[3] == "lost";
-    std::int64_t const kept = std::stoll(*row[4]);
-    inactive += is_active ? 0 : 1;
-    bool const is_well = is_active && kept < kRetainedBytes && !is_lost && *row[3] != "unreserved";
+  for (auto const& slot : slots) {
+    bool const is_lost = slot.wal_status == "lost";
+    inactive += slot.is_active ? 0 : 1;
+    bool const is_well = slot.is_active && slot.kept < kRetainedBytes && !is_lost && slot.wal_status != "unreserved";
     std::string advice;
-    if (!is_active || is_lost) advice = slot_advice(*row[0], is_lost);
-    if (is_active && !is_well) advice = "see why its consumer is behind";
+    if (!slot.is_active || is_lost) advice = slot_advice(slot.name, is_lost);
+    if (slot.is_active && !is_well) advice = "see why its consumer is behind";
     add("slot", is_well ? Finding::kPass : Finding::kWarn,
-        fmt::format("{} ({}) is {}, keeps {} of WAL{}", *row[0], *row[1], is_active ? "active" : "inactive",
-                    human_bytes(std::max<std::int64_t>(kept, 0)), row[3]->empty() ? "" : ", " + *row[3]),
+        fmt::format("{} ({}) is {}, keeps {} of WAL{}", slot.name, slot.type, slot.is_active ? "active" : "inactive",
+                    human_bytes(std::max<std::int64_t>(slot.kept, 0)),
+                    slot.wal_status.empty() ? "" : ", " + slot.wal_status),
         advice);
   }
   if (inactive > 0 && !is_limited) {
@@ -102,8 +132,7 @@ asio::awaitable<void> Doctor::check_publications(std::vector<planner::SchemaStep
                                  "pg_catalog.pg_publication ORDER BY pubname");
   if (!rows) co_return;
   if (rows->rows.empty()) co_return add("publications", Finding::kPass, "there are none");
-  std::vector<std::string> names;
-  for (auto const& row : rows->rows) names.push_back(*row[0]);
+  auto const names = state::column_as<std::string>(*rows);
   auto const subscribers = co_await read_subscribers(*connection_);
   std::string const who =
       subscribers.empty() ? "nobody subscribes" : "subscribers: " + planner::join(subscribers, ", ");
@@ -119,21 +148,23 @@ asio::awaitable<void> Doctor::check_archiver() {
                    "'-infinity'), false), failed_count, coalesce(last_failed_wal, ''), extract(epoch FROM "
                    "clock_timestamp() - coalesce(last_archived_time, stats_reset))::bigint FROM pg_stat_archiver");
   if (!rows || rows->rows.empty()) co_return;
-  if (rows->at(0, 0) == "off") co_return add("archiver", Finding::kPass, "WAL archiving is off");
-  if (rows->at(0, 1) == "t") {
-    co_return add(
-        "archiver", Finding::kWarn,
-        fmt::format("archiving fails: {} ({} failures); WAL piles up until it works", rows->at(0, 3), rows->at(0, 2)),
-        "fix archive_command first (see the server's log): a backfill adds WAL quickly");
+  auto const archiver = state::row_as<ArchiverRow>(rows->rows.front());
+  if (archiver.mode == "off") co_return add("archiver", Finding::kPass, "WAL archiving is off");
+  if (archiver.is_failing) {
+    co_return add("archiver", Finding::kWarn,
+                  fmt::format("archiving fails: {} ({} failures); WAL piles up until it works", archiver.last_failed,
+                              archiver.failures),
+                  "fix archive_command first (see the server's log): a backfill adds WAL quickly");
   }
   auto const waiting = co_await query_read_only(*connection_, "SELECT " + probe_sql::files_to_archive());
   if (!waiting) {
     co_return add("archiver", Finding::kPass, "archiving works; this role cannot see how many files wait for it",
                   "`GRANT pg_monitor TO " + quote_identifier(role_) + "`");
   }
-  bool const is_late = std::stoll(waiting->at(0, 0)) > kArchiveBacklog;
+  auto const files = state::value_as<std::int64_t>(*waiting);
+  bool const is_late = files > kArchiveBacklog;
   add("archiver", is_late ? Finding::kWarn : Finding::kPass,
-      fmt::format("archiving works, {} WAL files wait for it", waiting->at(0, 0)),
+      fmt::format("archiving works, {} WAL files wait for it", files),
       is_late ? "let it catch up first: a backfill adds WAL quickly" : "");
 }
 

@@ -6,6 +6,7 @@
 
 #include "engine/cli/doctor.h"
 #include "engine/state/state_store.h"
+#include "engine/state/typed_rows.h"
 #include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
@@ -20,6 +21,23 @@ constexpr int kNewestMajor = 18;
 constexpr int kRoundTrips = 5;
 constexpr auto kSlowRoundTrip = 50ms;
 
+struct ServerRow {
+  std::string version;
+  bool is_standby = false;
+  std::string database;
+  std::string read_only;  // default_transaction_read_only
+};
+
+struct RoleRow {
+  std::string name;
+  bool is_superuser = false;
+  bool may_create_schema = false;
+  bool has_schema = false;
+  bool may_use_schema = false;
+  bool reads_all_stats = false;
+  std::string database;
+};
+
 }  // namespace
 
 asio::awaitable<void> Doctor::check_server() {
@@ -27,7 +45,8 @@ asio::awaitable<void> Doctor::check_server() {
                                  "SELECT current_setting('server_version'), pg_is_in_recovery(), current_database(), "
                                  "current_setting('default_transaction_read_only')");
   if (!rows) co_return;
-  std::string const version = rows->at(0, 0);
+  auto const server = state::row_as<ServerRow>(rows->rows.at(0));
+  std::string const& version = server.version;
   if (major() < kOldestMajor) {
     add("server", Finding::kFail, fmt::format("PostgreSQL {} is older than {}", version, kOldestMajor),
         "upgrade the server first: pgbackfill needs features of 13");
@@ -35,12 +54,12 @@ asio::awaitable<void> Doctor::check_server() {
     add("server", Finding::kWarn, fmt::format("PostgreSQL {} is newer than what is tested ({})", version, kNewestMajor),
         "look for a newer pgbackfill, or try it on a copy first");
   } else {
-    add("server", Finding::kPass, fmt::format("PostgreSQL {}, database {}", version, rows->at(0, 2)));
+    add("server", Finding::kPass, fmt::format("PostgreSQL {}, database {}", version, server.database));
   }
-  if (rows->at(0, 1) == "t") {
+  if (server.is_standby) {
     add("writable", Finding::kFail, "this server is a standby: it accepts no changes",
         "give the primary's address, or those of all servers: the primary is found among them");
-  } else if (rows->at(0, 3) == "on") {
+  } else if (server.read_only == "on") {
     add("writable", Finding::kWarn, "default_transaction_read_only is on for this role or database",
         "ALTER ROLE or ALTER DATABASE ... SET default_transaction_read_only = off");
   } else {
@@ -67,7 +86,7 @@ asio::awaitable<void> Doctor::check_round_trip() {
 asio::awaitable<void> Doctor::check_pooler() {
   auto const rows = co_await ask("pooler", "SELECT pg_backend_pid()");
   if (!rows) co_return;
-  if (rows->at(0, 0) == std::to_string(connection_->backend_pid())) {
+  if (state::value_as<int>(*rows) == connection_->backend_pid()) {
     co_return add("pooler", Finding::kPass, "none is seen: sessions are the server's own");
   }
   add("pooler", Finding::kPass,
@@ -84,32 +103,33 @@ asio::awaitable<void> Doctor::check_role() {
                    "coalesce(has_schema_privilege(to_regnamespace('pgbackfill'), 'USAGE'), false), "
                    "pg_has_role('pg_read_all_stats', 'USAGE'), current_database()");
   if (!rows) co_return;
-  role_ = rows->at(0, 0);
-  std::string const who = fmt::format("role {}{}", role_, rows->at(0, 1) == "t" ? ", a superuser," : "");
-  bool const has_schema = rows->at(0, 3) == "t";
-  if (has_schema) {
+  auto const role = state::row_as<RoleRow>(rows->rows.at(0));
+  role_ = role.name;
+  std::string const who = fmt::format("role {}{}", role_, role.is_superuser ? ", a superuser," : "");
+  if (role.has_schema) {
     auto const rights = co_await ask("state", state::has_state_rights());
-    bool const may_write = rights && rows->at(0, 4) == "t" && rights->rows.front()[0].value_or("t") == "t";
+    bool const may_write =
+        rights && role.may_use_schema && state::value_as<std::optional<bool>>(*rights).value_or(true);
     add("state", may_write ? Finding::kPass : Finding::kFail,
         fmt::format("schema pgbackfill is there, and {} may {}work in it", who, may_write ? "" : "not "),
         may_write ? "" : fmt::format("`{}`", state::grants_to(quote_identifier(role_))));
     auto const strange = co_await ask("owner", state::strange_state(context_.options().trusted_owners));
-    bool const is_strange = strange && !strange->rows.empty();
-    if (is_strange) {
+    auto const found = strange ? state::first_as<state::StrangeObject>(*strange) : std::nullopt;
+    if (found) {
       add("owner", Finding::kFail,
           fmt::format("{}: it could run code of its choice with the rights of whoever uses pgbackfill",
-                      strange->at(0, 0)),
+                      found->sentence),
           "other commands refuse it, unless `--trust-owner ROLE` names the role");
     }
   } else {
-    bool const may_create = rows->at(0, 2) == "t";
+    bool const may_create = role.may_create_schema;
     add("state", may_create ? Finding::kPass : Finding::kFail,
         fmt::format("schema pgbackfill is not there yet, and {} may {}create it", who, may_create ? "" : "not "),
         may_create ? ""
                    : fmt::format("let an owner run `pgbackfill init`, or `GRANT CREATE ON DATABASE {} TO {}`",
-                                 quote_identifier(rows->at(0, 6)), quote_identifier(role_)));
+                                 quote_identifier(role.database), quote_identifier(role_)));
   }
-  sees_all_ = rows->at(0, 5) == "t" || rows->at(0, 1) == "t";
+  sees_all_ = role.reads_all_stats || role.is_superuser;
   add("sight", sees_all_ ? Finding::kPass : Finding::kWarn,
       sees_all_ ? "the role sees other roles' sessions, and the replicas"
                 : fmt::format("role {} sees neither other roles' transactions and queries nor how far the replicas "

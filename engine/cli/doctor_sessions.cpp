@@ -5,6 +5,7 @@
 #include "engine/base/text.h"
 #include "engine/cli/doctor.h"
 #include "engine/probes/probe_sql.h"
+#include "engine/state/typed_rows.h"
 #include "engine/view/console.h"
 #include "planner/model/shown_query.h"
 #include "planner/model/sql_text.h"
@@ -26,9 +27,65 @@ constexpr std::int64_t kFewConnections = 10;
 constexpr std::int64_t kDefaultWalBytes = 1LL << 30;
 constexpr std::int64_t kFewCheckpoints = 10;
 
-std::string seconds_text(std::string const& seconds) {
-  return human_duration(std::chrono::seconds(std::stoll(seconds)));
+std::string seconds_text(std::int64_t seconds) {
+  return human_duration(std::chrono::seconds(seconds));
 }
+
+struct OpenTransaction {
+  std::string pid;
+  std::string role;
+  std::string application;
+  std::optional<std::string> state;
+  std::int64_t age_s = 0;
+  std::optional<std::string> query;
+};
+
+struct PreparedTransaction {
+  std::string gid;
+  std::string owner;
+  std::string database;
+  std::int64_t age_s = 0;
+};
+
+struct LockWait {
+  std::string pid;
+  std::string mode;
+  std::string relation;
+  std::optional<std::string> holder;  // its pid; absent: a prepared transaction
+  std::string application;
+  std::string role;
+  std::string state;
+  std::optional<std::int64_t> age_s;
+  std::optional<std::string> query;
+};
+
+// By transactions.
+struct Aged {
+  std::string name;
+  std::int64_t age = 0;
+};
+
+struct ConnectionCounts {
+  std::int64_t most = 0;
+  std::int64_t reserved = 0;
+  std::int64_t taken = 0;
+  std::int64_t idle = 0;
+};
+
+struct VacuumSettings {
+  std::string autovacuum;
+  std::string track_counts;
+  std::string deadlock_timeout;
+  bool waits_long = false;
+  std::string workers;
+};
+
+struct CheckpointRow {
+  std::string max_wal;
+  std::int64_t max_wal_bytes = 0;
+  std::int64_t timed = 0;
+  std::int64_t requested = 0;
+};
 
 // Cancelling ends a statement; one who is idle in a transaction has none.
 std::string lock_advice(std::string const& pid, std::string const& state) {
@@ -59,13 +116,14 @@ asio::awaitable<void> Doctor::check_transactions() {
                   sees_all_ ? "no client transaction is open for 5 minutes or idle"
                             : "no long or idle transaction of this role; those of other roles are not visible to it");
   }
-  for (auto const& row : rows->rows) {
+  for (auto const& session : state::rows_as<OpenTransaction>(*rows)) {
     add("transaction", Finding::kWarn,
-        fmt::format("pid {} ({}, {}) is {}, its transaction open for {}: {}", *row[0], *row[1], *row[2],
-                    row[3].value_or("?"), seconds_text(*row[4]), row[5].value_or("")),
+        fmt::format("pid {} ({}, {}) is {}, its transaction open for {}: {}", session.pid, session.role,
+                    session.application, session.state.value_or("?"), seconds_text(session.age_s),
+                    session.query.value_or("")),
         fmt::format("its locks stop batches and steps, its snapshot stops vacuum; if its owner agrees: `SELECT "
                     "pg_terminate_backend({})`",
-                    *row[0]));
+                    session.pid));
   }
 }
 
@@ -77,35 +135,35 @@ asio::awaitable<void> Doctor::check_prepared() {
                               kIdleInTransaction.count(), kListed));
   if (!rows) co_return;
   if (rows->rows.empty()) co_return add("prepared", Finding::kPass, "no prepared transaction is left over");
-  for (auto const& row : rows->rows) {
+  for (auto const& left : state::rows_as<PreparedTransaction>(*rows)) {
     add("prepared", Finding::kWarn,
-        fmt::format("transaction {} of {} in database {} was prepared {} ago and holds its locks", *row[0], *row[1],
-                    *row[2], seconds_text(*row[3])),
-        fmt::format("if its coordinator is gone, in that database: `ROLLBACK PREPARED {}`", quote_literal(*row[0])));
+        fmt::format("transaction {} of {} in database {} was prepared {} ago and holds its locks", left.gid, left.owner,
+                    left.database, seconds_text(left.age_s)),
+        fmt::format("if its coordinator is gone, in that database: `ROLLBACK PREPARED {}`", quote_literal(left.gid)));
   }
 }
 
 asio::awaitable<void> Doctor::check_horizon() {
   auto const rows = co_await ask("horizon", probe_sql::horizon_holders(1));
   if (!rows) co_return;
-  std::int64_t const age = rows->rows.empty() ? 0 : std::stoll(rows->at(0, 1));
-  bool const is_old = age > kOldHorizon;
+  auto const oldest = state::first_as<Aged>(*rows);
+  bool const is_old = oldest && oldest->age > kOldHorizon;
   add("vacuum", is_old ? Finding::kWarn : Finding::kPass,
-      rows->rows.empty() ? std::string("nothing that this role sees keeps vacuum from dead rows")
-                         : fmt::format("the oldest snapshot is {} old: {}", counted(age, "transaction", "transactions"),
-                                       rows->at(0, 0)),
+      oldest ? fmt::format("the oldest snapshot is {} old: {}", counted(oldest->age, "transaction", "transactions"),
+                           oldest->name)
+             : std::string("nothing that this role sees keeps vacuum from dead rows"),
       is_old ? "end it first: until then a backfill's dead rows stay and the table grows" : "");
 }
 
 asio::awaitable<void> Doctor::check_wraparound() {
   auto const rows = co_await ask("wraparound", probe_sql::wraparound_ages(1));
   if (!rows) co_return;
-  std::int64_t const age = std::stoll(rows->at(0, 1));
+  auto const [database, age] = state::row_as<Aged>(rows->rows.at(0));
   Finding const finding = age > kWraparoundFail   ? Finding::kFail
                           : age > kWraparoundWarn ? Finding::kWarn
                                                   : Finding::kPass;
   add("wraparound", finding,
-      fmt::format("the oldest transaction number, in database {}, is {} of 2,147,000,000 old", rows->at(0, 0),
+      fmt::format("the oldest transaction number, in database {}, is {} of 2,147,000,000 old", database,
                   human_count(age)),
       finding == Finding::kPass ? "" : "VACUUM (FREEZE) its oldest tables before adding transactions");
 }
@@ -116,12 +174,12 @@ asio::awaitable<void> Doctor::check_connections() {
                                  "pg_stat_database), (SELECT count(*) FROM pg_stat_activity WHERE state = 'idle')",
                                  probe_sql::reserved_connections(connection_->server_version())));
   if (!rows) co_return;
-  std::int64_t const most = std::stoll(rows->at(0, 0));
-  std::int64_t const free = most - std::stoll(rows->at(0, 1)) - std::stoll(rows->at(0, 2));
+  auto const now = state::row_as<ConnectionCounts>(rows->rows.at(0));
+  std::int64_t const free = now.most - now.reserved - now.taken;
   bool const is_tight = free < kFewConnections;
   add("connections", is_tight ? Finding::kWarn : Finding::kPass,
-      fmt::format("{} of {} are free; {} of the others are idle{}", std::max<std::int64_t>(free, 0), most,
-                  rows->at(0, 3), sees_all_ ? "" : ", as far as this role may see"),
+      fmt::format("{} of {} are free; {} of the others are idle{}", std::max<std::int64_t>(free, 0), now.most, now.idle,
+                  sees_all_ ? "" : ", as far as this role may see"),
       is_tight ? "a run takes one a worker and one more: use fewer workers, or a pooler, or raise max_connections"
                : "");
 }
@@ -133,13 +191,15 @@ asio::awaitable<void> Doctor::check_settings() {
                    "current_setting('deadlock_timeout'), extract(epoch FROM "
                    "current_setting('deadlock_timeout')::interval) > 5, current_setting('autovacuum_max_workers')");
   if (!rows) co_return;
-  bool const vacuums = rows->at(0, 0) == "on" && rows->at(0, 1) == "on";
+  auto const settings = state::row_as<VacuumSettings>(rows->rows.at(0));
+  bool const vacuums = settings.autovacuum == "on" && settings.track_counts == "on";
   add("autovacuum", vacuums ? Finding::kPass : Finding::kWarn,
-      vacuums ? fmt::format("is on, {} workers", rows->at(0, 4)) : std::string("is off: dead rows stay"),
+      vacuums ? fmt::format("is on, {} workers", settings.workers) : std::string("is off: dead rows stay"),
       vacuums ? "" : "`ALTER SYSTEM SET autovacuum = on` (and track_counts), then `SELECT pg_reload_conf()`");
-  bool const is_long = rows->at(0, 3) == "t";
+  bool const is_long = settings.waits_long;
   add("deadlocks", is_long ? Finding::kWarn : Finding::kPass,
-      fmt::format("deadlock_timeout is {}{}", rows->at(0, 2), is_long ? ": deadlocks of others last that long" : ""),
+      fmt::format("deadlock_timeout is {}{}", settings.deadlock_timeout,
+                  is_long ? ": deadlocks of others last that long" : ""),
       is_long ? "`ALTER SYSTEM SET deadlock_timeout = '1s'`, then `SELECT pg_reload_conf()`" : "");
 }
 
@@ -150,12 +210,11 @@ asio::awaitable<void> Doctor::check_checkpoints() {
                   "{}",
                   probe_sql::checkpoint_counts(connection_->server_version())));
   if (!rows) co_return;
-  std::int64_t const timed = std::stoll(rows->at(0, 2));
-  std::int64_t const requested = std::stoll(rows->at(0, 3));
+  auto const [max_wal, max_wal_bytes, timed, requested] = state::row_as<CheckpointRow>(rows->rows.at(0));
   std::int64_t const all = timed + requested;
   bool const is_often = all >= kFewCheckpoints && requested * 2 > all;
-  bool const is_small = std::stoll(rows->at(0, 1)) <= kDefaultWalBytes;
-  std::string text = fmt::format("max_wal_size is {}", rows->at(0, 0));
+  bool const is_small = max_wal_bytes <= kDefaultWalBytes;
+  std::string text = fmt::format("max_wal_size is {}", max_wal);
   if (all > 0) text += fmt::format("; {} of {} checkpoints came before their time", requested, all);
   add("checkpoints", is_often || is_small ? Finding::kWarn : Finding::kPass, text,
       is_often || is_small
@@ -177,17 +236,17 @@ asio::awaitable<void> Doctor::check_locks() {
           planner::shown_query("b.query", kMostQueryShown), kListed));
   if (!rows) co_return;
   if (rows->rows.empty()) co_return add("locks", Finding::kPass, "nobody waits for a lock now");
-  for (auto const& row : rows->rows) {
-    std::string const waits = fmt::format("pid {} waits for {} on {}, held up by ", *row[0], *row[1], *row[2]);
-    if (!row[3]) {
+  for (auto const& wait : state::rows_as<LockWait>(*rows)) {
+    std::string const waits = fmt::format("pid {} waits for {} on {}, held up by ", wait.pid, wait.mode, wait.relation);
+    if (!wait.holder) {
       add("lock", Finding::kWarn, waits + "a prepared transaction", "see pg_prepared_xacts");
       continue;
     }
     add("lock", Finding::kWarn,
-        waits + fmt::format("pid {} ({}, {}, {}{}){}{}", *row[3], *row[4], *row[5], *row[6],
-                            row[7] ? ", transaction open for " + seconds_text(*row[7]) : "", row[8] ? ": " : "",
-                            row[8].value_or("")),
-        lock_advice(*row[3], *row[6]));
+        waits + fmt::format("pid {} ({}, {}, {}{}){}{}", *wait.holder, wait.application, wait.role, wait.state,
+                            wait.age_s ? ", transaction open for " + seconds_text(*wait.age_s) : "",
+                            wait.query ? ": " : "", wait.query.value_or("")),
+        lock_advice(*wait.holder, wait.state));
   }
 }
 

@@ -5,10 +5,12 @@
 #include "engine/base/text.h"
 #include "engine/cli/doctor.h"
 #include "engine/state/state_store.h"
+#include "engine/state/typed_rows.h"
 #include "engine/steps/step_check.h"
 #include "engine/view/console.h"
 #include "planner/keys/key_choice.h"
 #include "planner/model/sql_text.h"
+#include "planner/model/work_kind.h"
 
 namespace pgbackfill::engine {
 
@@ -32,6 +34,29 @@ std::string oid_list(planner::TableFacts const& table) {
 
 }  // namespace
 
+namespace {
+
+struct InvalidIndex {
+  std::string schema;
+  std::string name;
+  std::string table;
+  std::int64_t bytes = 0;
+};
+
+struct TableStorage {
+  bool has_room = false;  // by fillfactor
+  bool is_vacuumed = false;
+  std::int64_t indexes = 0;
+  std::int64_t dead_rows_to_vacuum = 0;
+};
+
+struct IndexedColumn {
+  std::string index;
+  std::string column;
+};
+
+}  // namespace
+
 asio::awaitable<void> Doctor::check_indexes() {
   auto const rows = co_await ask(
       "indexes", fmt::format("SELECT n.nspname, c.relname, i.indrelid::regclass::text, pg_relation_size(c.oid) FROM "
@@ -41,20 +66,21 @@ asio::awaitable<void> Doctor::check_indexes() {
                              kListed));
   if (!rows) co_return;
   if (rows->rows.empty()) co_return add("indexes", Finding::kPass, "none is invalid");
-  for (auto const& row : rows->rows) {
-    std::string const name = quote_qualified(*row[0], *row[1]);
+  for (auto const& index : state::rows_as<InvalidIndex>(*rows)) {
+    std::string const name = quote_qualified(index.schema, index.name);
     add("index", Finding::kWarn,
-        fmt::format("{} on {} is invalid ({}): every write pays for it, no query uses it", name, *row[2],
-                    human_bytes(std::stoll(*row[3]))),
+        fmt::format("{} on {} is invalid ({}): every write pays for it, no query uses it", name, index.table,
+                    human_bytes(index.bytes)),
         fmt::format("`DROP INDEX CONCURRENTLY {0}`, or `REINDEX INDEX CONCURRENTLY {0}`", name));
   }
 }
 
 asio::awaitable<void> Doctor::check_jobs() {
   auto const there = co_await ask("jobs", state::has_version());
-  if (!there || there->at(0, 0) != "t") co_return;
+  if (!there || !state::value_as<bool>(*there)) co_return;
   auto const version = co_await ask("jobs", state::read_version());
-  if (!version || version->rows.empty() || version->at(0, 0) != std::to_string(kStateVersion)) co_return;
+  auto const layout = version ? state::first_as<state::LayoutVersion>(*version) : std::nullopt;
+  if (!layout || layout->version != kStateVersion) co_return;
   auto const rows = co_await ask("jobs", state::overviews(""));
   if (!rows) co_return;
   auto const before = checks_.size();
@@ -92,27 +118,15 @@ asio::awaitable<void> Doctor::check_size(planner::Backfill const& backfill, plan
   }
   std::string text =
       fmt::format("{}: about {} rows, {} with indexes, {} without", quote_qualified(table.schema, table.name),
-                  human_count(count), human_bytes(std::stoll(rows->at(0, 0))), human_bytes(bytes));
+                  human_count(count), human_bytes(state::value_as<std::int64_t>(*rows)), human_bytes(bytes));
   if (table.leaves.size() > 1) text += fmt::format(", in {} partitions", table.leaves.size());
   add("table", Finding::kPass, text);
-  if (backfill.kind != planner::WorkKind::kDelete) {
+  auto const& traits = planner::traits_of(backfill.kind);
+  if (traits.takes_room) {
     add("disk", Finding::kUnseen, "free disk space cannot be read through SQL",
         "look at it on the server (df), for the table and for WAL");
   }
-  switch (backfill.kind) {
-    case planner::WorkKind::kUpdate:
-    case planner::WorkKind::kSql:
-      co_return add("growth", Finding::kPass,
-                    fmt::format("if every row changes and vacuum does not keep up, it grows by {}, and its indexes too",
-                                human_bytes(bytes)));
-    case planner::WorkKind::kCopy:
-      co_return add("growth", Finding::kPass, fmt::format("a copy of every row takes about {}", human_bytes(bytes)));
-    case planner::WorkKind::kAsk:
-      co_return add("growth", Finding::kPass, "the table stays as it is");
-    case planner::WorkKind::kDelete:
-      co_return add("growth", Finding::kPass,
-                    "the file does not shrink: vacuum makes the room free for new rows of this table");
-  }
+  add("growth", Finding::kPass, fmt::format(fmt::runtime(traits.growth), human_bytes(bytes)));
 }
 
 void Doctor::note_keys(Preflight const& preflight) {
@@ -128,14 +142,12 @@ void Doctor::note_keys(Preflight const& preflight) {
 }
 
 void Doctor::note_triggers(planner::Backfill const& backfill, planner::TableFacts const& table) {
-  bool const is_delete = backfill.kind == planner::WorkKind::kDelete;
-  bool const writes_here = is_delete || backfill.kind == planner::WorkKind::kUpdate;
+  if (!planner::traits_of(backfill.kind).writes_table) return;
   std::vector<std::string> names;
   for (auto const& trigger : table.triggers) {
-    bool const fires = trigger.enabled != 'D' && (is_delete ? trigger.on_delete : trigger.on_update);
-    if (fires && writes_here && !trigger.is_of_leaf) names.push_back(quote_identifier(trigger.name));
+    bool const fires = trigger.enabled != 'D' && planner::may_fire(backfill.kind, trigger);
+    if (fires && !trigger.is_of_leaf) names.push_back(quote_identifier(trigger.name));
   }
-  if (!writes_here) return;
   if (names.empty()) return add("triggers", Finding::kPass, "none fires on the rows that change");
   bool const are_skipped = backfill.triggers == planner::TriggerMode::kSkip;
   add("triggers", are_skipped ? Finding::kPass : Finding::kWarn,
@@ -173,16 +185,17 @@ asio::awaitable<void> Doctor::check_updates(planner::Backfill const& backfill, p
           "FROM pg_class c WHERE c.oid IN ({})",
           oid_list(table)));
   if (!indexed || !options) co_return;
+  auto const storage = state::row_as<TableStorage>(options->rows.at(0));
   std::string const entries =
       fmt::format("each changed row gets a new entry in {}",
-                  options->at(0, 2) == "1" ? "the index" : fmt::format("all {} indexes", options->at(0, 2)));
-  for (auto const& row : indexed->rows) {
+                  storage.indexes == 1 ? "the index" : fmt::format("all {} indexes", storage.indexes));
+  for (auto const& [index, column] : state::rows_as<IndexedColumn>(*indexed)) {
     add("updates", Finding::kWarn,
-        fmt::format("index {} uses column {}: {}", quote_identifier(*row[0]), quote_identifier(*row[1]), entries),
+        fmt::format("index {} uses column {}: {}", quote_identifier(index), quote_identifier(column), entries),
         "if queries can do without it meanwhile, drop it first and create it again in contract");
   }
-  bool const has_room = options->at(0, 0) == "t";
-  if (indexed->rows.empty() && options->at(0, 2) != "0") {
+  bool const has_room = storage.has_room;
+  if (indexed->rows.empty() && storage.indexes != 0) {
     add("updates", has_room ? Finding::kPass : Finding::kWarn,
         has_room ? std::string("no index uses a changed column, and pages have room: most updates are cheap (HOT)")
                  : "fillfactor is 100, so full pages have no room for new versions of rows: there " + entries,
@@ -191,9 +204,9 @@ asio::awaitable<void> Doctor::check_updates(planner::Backfill const& backfill, p
                                "are full",
                                quote_qualified(table.schema, table.name)));
   }
-  bool const vacuums = options->at(0, 1) == "t";
+  bool const vacuums = storage.is_vacuumed;
   add("autovacuum", vacuums ? Finding::kPass : Finding::kWarn,
-      vacuums ? fmt::format("comes to the table after {} dead rows", human_count(std::stoll(options->at(0, 3))))
+      vacuums ? fmt::format("comes to the table after {} dead rows", human_count(storage.dead_rows_to_vacuum))
               : std::string("is off for the table: dead rows of the backfill stay"),
       vacuums ? ""
               : fmt::format("`ALTER TABLE {} RESET (autovacuum_enabled)`", quote_qualified(table.schema, table.name)));
@@ -213,7 +226,7 @@ asio::awaitable<void> Doctor::check_steps(planner::Migration migration) {
   if (migration.expand.empty() && migration.contract.empty()) co_return;
   RecordedSteps recorded;
   auto const there = co_await ask("steps", state::has_version());
-  if (there && there->at(0, 0) == "t") {
+  if (there && state::value_as<bool>(*there)) {
     auto known = co_await read_recorded_steps(*connection_, migration.name);
     if (!known) co_return add("steps", Finding::kWarn, failure_text(known.error()));
     recorded = std::move(*known);
@@ -233,7 +246,7 @@ asio::awaitable<void> Doctor::check_file(LoadedMigration loaded) {
   auto const& migration = loaded.migration;
   add("file", Finding::kPass, fmt::format("{} can be read: migration {}", migration.file, migration.name));
   auto const role = co_await ask("role", "SELECT current_setting('is_superuser')");
-  bool const is_super = role && role->at(0, 0) == "on";
+  bool const is_super = role && state::value_as<std::string>(*role) == "on";
   bool const is_mirror = migration.backfill && !migration.backfill->mirror_key.empty();
   if (is_super && is_mirror) {
     add("sync", Finding::kWarn,

@@ -8,6 +8,7 @@
 #include "engine/base/command_error.h"
 #include "engine/pg/session_settings.h"
 #include "engine/plan/batch_sample.h"
+#include "engine/state/typed_rows.h"
 #include "planner/keys/key_choice.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
@@ -54,11 +55,11 @@ std::vector<std::string> names_to_copy(planner::Migration const& migration,
 
 // Of the last three statements but one: the width before, the batch, the width after; then ROLLBACK.
 PlannedSample sample_of_copy(std::vector<Rows> const& results) {
-  auto const from_end = [&](std::size_t back) { return results.at(results.size() - back).at(0, 0); };
-  auto sample = sample_of(from_end(3));
+  auto const from_end = [&](std::size_t back) -> Rows const& { return results.at(results.size() - back); };
+  auto sample = sample_of(state::value_as<std::string>(from_end(3)));
   sample.is_of_copy = true;
-  double const before = std::stod(from_end(4));
-  double const after = std::stod(from_end(2));
+  auto const before = state::value_as<double>(from_end(4));
+  auto const after = state::value_as<double>(from_end(2));
   sample.bytes_more_per_row = std::max(after - before, 0.0);
   return sample;
 }

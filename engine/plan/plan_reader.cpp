@@ -19,6 +19,7 @@
 #include "engine/run/limits.h"
 #include "engine/run/prepared_results.h"
 #include "engine/run/work_estimate.h"
+#include "engine/state/typed_rows.h"
 #include "engine/steps/effect_reader.h"
 #include "engine/steps/other_migrations.h"
 #include "engine/steps/step_check.h"
@@ -33,6 +34,7 @@
 #include "planner/model/duration.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
+#include "planner/model/work_kind.h"
 #include "planner/sql/sql_script.h"
 #include "planner/steps/contract_plan.h"
 #include "planner/steps/other_relations.h"
@@ -77,10 +79,8 @@ asio::awaitable<planner::Interval> first_batch(PgConnection& connection, planner
   }
   std::string statement = planner::look_ahead_sql(target, interval, kShownRows);
   auto const page = value_or_throw(co_await query_read_only(connection, std::move(statement)), "paging the table");
-  auto const& row = page.rows.front();
-  if (!row[1]) co_return interval;
-  interval.hi.emplace();
-  for (std::size_t column = 1; column < row.size(); ++column) interval.hi->push_back(*row[column]);
+  auto ahead = state::page_of(page.rows.front());
+  if (ahead.last) interval.hi = std::move(ahead.last);
   co_return interval;
 }
 
@@ -96,10 +96,7 @@ bool mentions(std::vector<std::string> const& lines, std::string_view words) {
 }
 
 bool fires(planner::TriggerFacts const& trigger, WorkKind kind) {
-  if (trigger.enabled == 'D') return false;
-  if (kind == WorkKind::kUpdate) return trigger.on_update;
-  if (kind == WorkKind::kDelete) return trigger.on_delete;
-  return kind == WorkKind::kSql && (trigger.on_update || trigger.on_delete || trigger.on_insert);
+  return trigger.enabled != 'D' && planner::may_fire(kind, trigger);
 }
 
 asio::awaitable<PlannedSample> take_sample(PgConnection& connection, planner::TriggerMode triggers,
@@ -114,7 +111,7 @@ asio::awaitable<PlannedSample> take_sample(PgConnection& connection, planner::Tr
       users_sql("EXPLAIN (ANALYZE, WAL, FORMAT JSON) " + planner::plain_work(target, interval)), "ROLLBACK"};
   auto const results =
       value_or_throw(co_await connection.pipeline(std::move(statements), Deadlines()), "the sample batch");
-  co_return sample_of(results.at(2).at(0, 0));
+  co_return sample_of(state::value_as<std::string>(results.at(2)));
 }
 
 // --- steps -----------------------------------------------------------------------------------------------------------
@@ -211,7 +208,7 @@ asio::awaitable<std::int64_t> bytes_of_relations(PgConnection& connection, std::
                                    list + ") OR (c.relname IN (" + list +
                                    ") AND n.nspname = ANY (current_setting('pgbackfill.schemas')::text[])))"),
       "reading the size of a table");
-  co_return std::stoll(sizes.at(0, 0));
+  co_return state::value_as<std::int64_t>(sizes);
 }
 
 asio::awaitable<PlannedStep> plan_typed(PgConnection& connection, planner::SchemaStep step) {
@@ -220,7 +217,7 @@ asio::awaitable<PlannedStep> plan_typed(PgConnection& connection, planner::Schem
   if (facts.kind == 'r' || facts.kind == 'p') {
     auto const size = value_or_throw(co_await query_read_only(connection, planner::table_bytes_sql(facts)),
                                      "reading the size of a table");
-    planned.table_bytes = std::stoll(size.at(0, 0));
+    planned.table_bytes = state::value_as<std::int64_t>(size);
   }
   auto recipe = planner::recipe_for(step, facts);
   auto actions = recipe.prepare;
@@ -239,7 +236,7 @@ asio::awaitable<PlannedStep> plan_typed(PgConnection& connection, planner::Schem
   std::string const question = planner::other_relations_sql(step, facts);
   if (question.empty()) co_return planned;
   auto const others = value_or_throw(co_await query_read_only(connection, question), "reading what depends on a table");
-  for (auto const& row : others.rows) planned.others.push_back({*row[0], *row[1]});
+  planned.others = state::rows_as<OtherRelation>(others);
   co_return planned;
 }
 
@@ -442,6 +439,11 @@ asio::awaitable<void> plan_batch(PgConnection& connection, planner::Migration co
   }
 }
 
+struct SizedRelation {
+  std::string name;
+  std::int64_t count = 0;
+};
+
 // Other tables that the plan of one batch reads from end to end: what a batch costs then does not follow its rows.
 asio::awaitable<std::vector<std::string>> whole_reads(PgConnection& connection, Preflight const& preflight,
                                                       std::vector<std::string> const& explain) {
@@ -454,19 +456,19 @@ asio::awaitable<std::vector<std::string>> whole_reads(PgConnection& connection, 
         planner::quote_literal(relation) + ")";
     auto rows = value_or_throw(co_await query_read_only(connection, std::move(statement)), "looking at " + relation);
     if (rows.rows.empty()) continue;
-    std::int64_t const count = std::stoll(rows.at(0, 1));
-    std::string const scan = "Seq Scan on " + rows.at(0, 0);
-    bool const is_read =
-        count >= kLeastRowsThatMatter && std::any_of(explain.begin(), explain.end(), [&](std::string const& line) {
-          auto const at = line.find(scan);
-          auto const end = at + scan.size();
-          return at != std::string::npos && (end == line.size() || line[end] == ' ');
-        });
+    auto const found = state::row_as<SizedRelation>(rows.rows.front());
+    std::string const scan = "Seq Scan on " + found.name;
+    bool const is_read = found.count >= kLeastRowsThatMatter &&
+                         std::any_of(explain.begin(), explain.end(), [&](std::string const& line) {
+                           auto const at = line.find(scan);
+                           auto const end = at + scan.size();
+                           return at != std::string::npos && (end == line.size() || line[end] == ' ');
+                         });
     if (!is_read) continue;
     notes.push_back(fmt::format(
         "each batch reads all of {} (~{} rows): put what it gets from there into a table of its own first, with an "
         "index, and join that",
-        relation, count));
+        relation, found.count));
   }
   co_return notes;
 }
@@ -544,17 +546,23 @@ asio::awaitable<void> plan_backfill(PgConnection& connection, planner::Migration
   report.backfill = std::move(planned);
 }
 
+struct PlanningRole {
+  std::string name;
+  std::string is_superuser;  // on or off
+};
+
 // The trigger function of a mirror runs with the rights of the role that installs it, whoever writes the table.
 asio::awaitable<void> plan_rights(PgConnection& connection, planner::Migration const& migration, PlanReport& report) {
   bool const is_mirror = migration.backfill && !migration.backfill->mirror_key.empty();
   if (!is_mirror) co_return;
   auto const role = value_or_throw(
       co_await query_read_only(connection, "SELECT current_user, current_setting('is_superuser')"), "reading the role");
-  if (role.at(0, 1) != "on") co_return;
+  auto const me = state::row_as<PlanningRole>(role.rows.at(0));
+  if (me.is_superuser != "on") co_return;
   report.notes.push_back(fmt::format(
       "the trigger function of `mirror:` would run with the rights of {}, a superuser, for everybody who writes "
       "the table: run pgbackfill as a role that has just the rights it needs",
-      role.at(0, 0)));
+      me.name));
 }
 
 std::string_view words_of(planner::Tie tie) {
@@ -617,7 +625,8 @@ asio::awaitable<void> plan_answers(PgConnection& connection, planner::Migration 
 asio::awaitable<void> plan_drift(PgConnection& connection, planner::Migration migration, PlanReport& report) {
   auto const version =
       value_or_throw(co_await query_read_only(connection, state::read_version()), "reading the version of the state");
-  bool const has_facts = !version.rows.empty() && std::stoi(version.at(0, 0)) >= 9;
+  auto const layout = state::first_as<state::LayoutVersion>(version);
+  bool const has_facts = layout && layout->version >= 9;
   if (!has_facts) co_return;
   auto drift =
       value_or_throw(co_await read_drift(connection, std::move(migration)), "comparing the table with its facts");
@@ -724,7 +733,7 @@ asio::awaitable<PlanReport> read_plan(PgConnection& connection, LoadedMigration 
   report.file = migration.file;
   auto const there =
       value_or_throw(co_await query_read_only(connection, state::has_version()), "reading the state schema");
-  bool const has_state = there.at(0, 0) == "t";
+  bool const has_state = state::value_as<bool>(there);
   if (has_state) {
     auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
     if (job) report.job_status = state::status_name(job->status);

@@ -19,6 +19,7 @@
 #include "engine/base/text.h"
 #include "engine/pg/open_connections.h"
 #include "engine/process/listed_files.h"
+#include "engine/state/typed_rows.h"
 #include "engine/view/console.h"
 #include "engine/view/safe_output.h"
 #include "planner/file/migration_file.h"
@@ -254,15 +255,15 @@ asio::awaitable<std::shared_ptr<PgConnection>> CommandContext::connect() {
   auto const strange = value_or_throw(
       co_await connection->query(state::strange_state(options_.trusted_owners), Deadlines()), "looking at the state");
   if (strange.rows.empty()) co_return connection;
-  auto const& owner = strange.at(0, 1);
+  auto const& found = state::row_as<state::StrangeObject>(strange.rows.front());
   throw CommandError{
       kExitUsage,
       fmt::format(
-          "{}: it could run code of its choice with the rights of this role, so nothing was done. {}", strange.at(0, 0),
-          owner.empty() ? "Drop it, or have it explained by whoever made it"
-                        : fmt::format("If that role is to be trusted: --trust-owner {}; else ALTER ... OWNER, or "
-                                      "DROP SCHEMA pgbackfill CASCADE if no migration is under way",
-                                      owner))};
+          "{}: it could run code of its choice with the rights of this role, so nothing was done. {}", found.sentence,
+          found.owner.empty() ? "Drop it, or have it explained by whoever made it"
+                              : fmt::format("If that role is to be trusted: --trust-owner {}; else ALTER ... OWNER, or "
+                                            "DROP SCHEMA pgbackfill CASCADE if no migration is under way",
+                                            found.owner))};
 }
 
 asio::awaitable<std::shared_ptr<PgConnection>> CommandContext::connect_to_look() {
@@ -287,16 +288,17 @@ asio::awaitable<CommandContext::Layout> CommandContext::read_layout(PgConnection
   Layout layout;
   auto const there =
       value_or_throw(co_await connection.query(state::has_version(), Deadlines()), "reading the state schema");
-  if (there.at(0, 0) != "t") co_return layout;
+  if (!state::value_as<bool>(there)) co_return layout;
   auto const read =
       value_or_throw(co_await connection.query(state::read_version(), Deadlines()), "reading the version of the state");
-  if (read.rows.empty()) {
+  auto const stored = state::first_as<state::LayoutVersion>(read);
+  if (!stored) {
     throw CommandError{kExitFailed,
                        "pgbackfill.meta has no version: somebody changed the state by hand. Put the row "
                        "back, or, if no migration is under way, DROP SCHEMA pgbackfill CASCADE"};
   }
-  layout.version = static_cast<int>(state::number_of(read.rows.front()[0], "pgbackfill.meta: version"));
-  layout.revision = static_cast<int>(state::number_of(read.rows.front()[1], "pgbackfill.meta: revision"));
+  layout.version = stored->version;
+  layout.revision = stored->revision;
   if (layout.version > kStateVersion) {
     throw CommandError{kExitFailed, fmt::format("schema pgbackfill has version {}, this program knows {}: a newer "
                                                 "pgbackfill was here; use that one",
@@ -341,11 +343,14 @@ namespace {
 asio::awaitable<std::string> why_not_trusted(PgConnection& connection, std::string name) {
   auto const read =
       value_or_throw(co_await connection.query(state::trust_in_source(name), Deadlines()), "asking who stored it");
-  if (read.rows.empty()) co_return "";
-  auto const& row = read.rows.front();
-  if (row[2] != "t" || !row[0]) co_return "nobody can tell who wrote what the database keeps of it";
-  if (row[1] != "t") co_return fmt::format("what the database keeps of it was written by role {}", *row[0]);
-  if (row[3]) co_return fmt::format("role {} could have changed what the database keeps of it", *row[3]);
+  auto const trust = state::first_as<state::SourceTrust>(read);
+  if (!trust) co_return "";
+  bool const is_known = trust->is_signed.value_or(false) && trust->stored_by;
+  if (!is_known) co_return "nobody can tell who wrote what the database keeps of it";
+  if (!trust->is_as_good.value_or(false)) {
+    co_return fmt::format("what the database keeps of it was written by role {}", *trust->stored_by);
+  }
+  if (trust->forger) co_return fmt::format("role {} could have changed what the database keeps of it", *trust->forger);
   co_return "";
 }
 
@@ -375,7 +380,7 @@ asio::awaitable<std::vector<std::string>> CommandContext::adopt_settings(PgConne
   recorded_settings_.reset();
   auto const there =
       value_or_throw(co_await connection.query(state::has_version(), Deadlines()), "reading the state schema");
-  if (there.at(0, 0) == "t") {
+  if (state::value_as<bool>(there)) {
     auto const rows = value_or_throw(co_await connection.query(state::session_settings(migration), Deadlines()),
                                      "reading the settings of the migration");
     if (!rows.rows.empty() && rows.rows.front().front()) {
@@ -404,11 +409,13 @@ asio::awaitable<void> CommandContext::adopt_settings_aloud(PgConnection& connect
 asio::awaitable<void> CommandContext::require_state_rights(PgConnection& connection) {
   auto const rights = value_or_throw(co_await connection.query(state::has_state_rights(), Deadlines()),
                                      "looking at this role's rights");
-  if (rights.rows.front().front().value_or("t") == "t") co_return;
-  auto const role = value_or_throw(co_await connection.query("SELECT quote_ident(current_user)", Deadlines()),
-                                   "looking at this role's name");
-  throw CommandError{kExitUsage, fmt::format("role {0} may not work in schema pgbackfill: {1}", role.at(0, 0),
-                                             state::grants_to(role.at(0, 0)))};
+  // NULL: there are no tables yet.
+  if (state::value_as<std::optional<bool>>(rights).value_or(true)) co_return;
+  auto const asked = value_or_throw(co_await connection.query("SELECT quote_ident(current_user)", Deadlines()),
+                                    "looking at this role's name");
+  auto const role = state::value_as<std::string>(asked);
+  throw CommandError{kExitUsage,
+                     fmt::format("role {0} may not work in schema pgbackfill: {1}", role, state::grants_to(role))};
 }
 
 asio::awaitable<std::string> CommandContext::ensure_state(PgConnection& connection) {
@@ -702,7 +709,8 @@ asio::awaitable<LoadedMigration> find_migration(CommandContext& context, PgConne
         false, false, true};
   }
   if (use == SourceUse::kRun) co_await require_trust(connection, name);
-  auto loaded = parse_stored(name, found.at(0, 0), found.at(0, 1), config);
+  auto const stored = state::row_as<state::StoredSource>(found.rows.front());
+  auto loaded = parse_stored(name, stored.file, stored.source, config);
   if (loaded.migration.name != name) {
     throw CommandError{kExitUsage, fmt::format("pgbackfill.migrations keeps under the name {} the file of {}; give the "
                                                "file instead of the name",

@@ -13,6 +13,7 @@
 #include "engine/base/text.h"
 #include "engine/pg/catalog.h"
 #include "engine/pg/sql_environment.h"
+#include "engine/state/typed_rows.h"
 #include "planner/file/migration_file.h"
 #include "planner/keys/key_choice.h"
 #include "planner/model/csv.h"
@@ -186,7 +187,7 @@ asio::awaitable<std::string> missing_keys_text(PgConnection& connection, planner
     for (std::size_t column = 1; column < row.size(); ++column) key.push_back(row[column].value_or(""));
     shown.push_back(planner::to_string(key));
   }
-  std::int64_t const missing = std::stoll(rows.at(0, 0));
+  std::int64_t const missing = state::value_as<std::int64_t>(rows);
   bool const has_more = missing > static_cast<std::int64_t>(shown.size());
   co_return fmt::format("no row of {} has {} of the {} keys: {}{}",
                         target.is_partition ? target.parent : target.relation, human_count(missing), human_count(keys),

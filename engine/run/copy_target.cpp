@@ -9,6 +9,7 @@
 #include <set>
 
 #include "engine/pg/catalog.h"
+#include "engine/state/typed_rows.h"
 #include "planner/model/sql_facts.h"
 #include "planner/model/sql_text.h"
 
@@ -55,6 +56,15 @@ std::string keeps_apart() {
          "'timestamptz'::regtype))) FROM pair)";
 }
 
+struct IndexColumn {
+  std::uint32_t index = 0;
+  std::string name;
+  std::string type;
+  std::optional<bool> is_distinct;  // NOT NULL, or NULLS NOT DISTINCT
+  std::optional<std::string> equality;
+  bool keeps_apart = false;
+};
+
 }  // namespace
 
 asio::awaitable<Result<CopyKey>> read_copy_key(PgConnection& connection, planner::Backfill backfill,
@@ -88,22 +98,22 @@ asio::awaitable<Result<CopyKey>> read_copy_key(PgConnection& connection, planner
       planner::oid_of(backfill.table.schema, backfill.table.name), keeps_apart(), planner::join(pairs, ", "));
   auto rows = co_await query_read_only(connection, statement);
   if (!rows) co_return rows.error();
-  std::map<std::string, std::vector<std::vector<std::optional<std::string>>>> indexes;
-  std::vector<std::string> order;
-  for (auto const& row : rows->rows) {
-    if (!indexes.contains(*row[0])) order.push_back(*row[0]);
-    indexes[*row[0]].push_back(row);
+  std::map<std::uint32_t, std::vector<IndexColumn>> indexes;
+  std::vector<std::uint32_t> order;
+  for (auto& column : state::rows_as<IndexColumn>(*rows)) {
+    if (!indexes.contains(column.index)) order.push_back(column.index);
+    indexes[column.index].push_back(std::move(column));
   }
-  for (auto const& index : order) {
+  for (auto const index : order) {
     CopyKey key;
     bool is_usable = true;
-    for (auto const& row : indexes[index]) {
-      auto const source = sources.find(*row[1]);
-      is_usable = is_usable && *row[3] == "t" && *row[5] == "t" && source != sources.end();
-      key.columns.push_back(*row[1]);
+    for (auto const& column : indexes[index]) {
+      auto const source = sources.find(column.name);
+      is_usable = is_usable && column.is_distinct.value_or(false) && column.keeps_apart && source != sources.end();
+      key.columns.push_back(column.name);
       key.sources.push_back(source == sources.end() ? "" : source->second);
-      key.types.push_back(*row[2]);
-      key.operators.push_back(row[4].value_or("pg_catalog.="));
+      key.types.push_back(column.type);
+      key.operators.push_back(column.equality.value_or("pg_catalog.="));
     }
     std::set<std::string> const copied(key.sources.begin(), key.sources.end());
     is_usable = is_usable && std::all_of(keys.begin(), keys.end(), [&](planner::Key const& each) {
@@ -136,11 +146,7 @@ asio::awaitable<Result<std::vector<CopySequence>>> read_copy_sequences(PgConnect
       planner::oid_of(backfill.copy_to.schema, backfill.copy_to.name), planner::text_array(columns));
   auto rows = co_await query_read_only(connection, statement);
   if (!rows) co_return rows.error();
-  std::vector<CopySequence> sequences;
-  for (auto const& row : rows->rows) {
-    sequences.push_back({*row[0], *row[1], *row[2], *row[3] == "t", *row[4] == "t", *row[5]});
-  }
-  co_return sequences;
+  co_return state::rows_as<CopySequence>(*rows);
 }
 
 asio::awaitable<Result<std::vector<std::string>>> sequence_moves(PgConnection& connection, planner::Backfill backfill) {

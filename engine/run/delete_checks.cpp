@@ -7,6 +7,7 @@
 
 #include "engine/pg/catalog.h"
 #include "engine/run/work_facts.h"
+#include "engine/state/typed_rows.h"
 #include "planner/keys/key_choice.h"
 #include "planner/model/sql_text.h"
 
@@ -62,6 +63,12 @@ std::string why_no_dedupe(planner::TableFacts const& table) {
   if (table.kind == 'p') return "is partitioned";
   return table.has_children ? "has tables that inherit from it" : "";
 }
+
+// Whether something is so for the role that asks.
+struct RoleAnswer {
+  bool is_so = false;
+  std::string name;
+};
 
 }  // namespace
 
@@ -131,11 +138,12 @@ asio::awaitable<Result<Done>> check_dedupe(PgConnection& connection, planner::Ba
   auto const right = co_await query_read_only(
       connection, fmt::format("SELECT has_any_column_privilege({}::oid, 'UPDATE'), current_user", preflight.table.oid));
   if (!right) co_return right.error();
-  if (right->at(0, 0) == "t") co_return Done();
+  auto const role = state::row_as<RoleAnswer>(right->rows.at(0));
+  if (role.is_so) co_return Done();
   preflight.lacks_rights = true;
   preflight.problems.push_back(
       {dedupe.position, fmt::format("role {0} may not lock the rows of {1} that stay: GRANT UPDATE ON {1} TO {0}",
-                                    quote_identifier(right->at(0, 1)), name_of(preflight.table))});
+                                    quote_identifier(role.name), name_of(preflight.table))});
   co_return Done();
 }
 
@@ -203,8 +211,7 @@ asio::awaitable<Result<Done>> ask_about_target(PgConnection& connection, planner
           "ORDER BY a.attnum",
           target.oid, planner::text_array(known)));
   if (!lacking) co_return lacking.error();
-  std::vector<std::string> names;
-  for (auto const& row : lacking->rows) names.push_back(*row[0]);
+  auto const names = state::column_as<std::string>(*lacking);
   if (!names.empty()) {
     preflight.problems.push_back({backfill.move_to_position,
                                   fmt::format("column {} of {} (move_to) is NOT NULL without a default, and {} has no "
@@ -214,12 +221,13 @@ asio::awaitable<Result<Done>> ask_about_target(PgConnection& connection, planner
   auto const bound = co_await query_read_only(
       connection, fmt::format("SELECT row_security_active({}::oid), current_user", target.oid));
   if (!bound) co_return bound.error();
-  if (bound->at(0, 0) == "t") {
+  auto const role = state::row_as<RoleAnswer>(bound->rows.at(0));
+  if (role.is_so) {
     preflight.problems.push_back(
         {backfill.move_to_position,
          fmt::format("row-level security of {0} (move_to) binds role {1}. Run this as the owner of {0}, if it does not "
                      "say FORCE ROW LEVEL SECURITY, or as a role with BYPASSRLS",
-                     name_of(target), quote_identifier(bound->at(0, 1)))});
+                     name_of(target), quote_identifier(role.name))});
   }
   co_return Done();
 }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/pg/catalog.h"
+#include "engine/state/typed_rows.h"
 #include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
@@ -15,7 +16,10 @@ using planner::SchemaFact;
 
 std::vector<RecordedFact> recorded_of(Rows const& rows) {
   std::vector<RecordedFact> facts;
-  for (auto const& row : rows.rows) facts.push_back({{*row[0], *row[1], *row[2], *row[3]}, row[4] == "t", *row[5]});
+  for (auto& row : state::rows_as<state::StoredFact>(rows)) {
+    SchemaFact fact{std::move(row.relation), std::move(row.kind), std::move(row.name), std::move(row.value)};
+    facts.push_back({std::move(fact), row.is_own, std::move(row.at)});
+  }
   return facts;
 }
 
@@ -53,10 +57,10 @@ asio::awaitable<Result<std::vector<planner::Key>>> read_keys(PgConnection& conne
   std::vector<planner::Key> keys;
   auto const rows = co_await query_read_only(connection, state::job_keys(migration));
   if (!rows) co_return rows.error();
-  for (auto const& row : rows->rows) {
+  for (auto const& row : state::rows_as<state::StoredKey>(*rows)) {
     planner::Key key;
-    key.index = row[0].value_or("");
-    for (auto const& name : state::parse_text_array(row[1]).value_or(std::vector<std::string>())) {
+    key.index = row.index.value_or("");
+    for (auto const& name : row.columns) {
       key.columns.emplace_back();
       key.columns.back().name = name;
     }
@@ -68,7 +72,7 @@ asio::awaitable<Result<std::vector<planner::Key>>> read_keys(PgConnection& conne
 asio::awaitable<Result<bool>> are_steps_pending(PgConnection& connection, std::string migration) {
   auto const rows = co_await query_read_only(connection, state::are_steps_pending(migration));
   if (!rows) co_return rows.error();
-  co_return !rows->rows.empty() && rows->at(0, 0) == "t";
+  co_return !rows->rows.empty() && state::value_as<bool>(*rows);
 }
 
 }  // namespace

@@ -1,35 +1,34 @@
 #include "engine/run/growth_text.h"
 
 #include "engine/state/state_store.h"
+#include "engine/state/typed_rows.h"
+#include "planner/model/work_kind.h"
 #include "throttle/vacuum_debt.h"
 
 namespace pgbackfill::engine {
 
 std::string growth_text(Rows const& sizes, std::string const& table, planner::WorkKind kind,
                         throttle::Limits const& limits) {
-  bool const replaces_rows = kind == planner::WorkKind::kUpdate || kind == planner::WorkKind::kSql;
-  auto const before = std::stoull(sizes.at(0, 0));
-  auto const after = std::stoull(sizes.at(0, 1));
+  bool const replaces_rows = planner::traits_of(kind).replaces_rows;
+  auto const costs = state::row_as<state::JobCostRow>(sizes.rows.at(0));
+  auto const before = costs.bytes_at_start.value_or(0);
+  auto const after = costs.bytes.value_or(0);
   if (!replaces_rows || before < throttle::kLeastBytesToVacuum) return "";
   bool const has_budget = limits.mode == throttle::Mode::kOn && limits.bloat > 0;
   return throttle::say_table_growth(table, before, after, has_budget ? std::optional(limits.bloat) : std::nullopt);
 }
 
 JobCosts costs_of(Rows const& sizes) {
-  auto const& row = sizes.rows.at(0);
-  auto const number = [&](std::size_t column) -> std::optional<std::int64_t> {
-    if (!row.at(column)) return std::nullopt;
-    return state::number_of(row[column], "what the job was estimated to cost");
-  };
+  auto const row = state::row_as<state::JobCostRow>(sizes.rows.at(0));
   JobCosts costs;
-  costs.bytes_at_start = number(0).value_or(0);
-  costs.bytes = number(1).value_or(0);
-  if (auto const time = number(4)) costs.estimated_time = std::chrono::milliseconds(*time);
-  costs.estimated_bytes = number(5);
-  costs.estimated_wal_bytes = number(6);
-  costs.time = std::chrono::milliseconds(number(7).value_or(0));
-  costs.wal_bytes = number(8);
-  costs.is_over = row.at(9) == "t";
+  costs.bytes_at_start = static_cast<std::int64_t>(row.bytes_at_start.value_or(0));
+  costs.bytes = static_cast<std::int64_t>(row.bytes.value_or(0));
+  costs.estimated_time = row.estimated_time;
+  costs.estimated_bytes = row.estimated_bytes;
+  costs.estimated_wal_bytes = row.estimated_wal_bytes;
+  costs.time = row.time.value_or(std::chrono::milliseconds(0));
+  costs.wal_bytes = row.wal_bytes;
+  costs.is_over = row.is_over.value_or(false);
   return costs;
 }
 

@@ -13,9 +13,11 @@
 #include "engine/run/delete_checks.h"
 #include "engine/run/work_checks.h"
 #include "engine/run/work_estimate.h"
+#include "engine/state/typed_rows.h"
 #include "planner/keys/key_choice.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/suggestion.h"
+#include "planner/model/work_kind.h"
 #include "planner/steps/step_order.h"
 
 namespace pgbackfill::engine {
@@ -103,7 +105,7 @@ asio::awaitable<Result<Done>> check_empty_batch(PgConnection& connection, Prefli
   if (!probe) co_return Done();
   auto explained = co_await query_read_only(connection, users_sql("EXPLAIN (FORMAT JSON) " + probe->sql));
   if (!explained) co_return explained.error();
-  auto const document = boost::json::parse(explained->at(0, 0));
+  auto const document = boost::json::parse(state::value_as<std::string>(*explained));
   bool changes_rows = false;
   bool has_ctes = false;
   look_for_changes(document.as_array().at(0).as_object().at("Plan").as_object(), changes_rows, has_ctes);
@@ -253,7 +255,7 @@ asio::awaitable<Result<Done>> check_array_keys(PgConnection& connection, planner
   auto const setting =
       co_await query_read_only(connection, users_sql("SELECT pg_catalog.current_setting('array_nulls')"));
   if (!setting) co_return setting.error();
-  if (setting->at(0, 0) == "off") {
+  if (state::value_as<std::string>(*setting) == "off") {
     preflight.problems.push_back(
         {position, fmt::format("column {} of the key is an array, and array_nulls is off: an array with NULL could not "
                                "be found again; set array_nulls to on for this role, or page by another key",
@@ -317,8 +319,7 @@ asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, plan
   take_groups(backfill, preflight);
   if (!preflight.problems.empty()) co_return preflight;
   hand_out_traits(preflight);
-  bool const whole = backfill.kind == WorkKind::kUpdate || backfill.kind == WorkKind::kDelete;
-  preflight.sweeps = whole && !backfill.where.empty();
+  preflight.sweeps = planner::traits_of(backfill.kind).writes_table && !backfill.where.empty();
   if (table.has_children) {
     preflight.warnings.push_back(
         "tables that inherit from this one are left alone (ONLY); give them migrations of "
@@ -487,22 +488,22 @@ asio::awaitable<Result<Done>> create_job(PgConnection& connection, planner::Migr
 asio::awaitable<Result<std::optional<StoredJob>>> find_job(PgConnection& connection, std::string name) {
   auto rows = co_await connection.query(state::find_job(name), Deadlines());
   if (!rows) co_return rows.error();
-  if (rows->rows.empty()) co_return std::optional<StoredJob>();
+  auto row = state::first_as<state::JobRow>(*rows);
+  if (!row) co_return std::optional<StoredJob>();
   StoredJob job;
-  job.id = std::stoll(rows->at(0, 0));
+  job.id = row->id;
   job.name = name;
-  job.definition = rows->at(0, 1);
-  job.table = {rows->at(0, 2), rows->at(0, 3)};
-  job.status = state::status_of(rows->at(0, 4));
-  job.reason = rows->at(0, 5);
-  job.pass = std::stoi(rows->at(0, 6));
-  job.sweeps = rows->at(0, 7) == "t";
-  job.workers = state::workers_of(rows->rows.front()[8]);
-  job.batch_target = state::batch_target_of(rows->rows.front()[9]);
-  job.settings = state::live_settings(rows->rows.front()[10]);
-  job.pause_has_end = rows->at(0, 11) == "t";
-  auto const relation = rows->rows.front()[12];
-  if (relation) job.relation = static_cast<std::uint32_t>(std::stoul(*relation));
+  job.definition = std::move(row->definition);
+  job.table = {std::move(row->table_schema), std::move(row->table_name)};
+  job.status = state::status_of(row->status);
+  job.reason = std::move(row->reason);
+  job.pass = row->pass;
+  job.sweeps = row->sweeps;
+  job.workers = state::workers_of(row->workers);
+  job.batch_target = state::batch_target_of(row->batch_target);
+  job.settings = state::live_settings(row->settings);
+  job.pause_has_end = row->pause_has_end;
+  if (row->relation) job.relation = *row->relation;
   co_return std::optional<StoredJob>(std::move(job));
 }
 
@@ -510,8 +511,7 @@ asio::awaitable<Result<int>> release_dead_processes(PgConnection& connection, st
   auto holders = co_await connection.query(state::leases_of_machine(job, owner), Deadlines());
   if (!holders) co_return holders.error();
   int released = 0;
-  for (auto const& row : holders->rows) {
-    int const pid = std::stoi(*row[0]);
+  for (int const pid : state::column_as<int>(*holders)) {
     if (pid == owner.pid || has_process(pid)) continue;
     auto freed = co_await connection.query(state::release_process(job, owner.machine, pid), Deadlines());
     if (!freed) co_return freed.error();
@@ -520,10 +520,9 @@ asio::awaitable<Result<int>> release_dead_processes(PgConnection& connection, st
   // What it told of itself before it was killed would count as another process at work.
   auto const runners = co_await connection.query(state::runners_of_machine(owner), Deadlines());
   if (!runners) co_return runners.error();
-  for (auto const& row : runners->rows) {
-    std::int64_t const pid = state::number_of(row[1], "pgbackfill.runners: pid");
-    if (pid != owner.pid && has_process(pid)) continue;
-    auto const forgotten = co_await connection.query(state::forget_process(row[0].value_or("")), Deadlines());
+  for (auto const& runner : state::rows_as<state::RunnerOfMachine>(*runners)) {
+    if (runner.pid != owner.pid && has_process(runner.pid)) continue;
+    auto const forgotten = co_await connection.query(state::forget_process(runner.process), Deadlines());
     if (!forgotten) co_return forgotten.error();
   }
   co_return released;

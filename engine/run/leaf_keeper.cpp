@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/state/typed_rows.h"
 #include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
@@ -24,7 +25,6 @@ asio::awaitable<Result<std::vector<Rows>>> in_one_transaction(PgConnection& conn
   co_return results;
 }
 
-// Columns of state::changed_leaves().
 struct ChangedLeaf {
   int number = 0;
   std::string before;
@@ -32,12 +32,12 @@ struct ChangedLeaf {
   bool is_part = false;
 };
 
-ChangedLeaf changed_leaf_of(std::vector<std::optional<std::string>> const& row) {
+ChangedLeaf changed_leaf_of(state::ChangedLeafRow const& row) {
   ChangedLeaf leaf;
-  leaf.number = std::stoi(*row[0]);
-  leaf.before = planner::quote_qualified(*row[1], *row[2]);
-  leaf.now = {row[3].value_or(""), row[4].value_or("")};
-  leaf.is_part = row[5] == "t";
+  leaf.number = row.number;
+  leaf.before = planner::quote_qualified(row.schema, row.name);
+  leaf.now = {row.schema_now.value_or(""), row.name_now.value_or("")};
+  leaf.is_part = row.is_part.value_or(false);
   return leaf;
 }
 
@@ -64,7 +64,7 @@ asio::awaitable<Result<LeavesSeen>> settle_leaves(PgConnection& connection, std:
   std::vector<std::string> look = {state::is_still(name, table.oid), state::changed_leaves(job, table.oid)};
   auto const seen = co_await in_one_transaction(connection, std::move(look));
   if (!seen) co_return seen.error();
-  if (seen->at(0).at(0, 0) != "t") {
+  if (!state::value_as<bool>(seen->at(0))) {
     Failure failure;
     failure.sqlstate = planner::kMovedState;
     failure.message = fmt::format(
@@ -73,7 +73,7 @@ asio::awaitable<Result<LeavesSeen>> settle_leaves(PgConnection& connection, std:
   }
   LeavesSeen leaves;
   std::vector<std::string> statements;
-  for (auto const& row : seen->at(1).rows) {
+  for (auto const& row : state::rows_as<state::ChangedLeafRow>(seen->at(1))) {
     auto const leaf = changed_leaf_of(row);
     leaves.told.push_back(told_of(leaf, name));
     statements.push_back(leaf.is_part ? state::rename_leaf(job, leaf.number, leaf.now)

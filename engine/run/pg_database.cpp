@@ -14,6 +14,7 @@
 #include "engine/run/leaf_keeper.h"
 #include "engine/run/next_pass.h"
 #include "engine/state/state_sample.h"
+#include "engine/state/typed_rows.h"
 #include "planner/keys/passes.h"
 #include "planner/keys/range_walk.h"
 #include "planner/model/ranges.h"
@@ -61,15 +62,33 @@ void require_key(Bound const& values, planner::Key const& key, std::string const
   if (key.is_by_block()) state::number_of(values->front(), where);
 }
 
-Lease lease_of(std::vector<std::optional<std::string>> const& row) {
+struct LeaseRow {
+  std::int64_t range_id = 0;
+  int leaf = 0;
+  int pass = 0;
+  std::int64_t epoch = 0;
+  std::int64_t sequence = 0;
+  planner::Bound cursor;
+  planner::Bound hi;
+};
+
+struct WidestRange {
+  std::int64_t range_id = 0;
+  int leaf = 0;
+  planner::Bound cursor;
+  planner::Bound hi;
+  std::int64_t rows_left = 0;
+};
+
+Lease lease_of(LeaseRow row) {
   Lease lease;
-  lease.range_id = std::stoll(*row[0]);
-  lease.leaf = std::stoi(*row[1]);
-  lease.pass = std::stoi(*row[2]);
-  lease.epoch = std::stoll(*row[3]);
-  lease.sequence = std::stoll(*row[4]);
-  lease.cursor = state::parse_text_array(row[5]);
-  lease.hi = state::parse_text_array(row[6]);
+  lease.range_id = row.range_id;
+  lease.leaf = row.leaf;
+  lease.pass = row.pass;
+  lease.epoch = row.epoch;
+  lease.sequence = row.sequence;
+  lease.cursor = std::move(row.cursor);
+  lease.hi = std::move(row.hi);
   return lease;
 }
 
@@ -141,14 +160,7 @@ void require_key_of_table(planner::Key const& key, planner::TableFacts const& ta
 }
 
 planner::Page page_of(Rows const& rows) {
-  planner::Page page;
-  if (rows.rows.empty()) return page;
-  auto const& row = rows.rows.front();
-  page.rows = std::stoll(*row[0]);
-  if (!row[1]) return page;
-  page.last.emplace();
-  for (std::size_t index = 1; index < row.size(); ++index) page.last->push_back(*row[index]);
-  return page;
+  return rows.rows.empty() ? planner::Page() : state::page_of(rows.rows.front());
 }
 
 using Field = std::optional<std::string>;
@@ -162,6 +174,24 @@ std::string holder_text(Field const& pid, Field const& name, Field const& role, 
   return fmt::format("pid {} ({}, {}, transaction open for {} s): {}", *pid, name.value_or("?"), role.value_or("?"),
                      age.value_or("?"), does.value_or("?"));
 }
+
+struct RowHolder {
+  std::int64_t rows = 0;
+  Field pid;
+  Field name;
+  Field role;
+  Field age;
+  Field does;
+};
+
+struct TableHolder {
+  Field pid;
+  Field name;
+  Field role;
+  Field age;
+  Field does;
+  Field relation;
+};
 
 // What a broken state threw, as any other failure.
 template <class T>
@@ -251,15 +281,13 @@ class PgSession : public Session {
   asio::awaitable<Result<std::int64_t>> keep_sample(JobSample sample, bool is_turn) override {
     auto rows = co_await past_query(state::keep_sample(job_id(), sample, is_turn));
     if (!rows) co_return rows.error();
-    co_return state::number_of(rows->at(0, 0), "pgbackfill.samples: their number");
+    co_return state::value_as<std::int64_t>(*rows);
   }
 
   asio::awaitable<Result<Done>> thin_samples() override {
     auto rows = co_await past_query(state::sample_moments(job_id()));
     if (!rows) co_return rows.error();
-    std::vector<std::int64_t> moments;
-    for (auto const& row : rows->rows) moments.push_back(state::number_of(row[0], "pgbackfill.samples: moment"));
-    auto const thinning = thinning_of(moments);
+    auto const thinning = thinning_of(state::column_as<std::int64_t>(*rows));
     if (!thinning) co_return Done();
     auto thinned = co_await past_query(state::thin_samples(job_id(), *thinning));
     if (!thinned) co_return thinned.error();
@@ -466,7 +494,7 @@ asio::awaitable<Result<Rows>> PgSession::state_query(state::LocalSettings settin
 
 asio::awaitable<Result<std::optional<Lease>>> PgSession::lease_from(Rows rows) {
   if (rows.rows.empty()) co_return std::optional<Lease>();
-  Lease lease = lease_of(rows.rows.front());
+  Lease lease = lease_of(state::row_as<LeaseRow>(rows.rows.front()));
   // Another process began a pass: with partitions that came meanwhile, and with keys as they are now.
   bool const is_stale = lease.pass != database_.job().pass || !has_leaf(lease.leaf);
   if (is_stale) {
@@ -503,20 +531,20 @@ asio::awaitable<Result<std::optional<planner::SplitCandidate>>> PgSession::read_
   if (!rows) co_return rows.error();
   std::optional<planner::SplitCandidate> candidate;
   if (rows->rows.empty()) co_return candidate;
-  auto const row = rows->rows.front();
+  auto row = state::row_as<WidestRange>(rows->rows.front());
   Lease range;
-  range.range_id = std::stoll(*row[0]);
-  range.leaf = std::stoi(*row[1]);
+  range.range_id = row.range_id;
+  range.leaf = row.leaf;
   if (!has_leaf(range.leaf)) co_return candidate;
   auto const& key = target(range.leaf).key;
-  range.cursor = state::parse_text_array(row[2]);
-  range.hi = state::parse_text_array(row[3]);
+  range.cursor = std::move(row.cursor);
+  range.hi = std::move(row.hi);
   std::string const where = fmt::format("pgbackfill.ranges, job {}, range {}", job_id(), range.range_id);
   require_key(range.cursor, key, where + ": cursor");
   require_key(range.hi, key, where + ": hi");
   candidate.emplace();
   candidate->range = std::move(range);
-  candidate->rows_left = std::stoll(*row[4]);
+  candidate->rows_left = row.rows_left;
   candidate->by_block = key.is_by_block();
   co_return candidate;
 }
@@ -665,8 +693,9 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
   }
   if (part) compute_->written(*part);
   done.duration = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - started);
-  done.rows_changed = std::stoll(results->at(checkpoint).at(0, 0));
-  done.rows_left = std::stoll(results->at(checkpoint).at(0, 1));
+  auto const counted = state::row_as<state::CountedBatch>(results->at(checkpoint).rows.at(0));
+  done.rows_changed = counted.rows_changed;
+  done.rows_left = counted.rows_left;
   if (looks_ahead) done.next = page_of(results->back());
   if (ahead_) done.next = ahead_->page;
   co_return done;
@@ -688,7 +717,7 @@ asio::awaitable<Result<PgSession::RowsRead>> PgSession::read_rows(std::vector<St
                                                                   std::string* due) {
   auto results = co_await transaction(settings, std::move(statements), deadlines);
   if (!results) co_return results.error();
-  if (due != nullptr) *due = results->front().at(0, 0);
+  if (due != nullptr) *due = state::value_as<std::string>(results->front());
   auto const& read = database_.job().job.backfill.compute->read;
   RowsRead found;
   found.rows.reserve(results->back().rows.size());
@@ -895,8 +924,7 @@ asio::awaitable<Result<std::vector<DeferredLeaf>>> PgSession::deferred_leaves() 
   auto rows = co_await state_query(state::leaves_with_deferred(job_id()));
   if (!rows) co_return rows.error();
   std::vector<DeferredLeaf> leaves;
-  for (auto const& row : rows->rows) {
-    DeferredLeaf const found{std::stoi(*row[0]), std::stoll(*row[1])};
+  for (auto const& found : state::rows_as<DeferredLeaf>(*rows)) {
     if (!has_leaf(found.leaf)) {
       Failure failure;
       failure.message = fmt::format(
@@ -914,7 +942,7 @@ asio::awaitable<Result<std::optional<std::int64_t>>> PgSession::next_deferred(in
   auto rows = co_await state_query(state::next_deferred(job_id(), leaf));
   if (!rows) co_return rows.error();
   std::optional<std::int64_t> key;
-  if (!rows->rows.empty()) key = std::stoll(rows->at(0, 0));
+  if (!rows->rows.empty()) key = state::value_as<std::int64_t>(*rows);
   co_return key;
 }
 
@@ -937,10 +965,11 @@ asio::awaitable<Result<planner::Visit>> PgSession::play_visit(int leaf, VisitTer
     auto failure = co_await weigh(results.error(), leaf, whole);
     co_return failure;
   }
+  auto const counted = state::row_as<state::CountedVisit>(results->back().rows.at(0));
   planner::Visit visit;
-  visit.rows_changed = std::stoll(results->back().at(0, 0));
-  visit.settled = std::stoll(results->back().at(0, 1));
-  visit.left = std::stoll(results->back().at(0, 2));
+  visit.rows_changed = counted.rows_changed;
+  visit.settled = counted.settled;
+  visit.left = counted.left;
   co_return visit;
 }
 
@@ -1070,20 +1099,21 @@ asio::awaitable<Result<bool>> PgSession::count_new_leaves() {
   if (table.kind != 'p') co_return false;
   auto rows = co_await state_query(state::count_new_leaves(job_id(), table.oid));
   if (!rows) co_return rows.error();
-  co_return rows->at(0, 0) != "0";
+  co_return state::value_as<std::int64_t>(*rows) != 0;
 }
 
 asio::awaitable<Result<Control>> PgSession::read_job() {
   auto rows = co_await state_query(state::control(job_id(), database_.owner().id));
   if (!rows) co_return rows.error();
   if (rows->rows.empty()) co_return job_is_gone();
-  bool const is_pause_over = rows->rows.front()[17] && rows->rows.front()[17]->starts_with('-');
-  if (is_pause_over && rows->at(0, 0) == "paused") {
-    auto ended = co_await state_query(state::end_pause(job_id(), database_.owner()));
-    if (!ended) co_return ended.error();
-    rows = co_await state_query(state::control(job_id(), database_.owner().id));
-    if (!rows) co_return rows.error();
-  }
+  auto const control = state::control_of(rows->rows.front());
+  bool const is_pause_over = control.pause_left && control.pause_left->count() < 0;
+  if (!is_pause_over || control.status != JobStatus::kPaused) co_return control;
+  auto ended = co_await state_query(state::end_pause(job_id(), database_.owner()));
+  if (!ended) co_return ended.error();
+  rows = co_await state_query(state::control(job_id(), database_.owner().id));
+  if (!rows) co_return rows.error();
+  if (rows->rows.empty()) co_return job_is_gone();
   co_return state::control_of(rows->rows.front());
 }
 
@@ -1092,23 +1122,22 @@ asio::awaitable<Result<std::vector<std::string>>> PgSession::find_blockers() {
   std::vector<std::string> sentences;
   auto leaves = co_await state_query(state::leaves_with_deferred(job_id()));
   if (!leaves) co_return leaves.error();
-  for (auto const& row : leaves->rows) {
-    int const leaf = std::stoi(*row[0]);
+  for (auto const& held : state::rows_as<DeferredLeaf>(*leaves)) {
+    int const leaf = held.leaf;
     if (!has_leaf(leaf)) continue;
     auto keys = co_await state_query(state::deferred_keys(job_id(), leaf, kMostKeysPerBlockerQuery));
     if (!keys) co_return keys.error();
     std::vector<planner::KeyValue> values;
-    for (auto const& key : keys->rows) {
-      auto value = state::parse_text_array(key[0]);
+    for (auto& value : state::column_as<planner::Bound>(*keys)) {
       require_key(value, target(leaf).key, fmt::format("pgbackfill.deferred, job {}, leaf {}: a key", job_id(), leaf));
       if (value) values.push_back(std::move(*value));
     }
     if (values.empty()) continue;
     auto holders = co_await state_query(planner::holders_sql(target(leaf), values));
     if (!holders) co_return holders.error();
-    for (auto const& holder : holders->rows) {
-      sentences.push_back(fmt::format("{} row(s) of {} are held by {}", *holder[0], target(leaf).relation,
-                                      holder_text(holder[1], holder[2], holder[3], holder[4], holder[5])));
+    for (auto const& holder : state::rows_as<RowHolder>(*holders)) {
+      sentences.push_back(fmt::format("{} row(s) of {} are held by {}", holder.rows, target(leaf).relation,
+                                      holder_text(holder.pid, holder.name, holder.role, holder.age, holder.does)));
     }
   }
   std::vector<std::uint32_t> oids;
@@ -1116,9 +1145,9 @@ asio::awaitable<Result<std::vector<std::string>>> PgSession::find_blockers() {
   if (oids.empty()) co_return sentences;
   auto holders = co_await state_query(planner::table_holders_sql(oids));
   if (!holders) co_return holders.error();
-  for (auto const& holder : holders->rows) {
-    sentences.push_back(fmt::format("{} is held by {}", holder[5].value_or("?"),
-                                    holder_text(holder[0], holder[1], holder[2], holder[3], holder[4])));
+  for (auto const& holder : state::rows_as<TableHolder>(*holders)) {
+    sentences.push_back(fmt::format("{} is held by {}", holder.relation.value_or("?"),
+                                    holder_text(holder.pid, holder.name, holder.role, holder.age, holder.does)));
   }
   co_return sentences;
 }

@@ -5,6 +5,7 @@
 #include "engine/base/text.h"
 #include "engine/pg/catalog.h"
 #include "engine/state/state_store.h"
+#include "engine/state/typed_rows.h"
 #include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
@@ -37,6 +38,16 @@ std::string lock_timeout(std::chrono::milliseconds wait) {
   return "SELECT " + setting("lock_timeout", std::to_string(wait.count()));
 }
 
+struct RecordRow {
+  static constexpr char kFrom[] = "the comment of a prepared result";
+
+  std::optional<std::string> migration;
+  std::optional<std::string> name;
+  std::optional<std::string> definition;
+  std::int64_t rows = 0;
+  int pass = 0;
+};
+
 struct Found {
   bool is_there = false;
   planner::PreparedRecord record;
@@ -46,14 +57,15 @@ asio::awaitable<Result<Found>> look(PgConnection& connection, planner::Prepared 
   Found found;
   auto const rows = co_await connection.query(planner::read_record_sql(prepared, migration), Deadlines());
   if (!rows) co_return rows.error();
-  if (rows->rows.empty() || !rows->rows.front().front()) co_return found;
-  auto const& row = rows->rows.front();
+  bool const has_record = !rows->rows.empty() && rows->rows.front().front();
+  if (!has_record) co_return found;
+  auto const row = state::row_as<RecordRow>(rows->rows.front());
   found.is_there = true;
-  found.record.migration = row[0].value_or("");
-  found.record.name = row[1].value_or("");
-  found.record.definition = row[2].value_or("");
-  found.record.rows = state::number_of(row[3], "the comment of a prepared result: rows");
-  found.record.pass = static_cast<int>(state::number_of(row[4], "the comment of a prepared result: pass"));
+  found.record.migration = row.migration.value_or("");
+  found.record.name = row.name.value_or("");
+  found.record.definition = row.definition.value_or("");
+  found.record.rows = row.rows;
+  found.record.pass = row.pass;
   co_return found;
 }
 
@@ -72,7 +84,7 @@ asio::awaitable<Result<std::optional<std::int64_t>>> usable_rows(PgConnection& c
   if (record.rows == 0) co_return rows;
   auto const has_rows = co_await connection.query(planner::has_rows_sql(prepared, migration), Deadlines());
   if (!has_rows) co_return has_rows.error();
-  if (has_rows->at(0, 0) != "t") rows.reset();
+  if (!state::value_as<bool>(*has_rows)) rows.reset();
   co_return rows;
 }
 

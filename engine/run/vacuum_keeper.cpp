@@ -14,7 +14,9 @@
 #include <vector>
 
 #include "engine/state/state_store.h"
+#include "engine/state/typed_rows.h"
 #include "planner/model/duration.h"
+#include "planner/model/work_kind.h"
 #include "planner/work/vacuum_sql.h"
 #include "throttle/table_fill.h"
 #include "throttle/vacuum_debt.h"
@@ -52,6 +54,13 @@ std::string session_settings(int server_version) {
   if (server_version >= kWithConnectionCheck) text += "; SET client_connection_check_interval = '5s'";
   return text;
 }
+
+// kHorizon
+struct HorizonRow {
+  std::string holder;
+  std::int64_t age = 0;
+  std::optional<bool> is_ours;
+};
 
 // Whose snapshot is the oldest that vacuum has to heed here: who, how many transactions ago, and whether it is a batch
 // of a backfill. Whoever takes that name only makes the workers wait for him within the room that is left.
@@ -163,9 +172,7 @@ VacuumKeeper::Watch::Watch(asio::any_io_executor executor, asio::thread_pool& bl
       sink_(sink),
       timer_(executor) {
   target_.application_name = "pgbackfill vacuum";
-  // A copy and a delete leave no old versions among the rows to come.
-  bool const makes_dead_rows =
-      job.backfill.kind == planner::WorkKind::kUpdate || job.backfill.kind == planner::WorkKind::kSql;
+  bool const makes_dead_rows = planner::traits_of(job.backfill.kind).replaces_rows;
   for (std::size_t leaf = 0; makes_dead_rows && leaf < job.leaves.size(); ++leaf) {
     auto const& plan = job.leaves[leaf];
     throttle::VacuumDebt debt(plan.relation, plan.heap_bytes, plan.rows_estimated);
@@ -250,7 +257,7 @@ asio::awaitable<bool> VacuumKeeper::Watch::connect(std::shared_ptr<PgConnection>
     auto pid = co_await (*opened)->query("SELECT pg_backend_pid()", kLookDeadlines);
     if (!pid) co_return false;
     // Behind a pooler the session is not ours, and its settings would be others' as well.
-    is_session_ours_ = pid->at(0, 0) == std::to_string((*opened)->backend_pid());
+    is_session_ours_ = state::value_as<int>(*pid) == (*opened)->backend_pid();
     std::string settings = session_settings((*opened)->server_version());
     if (is_session_ours_) {
       auto const set = co_await (*opened)->script(std::move(settings), kLookDeadlines);
@@ -335,33 +342,34 @@ asio::awaitable<void> VacuumKeeper::Watch::look() {
 }
 
 void VacuumKeeper::Watch::judge(Rows const& tables, Rows const& horizon) {
-  for (auto const& row : tables.rows) {
-    auto* const found = find(std::stoi(*row[0]));
+  auto const oldest = state::first_as<HorizonRow>(horizon);
+  for (auto const& row : state::rows_as<state::LeafGrowth>(tables)) {
+    auto* const found = find(row.leaf);
     if (found == nullptr) continue;
     throttle::TableReading reading;
     reading.at = now();
-    reading.bytes = std::stoull(*row[1]);
-    reading.rows_changed = std::stoll(*row[2]);
-    reading.rows_dead = std::stoll(*row[3]);
-    reading.rows_updated = std::stoll(*row[9]);
-    reading.vacuums = std::stoll(*row[4]);
-    reading.is_locked = *row[5] == "t";
-    reading.next_xid = std::stoull(*row[7]);
-    if (!horizon.rows.empty()) {
-      auto const age = std::max<std::int64_t>(std::stoll(horizon.at(0, 1)), 0);
+    reading.bytes = row.bytes;
+    reading.rows_changed = row.rows_changed;
+    reading.rows_dead = row.rows_dead;
+    reading.rows_updated = row.rows_updated;
+    reading.vacuums = row.vacuums;
+    reading.is_locked = row.is_locked;
+    reading.next_xid = row.next_xid;
+    if (oldest) {
+      auto const age = std::max<std::int64_t>(oldest->age, 0);
       reading.horizon = reading.next_xid - std::min(static_cast<std::uint64_t>(age), reading.next_xid);
-      reading.holder = horizon.at(0, 0);
-      reading.is_held_by_us = horizon.at(0, 2) == "t";
+      reading.holder = oldest->holder;
+      reading.is_held_by_us = oldest->is_ours.value_or(false);
     }
-    found->may_vacuum = *row[6] == "t";
+    found->may_vacuum = row.may_vacuum;
     found->debt.see(reading);
     found->advice = found->debt.advise(limits.bloat, found->may_vacuum);
     tell_once(*found, "right", !found->may_vacuum && found->debt.growth() > limits.bloat / 4,
               fmt::format("role {} may not vacuum {}, so the room of old rows is used again only when autovacuum comes "
                           "by: run as its owner{}",
-                          *row[8], found->relation,
+                          row.role, found->relation,
                           look_connection_->server_version() >= 170'000
-                              ? fmt::format(", or GRANT MAINTAIN ON {} TO {}", found->relation, *row[8])
+                              ? fmt::format(", or GRANT MAINTAIN ON {} TO {}", found->relation, row.role)
                               : ""));
     tell_once(*found, "held", found->advice.is_held, found->advice.text);
     tell_once(*found, "over", found->debt.has_grown() && found->debt.growth() > limits.bloat,

@@ -8,11 +8,13 @@
 #include "engine/pg/catalog.h"
 #include "engine/run/copy_target.h"
 #include "engine/run/work_facts.h"
+#include "engine/state/typed_rows.h"
 #include "planner/keys/key_choice.h"
 #include "planner/lint/changed_tables.h"
 #include "planner/model/row_reference.h"
 #include "planner/model/sql_facts.h"
 #include "planner/model/sql_text.h"
+#include "planner/model/work_kind.h"
 #include "planner/steps/publications.h"
 #include "planner/work/compute_sql.h"
 
@@ -44,23 +46,12 @@ std::string oid_list(planner::TableFacts const& table) {
 bool fires(planner::TriggerFacts const& trigger, planner::Backfill const& backfill) {
   char const by_default = backfill.triggers == planner::TriggerMode::kSkip ? 'R' : 'O';
   if (trigger.enabled != 'A' && trigger.enabled != by_default) return false;
-  return backfill.kind == WorkKind::kDelete ? trigger.on_delete : trigger.on_update;
+  return planner::may_fire(backfill.kind, trigger);
 }
 
-char const* privilege_of(planner::Backfill const& backfill) {
+std::string_view privilege_of(planner::Backfill const& backfill) {
   // SELECT ... FOR SHARE asks for it.
-  if (!backfill.mirror_key.empty()) return "UPDATE";
-  switch (backfill.kind) {
-    case WorkKind::kUpdate:
-      return "UPDATE";
-    case WorkKind::kDelete:
-      return "DELETE";
-    case WorkKind::kCopy:
-    case WorkKind::kSql:
-    case WorkKind::kAsk:
-      return "SELECT";
-  }
-  return "SELECT";
+  return backfill.mirror_key.empty() ? planner::traits_of(backfill.kind).privilege : "UPDATE";
 }
 
 std::string unquoted(std::string const& identifier) {
@@ -103,7 +94,7 @@ void look_at_triggers(planner::Backfill const& backfill, Preflight& preflight) {
   // Partitions have no part in rules of their parent.
   if (table.kind == 'p' && table.has_rules) traits.works_through_parent = true;
   if (table.kind == 'p' && takes_whole_row(backfill)) traits.works_through_parent = traits.reads_through_parent = true;
-  bool const changes_here = backfill.kind == WorkKind::kUpdate || backfill.kind == WorkKind::kDelete;
+  bool const changes_here = planner::traits_of(backfill.kind).writes_table;
   for (auto const& trigger : table.triggers) {
     if (!changes_here || !fires(trigger, backfill)) continue;
     bool const derives = backfill.kind == WorkKind::kUpdate && trigger.for_each_row && trigger.is_before;
@@ -117,8 +108,36 @@ void look_at_triggers(planner::Backfill const& backfill, Preflight& preflight) {
   if (table.kind == 'p' && is_named) traits.works_through_parent = traits.reads_through_parent = true;
 }
 
+namespace {
+
+struct TableRight {
+  std::uint32_t oid = 0;
+  bool works = false;  // has the privilege of the work on it or on some column
+  bool reads = false;
+  bool is_row_secured = false;
+  std::string role;
+  bool reads_whole = false;
+};
+
+struct ForeignKeyRow {
+  std::string name;
+  std::string table;
+  std::string referred;
+  std::string on_update;
+  std::string on_delete;
+  bool is_inbound = false;
+};
+
+struct TriggerCode {
+  std::string name;
+  std::string text;
+  int when = 0;  // bits of pg_trigger.tgtype: 1 for each row, 2 before
+};
+
+}  // namespace
+
 asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Backfill backfill, Preflight& preflight) {
-  char const* privilege = privilege_of(backfill);
+  auto const privilege = privilege_of(backfill);
   auto const& table = preflight.table;
   std::string statement = fmt::format(
       "SELECT c.oid, has_table_privilege(c.oid, '{1}') OR has_any_column_privilege(c.oid, '{2}'), "
@@ -130,22 +149,23 @@ asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Ba
   bool const is_by_block = std::any_of(preflight.targets.begin(), preflight.targets.end(),
                                        [](planner::WorkTarget const& target) { return target.key.is_by_block(); });
   std::string blind_role;  // may not read the place of a row in the table itself
-  for (auto const& row : rights->rows) {
-    bool const is_table = *row[0] == std::to_string(table.oid);
-    bool const reads_places = !is_by_block || *row[5] == "t";
-    bool const has_rights = *row[1] == "t" && *row[2] == "t" && reads_places;
-    if (is_table && !reads_places) blind_role = quote_identifier(*row[4]);
-    bool const leads_to_parent = table.kind == 'p' && ((!is_table && !has_rights) || *row[3] == "t");
+  for (auto const& right : state::rows_as<TableRight>(*rights)) {
+    bool const is_table = right.oid == table.oid;
+    bool const reads_places = !is_by_block || right.reads_whole;
+    bool const has_rights = right.works && right.reads && reads_places;
+    if (is_table && !reads_places) blind_role = quote_identifier(right.role);
+    bool const leads_to_parent = table.kind == 'p' && ((!is_table && !has_rights) || right.is_row_secured);
     if (leads_to_parent) preflight.traits.works_through_parent = preflight.traits.reads_through_parent = true;
-    if (is_table && *row[3] == "t") {
-      preflight.problems.push_back({backfill.position, bound_by_policies(name_of(table), *row[4])});
+    if (is_table && right.is_row_secured) {
+      preflight.problems.push_back({backfill.position, bound_by_policies(name_of(table), right.role)});
     }
-    for (std::size_t column = 1; is_table && column <= 2; ++column) {
-      if (*row[column] == "t") continue;
-      char const* missing = column == 1 ? privilege : "SELECT";
+    std::vector<std::string_view> missing;
+    if (is_table && !right.works) missing.push_back(privilege);
+    if (is_table && !right.reads) missing.emplace_back("SELECT");
+    for (auto const one : missing) {
       preflight.problems.push_back(
           {backfill.position, fmt::format("role {0} may not {1} on {2}: GRANT {1} ON {2} TO {0}",
-                                          quote_identifier(*row[4]), missing, name_of(table))});
+                                          quote_identifier(right.role), one, name_of(table))});
     }
   }
   bool const reads_table = table.kind != 'p' || preflight.traits.reads_through_parent;
@@ -316,13 +336,12 @@ asio::awaitable<Result<Done>> check_foreign_keys(PgConnection& connection, plann
   auto const& agreed = backfill.skipped_foreign_keys;
   std::vector<std::string> names;
   std::vector<std::string> texts;
-  for (auto const& row : keys->rows) {
-    bool const is_inbound = *row[5] == "t";
-    std::string text = fmt::format("{} of {}, which refers to {}{}", quote_identifier(*row[0]), *row[1], *row[2],
-                                   is_inbound ? action_text(*row[3], *row[4]) : "");
+  for (auto const& key : state::rows_as<ForeignKeyRow>(*keys)) {
+    std::string text = fmt::format("{} of {}, which refers to {}{}", quote_identifier(key.name), key.table,
+                                   key.referred, key.is_inbound ? action_text(key.on_update, key.on_delete) : "");
     preflight.notes.push_back("foreign key " + text + " is not kept (triggers: skip)");
-    if (std::find(agreed.begin(), agreed.end(), *row[0]) != agreed.end()) continue;
-    names.push_back(*row[0]);
+    if (std::find(agreed.begin(), agreed.end(), key.name) != agreed.end()) continue;
+    names.push_back(key.name);
     texts.push_back(std::move(text));
   }
   if (names.empty()) co_return Done();
@@ -401,8 +420,8 @@ asio::awaitable<Result<Done>> look_at_constraints(PgConnection& connection, plan
                                         "c.conrelid IN (" +
                                             oids + ") AND " + asked + " ORDER BY 1");
   if (!found) co_return found.error();
-  for (auto const& row : found->rows) {
-    auto const name = quote_identifier(*row[0]);
+  for (auto const& constraint : state::column_as<std::string>(*found)) {
+    auto const name = quote_identifier(constraint);
     preflight.warnings.push_back(
         is_delete
             ? fmt::format("rows of {} refer to each other ({}): a batch fails where it deletes a row to which one "
@@ -420,7 +439,7 @@ asio::awaitable<Result<Done>> look_at_constraints(PgConnection& connection, plan
 asio::awaitable<Result<Done>> look_at_trigger_code(PgConnection& connection, planner::Backfill backfill,
                                                    Preflight& preflight) {
   bool const is_delete = backfill.kind == WorkKind::kDelete;
-  if (!is_delete && backfill.kind != WorkKind::kUpdate) co_return Done();
+  if (!planner::traits_of(backfill.kind).writes_table) co_return Done();
   std::vector<std::string> columns;
   for (auto const& assignment : backfill.assignments) columns.push_back(assignment.column);
   bool const is_skip = backfill.triggers == planner::TriggerMode::kSkip;
@@ -439,19 +458,19 @@ asio::awaitable<Result<Done>> look_at_trigger_code(PgConnection& connection, pla
       planner::text_array(columns));
   auto triggers = co_await query_read_only(connection, std::move(statement));
   if (!triggers) co_return triggers.error();
-  for (auto const& row : triggers->rows) {
-    auto const changed = planner::lint::tables_changed_by(*row[1]);
+  for (auto const& trigger : state::rows_as<TriggerCode>(*triggers)) {
+    auto const changed = planner::lint::tables_changed_by(trigger.text);
     bool const changes_ours = std::any_of(
         changed.begin(), changed.end(), [&](planner::TableName const& name) { return is_ours(name, preflight.table); });
     if (!changes_ours) continue;
-    char const* otherwise = *row[2] == "3"   ? "fails where it comes to such a row later (27000)"
-                            : *row[2] == "2" ? "fires it once"
-                                             : "fires it after its last row";
+    char const* otherwise = trigger.when == 3   ? "fails where it comes to such a row later (27000)"
+                            : trigger.when == 2 ? "fires it once"
+                                                : "fires it after its last row";
     preflight.warnings.push_back(
         fmt::format("trigger {0} changes rows of {1} itself. Where those are other rows than the one that fires it, "
                     "batches leave another result than one statement, which {2}. Read the code of the trigger; if the "
                     "work does not need it, write `triggers: skip`",
-                    quote_identifier(*row[0]), name_of(preflight.table), otherwise));
+                    quote_identifier(trigger.name), name_of(preflight.table), otherwise));
   }
   co_return Done();
 }
@@ -483,7 +502,7 @@ asio::awaitable<Result<bool>> is_unique_by(PgConnection& connection, std::uint32
                   "= ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) AND a.attname <> ALL ({})))",
                   table, planner::text_array(columns)));
   if (!rows) co_return rows.error();
-  co_return rows->at(0, 0) == "t";
+  co_return state::value_as<bool>(*rows);
 }
 
 // One statement changes a row once, whoever joins it; batches change it once each.

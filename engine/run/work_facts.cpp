@@ -10,6 +10,7 @@
 #include <set>
 
 #include "engine/pg/catalog.h"
+#include "engine/state/typed_rows.h"
 #include "planner/keys/key_choice.h"
 #include "planner/lint/changed_tables.h"
 #include "planner/model/sql_text.h"
@@ -72,11 +73,16 @@ asio::awaitable<Result<PlanRelations>> explain_work(PgConnection& connection, pl
   auto explained =
       co_await query_read_only(connection, users_sql("EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) " + probe.sql));
   if (!explained) co_return explained.error();
-  auto const document = boost::json::parse(explained->at(0, 0));
+  auto const document = boost::json::parse(state::value_as<std::string>(*explained));
   PlanRelations relations;
   relations.read(document.as_array().at(0).as_object().at("Plan").as_object());
   co_return relations;
 }
+
+struct RootOfRelation {
+  std::string name;
+  std::string root;  // its oid
+};
 
 // The root of the partitions that each relation belongs to, itself for others; in the order of the names.
 asio::awaitable<Result<std::map<std::string, std::string>>> roots_of(PgConnection& connection,
@@ -90,7 +96,7 @@ asio::awaitable<Result<std::map<std::string, std::string>>> roots_of(PgConnectio
   auto rows = co_await query_read_only(connection, std::move(statement));
   if (!rows) co_return rows.error();
   std::map<std::string, std::string> roots;
-  for (auto const& row : rows->rows) roots[*row[0]] = *row[1];
+  for (auto const& relation : state::rows_as<RootOfRelation>(*rows)) roots[relation.name] = relation.root;
   co_return roots;
 }
 
@@ -161,6 +167,18 @@ struct CalledFunction {
   bool may_differ = false;  // from call to call
 };
 
+struct FunctionRow {
+  std::string shown;
+  std::string volatility;  // pg_proc.provolatile
+  bool is_builtin = false;
+  std::string name;
+};
+
+struct FunctionText {
+  std::string name;
+  std::string text;
+};
+
 asio::awaitable<Result<std::vector<CalledFunction>>> look_up_functions(PgConnection& connection,
                                                                        planner::SqlFacts sql) {
   std::vector<CalledFunction> functions;
@@ -168,10 +186,9 @@ asio::awaitable<Result<std::vector<CalledFunction>>> look_up_functions(PgConnect
   if (statement.empty()) co_return functions;
   auto rows = co_await query_read_only(connection, std::move(statement));
   if (!rows) co_return rows.error();
-  for (auto const& row : rows->rows) {
-    bool const is_builtin = *row[2] == "t";
-    bool const may_differ = *row[1] == "v" || (is_builtin && reads_the_moment(*row[3]));
-    functions.push_back({*row[0], is_builtin, *row[1] != "i", may_differ});
+  for (auto const& row : state::rows_as<FunctionRow>(*rows)) {
+    bool const may_differ = row.volatility == "v" || (row.is_builtin && reads_the_moment(row.name));
+    functions.push_back({row.shown, row.is_builtin, row.volatility != "i", may_differ});
   }
   co_return functions;
 }
@@ -195,8 +212,8 @@ asio::awaitable<Result<std::vector<std::string>>> own_columns(PgConnection& conn
                           "a.attname OPERATOR(pg_catalog.=) v.name";
   auto rows = co_await query_read_only(connection, std::move(statement));
   if (!rows) co_return rows.error();
-  std::set<std::string> others;
-  for (auto const& row : rows->rows) others.insert(*row[0]);
+  auto const found = state::column_as<std::string>(*rows);
+  std::set<std::string> const others(found.begin(), found.end());
   std::vector<std::string> left;
   for (auto const& use : sql.columns) {
     bool const is_own = use.table.empty() ? use.scope.empty() || !others.contains(use.name)
@@ -272,11 +289,11 @@ asio::awaitable<Result<std::vector<std::string>>> writing_calls(PgConnection& co
       planner::text_array(names) + ") ORDER BY 1";
   auto const code = co_await query_read_only(connection, std::move(statement));
   if (!code) co_return code.error();
-  for (auto const& row : code->rows) {
+  for (auto const& function : state::rows_as<FunctionText>(*code)) {
     std::set<std::string> tables;
-    for (auto const& table : planner::lint::tables_written_by(*row[1])) tables.insert(planner::shown(table));
+    for (auto const& table : planner::lint::tables_written_by(function.text)) tables.insert(planner::shown(table));
     if (tables.empty()) continue;
-    calls.push_back(*row[0] + ", which writes " + planner::join({tables.begin(), tables.end()}, ", "));
+    calls.push_back(function.name + ", which writes " + planner::join({tables.begin(), tables.end()}, ", "));
   }
   co_return calls;
 }

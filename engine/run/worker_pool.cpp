@@ -11,6 +11,7 @@
 #include "engine/run/between_ranges.h"
 #include "planner/file/throttle_settings.h"
 #include "planner/model/duration.h"
+#include "planner/model/work_kind.h"
 #include "throttle/backoff.h"
 
 namespace pgbackfill::engine {
@@ -833,9 +834,8 @@ planner::WalkOptions WorkerPool::walk_options(int leaf) const {
   planner::WalkOptions options;
   options.by_block = plan.key.is_by_block();
   options.rows_per_block = plan.rows_per_block;
-  auto const kind = job_.backfill.kind;
-  bool const only_reads = kind == planner::WorkKind::kCopy || kind == planner::WorkKind::kAsk;
-  bool const locks_rows = !only_reads || !job_.backfill.mirror_key.empty();
+  auto const& traits = planner::traits_of(job_.backfill.kind);
+  bool const locks_rows = traits.may_update || traits.may_delete || !job_.backfill.mirror_key.empty();
   options.can_skip_locked = locks_rows;
   options.can_quarantine = job_.backfill.quarantine_budget > 0;
   options.batch_target = control_.batch_target;

@@ -30,13 +30,13 @@ std::vector<std::string> begin_comparison(std::string const& migration, int posi
                   utc_text("min(began_at) OVER ()"), where)};
 }
 
-planner::AgreementProgress comparison_progress(std::vector<std::optional<std::string>> const& row) {
+planner::AgreementProgress comparison_progress(KeptComparison const& row) {
   planner::AgreementProgress progress;
-  progress.cursor = parse_text_array(row.at(1));
-  progress.upper = parse_text_array(row.at(2));
-  progress.is_done = row.at(3) == "t";
-  progress.rows_compared = std::stoll(row.at(4).value());
-  progress.rows_differing = std::stoll(row.at(5).value());
+  progress.cursor = row.cursor;
+  progress.upper = row.upper;
+  progress.is_done = row.is_done;
+  progress.rows_compared = row.rows_compared;
+  progress.rows_differing = row.rows_differing;
   return progress;
 }
 

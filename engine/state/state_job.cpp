@@ -79,6 +79,7 @@ Control control_of(std::vector<std::optional<std::string>> const& row) {
   control.ranges_held_elsewhere = number(12, "ranges that are held");
   control.deferred = number(13, "deferred");
   control.quarantined = number(14, "quarantine");
+  control.rows_again = number(15, "sum of ranges.rows_again");
   control.paused_until = row[16].value_or("");
   if (row[17]) control.pause_left = std::chrono::milliseconds(number(17, "jobs.paused_until"));
   return control;

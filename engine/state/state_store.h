@@ -17,6 +17,7 @@
 #include "engine/base/job.h"
 #include "engine/base/result.h"
 #include "engine/base/runner.h"
+#include "engine/state/stored_rows.h"
 #include "planner/checks/agreement.h"
 #include "planner/checks/drift.h"
 #include "planner/keys/passes.h"
@@ -379,7 +380,7 @@ struct ComparedLeaf {
 // there.
 std::vector<std::string> begin_comparison(std::string const& migration, int position,
                                           std::vector<ComparedLeaf> const& leaves, Owner const& owner);
-planner::AgreementProgress comparison_progress(std::vector<std::optional<std::string>> const& row);
+planner::AgreementProgress comparison_progress(KeptComparison const& row);
 // Affects no row when another process has taken it over.
 std::string keep_comparison(std::string const& migration, int position, std::uint32_t relation,
                             planner::AgreementProgress const& progress, std::string const& differing,

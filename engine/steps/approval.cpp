@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "engine/base/command_error.h"
+#include "engine/state/typed_rows.h"
 #include "engine/steps/step_check.h"
 #include "engine/steps/step_runner.h"
 #include "planner/steps/contract_plan.h"
@@ -14,14 +15,15 @@ asio::awaitable<Result<std::optional<Approval>>> read_approval(PgConnection& con
   auto const rows = co_await connection.query(state::find_approval(migration, plan), Deadlines());
   if (!rows) co_return rows.error();
   std::optional<Approval> approval;
-  if (rows->rows.empty()) co_return approval;
+  auto stored = state::first_as<state::StoredApproval>(*rows);
+  if (!stored) co_return approval;
   approval.emplace();
-  approval->plan_hash = rows->at(0, 1);
-  approval->plan = rows->at(0, 2);
-  approval->holds = planner::covers(approval->plan, plan);
-  approval->reason = rows->at(0, 3);
-  approval->who = fmt::format("{} ({}@{})", rows->at(0, 4), rows->at(0, 5), rows->at(0, 6));
-  approval->at = rows->at(0, 7);
+  approval->holds = planner::covers(stored->plan, plan);
+  approval->who = fmt::format("{} ({}@{})", stored->role, stored->user, stored->host);
+  approval->plan_hash = std::move(stored->plan_hash);
+  approval->plan = std::move(stored->plan);
+  approval->reason = std::move(stored->reason);
+  approval->at = std::move(stored->at);
   co_return approval;
 }
 

@@ -10,6 +10,7 @@
 #include "engine/base/command_error.h"
 #include "engine/pg/local_process.h"
 #include "engine/pg/stoppable_sleep.h"
+#include "engine/state/typed_rows.h"
 
 namespace pgbackfill::engine {
 
@@ -83,13 +84,14 @@ asio::awaitable<Result<bool>> BoundaryTurn::take() {
     auto const taken = co_await ask(state::take_turn(terms.migration, terms.boundary, terms.owner, silent));
     if (!taken) co_return taken.error();
     if (!taken->rows.empty()) break;
-    auto const other = co_await ask(state::read_turn(terms.migration, terms.boundary));
-    if (!other) co_return other.error();
-    is_free = !other->rows.empty() && is_free_to_take(*other, watched);
-    if (is_free || other->rows.empty()) continue;
+    auto const read = co_await ask(state::read_turn(terms.migration, terms.boundary));
+    if (!read) co_return read.error();
+    auto const other = state::first_as<state::TakenTurn>(*read);
+    is_free = other && is_free_to_take(*other, watched);
+    if (is_free || !other) continue;
     if (!is_told) {
-      terms.tell(Severity::kInfo, fmt::format("process {} on {} runs the hooks of {}; waiting for it", other->at(0, 4),
-                                              other->at(0, 2), terms.boundary));
+      terms.tell(Severity::kInfo, fmt::format("process {} on {} runs the hooks of {}; waiting for it", other->pid,
+                                              other->host, terms.boundary));
     }
     is_told = true;
     co_await sleep_unless_stopped(kTurn, terms.is_stopping);
@@ -99,15 +101,14 @@ asio::awaitable<Result<bool>> BoundaryTurn::take() {
 }
 
 // Time in which nobody could look says nothing about the other process: it could not tell of itself either.
-bool BoundaryTurn::is_free_to_take(Rows const& other, std::optional<Watched>& watched) const {
+bool BoundaryTurn::is_free_to_take(state::TakenTurn const& other, std::optional<Watched>& watched) const {
   auto const& owner = keeping_->terms.owner;
   auto const now = Clock::now();
-  state::HookTurn turn{other.at(0, 0), std::stoll(other.at(0, 1))};
+  state::HookTurn turn{other.owner, other.beat};
   bool const is_same = watched && watched->turn.owner == turn.owner && watched->turn.beat == turn.beat;
   if (!is_same || now - watched->looked > kBeat) watched = Watched{std::move(turn), now, now};
   watched->looked = now;
-  auto const pid = std::stoll(other.at(0, 4));
-  bool const is_gone = other.at(0, 3) == owner.machine && (pid == owner.pid || !has_process(pid));
+  bool const is_gone = other.machine == owner.machine && (other.pid == owner.pid || !has_process(other.pid));
   return is_gone || now - watched->since >= kSilence;
 }
 

@@ -60,7 +60,7 @@ class BoundaryTurn {
   LastingTerms lasting_terms() const;
   static asio::awaitable<void> keep(std::shared_ptr<Keeping> keeping);
   static asio::awaitable<bool> beat(std::shared_ptr<Keeping> keeping, PgConnection& connection);
-  bool is_free_to_take(Rows const& other, std::optional<Watched>& watched) const;
+  bool is_free_to_take(state::TakenTurn const& other, std::optional<Watched>& watched) const;
   asio::awaitable<void> begin_to_keep();
 
   std::shared_ptr<Keeping> keeping_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <variant>
 
+#include "engine/state/typed_rows.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
 #include "planner/sql/sql_script.h"
@@ -54,7 +55,7 @@ asio::awaitable<Result<std::optional<MeasuredEffect>>> measure_effect(PgConnecti
     co_return std::optional<MeasuredEffect>();
   }
   MeasuredEffect effect;
-  effect.rewrites = results->at(6).at(0, 0) == "t" || says(said, "rewriting table");
+  effect.rewrites = state::value_as<bool>(results->at(6)) || says(said, "rewriting table");
   effect.scans = effect.rewrites || says(said, "verifying table");
   effect.builds = says(said, "building index");
   co_return std::optional(effect);

@@ -14,6 +14,7 @@
 #include "engine/child/child_process.h"
 #include "engine/http/http_call.h"
 #include "engine/pg/stoppable_sleep.h"
+#include "engine/state/typed_rows.h"
 #include "engine/steps/backup_file.h"
 #include "engine/steps/boundary_turn.h"
 #include "planner/model/duration.h"
@@ -273,7 +274,7 @@ asio::awaitable<HooksOutcome> run_hook(Hook const& hook, int position, BoundaryT
   if (!done->rows.empty() && !hook.repeats) co_return HooksOutcome{};
   auto const backup = co_await turn.ask(state::find_backup(migration));
   if (!backup) co_return HooksOutcome{backup.error().message, true};
-  HookRun run(hook, terms, backup->rows.at(0).at(0).value_or(""));
+  HookRun run(hook, terms, state::value_as<std::optional<std::string>>(*backup).value_or(""));
   std::string const told = run.clean(text);
   tell(sink, Severity::kInfo, name + ": " + told);
   auto const began = std::chrono::steady_clock::now();

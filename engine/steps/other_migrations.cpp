@@ -12,6 +12,7 @@
 #include "engine/base/command_error.h"
 #include "engine/pg/catalog.h"
 #include "engine/state/state_store.h"
+#include "engine/state/typed_rows.h"
 #include "planner/file/migration_file.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
@@ -36,6 +37,11 @@ struct TableIds {
 
 using Ids = std::map<std::pair<std::string, std::string>, TableIds>;
 
+struct SyncTrigger {
+  std::string function;
+  std::string name;
+};
+
 // Row triggers by the function that they call; a trigger that is switched off reads nothing.
 asio::awaitable<std::map<std::string, std::string>> read_sync_triggers(PgConnection& connection) {
   std::string question =
@@ -46,12 +52,8 @@ asio::awaitable<std::map<std::string, std::string>> read_sync_triggers(PgConnect
   auto const rows = value_or_throw(co_await query_read_only(connection, std::move(question)),
                                    "looking for the triggers of other migrations");
   std::map<std::string, std::string> triggers;
-  for (auto const& row : rows.rows) triggers[*row[0]] = *row[1];
+  for (auto const& trigger : state::rows_as<SyncTrigger>(rows)) triggers[trigger.function] = trigger.name;
   co_return triggers;
-}
-
-std::vector<std::string> texts_of(std::optional<std::string> const& array) {
-  return state::parse_text_array(array.value_or("{}")).value_or(std::vector<std::string>());
 }
 
 // Nothing where this version cannot read the file: it says nothing of what it needs.
@@ -61,15 +63,14 @@ std::optional<planner::Migration> migration_of(std::string const& name, std::str
   return std::move(parsed.migration);
 }
 
-planner::OpenParts open_parts(planner::Migration const& migration, std::vector<std::optional<std::string>> const& row) {
+planner::OpenParts open_parts(planner::Migration const& migration, state::OtherMigration const& other) {
   planner::OpenParts open;
-  std::string const status = row[3].value_or("");
+  std::string const& status = other.job_status;
   open.has_job = !status.empty() && status != state::status_name(JobStatus::kComplete) &&
                  status != state::status_name(JobStatus::kCancelled);
-  auto const recorded = texts_of(row[4]);
-  std::set<std::string> const done(recorded.begin(), recorded.end());
-  open.indexes = texts_of(row[5]);
-  open.key = texts_of(row[6]);
+  std::set<std::string> const done(other.recorded.begin(), other.recorded.end());
+  open.indexes = other.indexes;
+  open.key = other.key;
   // What was rolled back, or only stands there, has no contract to come.
   bool const has_begun = !done.empty() || !status.empty();
   if (!has_begun) return open;
@@ -84,12 +85,12 @@ asio::awaitable<Others> read_others(PgConnection& connection, std::string migrat
   Others others;
   auto const there =
       value_or_throw(co_await query_read_only(connection, state::has_version()), "reading the state schema");
-  if (there.at(0, 0) != "t") co_return others;
+  if (!state::value_as<bool>(there)) co_return others;
   auto const rows = value_or_throw(co_await query_read_only(connection, state::other_migrations(migration)),
                                    "reading the other migrations");
   auto const triggers = co_await read_sync_triggers(connection);
-  for (auto const& row : rows.rows) {
-    auto const other = migration_of(row[0].value_or(""), row[1].value_or(""), row[2].value_or(""));
+  for (auto const& row : state::rows_as<state::OtherMigration>(rows)) {
+    auto const other = migration_of(row.name, row.file, row.source);
     if (!other) continue;
     auto open = open_parts(*other, row);
     auto const trigger = triggers.find(planner::sync_function_name(other->name));

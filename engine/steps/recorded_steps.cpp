@@ -1,13 +1,14 @@
 #include "engine/steps/recorded_steps.h"
 
 #include "engine/state/state_store.h"
+#include "engine/state/typed_rows.h"
 
 namespace pgbackfill::engine {
 
 RecordedSteps recorded_steps_of(Rows const& rows) {
   RecordedSteps recorded;
-  for (std::size_t row = 0; row < rows.rows.size(); ++row) {
-    recorded[{rows.at(row, 0), std::stoi(rows.at(row, 1))}] = rows.at(row, 2);
+  for (auto& step : state::rows_as<state::RecordedStep>(rows)) {
+    recorded[{step.phase, step.position}] = std::move(step.sql);
   }
   return recorded;
 }

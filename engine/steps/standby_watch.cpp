@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/base/text.h"
+#include "engine/state/typed_rows.h"
 #include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
@@ -33,12 +34,18 @@ std::string readers_sql(std::vector<planner::TableLock> const& locks, millisecon
          std::to_string(age.count()) + " / 1000.0)) ORDER BY 4 DESC";
 }
 
-std::string reader_text(std::vector<std::optional<std::string>> const& row) {
-  std::string text = "pid " + row[0].value_or("?");
-  if (!row[1].value_or("").empty()) text += " " + *row[1];
-  if (!row[2].value_or("").empty()) text += "/" + *row[2];
-  auto const age = milliseconds(std::stoll(row[3].value_or("0")));
-  return age.count() > 0 ? text + " for " + human_duration(age) : text;
+struct Reader {
+  std::optional<int> pid;
+  std::string role;
+  std::string application;
+  milliseconds age{0};
+};
+
+std::string reader_text(Reader const& reader) {
+  std::string text = "pid " + (reader.pid ? std::to_string(*reader.pid) : "?");
+  if (!reader.role.empty()) text += " " + reader.role;
+  if (!reader.application.empty()) text += "/" + reader.application;
+  return reader.age.count() > 0 ? text + " for " + human_duration(reader.age) : text;
 }
 
 }  // namespace
@@ -59,7 +66,7 @@ asio::awaitable<bool> StandbyWatch::connect(Standby& standby) {
   }
   standby.connection = *opened;
   auto const recovery = co_await standby.connection->query("SELECT pg_catalog.pg_is_in_recovery()", Deadlines());
-  standby.is_primary = recovery && recovery->at(0, 0) != "t";
+  standby.is_primary = recovery && !state::value_as<bool>(*recovery);
   co_return true;
 }
 
@@ -80,8 +87,8 @@ asio::awaitable<std::vector<std::string>> StandbyWatch::readers(std::vector<plan
       continue;
     }
     ++seen_;
-    for (auto const& row : rows->rows) {
-      texts.push_back(reader_text(row) + " on standby " + describe_target(standby.conninfo));
+    for (auto const& reader : state::rows_as<Reader>(*rows)) {
+      texts.push_back(reader_text(reader) + " on standby " + describe_target(standby.conninfo));
     }
   }
   co_return texts;

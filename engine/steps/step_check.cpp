@@ -9,6 +9,8 @@
 #include "engine/pg/catalog.h"
 #include "engine/pg/session_settings.h"
 #include "engine/state/state_store.h"
+#include "engine/state/typed_rows.h"
+#include "engine/steps/step_answers.h"
 #include "engine/steps/step_runner.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
@@ -114,8 +116,9 @@ asio::awaitable<std::optional<Failure>> StepQuestion::read_claim() {
   auto const claim =
       co_await query_read_only(connection_, state::find_claim(migration_, placed_.phase, placed_.position));
   if (!claim && is_of_the_moment(claim.error())) co_return claim.error();
-  facts_.is_claimed = claim && !claim->rows.empty();
-  facts_.before = facts_.is_claimed ? claim->at(0, 1) : "";
+  auto const claimed = claim ? state::first_as<state::Claim>(*claim) : std::nullopt;
+  facts_.is_claimed = claimed.has_value();
+  facts_.before = claimed ? claimed->before : "";
   co_return std::nullopt;
 }
 
@@ -138,10 +141,10 @@ asio::awaitable<std::optional<Failure>> StepQuestion::try_definition() {
     if (!says_nothing) refuse(fmt::format("{} ({})", without_probes(failure.message), failure.sqlstate));
     co_return std::nullopt;
   }
-  auto const& row = results->at(last).rows.at(0);
-  facts_.spelling = row.at(0).value_or("");
-  facts_.is_mutable = row.size() > 2 && row[2] == "true";
-  if (row.at(1) && !may_change_) refuse(*row[1]);
+  auto const spelled = state::row_as<Spelled>(results->at(last).rows.at(0));
+  facts_.spelling = spelled.text.value_or("");
+  facts_.is_mutable = spelled.depends_on_settings();
+  if (spelled.refusal && !may_change_) refuse(*spelled.refusal);
   co_return std::nullopt;
 }
 
@@ -185,10 +188,10 @@ asio::awaitable<std::optional<Failure>> StepQuestion::ask_recipe() {
   if (may_change_) co_return co_await ask_early_refusal(recipe);
   auto const seen = co_await query_read_only(connection_, planner::inspection_sql(recipe));
   if (!seen) co_return seen.error();
-  is_done_ = seen->at(0, 0) == "t";
-  auto const& refusal = seen->rows.front().at(1);
-  if (is_done_ || !refusal) co_return std::nullopt;
-  std::string text = *refusal;
+  auto const inspected = state::row_as<Inspected>(seen->rows.at(0));
+  is_done_ = inspected.is_done;
+  if (is_done_ || !inspected.refusal) co_return std::nullopt;
+  std::string text = *inspected.refusal;
   if (text.starts_with("there is no ")) text += co_await suggestion();
   refuse(std::move(text));
   co_return std::nullopt;
@@ -213,7 +216,7 @@ asio::awaitable<std::string> StepQuestion::suggestion() {
                          " UNION SELECT c.relname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid "
                          "= i.indexrelid WHERE i.indrelid = " +
                          oid);
-    for (std::size_t row = 0; rows && row < rows->rows.size(); ++row) known.push_back(rows->at(row, 0));
+    if (rows) known = state::column_as<std::string>(*rows);
   }
   std::vector<std::string_view> const words(known.begin(), known.end());
   co_return planner::did_you_mean(word, words);
@@ -244,19 +247,24 @@ asio::awaitable<std::optional<Failure>> StepQuestion::ask_dependents() {
   co_return std::nullopt;
 }
 
+struct ReferringRows {
+  std::string refusal;
+  std::string sql;  // whether there are any
+};
+
 // Rows elsewhere that refer to rows of a partition keep it from being detached.
 asio::awaitable<std::optional<Failure>> StepQuestion::ask_rows_of_partition() {
   auto const* detach = std::get_if<planner::DetachPartition>(&step_.detail->kind);
   if (detach == nullptr || answer_.is_refused() || is_done_) co_return std::nullopt;
   auto const questions = co_await query_read_only(connection_, planner::referring_rows_sql(facts_, detach->partition));
   if (!questions) co_return questions.error();
-  for (auto const& row : questions->rows) {
+  for (auto& question : state::rows_as<ReferringRows>(*questions)) {
     // A table that takes long to be looked through says nothing here; the step asks the server itself.
     std::vector<Statement> statements;
-    statements.emplace_back(row.at(1).value_or(""));
+    statements.emplace_back(std::move(question.sql));
     auto const found = co_await read_only(connection_, std::move(statements), kLookWait);
-    bool const refers = found && found->at(0, 0) == "t";
-    if (refers) refuse(row.at(0).value_or(""));
+    bool const refers = found && state::value_as<bool>(*found);
+    if (refers) refuse(std::move(question.refusal));
   }
   co_return std::nullopt;
 }
@@ -323,7 +331,7 @@ asio::awaitable<Result<std::vector<StepAnswer>>> ask_steps(PgConnection& connect
   // A state that is not there, or older than claims, has none.
   auto const claims = co_await query_read_only(connection, state::has_claims());
   if (!claims && is_of_the_moment(claims.error())) co_return claims.error();
-  bool const has_claims = claims && claims->at(0, 0) == "t";
+  bool const has_claims = claims && state::value_as<bool>(*claims);
   std::vector<SchemaStep> earlier;
   for (auto const& one : ahead) {
     if (!is_done_as_it_is(recorded, one)) earlier.push_back(one.step);
@@ -372,11 +380,12 @@ asio::awaitable<Result<UndoAnswer>> ask_undo(PgConnection& connection, std::stri
     auto const claim =
         co_await query_read_only(connection, state::find_claim(migration, placed.phase, placed.position));
     if (!claim) co_return claim.error();
-    if (claim->rows.empty()) continue;
+    auto const claimed = state::first_as<state::Claim>(*claim);
+    if (!claimed) continue;
     auto facts = co_await read_step_facts(connection, placed.step);
     if (!facts) co_return facts.error();
     facts->is_claimed = true;
-    facts->before = claim->at(0, 1);
+    facts->before = claimed->before;
     if (planner::recipe_for(placed.step, *facts).undo.empty()) continue;
     auto question = planner::missing_rights_sql(placed.step, *facts);
     auto const rights = co_await query_read_only(connection, std::move(question));

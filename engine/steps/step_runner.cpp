@@ -11,7 +11,9 @@
 
 #include "engine/pg/catalog.h"
 #include "engine/pg/stoppable_sleep.h"
+#include "engine/state/typed_rows.h"
 #include "engine/steps/recorded_steps.h"
+#include "engine/steps/step_answers.h"
 #include "planner/model/short_line.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
@@ -65,15 +67,24 @@ bool is_overtaken(Failure const& failure) {
   return states.count(failure.sqlstate) != 0;
 }
 
+struct StepTable {
+  std::string schema;
+  std::string name;
+  std::string kind;
+  std::vector<std::string> parents;
+  std::string named;
+  std::optional<std::vector<std::string>> leaves;  // schema, name, schema, name...; not asked for most steps
+};
+
 StepFacts facts_of(Rows const& rows, int server_version) {
+  auto table = state::row_as<StepTable>(rows.rows.at(0));
   StepFacts facts;
   facts.server_version = server_version;
-  facts.table = {rows.at(0, 0), rows.at(0, 1)};
-  facts.kind = rows.at(0, 2).front();
-  facts.parents = state::parse_text_array(rows.at(0, 3)).value_or(std::vector<std::string>());
-  facts.named = rows.at(0, 4);
-  if (rows.rows.front().size() <= 5) return facts;
-  auto const leaves = state::parse_text_array(rows.at(0, 5)).value_or(std::vector<std::string>());
+  facts.table = {std::move(table.schema), std::move(table.name)};
+  facts.kind = table.kind.front();
+  facts.parents = std::move(table.parents);
+  facts.named = std::move(table.named);
+  auto const leaves = table.leaves.value_or(std::vector<std::string>());
   for (std::size_t at = 0; at + 1 < leaves.size(); at += 2) facts.leaves.push_back({leaves[at], leaves[at + 1]});
   return facts;
 }
@@ -167,19 +178,19 @@ asio::awaitable<std::optional<Failure>> StepRun::read_facts(bool with_spelling) 
 asio::awaitable<std::optional<Failure>> StepRun::read_claim() {
   auto const rows = co_await session_.ask(state::find_claim(terms_.migration, phase_, position_));
   if (!rows) co_return rows.error();
-  facts_.is_claimed = !rows->rows.empty();
-  claimed_text_ = facts_.is_claimed ? rows->at(0, 0) : "";
-  if (!facts_.is_claimed) co_return std::nullopt;
-  facts_.before = rows->at(0, 1);
-  bool const may_run = rows->at(0, 3) == "t";
-  if (may_run) co_return std::nullopt;
+  auto const claim = state::first_as<state::Claim>(*rows);
+  facts_.is_claimed = claim.has_value();
+  claimed_text_ = claim ? claim->step : "";
+  if (!claim) co_return std::nullopt;
+  facts_.before = claim->before;
+  if (claim->may_run.value_or(false)) co_return std::nullopt;
   // It stands in statements as it is.
   Failure failure;
   failure.message = fmt::format(
       "how it was before stands in pgbackfill.claims, {}, and would run as SQL with the rights of this role; run this "
       "as that role, or undo the step by hand and delete the row of {}, {}, position {}",
-      rows->rows.front()[2] ? "written by role " + rows->at(0, 2) : "and nobody can tell who wrote it",
-      terms_.migration, phase_, position_);
+      claim->stored_by ? "written by role " + *claim->stored_by : "and nobody can tell who wrote it", terms_.migration,
+      phase_, position_);
   co_return failure;
 }
 
@@ -188,11 +199,12 @@ asio::awaitable<std::optional<Failure>> StepRun::spell() {
   if (statements.empty()) co_return std::nullopt;
   auto const rows = co_await session_.try_out(std::move(statements));
   if (!rows) co_return rows.error();
-  facts_.spelling = rows->rows.at(0).at(0).value_or("");
-  facts_.is_mutable = rows->rows.at(0).size() > 2 && rows->at(0, 2) == "true";
-  if (auto const& refusal = rows->rows.at(0).at(1)) {
+  auto spelled = state::row_as<Spelled>(rows->rows.at(0));
+  facts_.spelling = spelled.text.value_or("");
+  facts_.is_mutable = spelled.depends_on_settings();
+  if (spelled.refusal) {
     Failure failure;
-    failure.message = *refusal;
+    failure.message = std::move(*spelled.refusal);
     co_return failure;
   }
   co_return std::nullopt;
@@ -220,18 +232,21 @@ asio::awaitable<Result<StepRun::View>> StepRun::view_as_claimed() {
   view.recipe = planner::recipe_for(step_, facts_);
   auto const rows = co_await session_.ask(planner::inspection_sql(view.recipe));
   if (!rows) co_return rows.error();
-  view.is_done = rows->at(0, 0) == "t";
-  view.refusal = rows->rows.front().at(1).value_or("");
-  for (std::size_t action = view.recipe.actions.size(); action-- > 0;) {
-    if (rows->at(0, action + 2) == "t") view.next = action;
-  }
+  auto const& answer = rows->rows.at(0);
+  auto const inspected = state::row_as<Inspected>(answer);
+  view.is_done = inspected.is_done;
+  view.refusal = inspected.refusal.value_or("");
+  auto const is_needed = state::rest_as<bool, Inspected>(answer);
+  auto const first = std::find(is_needed.begin(), is_needed.end(), true);
+  if (first != is_needed.end()) view.next = static_cast<std::size_t>(first - is_needed.begin());
   co_return view;
 }
 
 asio::awaitable<std::optional<StepsOutcome>> StepRun::recorded_text(std::string& text) {
   auto const rows = co_await session_.ask(state::step_done(terms_.migration, phase_, position_));
   if (!rows) co_return failed(rows.error());
-  text = rows->rows.empty() ? "" : rows->at(0, 0);
+  auto done = state::first_as<state::DoneStep>(*rows);
+  text = done ? std::move(done->sql) : "";
   co_return std::nullopt;
 }
 
@@ -302,8 +317,8 @@ asio::awaitable<std::vector<planner::TableLock>> StepRun::replayed_locks(std::st
       planner::join(oids, ", ") + ") ORDER BY 1, 2");
   // Whatever is wrong with the connection, the statement itself meets next.
   if (!rows) co_return locks;
-  for (auto const& row : rows->rows) {
-    locks.push_back({planner::quote_qualified(*row[0], *row[1]), planner::LockMode::kAccessExclusive});
+  for (auto const& table : state::rows_as<planner::TableName>(*rows)) {
+    locks.push_back({planner::quote_qualified(table.schema, table.name), planner::LockMode::kAccessExclusive});
   }
   co_return locks;
 }
@@ -326,7 +341,8 @@ asio::awaitable<StepsOutcome> StepRun::run_sql() {
   if (is_taken) {
     // Perhaps the note that it is done, by another process, or by the server for one that was killed meanwhile.
     auto const done = co_await session_.ask(state::step_done(terms_.migration, phase_, position_));
-    if (done && !done->rows.empty() && done->at(0, 0) == step_.text) co_return StepsOutcome();
+    auto const noted = done ? state::first_as<state::DoneStep>(*done) : std::nullopt;
+    if (noted && noted->sql == step_.text) co_return StepsOutcome();
   }
   if (outcome.end != StatementEnd::kDone || !is_alone) co_return outcome_of(outcome);
   co_return co_await record("");
@@ -343,20 +359,20 @@ asio::awaitable<std::optional<StepsOutcome>> StepRun::wait_while_busy(Action con
   if (action.busy.empty()) co_return std::nullopt;
   auto const rows = co_await session_.ask(action.busy);
   if (!rows) co_return failed(rows.error());
-  bool const is_busy = !rows->rows.empty() && rows->rows.front().front().has_value();
-  if (!is_busy) {
+  auto const builders = state::column_as<std::optional<std::string>>(*rows);
+  auto const busy = builders.empty() ? std::nullopt : builders.front();
+  if (!busy) {
     busy_since_.reset();
     co_return std::nullopt;
   }
   auto const now = std::chrono::steady_clock::now();
   if (!busy_since_) {
     busy_since_ = now;
-    session_.tell(
-        Severity::kWarning,
-        name_ + ": somebody is at work on the table, perhaps on this very index; waiting for " + rows->at(0, 0));
+    session_.tell(Severity::kWarning,
+                  name_ + ": somebody is at work on the table, perhaps on this very index; waiting for " + *busy);
   }
   if (now - *busy_since_ > terms_.patience) {
-    co_return stopped("gave up waiting for " + rows->at(0, 0));
+    co_return stopped("gave up waiting for " + *busy);
   }
   bool const goes_on = co_await sleep_unless_stopped(kBusyPause, terms_.is_stopping);
   if (!goes_on) co_return stopped("interrupted");

@@ -12,10 +12,11 @@
 
 #include "engine/base/text.h"
 #include "engine/pg/stoppable_sleep.h"
+#include "engine/state/typed_rows.h"
 #include "planner/model/short_line.h"
 #include "planner/steps/step_notice.h"
 #include "planner/work/lock_watch.h"
-#include "throttle/lock_ladder.h"
+#include "throttle/ladder_climb.h"
 
 namespace pgbackfill::engine {
 
@@ -37,13 +38,12 @@ constexpr milliseconds kLeastLook{50};
 // Of what is only tried out.
 constexpr milliseconds kTryWait{2'000};
 constexpr auto kTellEvery = 5s;
-constexpr milliseconds kWraparoundPause{5'000};
 constexpr milliseconds kStandbyPause{500};
 constexpr std::size_t kMostNamed = 3;
 constexpr std::size_t kMostQueryShown = 80;
 
 struct Blocker {
-  int pid = 0;
+  std::optional<int> backend;  // absent: a prepared transaction
   std::string user;
   std::string application;
   std::string state;
@@ -54,37 +54,32 @@ struct Blocker {
   bool prevents_wraparound = false;
   std::string prepared;  // id, role and age, where it is a prepared transaction
 
+  int pid() const { return backend.value_or(0); }
   bool is_autovacuum() const { return kind == "autovacuum worker"; }
   bool is_idle_in_transaction() const { return state.starts_with("idle in transaction"); }
 };
 
-std::vector<Blocker> sessions_of(Rows const& rows) {
-  std::vector<Blocker> sessions;
-  for (std::size_t row = 0; row < rows.rows.size(); ++row) {
-    Blocker session;
-    if (auto const& pid = rows.rows[row][0]) session.pid = std::stoi(*pid);
-    session.user = rows.at(row, 1);
-    session.application = rows.at(row, 2);
-    session.state = rows.at(row, 3);
-    session.transaction_age = milliseconds(std::stoll(rows.at(row, 4)));
-    session.state_age = milliseconds(std::stoll(rows.at(row, 5)));
-    session.kind = rows.at(row, 6);
-    session.query = rows.at(row, 7);
-    session.prevents_wraparound = rows.at(row, 8) == "t";
-    session.prepared = rows.at(row, 9);
-    sessions.push_back(std::move(session));
-  }
-  return sessions;
-}
+struct BuildProgress {
+  std::string phase;
+  std::int64_t done = 0;
+  std::int64_t total = 0;
+  std::int64_t sessions_done = 0;
+  std::int64_t sessions = 0;
+};
+
+struct AloneSession {
+  int pid = 0;
+  std::string timeouts;  // of locks and of statements, as the session has them
+};
 
 std::string name_of(Blocker const& session) {
-  if (session.pid == 0) {
+  if (session.pid() == 0) {
     if (session.prepared.empty() || session.prepared == "?") return "a prepared transaction";
     return "prepared transaction " + session.prepared + ", which COMMIT PREPARED or ROLLBACK PREPARED ends";
   }
-  if (session.prevents_wraparound) return fmt::format("pid {}, a vacuum that prevents wraparound", session.pid);
-  if (session.is_autovacuum()) return fmt::format("pid {}, autovacuum", session.pid);
-  std::string text = fmt::format("pid {}", session.pid);
+  if (session.prevents_wraparound) return fmt::format("pid {}, a vacuum that prevents wraparound", session.pid());
+  if (session.is_autovacuum()) return fmt::format("pid {}, autovacuum", session.pid());
+  std::string text = fmt::format("pid {}", session.pid());
   if (!session.user.empty()) text += " " + session.user;
   if (!session.application.empty()) text += "/" + session.application;
   if (session.state.empty()) return text;
@@ -281,17 +276,17 @@ asio::awaitable<Result<Done>> StepSession::watched(std::string script, Deadlines
 asio::awaitable<void> StepSession::look(Seen& seen) {
   auto const rows = co_await watch_->query(planner::blockers_sql(work_->backend_pid()), Deadlines());
   if (!rows) co_return;
-  auto const sessions = sessions_of(*rows);
+  auto const sessions = state::rows_as<Blocker>(*rows);
   if (!sessions.empty()) seen.names = names_of(sessions);
   for (auto const& session : sessions) {
     auto const& allowed = terms_.blockers;
-    bool const is_named = std::find(allowed.pids.begin(), allowed.pids.end(), session.pid) != allowed.pids.end();
+    bool const is_named = std::find(allowed.pids.begin(), allowed.pids.end(), session.pid()) != allowed.pids.end();
     bool const is_idle = allowed.idle_in_transaction && session.is_idle_in_transaction() &&
                          session.state_age >= *allowed.idle_in_transaction;
-    bool const is_to_end = session.pid != 0 && (is_named || is_idle) && seen.terminated.insert(session.pid).second;
+    bool const is_to_end = session.pid() != 0 && (is_named || is_idle) && seen.terminated.insert(session.pid()).second;
     if (!is_to_end) continue;
     tell(Severity::kWarning, seen.title + ": ending, as asked: " + name_of(session));
-    co_await watch_->query(planner::terminate_sql(session.pid), Deadlines());
+    co_await watch_->query(planner::terminate_sql(session.pid()), Deadlines());
   }
   if (seen.is_build) co_await look_at_build(seen);
 }
@@ -300,15 +295,16 @@ asio::awaitable<void> StepSession::look_at_build(Seen& seen) {
   auto const rows = co_await watch_->query(planner::build_progress_sql(work_->backend_pid()), Deadlines());
   std::string progress = "waiting";
   if (rows && !rows->rows.empty()) {
-    std::int64_t const done = std::stoll(rows->at(0, 1));
-    std::int64_t const total = std::stoll(rows->at(0, 2));
-    progress = rows->at(0, 0);
-    if (total > 0)
-      progress += fmt::format(", {:.0f} %", 100.0 * static_cast<double>(done) / static_cast<double>(total));
-    if (rows->at(0, 4) != "0") progress += fmt::format(", {} of {} sessions", rows->at(0, 3), rows->at(0, 4));
+    auto const build = state::row_as<BuildProgress>(rows->rows.front());
+    progress = build.phase;
+    if (build.total > 0) {
+      progress += fmt::format(", {:.0f} %", 100.0 * static_cast<double>(build.done) / static_cast<double>(build.total));
+    }
+    if (build.sessions != 0) progress += fmt::format(", {} of {} sessions", build.sessions_done, build.sessions);
     // The counters, not the percentage: a large table takes long for each.
-    if (seen.progress != progress + rows->at(0, 1)) seen.progressed_at = Clock::now();
-    seen.progress = progress + rows->at(0, 1);
+    auto const counted = progress + std::to_string(build.done);
+    if (seen.progress != counted) seen.progressed_at = Clock::now();
+    seen.progress = counted;
   }
   bool const is_waiting = !seen.names.empty() && progress.find("waiting") != std::string::npos;
   std::string const text = seen.title + ": " + progress + (is_waiting ? "; it waits for " + seen.names : "");
@@ -323,7 +319,7 @@ asio::awaitable<void> StepSession::look_at_build(Seen& seen) {
 asio::awaitable<milliseconds> StepSession::read_deadlock_timeout() {
   auto const rows = co_await watch_->query(
       "SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'", Deadlines());
-  co_return rows ? milliseconds(std::stoll(rows->at(0, 0))) : milliseconds(1000);
+  co_return rows ? state::value_as<milliseconds>(*rows) : milliseconds(1000);
 }
 
 asio::awaitable<Result<Done>> StepSession::attempt(StatementTerms const& statement, bool is_nowait,
@@ -380,83 +376,111 @@ asio::awaitable<std::optional<StatementOutcome>> StepSession::await_standbys(Sta
   }
 }
 
+namespace {
+
+throttle::InTheWay in_the_way_of(std::vector<Blocker> const& holders) {
+  throttle::InTheWay found;
+  for (auto const& holder : holders) {
+    found.is_autovacuum = found.is_autovacuum || holder.is_autovacuum();
+    found.prevents_wraparound = found.prevents_wraparound || holder.prevents_wraparound;
+  }
+  return found;
+}
+
+throttle::FailedAttempt failed_attempt(Failure const& failure, milliseconds bound) {
+  using throttle::FailedAttempt;
+  FailedAttempt attempt;
+  if (failure.sqlstate == "57014") {
+    attempt.kind = FailedAttempt::kCancelled;
+    attempt.is_cut_off = bound.count() > 0 && failure.elapsed >= bound;
+  } else if (is_lock_trouble(failure)) {
+    attempt.kind = FailedAttempt::kNoLock;
+  } else if (is_shortage(failure)) {
+    attempt.kind = FailedAttempt::kShortage;
+  }
+  return attempt;
+}
+
+std::string attempt_text(StatementTerms const& statement, throttle::Rung const& rung, Failure const& failure) {
+  if (failure.trouble != Trouble::kLockTimeout) return words_of(failure);
+  return fmt::format("no lock{} {}", relation_of(statement.action),
+                     rung.is_nowait ? "at once" : fmt::format("within {} ms", rung.lock_timeout.count()));
+}
+
+asio::awaitable<std::vector<Blocker>> find_holders(PgConnection& watch, std::vector<planner::TableLock> locks,
+                                                   std::vector<int> own) {
+  auto const rows = co_await watch.query(planner::holders_sql(locks, std::move(own)), Deadlines());
+  co_return rows ? state::rows_as<Blocker>(*rows) : std::vector<Blocker>();
+}
+
+StatementOutcome outcome_after(throttle::AfterAttempt::Kind kind, Failure const& failure) {
+  using throttle::AfterAttempt;
+  if (kind == AfterAttempt::kLost) return ended(StatementEnd::kLost, words_of(failure), failure);
+  if (kind == AfterAttempt::kStopped) return ended(StatementEnd::kStopped, "interrupted", failure);
+  if (kind == AfterAttempt::kCancelled) return ended(StatementEnd::kCancelled, words_of(failure), failure);
+  if (kind == AfterAttempt::kFailed) return ended(StatementEnd::kFailed, words_of(failure), failure);
+  return ended(StatementEnd::kFailed,
+               fmt::format("it took longer than the {} that it may hold its lock, and was rolled back",
+                           human_duration(kBriefWork)),
+               failure);
+}
+
+}  // namespace
+
 asio::awaitable<StatementOutcome> StepSession::climb(StatementTerms const& statement) {
   auto const& action = statement.action;
   auto const asked_at = Clock::now();
-  throttle::LadderFacts facts;
-  facts.deadlock_timeout = co_await read_deadlock_timeout();
-  auto const held_up = co_await await_standbys(statement, throttle::longest_rung(facts));
+  throttle::ClimbTerms terms;
+  terms.patience = terms_.patience;
+  terms.deadlock_timeout = co_await read_deadlock_timeout();
+  terms.can_say_nowait = !action.locks.empty();
+  terms.is_brief = is_bounded(statement);
+  auto const longest = throttle::longest_rung({terms.deadlock_timeout, false});
+  auto const held_up = co_await await_standbys(statement, longest);
   if (held_up) co_return *held_up;
-  auto const began = Clock::now();
+  throttle::LadderClimb climb(terms, Clock::now());
   std::string names;
   std::string waited_for;
-  for (int attempt_number = 0;; ++attempt_number) {
+  while (true) {
     std::vector<int> own = {watch_->backend_pid(), work_->backend_pid()};
-    auto const rows = co_await watch_->query(planner::holders_sql(action.locks, std::move(own)), Deadlines());
-    auto const holders = rows ? sessions_of(*rows) : std::vector<Blocker>();
+    auto const holders = co_await find_holders(*watch_, action.locks, std::move(own));
     if (!holders.empty()) {
       names = names_of(holders);
       waited_for = names_without_queries(holders);
     }
-    bool const is_over = Clock::now() - began > terms_.patience;
-    if (is_over) {
+    auto const next = climb.next(Clock::now(), in_the_way_of(holders));
+    if (next.kind == throttle::Climb::kGiveUp) {
       co_return ended(StatementEnd::kNoLock, fmt::format("no lock{} within {}{}", relation_of(action),
                                                          human_duration(terms_.patience), in_the_way(names)));
     }
-    bool const is_hopeless =
-        std::any_of(holders.begin(), holders.end(), [](auto const& holder) { return holder.prevents_wraparound; });
-    if (is_hopeless) {
-      // It does not give way to anybody, and who queues behind it holds up the traffic.
+    auto pause = next.pause;
+    if (next.kind == throttle::Climb::kLetBe) {
       tell(Severity::kWarning,
            fmt::format("{}: waiting without asking for a lock{}", statement.title, in_the_way(names)));
-      bool const goes_on = co_await sleep_unless_stopped(kWraparoundPause, terms_.is_stopping);
-      if (!goes_on) co_return ended(StatementEnd::kStopped, "interrupted" + in_the_way(names));
-      continue;
-    }
-    facts.is_behind_autovacuum =
-        std::any_of(holders.begin(), holders.end(), [](auto const& holder) { return holder.is_autovacuum(); });
-    auto rung = throttle::ladder_rung(attempt_number, facts);
-    rung.is_nowait = rung.is_nowait && !action.locks.empty();
-    Seen seen;
-    seen.title = statement.title;
-    auto const attempted_at = Clock::now();
-    auto const done = co_await attempt(statement, rung.is_nowait, rung.lock_timeout, seen);
-    if (done && attempt_number > 0) {
-      lock_wait_.time += std::chrono::duration_cast<milliseconds>(attempted_at - asked_at);
-      lock_wait_.who = waited_for;
-    }
-    if (done) co_return StatementOutcome();
-    if (!seen.names.empty()) names = seen.names;
-    auto const& failure = done.error();
-    if (!work_->is_usable()) co_return ended(StatementEnd::kLost, words_of(failure), failure);
-    auto const bound = statement_bound(statement, rung.lock_timeout);
-    bool const is_cut_off = failure.sqlstate == "57014" && bound.count() > 0 && failure.elapsed >= bound;
-    bool const is_for_later = is_cut_off && !is_bounded(statement) && !terms_.is_aborting();
-    if (failure.sqlstate == "57014" && !is_for_later) {
-      bool const is_asked = terms_.is_aborting();
-      if (is_asked) co_return ended(StatementEnd::kStopped, "interrupted", failure);
-      if (is_cut_off) {
-        co_return ended(StatementEnd::kFailed,
-                        fmt::format("it took longer than the {} that it may hold its lock, and was rolled back",
-                                    human_duration(kBriefWork)),
-                        failure);
+    } else {
+      Seen seen;
+      seen.title = statement.title;
+      auto const attempted_at = Clock::now();
+      auto const done = co_await attempt(statement, next.rung.is_nowait, next.rung.lock_timeout, seen);
+      if (done && climb.attempts() > 1) {
+        lock_wait_.time += std::chrono::duration_cast<milliseconds>(attempted_at - asked_at);
+        lock_wait_.who = waited_for;
       }
-      co_return ended(StatementEnd::kCancelled, words_of(failure), failure);
+      if (done) co_return StatementOutcome();
+      if (!seen.names.empty()) names = seen.names;
+      auto attempted = failed_attempt(done.error(), statement_bound(statement, next.rung.lock_timeout));
+      if (!work_->is_usable()) attempted.kind = throttle::FailedAttempt::kNoConnection;
+      attempted.is_stop_requested = terms_.is_aborting();
+      auto const after = climb.failed(attempted, terms_.random());
+      if (after.kind != throttle::AfterAttempt::kAgain) co_return outcome_after(after.kind, done.error());
+      pause = after.pause;
+      std::string const text = fmt::format("{}: {}, attempt {}{}; next in {} ms", statement.title,
+                                           attempt_text(statement, next.rung, done.error()), climb.attempts(),
+                                           in_the_way(names), pause.count());
+      tell(Severity::kWarning, text);
+      tell_progress(text);
     }
-    if (!is_lock_trouble(failure) && !is_shortage(failure) && !is_for_later) {
-      co_return ended(StatementEnd::kFailed, words_of(failure), failure);
-    }
-    auto const next = throttle::ladder_pause(attempt_number, rung, terms_.random());
-    std::string const cause =
-        failure.trouble == Trouble::kLockTimeout
-            ? fmt::format("no lock{} {}", relation_of(action),
-                          rung.is_nowait ? "at once" : fmt::format("within {} ms", rung.lock_timeout.count()))
-            : words_of(failure);
-    std::string const text = fmt::format("{}: {}, attempt {}{}; next in {} ms", statement.title, cause,
-                                         attempt_number + 1, in_the_way(names), next.count());
-    tell(Severity::kWarning, text);
-    tell_progress(text);
-    bool const goes_on = co_await sleep_unless_stopped(next, terms_.is_stopping);
+    bool const goes_on = co_await sleep_unless_stopped(pause, terms_.is_stopping);
     if (!goes_on) co_return ended(StatementEnd::kStopped, "interrupted" + in_the_way(names));
   }
 }
@@ -469,7 +493,8 @@ asio::awaitable<std::string> StepSession::prepare_alone() {
       "pg_catalog.current_setting('statement_timeout')";
   auto const rows = co_await work_->query(std::move(statement), Deadlines());
   if (!rows) co_return words_of(rows.error());
-  bool const is_direct = rows->at(0, 0) == std::to_string(work_->backend_pid());
+  auto const session = state::row_as<AloneSession>(rows->rows.at(0));
+  bool const is_direct = session.pid == work_->backend_pid();
   if (is_direct) {
     // What the file's SQL would find in a transaction, the session has to have.
     std::string settings = "SET lock_timeout = 0; SET statement_timeout = 0; SET default_transaction_read_only = off" +
@@ -477,11 +502,11 @@ asio::awaitable<std::string> StepSession::prepare_alone() {
     auto const set = co_await work_->script(std::move(settings), Deadlines());
     co_return set ? "" : words_of(set.error());
   }
-  if (rows->at(0, 1) == "0 0") co_return "";
+  if (session.timeouts == "0 0") co_return "";
   co_return fmt::format(
       "this connection goes through a pooler and has lock_timeout and statement_timeout '{}', which would cut the "
       "statement short and leave an invalid index; give --dsn the server itself, or a role without these settings",
-      rows->at(0, 1));
+      session.timeouts);
 }
 
 asio::awaitable<StatementOutcome> StepSession::run_alone(StatementTerms const& statement) {

@@ -2,7 +2,7 @@
 // is in the way or how far it is.
 //
 // Two connections of its own, made when first needed: one runs the statements, the other one watches them. Decides
-// nothing about what to run (planner/steps/recipe.h) and how long to wait (throttle/lock_ladder.h). Ends sessions of
+// nothing about what to run (planner/steps/recipe.h) and how long to wait (throttle/ladder_climb.h). Ends sessions of
 // others only where the operator asked for it: sessions that are idle in a transaction for so long, or a named one, and
 // only while they block. Belongs to the engine's thread.
 #pragma once

@@ -5,6 +5,7 @@
 #include "engine/base/command_error.h"
 #include "engine/pg/catalog.h"
 #include "engine/state/state_store.h"
+#include "engine/state/typed_rows.h"
 #include "planner/model/sql_text.h"
 #include "planner/steps/publications.h"
 
@@ -23,7 +24,7 @@ asio::awaitable<std::vector<std::string>> read_texts(PgConnection& connection, s
 asio::awaitable<bool> has_state(PgConnection& connection) {
   auto const there =
       value_or_throw(co_await query_read_only(connection, state::has_version()), "reading the state schema");
-  co_return there.at(0, 0) == "t";
+  co_return state::value_as<bool>(there);
 }
 
 constexpr char kRemedy[] =

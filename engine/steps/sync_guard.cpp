@@ -7,6 +7,8 @@
 #include <variant>
 
 #include "engine/state/state_store.h"
+#include "engine/state/typed_rows.h"
+#include "engine/steps/step_answers.h"
 #include "engine/steps/step_runner.h"
 #include "planner/model/step_detail.h"
 #include "planner/steps/recipe.h"
@@ -72,9 +74,10 @@ asio::awaitable<Result<SyncLook>> check_sync(PgConnection& connection, planner::
     co_return look;
   }
   if (!results) co_return results.error();
-  auto const& row = results->at(last).rows.at(0);
-  look.notes = notes_of(row.at(3).value_or(""), connection.session_settings());
-  auto const problem = row.at(1) ? *row.at(1) : planner::spelled_problem(install, row.at(0).value_or(""));
+  auto const spelled = state::row_as<Spelled>(results->at(last).rows.at(0));
+  look.notes = notes_of(spelled.notes.value_or(""), connection.session_settings());
+  auto const problem =
+      spelled.refusal ? *spelled.refusal : planner::spelled_problem(install, spelled.text.value_or(""));
   if (!problem.empty()) look.problem = where + problem;
   co_return look;
 }
@@ -122,13 +125,14 @@ asio::awaitable<Result<SyncGuard>> read_sync_guard(PgConnection& connection, pla
   auto const recorded = co_await connection.query(
       state::step_done(migration.name, planner::kSyncPhase, planner::kSyncInstall), Deadlines());
   if (!recorded) co_return recorded.error();
-  if (recorded->rows.empty()) co_return SyncGuard::kMissing;
+  auto const installed = state::first_as<state::DoneStep>(*recorded);
+  if (!installed) co_return SyncGuard::kMissing;
   auto const facts = co_await read_step_facts(connection, migration.sync->install);
   if (!facts) co_return facts.error();
   auto const recipe = planner::recipe_for(migration.sync->install, *facts);
   auto const proof = co_await connection.query(recipe.proof, Deadlines());
   if (!proof) co_return proof.error();
-  bool const is_same = !proof->rows.empty() && proof->rows.front().front() == recorded->at(0, 1);
+  bool const is_same = !proof->rows.empty() && state::value_as<std::optional<std::string>>(*proof) == installed->proof;
   co_return is_same ? SyncGuard::kHolds : SyncGuard::kChanged;
 }
 

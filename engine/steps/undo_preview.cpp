@@ -8,6 +8,7 @@
 #include "engine/base/command_error.h"
 #include "engine/base/text.h"
 #include "engine/pg/catalog.h"
+#include "engine/state/typed_rows.h"
 #include "engine/steps/step_runner.h"
 #include "planner/model/step_detail.h"
 #include "planner/steps/recipe.h"
@@ -81,7 +82,7 @@ asio::awaitable<std::vector<UndoneStep>> preview_undo(PgConnection& connection, 
       preview_sql(*run, undone);
     } else {
       std::optional<std::string> before;
-      if (!claim.rows.empty()) before = claim.at(0, 1);
+      if (auto const claimed = state::first_as<state::Claim>(claim)) before = claimed->before;
       co_await preview_recipe(connection, placed.step, std::move(before), undone);
     }
     list.push_back(std::move(undone));

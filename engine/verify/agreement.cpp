@@ -7,9 +7,19 @@
 
 #include "engine/pg/catalog.h"
 #include "engine/run/job_setup.h"
+#include "engine/state/typed_rows.h"
 #include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
+
+namespace {
+
+struct TypedColumn {
+  std::string name;
+  std::string type;
+};
+
+}  // namespace
 
 asio::awaitable<Result<AgreementPlan>> plan_agreement(PgConnection& connection, planner::Check check) {
   auto const& agrees = std::get<planner::AgreesCheck>(check.kind);
@@ -26,9 +36,9 @@ asio::awaitable<Result<AgreementPlan>> plan_agreement(PgConnection& connection, 
   auto const texts = co_await query_read_only(connection, planner::without_equality_sql(agrees));
   if (!texts) co_return texts.error();
   std::vector<std::string> as_text;
-  for (std::size_t row = 0; row < texts->rows.size(); ++row) {
-    as_text.push_back(texts->at(row, 0));
-    plan.as_text.push_back(fmt::format("{} ({})", texts->at(row, 0), texts->at(row, 1)));
+  for (auto const& column : state::rows_as<TypedColumn>(*texts)) {
+    as_text.push_back(column.name);
+    plan.as_text.push_back(fmt::format("{} ({})", column.name, column.type));
   }
   for (auto const& leaf : (*facts)->leaves) {
     auto made = planner::make_agreement_target(check, **facts, leaf, as_text);

@@ -15,6 +15,7 @@
 #include "engine/base/command_error.h"
 #include "engine/pg/catalog.h"
 #include "engine/run/job_setup.h"
+#include "engine/state/typed_rows.h"
 #include "throttle/backoff.h"
 #include "throttle/batch_sizer.h"
 
@@ -162,10 +163,9 @@ asio::awaitable<void> Comparison::begin() {
   if (!can_keep) stop(terms_.state->why());
   auto const kept = value_or_throw(co_await (*terms_.state)->pipeline(std::move(statements), Deadlines()),
                                    "keeping how far the comparison is");
-  for (auto const& row : kept.back().rows) {
-    auto const oid = static_cast<std::uint32_t>(std::stoul(*row.at(0)));
+  for (auto const& row : state::rows_as<state::KeptComparison>(kept.back())) {
     for (std::size_t number = 0; number < leaves_.size(); ++number) {
-      if (plan_.targets[number].work.relation_oid != oid) continue;
+      if (plan_.targets[number].work.relation_oid != row.relation) continue;
       leaves_[number].progress = state::comparison_progress(row);
       auto const& target = plan_.targets[number].work;
       for (auto const* key : {&leaves_[number].progress.cursor, &leaves_[number].progress.upper}) {
@@ -176,9 +176,9 @@ asio::awaitable<void> Comparison::begin() {
                         "table has {}; `pgbackfill verify {} --restart` begins anew",
                         terms_.migration, target.relation, (*key)->size(), width, terms_.migration));
       }
-      leaves_[number].differing = differing_of(*row.at(6));
+      leaves_[number].differing = differing_of(row.differing);
     }
-    if (row.at(7)) begun_before_ = *row[7];
+    begun_before_ = row.begun_before.value_or(begun_before_);
   }
 }
 
@@ -292,15 +292,13 @@ asio::awaitable<void> Comparison::find_page(std::size_t number, AgreementWalk& w
     co_await record(number, walk, found.error(), step.rows);
     co_return;
   }
-  auto const& row = found->rows.front();
-  planner::Page page;
-  page.rows = std::stoll(*row.at(0));
-  if (row.at(1)) {
-    page.last.emplace();
-    for (std::size_t column = 1; column < row.size(); ++column) page.last->push_back(*row[column]);
-  }
-  walk.record_page(std::move(page));
+  walk.record_page(state::page_of(found->rows.front()));
 }
+
+struct ComparedPage {
+  std::int64_t compared = 0;
+  std::int64_t differing = 0;
+};
 
 asio::awaitable<void> Comparison::compare_page(std::size_t number, AgreementWalk& walk, AgreementWalk::Step step) {
   auto const& target = plan_.targets[number];
@@ -318,8 +316,8 @@ asio::awaitable<void> Comparison::compare_page(std::size_t number, AgreementWalk
   }
   throttle::BatchSample const sample{step.rows, Clock::now() - began, false};
   sizer_->record(sample);
-  std::int64_t const differing = std::stoll(counted->at(0, 1));
-  if (differing > 0 && most > 0) {
+  auto const page = state::row_as<ComparedPage>(counted->rows.at(0));
+  if (page.differing > 0 && most > 0) {
     // A moment later; a row that was fixed meanwhile is not shown, and was counted.
     std::vector<Statement> looks{users_sql(planner::differing_sql(target, step.interval, most))};
     auto const rows = co_await read_only(**terms_.rows, std::move(looks), kPageTimeout);
@@ -329,7 +327,7 @@ asio::awaitable<void> Comparison::compare_page(std::size_t number, AgreementWalk
     }
     for (auto const& row : rows->rows) shown.push_back(planner::differing_row(target, row));
   }
-  walk.record_compared(std::stoll(counted->at(0, 0)), differing);
+  walk.record_compared(page.compared, page.differing);
   losses_ = 0;
 }
 

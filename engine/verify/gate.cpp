@@ -6,7 +6,9 @@
 #include "engine/pg/catalog.h"
 #include "engine/process/command_context.h"
 #include "engine/run/job_setup.h"
+#include "engine/state/typed_rows.h"
 #include "planner/model/sql_text.h"
+#include "planner/model/work_kind.h"
 
 namespace pgbackfill::engine {
 
@@ -42,17 +44,12 @@ asio::awaitable<std::int64_t> count_rows(PgConnection& connection, planner::Work
     } else {
       std::string statement = planner::look_ahead_sql(target, {cursor, upper}, kKeysAtOnce);
       auto const page = value_or_throw(co_await query_read_only(connection, std::move(statement)), "paging the table");
-      if (page.rows.front()[1]) {
-        next.emplace();
-        for (std::size_t column = 1; column < page.rows.front().size(); ++column) {
-          next->push_back(*page.rows.front()[column]);
-        }
-      }
+      next = state::page_of(page.rows.front()).last;
     }
     planner::Interval const interval{cursor, next ? next : upper};
     auto const count =
         value_or_throw(co_await query_read_only(connection, users_sql(count_sql(target, interval))), what);
-    remaining += std::stoll(count.at(0, 0));
+    remaining += state::value_as<std::int64_t>(count);
     if (!next) co_return remaining;
     cursor = next;
   }
@@ -97,7 +94,7 @@ asio::awaitable<void> look_into_children(PgConnection& connection, Preflight con
   std::vector<Statement> statements = {users_sql(planner::in_children_sql(preflight.targets.front()))};
   auto const found = value_or_throw(co_await read_only(connection, std::move(statements), kChildrenTimeout),
                                     "looking into tables that inherit");
-  gate.is_left_in_children = found.at(0, 0) == "t";
+  gate.is_left_in_children = state::value_as<bool>(found);
 }
 
 // All but the checks.
@@ -112,14 +109,14 @@ asio::awaitable<GateReading> measure_work(PgConnection& connection, planner::Mig
   if (!job) co_return gate;
   auto const control =
       value_or_throw(co_await connection.query(state::control(job->id, ""), Deadlines()), "reading the job");
-  gate.status = control.at(0, 0);
-  gate.open_ranges = std::stoll(control.at(0, 10));
-  gate.deferred = std::stoll(control.at(0, 13));
-  gate.quarantined = std::stoll(control.at(0, 14));
-  gate.where_tells_nothing = control.at(0, 15) != "0";
-  auto const kind = migration.backfill->kind;
-  bool const is_of_rows = kind != planner::WorkKind::kCopy && kind != planner::WorkKind::kAsk;
-  bool const means_undone = is_of_rows && !migration.backfill->where.empty();
+  auto const now = state::control_of(control.rows.at(0));
+  gate.status = state::status_name(now.status);
+  gate.open_ranges = now.ranges_open;
+  gate.deferred = now.deferred;
+  gate.quarantined = now.quarantined;
+  gate.where_tells_nothing = now.rows_again != 0;
+  bool const means_undone =
+      planner::traits_of(migration.backfill->kind).where_is_undone && !migration.backfill->where.empty();
   bool const counts_copies = migration.backfill->on_conflict == planner::ConflictMode::kCount;
   if (gate.status != "complete") co_return gate;
   auto preflight =

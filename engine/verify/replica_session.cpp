@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "engine/base/command_error.h"
+#include "engine/state/typed_rows.h"
 #include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
@@ -31,8 +32,20 @@ asio::awaitable<std::string> position_of(PgConnection& primary) {
                      "asking the primary where its WAL is");
   // Who may not, has to wait until somebody else writes.
   co_await primary.query("SELECT pg_catalog.pg_logical_emit_message(true, 'pgbackfill', '')", Deadlines());
-  co_return position.at(0, 0);
+  co_return state::value_as<std::string>(position);
 }
+
+struct Replay {
+  std::optional<bool> is_there;
+  std::optional<std::string> position;
+};
+
+// kWho
+struct ServerIdentity {
+  bool is_in_recovery = false;
+  std::string system;
+  std::string database;
+};
 
 asio::awaitable<void> wait_for_replay(CommandContext& context, PgConnection& replica, std::string position,
                                       std::function<bool()> is_stopping, std::function<void(std::string)> tell) {
@@ -44,13 +57,13 @@ asio::awaitable<void> wait_for_replay(CommandContext& context, PgConnection& rep
   while (true) {
     auto const answer =
         value_or_throw(co_await replica.query(question, Deadlines()), "asking the replica how far it is");
-    auto const& row = answer.rows.front();
-    if (row[0] == "t") co_return;
+    auto const replay = state::row_as<Replay>(answer.rows.front());
+    if (replay.is_there.value_or(false)) co_return;
     auto const now = std::chrono::steady_clock::now();
     if (now >= tell_at) {
       tell_at = now + kTellInterval;
-      tell(fmt::format("waits for the replica: it has replayed WAL up to {}, of {}", row[1].value_or("nothing"),
-                       position));
+      tell(fmt::format("waits for the replica: it has replayed WAL up to {}, of {}",
+                       replay.position.value_or("nothing"), position));
     }
     bool const is_late = now >= give_up_at;
     if (is_stopping() || is_late) {
@@ -58,7 +71,7 @@ asio::awaitable<void> wait_for_replay(CommandContext& context, PgConnection& rep
                          fmt::format("{}: the replica has replayed WAL up to {}, and would have to be at {}, where the "
                                      "primary was when verify began",
                                      is_late ? "gave up waiting after five minutes" : "interrupted",
-                                     row[1].value_or("nothing"), position)};
+                                     replay.position.value_or("nothing"), position)};
     }
     timer.expires_after(kLook);
     co_await timer.async_wait(asio::use_awaitable);
@@ -83,19 +96,21 @@ asio::awaitable<std::shared_ptr<PgConnection>> open_replica_session(CommandConte
                        true};
   }
   auto const replica = *opened;
-  auto const here = value_or_throw(co_await primary.query(kWho, Deadlines()), "asking the primary who it is");
-  auto const there = value_or_throw(co_await replica->query(kWho, Deadlines()), "asking the replica who it is");
-  if (there.at(0, 0) != "t") {
+  auto const primary_is = value_or_throw(co_await primary.query(kWho, Deadlines()), "asking the primary who it is");
+  auto const replica_is = value_or_throw(co_await replica->query(kWho, Deadlines()), "asking the replica who it is");
+  auto const here = state::row_as<ServerIdentity>(primary_is.rows.at(0));
+  auto const there = state::row_as<ServerIdentity>(replica_is.rows.at(0));
+  if (!there.is_in_recovery) {
     throw CommandError{kExitUsage, fmt::format("--replica {} is not a standby: it is not in recovery", where)};
   }
-  if (there.at(0, 1) != here.at(0, 1)) {
+  if (there.system != here.system) {
     throw CommandError{kExitUsage, fmt::format("--replica {} is a standby of another server: its system identifier is "
                                                "{}, and not {}",
-                                               where, there.at(0, 1), here.at(0, 1))};
+                                               where, there.system, here.system)};
   }
-  if (there.at(0, 2) != here.at(0, 2)) {
+  if (there.database != here.database) {
     throw CommandError{kExitUsage, fmt::format("--replica {} is connected to database {}, and not to {}", where,
-                                               there.at(0, 2), here.at(0, 2))};
+                                               there.database, here.database)};
   }
   auto position = co_await position_of(primary);
   co_await wait_for_replay(context, *replica, std::move(position), std::move(is_stopping), std::move(tell));

@@ -9,6 +9,7 @@
 #include "engine/base/command_error.h"
 #include "engine/pg/catalog.h"
 #include "engine/run/job_setup.h"
+#include "engine/state/typed_rows.h"
 #include "engine/verify/agreement.h"
 #include "engine/verify/comparison.h"
 #include "planner/file/migration_file.h"
@@ -72,7 +73,7 @@ asio::awaitable<Result<Check>> with_equalities(PgConnection& connection, Check c
   if (!found) co_return found.error();
   auto& equalities = std::get<planner::NoOrphansCheck>(check.kind).equalities;
   equalities.clear();
-  for (auto const& row : found->rows) equalities.push_back(row.at(0).value_or(""));
+  for (auto& name : state::column_as<std::optional<std::string>>(*found)) equalities.push_back(name.value_or(""));
   co_return check;
 }
 

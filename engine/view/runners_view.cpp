@@ -6,7 +6,8 @@
 #include <boost/json/parse.hpp>
 
 #include "engine/base/text.h"
-#include "engine/state/state_store.h"
+#include "engine/state/stored_rows.h"
+#include "engine/state/typed_rows.h"
 #include "engine/view/console.h"
 #include "throttle/decision.h"
 #include "throttle/wording.h"
@@ -14,10 +15,6 @@
 namespace pgbackfill::engine {
 
 namespace {
-
-std::optional<double> maybe_number(std::optional<std::string> const& text) {
-  return text ? std::optional(state::real_of(text, "pgbackfill.runners: a limit")) : std::nullopt;
-}
 
 // What another version wrote may lack a field.
 std::vector<RunnerSeen::Cause> causes_of(std::string const& text) {
@@ -41,18 +38,18 @@ std::vector<RunnerSeen::Cause> causes_of(std::string const& text) {
   return causes;
 }
 
-RunnerSeen runner_of(std::vector<std::optional<std::string>> const& row) {
+RunnerSeen runner_of(state::RunnerRow const& row) {
   RunnerSeen runner;
-  runner.host = row.at(0).value_or("");
-  runner.pid = state::number_of(row.at(1), "pgbackfill.runners: pid");
-  runner.age = std::chrono::milliseconds(state::number_of(row.at(2), "pgbackfill.runners: seen_at"));
-  runner.mode = row.at(3).value_or("");
-  runner.may_start = row.at(4) == "t";
-  runner.wal_per_second = state::real_of(row.at(5), "pgbackfill.runners: wal_per_second");
-  runner.wal_limit = maybe_number(row.at(6));
-  runner.workers = state::number_of(row.at(7), "pgbackfill.runners: workers");
-  runner.workers_limit = maybe_number(row.at(8));
-  runner.causes = causes_of(row.at(9).value_or("[]"));
+  runner.host = row.host.value_or("");
+  runner.pid = row.pid;
+  runner.age = row.age;
+  runner.mode = row.mode.value_or("");
+  runner.may_start = row.may_start.value_or(false);
+  runner.wal_per_second = row.wal_per_second;
+  runner.wal_limit = row.wal_limit;
+  runner.workers = row.workers;
+  runner.workers_limit = row.workers_limit;
+  runner.causes = causes_of(row.causes.value_or("[]"));
   return runner;
 }
 
@@ -72,7 +69,7 @@ std::vector<RunnerSeen> runners_of(std::vector<std::vector<std::optional<std::st
   std::vector<RunnerSeen> runners;
   for (auto const& row : rows) {
     try {
-      runners.push_back(runner_of(row));
+      runners.push_back(runner_of(state::row_as<state::RunnerRow>(row)));
     } catch (state::BrokenState const&) {
       continue;  // an announcement that somebody made up says nothing
     }

@@ -4,6 +4,7 @@
 
 #include "planner/model/sql_text.h"
 #include "planner/model/value_text.h"
+#include "planner/model/work_kind.h"
 #include "planner/work/dedupe_sql.h"
 
 namespace pgbackfill::planner {
@@ -85,10 +86,9 @@ bool is_mirrored(WorkTarget const& target) {
   return !target.backfill.mirror_key.empty();
 }
 
-// The lock that the work itself would take; `sql:` may delete, so it asks for the stronger one.
-char const* row_lock(WorkTarget const& target) {
-  if (is_mirrored(target)) return "FOR SHARE";
-  return target.backfill.kind == WorkKind::kUpdate ? "FOR NO KEY UPDATE" : "FOR UPDATE";
+// The lock that the work itself would take.
+std::string row_lock(WorkTarget const& target) {
+  return is_mirrored(target) ? "FOR SHARE" : std::string(traits_of(target.backfill.kind).row_lock);
 }
 
 bool asks_again(WorkTarget const& target) {

@@ -35,7 +35,7 @@ std::string read_condition(WorkTarget const& target);
 std::string in_keys(WorkTarget const& target, std::string const& relation, char const* keys);
 
 bool is_mirrored(WorkTarget const& target);
-char const* row_lock(WorkTarget const& target);
+std::string row_lock(WorkTarget const& target);
 // Whether a changed row is asked if it still satisfies `where`.
 bool asks_again(WorkTarget const& target);
 
