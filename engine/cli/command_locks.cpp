@@ -6,12 +6,11 @@
 #include <boost/json/array.hpp>
 #include <chrono>
 
+#include "engine/app/control.h"
 #include "engine/base/command_error.h"
 #include "engine/base/text.h"
 #include "engine/cli/commands.h"
 #include "engine/pg/catalog.h"
-#include "engine/pg/local_process.h"
-#include "engine/run/job_setup.h"
 #include "engine/state/typed_rows.h"
 #include "engine/steps/step_runner.h"
 #include "engine/view/console.h"
@@ -50,33 +49,11 @@ struct TableSession {
   bool is_own() const { return pid != 0 && application.starts_with(kOwnApplication); }
 };
 
-struct LeaseOwner {
-  std::string process;
-  std::string host;
-  std::int64_t pid = 0;
-  std::int64_t ranges = 0;
-  milliseconds left{0};   // negative: it has run out
-  bool is_here = false;   // on this machine, where its pid can be looked up
-  bool is_alive = false;  // it was heard of a moment ago, or its pid is there
-};
-
 struct LocksPage {
   std::string name;
   std::vector<TableSession> sessions;
   std::vector<LeaseOwner> leases;
 };
-
-LeaseOwner lease_of(state::LeaseOwnerRow row, Owner const& owner) {
-  LeaseOwner lease;
-  lease.process = row.process.value_or("");
-  lease.host = row.host.value_or("");
-  lease.pid = row.pid.value_or(0);
-  lease.is_here = row.machine == owner.machine;
-  lease.ranges = row.ranges;
-  lease.left = row.left.value_or(milliseconds(0));
-  lease.is_alive = lease.is_here ? has_process(lease.pid) : row.is_heard_of.value_or(false);
-  return lease;
-}
 
 // Of the whole file: its steps may be of other tables than its backfill.
 asio::awaitable<std::vector<std::string>> relations_of(PgConnection& connection, planner::Migration migration) {
@@ -102,11 +79,7 @@ asio::awaitable<LocksPage> read_locks(CommandContext& context, PgConnection& con
   auto const sessions = value_or_throw(co_await query_read_only(connection, planner::table_sessions_sql(relations)),
                                        "looking at the locks");
   page.sessions = state::rows_as<TableSession>(sessions);
-  auto const leases =
-      value_or_throw(co_await query_read_only(connection, state::job_lease_owners(page.name)), "looking at the leases");
-  for (auto& row : state::rows_as<state::LeaseOwnerRow>(leases)) {
-    page.leases.push_back(lease_of(std::move(row), context.owner()));
-  }
+  page.leases = co_await read_lease_owners(connection, page.name, context.owner());
   co_return page;
 }
 
@@ -118,23 +91,14 @@ std::string session_name(TableSession const& session) {
   return session.is_own() ? name + " (own)" : name;
 }
 
-std::string lease_text(LeaseOwner const& lease) {
-  std::string const life = lease.is_alive ? "alive" : lease.is_here ? "gone" : "not heard of";
-  bool const is_over = lease.left.count() <= 0;
-  return fmt::format("process {} (pid {} on {}, {}) holds {}, {}", neutralised(lease.process), lease.pid,
-                     neutralised(lease.host), life, counted(lease.ranges, "range", "ranges"),
-                     is_over ? "whose leases have run out" : "for " + human_duration(lease.left) + " more");
-}
-
 std::string text_of(LocksPage const& page) {
   std::string text = neutralised(page.name) + "\n";
   if (page.sessions.empty()) text += "  nobody holds or waits for a lock on its tables\n";
   std::vector<std::vector<std::string>> cells;
   for (auto const& one : page.sessions) {
     cells.push_back({one.pid == 0 ? "" : std::to_string(one.pid), neutralised(session_name(one)), neutralised(one.user),
-                     neutralised(one.state), one.is_granted ? "holds" : "waits", one.modes,
-                     neutralised(one.relation.value_or("")), human_duration(one.since),
-                     planner::join(one.waits_for.value_or(std::vector<std::string>()), " "), neutralised(one.query)});
+                     neutralised(one.state), one.is_granted ? "holds" : "waits", one.modes, neutralised(one.relation.value_or("")),
+                     human_duration(one.since), planner::join(one.waits_for.value_or(std::vector<std::string>()), " "), neutralised(one.query)});
   }
   std::vector<TableColumn> const columns = {
       {"PID", true, false, 0},    {"WHO", false, true, 0},  {"USER", false, true, 3},  {"STATE", false, true, 2},
@@ -225,29 +189,12 @@ asio::awaitable<int> release_session(CommandContext& context, PgConnection& conn
   co_return kExitDone;
 }
 
-asio::awaitable<int> release_leases(CommandContext& context, PgConnection& connection, LocksOptions options) {
-  auto const page = co_await read_locks(context, connection, options.file_or_name);
-  auto const found = std::find_if(page.leases.begin(), page.leases.end(),
-                                  [&](LeaseOwner const& lease) { return lease.process == options.release_leases; });
-  if (found == page.leases.end()) {
-    throw CommandError{kExitGateClosed, fmt::format("no process '{}' holds ranges of {}; `pgbackfill locks {}` lists "
-                                                    "those that do",
-                                                    options.release_leases, page.name, page.name)};
-  }
-  if (found->is_alive && !options.yes) {
-    throw CommandError{kExitGateClosed,
-                       lease_text(*found) + fmt::format("; `pgbackfill cancel {}` ends all its processes in order. "
-                                                        "--yes takes the ranges all the same: its batches under way "
-                                                        "are then lost, and no row",
-                                                        page.name)};
-  }
-  auto const job = value_or_throw(co_await find_job(connection, page.name), "looking for the job");
-  if (!job) throw CommandError{kExitGateClosed, page.name + " has no backfill"};
-  std::string statement = state::take_leases(job->id, found->process, lease_text(*found), context.owner());
-  auto const freed = value_or_throw(co_await connection.query(std::move(statement), Deadlines()), "freeing the ranges");
-  context.print(fmt::format("{} free again; process {} cannot commit to them any more\n",
-                            counted(state::value_as<std::int64_t>(freed), "range is", "ranges are"),
-                            neutralised(found->process)));
+// By the file or the name that the command was given.
+asio::awaitable<int> take_leases(CommandContext& context, PgConnection& connection, LocksOptions options) {
+  auto const loaded = co_await find_migration(context, connection, options.file_or_name, SourceUse::kShown);
+  auto const outcome =
+      co_await release_leases(connection, loaded.migration.name, options.release_leases, options.yes, context.owner());
+  context.print(outcome.text + "\n");
   co_return kExitDone;
 }
 
@@ -284,7 +231,7 @@ asio::awaitable<int> show(CommandContext& context, PgConnection& connection, Loc
 asio::awaitable<int> locks(CommandContext& context, LocksOptions options) {
   auto const connection = co_await context.connect_to_state(StateUse::kReads);
   if (options.release) co_return co_await release_session(context, *connection, std::move(options));
-  if (!options.release_leases.empty()) co_return co_await release_leases(context, *connection, std::move(options));
+  if (!options.release_leases.empty()) co_return co_await take_leases(context, *connection, std::move(options));
   co_return co_await show(context, *connection, std::move(options));
 }
 
