@@ -739,7 +739,7 @@ asio::awaitable<Result<std::shared_ptr<ComputeBatch::Part>>> PgSession::ask_for(
     auto identity = co_await state_query(state::job_identity(job_id()));
     if (!identity) co_return identity.error();
     if (identity->rows.empty()) co_return job_is_gone();
-    job_identity_ = identity->at(0, 0);
+    job_identity_ = state::value_as<std::string>(*identity);
   }
   co_return compute_->ask(fmt::format("{}/{}", job_identity_, leaf), std::move(rows));
 }

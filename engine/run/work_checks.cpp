@@ -119,6 +119,12 @@ struct TableRight {
   bool reads_whole = false;
 };
 
+struct AboutCopy {
+  std::optional<std::string> lacks_identity;  // why changes of the copy could not be replicated
+  bool is_row_secured = false;
+  std::string role;
+};
+
 struct ForeignKeyRow {
   std::string name;
   std::string table;
@@ -266,11 +272,11 @@ asio::awaitable<Result<Done>> check_copy(PgConnection& connection, planner::Back
   auto about_copy = co_await query_read_only(
       connection, fmt::format("SELECT {}, row_security_active({}::oid), current_user", identity, copy.oid));
   if (!about_copy) co_return about_copy.error();
-  if (about_copy->at(0, 1) == "t") {
-    preflight.problems.push_back({backfill.position, bound_by_policies(name_of(copy), about_copy->at(0, 2))});
+  auto const about = state::row_as<AboutCopy>(about_copy->rows.at(0));
+  if (about.is_row_secured) {
+    preflight.problems.push_back({backfill.position, bound_by_policies(name_of(copy), about.role)});
   }
-  auto const& lacking = about_copy->rows.front().front();
-  if (lacking) preflight.problems.push_back({backfill.position, *lacking});
+  if (about.lacks_identity) preflight.problems.push_back({backfill.position, *about.lacks_identity});
   auto key = co_await read_copy_key(connection, backfill, preflight.keys);
   if (!key) co_return key.error();
   take_copy_key(backfill, std::move(*key), preflight);
@@ -583,7 +589,7 @@ asio::awaitable<Result<Done>> check_compute(PgConnection& connection, planner::B
                     "attrelid = {} AND attname = {} AND NOT attisdropped",
                     planner::oid_of(backfill.copy_to.schema, backfill.copy_to.name), planner::quote_literal(column)));
     if (!type) co_return type.error();
-    traits.assigned_types.push_back(type->at(0, 0));
+    traits.assigned_types.push_back(state::value_as<std::string>(*type));
   }
   co_return Done();
 }
