@@ -8,6 +8,7 @@
 #include <random>
 #include "engine/app/one_migration.h"
 #include "engine/app/phase_parts.h"
+#include "engine/app/serve.h"
 #include "engine/base/command_error.h"
 #include "engine/base/text.h"
 #include "engine/notice/herald.h"
@@ -315,13 +316,18 @@ void Run::record_readings() {
 void Run::listen() {
   if (!options_.listen) return;
   try {
-    monitor_.emplace(*options_.listen, loaded_.migration.name, listener());
+    // A context of its own: nothing that a viewer asks for is done on the thread of the batches.
+    SiteMaker const pages = [this](asio::io_context& io) {
+      return pages_of_run(io, context_.options(), *options_.listen);
+    };
+    monitor_.emplace(*options_.listen, loaded_.migration.name, listener(), pages);
   } catch (boost::system::system_error const& error) {
     throw CommandError{kExitUsage, fmt::format("cannot listen on {}: {}; nothing was started",
                                                to_string(*options_.listen), error.code().message())};
   }
   heart_.emplace(context_.io(), *monitor_);
-  tell(Severity::kInfo, fmt::format("metrics and health are at http://{}/metrics", to_string(monitor_->address())));
+  tell(Severity::kInfo, fmt::format("metrics and health are at http://{0}/metrics, pages at http://{0}/",
+                                    to_string(monitor_->address())));
 }
 
 // Prometheus comes when it likes; a process that left at once would take its result with it.

@@ -12,6 +12,7 @@
 #include "engine/base/command_error.h"
 #include "engine/base/secret_mask.h"
 #include "engine/base/text.h"
+#include "engine/cli/command_serve.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/help_text.h"
 #include "engine/cli/option_variables.h"
@@ -92,6 +93,7 @@ struct Cli {
   StatusOptions status;
   ReportOptions report;
   ExporterOptions exporter;
+  ServeOptions serve;
   LocksOptions locks;
   LogOptions log;
   ControlOptions control;
@@ -158,7 +160,7 @@ CLI::Option* add_listen_address(CLI::App* command, std::function<void(ListenAddr
 void add_listen(CLI::App* run, RunOptions& options) {
   add_listen_address(
       run, [&options](ListenAddress address) { options.listen = std::move(address); },
-      "Serve /metrics, /healthz, /readyz there");
+      "Serve pages, /metrics, /healthz, /readyz there");
   add_duration(run, "--final-scrape", options.final_scrape, "Wait at the end for a scrape");
   run->get_option("--final-scrape")->needs(run->get_option("--listen"));
   run->add_option("--record-readings", options.record_readings, "Write what the throttle sees there")
@@ -312,6 +314,35 @@ void add_report(CLI::App& app, Cli& cli) {
       ->type_name("text|json|markdown|html");
 }
 
+void add_serve(CLI::App& app, Cli& cli) {
+  auto& options = cli.serve;
+  auto* serve = add_command(app, cli, "serve", "Pages of all migrations, to watch and to steer",
+                            [&cli](CommandContext& context) { return serve_command(context, cli.serve); });
+  serve->add_option("--dsn", options.dsns, "A database; repeatable (else the usual one)")
+      ->type_name("CONNINFO")
+      ->allow_extra_args(false);
+  add_listen_address(
+      serve, [&options](ListenAddress address) { options.listen = std::move(address); }, "Where viewers connect")
+      ->default_str(to_string(options.listen));
+  serve->add_option("--host", options.hosts, "A name that viewers know it by; repeatable")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
+  serve->add_flag("--allow-control", options.allow_control, "Let viewers who are known pause, cancel, approve...");
+  serve->add_flag("--private", options.is_private, "Show nothing to viewers who are not known");
+  serve->add_option("--token-file", options.token_file, "Lines NAME TOKEN: who is known")->type_name("FILE");
+  serve->add_option("--tls-cert", options.tls.certificate, "Serve by TLS, with this certificate")->type_name("FILE");
+  serve->add_option("--tls-key", options.tls.key, "The key of the certificate")->type_name("FILE");
+  serve->add_option("--tls-client-ca", options.tls.client_ca, "Who has a certificate of this CA is known")
+      ->type_name("FILE");
+  serve->add_flag("--behind-tls-proxy", options.is_behind_tls_proxy, "TLS ends at a proxy before it");
+  serve->add_flag("--show-values", options.show_values, "Show keys and errors of rows that are set aside");
+  serve->footer(
+      "\nIt reads the state tables, at most once a second however many look, and works\n"
+      "on no job. Its role needs USAGE on schema pgbackfill and SELECT on its tables;\n"
+      "to steer, what the commands need. `run --listen` has the same pages, read-only.\n"
+      "The API is described at /api/v1/openapi.json. ^C ends it.");
+}
+
 void add_watching_commands(CLI::App& app, Cli& cli) {
   auto* status = add_command(app, cli, "status", "Where a migration is, or all of them",
                              [&cli](CommandContext& context) { return status_command(context, cli.status); });
@@ -349,6 +380,7 @@ void add_watching_commands(CLI::App& app, Cli& cli) {
       "\nIt reads the state tables at its own pace and works on no job, so that one\n"
       "process shows all jobs of a database while no run is alive. Its role needs\n"
       "USAGE on schema pgbackfill and SELECT on its tables. ^C ends it.");
+  add_serve(app, cli);
   add_command(app, cli, "history", "What was done, when, by whom", history_command);
   add_report(app, cli);
   auto* log = add_command(app, cli, "log", "The events of a migration, oldest first",

@@ -24,6 +24,7 @@ using Clock = std::chrono::steady_clock;
 // The queue is emptied before each answer, and this often while nobody asks.
 constexpr std::chrono::milliseconds kTakeInterval{250};
 constexpr std::size_t kTakenMax = 256;
+constexpr int kMostViewers = 128;
 
 struct Told {
   Event event;
@@ -42,11 +43,12 @@ HttpAnswer answer_of(Verdict const& verdict) {
 }  // namespace
 
 struct Monitor::Workshop {
-  Workshop(ListenAddress const& wanted, std::string const& migration, EventSink& next_sink)
+  Workshop(ListenAddress const& wanted, std::string const& migration, EventSink& next_sink, SiteMaker const& make_site)
       : next(next_sink),
         metrics(migration),
         beat_at(Clock::now()),
-        server(io, wanted, [this](std::string_view path) { return answer(path); }),
+        site(make_site ? make_site(io) : HttpHandler()),
+        server(io, wanted, handler(), terms()),
         timer(io),
         host(wanted.host) {
     wait();
@@ -59,6 +61,24 @@ struct Monitor::Workshop {
   ~Workshop() {
     io.stop();
     thread.join();
+  }
+
+  HttpTerms terms() const {
+    HttpTerms terms;
+    if (!site) return terms;
+    terms.connections_max = kMostViewers;
+    terms.streams_max = kMostViewers / 2;
+    return terms;
+  }
+
+  // Own pages are answered at once; those of the site when they are read.
+  HttpHandler handler() {
+    return [this](HttpRequest request) -> asio::awaitable<HttpAnswer> {
+      bool const is_own =
+          !site || request.path == "/metrics" || request.path == "/healthz" || request.path == "/readyz";
+      if (is_own) co_return answer(request.path);
+      co_return co_await site(std::move(request));
+    };
   }
 
   void wait() {
@@ -128,14 +148,15 @@ struct Monitor::Workshop {
 
   std::atomic<Clock::time_point> beat_at;
   asio::io_context io{1};
+  HttpHandler const site;
   HttpServer server;
   asio::steady_timer timer;
   std::string const host;
   std::thread thread;
 };
 
-Monitor::Monitor(ListenAddress const& address, std::string const& migration, EventSink& next)
-    : workshop_(std::make_unique<Workshop>(address, migration, next)) {}
+Monitor::Monitor(ListenAddress const& address, std::string const& migration, EventSink& next, SiteMaker const& site)
+    : workshop_(std::make_unique<Workshop>(address, migration, next, site)) {}
 
 Monitor::~Monitor() = default;
 

@@ -1,18 +1,24 @@
 // Serves what the engine tells over HTTP: /metrics for Prometheus, /healthz and /readyz for supervisors and people.
 //
 // A sink that hands every event on to the next one, and keeps a copy for a thread of its own, by a bounded lock-free
-// queue: a scrape never delays a batch, and a terminal that stands still does not delay a scrape. Thread rule: emit(),
-// beat() and has_shown_end() from any thread; construction and destruction from one.
+// queue: a scrape never delays a batch, and a terminal that stands still does not delay a scrape. The pages of a site
+// are made on the same thread, and read by its own connections. Thread rule: emit(), beat() and has_shown_end() from
+// any thread; construction and destruction from one.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "engine/base/events.h"
 #include "engine/base/listen_address.h"
+#include "engine/tell/http_server.h"
 
 namespace pgbackfill::engine {
+
+// Makes what answers for all other addresses, on the thread that runs this io_context.
+using SiteMaker = std::function<HttpHandler(asio::io_context& io)>;
 
 class Monitor final : public EventSink {
  public:
@@ -20,7 +26,7 @@ class Monitor final : public EventSink {
   static constexpr std::int64_t kQueuedMax = 20'000;
 
   // Listens at once; throws boost::system::system_error when that is refused. `next` is borrowed.
-  Monitor(ListenAddress const& address, std::string const& migration, EventSink& next);
+  Monitor(ListenAddress const& address, std::string const& migration, EventSink& next, SiteMaker const& site = nullptr);
   ~Monitor() override;
 
   Monitor(Monitor const&) = delete;

@@ -16,7 +16,7 @@ constexpr std::array<std::string_view, 5> kLetters{"&", "<", ">", "\"", "'"};
 
 class Page {
  public:
-  explicit Page(std::string const& html) : html_(html) {}
+  Page(std::string const& html, PageKind kind) : html_(html), is_served_(kind == PageKind::kServed) {}
 
   std::string trouble() {
     if (!html_.starts_with("<!doctype html>\n")) return "it does not begin with its doctype";
@@ -66,13 +66,18 @@ class Page {
   std::string attribute(std::string const& tag) {
     auto const key = name();
     if (key.empty()) return "<" + tag + "> has something odd in it";
-    if (key.starts_with("on") || key == "src" || key == "href") return "<" + tag + "> has " + key;
+    bool const is_address = key == "src" || key == "href" || key == "action" || key == "data-live";
+    if (key.starts_with("on") || (is_address && !is_served_)) return "<" + tag + "> has " + key;
     if (html_.compare(at_, 2, "=\"") != 0) return "<" + tag + "> has " + key + " without quotes";
     at_ += 2;
     auto const end = html_.find('"', at_);
     if (end == std::string::npos) return key + " has no end";
     auto const value = std::string_view(html_).substr(at_, end - at_);
     if (value.find('<') != std::string_view::npos) return key + " has a bare <";
+    bool const is_own =
+        value.starts_with('#') || value == "data:," || (value.starts_with('/') && !value.starts_with("//"));
+    if (is_address && !is_own) return "<" + tag + "> leads elsewhere by " + key;
+    if (tag == "script" && key == "src") has_source_ = true;
     auto const found = trouble_of(value);
     if (!found.empty()) return key + " has " + found;
     at_ = end + 1;
@@ -84,7 +89,9 @@ class Page {
     ++at_;
     auto const tag = name();
     if (tag.empty()) return "a bare <";
-    if (tag == "script" || tag == "iframe" || tag == "object") return "<" + tag + ">";
+    bool const is_script = tag == "script";
+    if ((is_script && !is_served_) || tag == "iframe" || tag == "object") return "<" + tag + ">";
+    has_source_ = false;
     while (html_[at_] == ' ') {
       ++at_;
       auto const found = attribute(tag);
@@ -96,6 +103,8 @@ class Page {
     bool const is_void = std::find(kVoid.begin(), kVoid.end(), tag) != kVoid.end();
     if (is_empty || is_void) return "";
     if (tag == "style") return style();
+    bool const is_inline = is_script && (!has_source_ || html_.compare(at_, 9, "</script>") != 0);
+    if (is_inline) return "a script in the page";
     open_.push_back(tag);
     return "";
   }
@@ -111,14 +120,16 @@ class Page {
   }
 
   std::string const& html_;
+  bool const is_served_;
+  bool has_source_ = false;
   std::size_t at_ = 0;
   std::vector<std::string> open_;
 };
 
 }  // namespace
 
-std::string html_trouble(std::string const& html) {
-  return Page(html).trouble();
+std::string html_trouble(std::string const& html, PageKind kind) {
+  return Page(html, kind).trouble();
 }
 
 std::string html_words(std::string const& html) {

@@ -7,8 +7,13 @@
 
 namespace pgbackfill::tests {
 
+enum class PageKind {
+  kFile,    // one file, without scripts and links
+  kServed,  // links, forms and scripts of its own server
+};
+
 // The first thing that is wrong, with what stands there; empty if nothing is.
-std::string html_trouble(std::string const& html);
+std::string html_trouble(std::string const& html, PageKind kind = PageKind::kFile);
 
 // The page without its markup, entities as what they stand for.
 std::string html_words(std::string const& html);
