@@ -20,7 +20,7 @@ install(FILES packaging/completions/_pgbackfill
   DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/zsh/vendor-completions COMPONENT runtime)
 install(FILES packaging/completions/pgbackfill.fish
   DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/fish/vendor_completions.d COMPONENT runtime)
-install(FILES packaging/systemd/pgbackfill@.service packaging/systemd/pgbackfill@.timer
+install(FILES packaging/systemd/pgbackfill@.service packaging/systemd/pgbackfill@.timer packaging/systemd/pgbackfill-serve.service
   DESTINATION lib/systemd/system COMPONENT runtime)
 # The rest of examples/ needs the sources. The schema stands where the examples look for it.
 install(DIRECTORY examples/ DESTINATION ${doc_dir}/examples COMPONENT runtime

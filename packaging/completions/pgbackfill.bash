@@ -9,7 +9,7 @@ _pgbackfill() {
   fi
   for word in "${COMP_WORDS[@]:1:COMP_CWORD - 1}"; do
     case $word in
-      init|plan|run|complete|rollback|stamp|approve|gate|verify|status|locks|exporter|history|report|log|pause|resume|cancel|set|lint|doctor|sandbox|help|version) command=$word; break ;;
+      init|plan|run|complete|rollback|stamp|approve|gate|verify|status|locks|exporter|serve|history|report|log|pause|resume|cancel|set|lint|doctor|sandbox|help|version) command=$word; break ;;
     esac
   done
   case $command:$prev in
@@ -60,6 +60,13 @@ _pgbackfill() {
     locks:--release-leases) return ;;
     exporter:--listen) return ;;
     exporter:--interval) return ;;
+    serve:--dsn) return ;;
+    serve:--listen) return ;;
+    serve:--host) return ;;
+    serve:--token-file) return ;;
+    serve:--tls-cert) return ;;
+    serve:--tls-key) return ;;
+    serve:--tls-client-ca) return ;;
     report:--param) return ;;
     report:--output) return ;;
     report:--format) mapfile -t COMPREPLY < <(compgen -W 'text json markdown html' -- "$cur"); return ;;
@@ -89,7 +96,7 @@ _pgbackfill() {
     *:--log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info warning error' -- "$cur"); return ;;
   esac
   case $command in
-    '') words='init plan run complete rollback stamp approve gate verify status locks exporter history report log pause resume cancel set lint doctor sandbox help version -h --help --version --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    '') words='init plan run complete rollback stamp approve gate verify status locks exporter serve history report log pause resume cancel set lint doctor sandbox help version -h --help --version --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     init) words='-h --help --subscribers-ready --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     plan) words='-h --help --format --param --only-keys --sample --fail-on --dsn --config --trust-owner --log-format --log-level --no-progress' ;;
     run) words='-h --help --param --only-keys --workers --dry-run --limit --exit-outside-window --accept-drift --lease --wait-for-rows --wait-for-server --poll --subscribers-ready --listen --final-scrape --record-readings --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
@@ -102,6 +109,7 @@ _pgbackfill() {
     status) words='-h --help --param --watch --interval --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     locks) words='-h --help --param --release --terminate --release-leases --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     exporter) words='-h --help --listen --interval --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    serve) words='-h --help --dsn --listen --host --allow-control --private --token-file --tls-cert --tls-key --tls-client-ca --behind-tls-proxy --show-values --config --trust-owner --format --log-format --log-level --no-progress' ;;
     history) words='-h --help --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     report) words='-h --help --param --output --format --dsn --config --trust-owner --log-format --log-level --no-progress' ;;
     log) words='-h --help --param --limit --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
