@@ -99,6 +99,7 @@ void Checkers::check_range(SimState const& state, Range const& range) {
 }
 
 void Checkers::check_row(SimState const& /*state*/, Key key, Row const& row) {
+  if (row.is_stale) fail(fmt::format("row {} got a value that was computed from what it was before", key));
   // Without `where` a row that changes its key may be met twice: nothing tells done from undone.
   if (row.has_moved && !options_.has_where) return;
   if (row.changed > 1) fail(fmt::format("row {} was changed {} times", key, row.changed));

@@ -74,6 +74,7 @@ class Scenario {
   void insert_row();
   void delete_row();
   void move_row();
+  void update_row();
   std::optional<Key> any_free_row();
   bool is_quiet() const { return world_.now() >= quiet_at_; }
   bool is_over() const;
@@ -142,6 +143,10 @@ void Scenario::make_job() {
   job_.backfill.batch.max_rows = options_.max_rows;
   job_.backfill.quarantine_budget = options_.server.quarantine_budget;
   if (options_.server.has_where) job_.backfill.where = "changed = 0";
+  if (options_.server.computes) {
+    auto& compute = job_.backfill.compute.emplace();
+    compute.rows = std::max<std::int64_t>(options_.max_rows / 3, 1);
+  }
   engine::LeafPlan leaf;
   leaf.relation = "t";
   leaf.key.columns.push_back({"id", "bigint", "", "", false, false});
@@ -372,6 +377,13 @@ void Scenario::move_row() {
   server_.commit(fmt::format("move {} to {}", *from, to), world_.chance(0.5), move);
 }
 
+void Scenario::update_row() {
+  auto const key = any_free_row();
+  if (!key) return;
+  server_.commit(fmt::format("update {}", *key), world_.chance(0.5),
+                 [key = *key](SimState& state) { ++state.rows.at(key).source; });
+}
+
 void Scenario::write() {
   if (is_quiet()) return;
   world_.after(kWriterInterval, [this] { write(); });
@@ -382,6 +394,7 @@ void Scenario::write() {
     if (kind == 2) delete_row();
     if (kind == 3) move_row();
   }
+  if (world_.chance(options_.updates)) update_row();
   if (world_.chance(options_.holds)) {
     auto const key = any_free_row();
     bool const is_until_quiet = world_.chance(0.2);
@@ -467,6 +480,8 @@ ScenarioOptions options_of_seed(std::uint64_t seed) {
     bool const needs_replica = static_cast<FaultKind>(kind) == FaultKind::kFailOver && server.replica_lag == 0;
     if (!needs_replica && dice.chance(0.5)) options.faults.push_back(static_cast<FaultKind>(kind));
   }
+  server.computes = dice.chance(0.3);
+  if (server.computes) options.updates = dice.random() * 0.5;
   return options;
 }
 
@@ -479,9 +494,10 @@ std::string to_string(ScenarioOptions const& options) {
   std::string faults;
   for (auto const kind : options.faults) faults += (faults.empty() ? "" : ", ") + to_string(kind);
   return fmt::format(
-      "{} rows, {} processes, {} workers, {}, lease {} ms, {} poison, budget {}, fault rate {:.3f} of ({}), writes "
+      "{} rows, {} processes, {} workers, {}{}, lease {} ms, {} poison, budget {}, fault rate {:.3f} of ({}), writes "
       "{:.2f}{}, holds {:.2f}, table locks {:.2f}, kills {:.2f}, freezes {:.2f}, commands {:.2f}, replica lag {}",
       options.rows, options.processes, options.workers, options.server.has_where ? "where" : "no where",
+      options.server.computes ? fmt::format(", computed, updates {:.2f}", options.updates) : "",
       options.server.lease_time.count(), options.poison_rows, options.server.quarantine_budget, options.fault_rate,
       faults, options.writes, options.moves_keys ? " with moves" : "", options.holds, options.table_locks,
       options.kills, options.freezes, options.commands, options.server.replica_lag);

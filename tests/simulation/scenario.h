@@ -36,6 +36,7 @@ struct ScenarioOptions {
   int slow_rows = 0;
   double writes = 0;  // chance that a writer does something, every few milliseconds
   bool moves_keys = false;
+  double updates = 0;  // the same, of what a program is given
   double holds = 0;
   double table_locks = 0;
   double kills = 0;  // a second and process

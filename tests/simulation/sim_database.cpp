@@ -94,6 +94,7 @@ class SimSession : public engine::Session {
   asio::awaitable<Result<std::vector<engine::DeferredLeaf>>> deferred_leaves() override;
   asio::awaitable<Result<planner::Visit>> visit(int /*leaf*/, std::int64_t rows,
                                                 std::optional<std::int64_t> key) override {
+    if (server_.options().computes) return visit_computed(rows, key);
     auto const service = [&server = server_, rows, key](auto tx) {
       return server.visit(std::move(tx), rows, key, 1'000ms);
     };
@@ -139,6 +140,23 @@ class SimSession : public engine::Session {
   // Services must own what they need: the session may be gone by then.
   template <class T, class Service>
   void deliver_late(Service service);
+  // Rows that were given to a program before their batch was asked for.
+  struct Ahead {
+    std::int64_t range_id = 0;
+    planner::Interval interval;
+    Page page;
+    std::vector<RowGiven> rows;
+  };
+
+  asio::awaitable<Result<BatchDone>> run_computed(BatchRequest request);
+  asio::awaitable<Result<Ahead>> give(BatchRequest request);
+  asio::awaitable<void> give_ahead(BatchRequest request);
+  asio::awaitable<Result<planner::Visit>> visit_computed(std::int64_t rows, std::optional<std::int64_t> key);
+  // With no transaction open; now and then for longer than a lease.
+  asio::awaitable<void> compute() {
+    auto const most = world().chance(0.03) ? 2'000ms : 25ms;
+    return world().sleep(database_.group(), world().between(0ms, most));
+  }
   asio::awaitable<void> pass_network() { return world().sleep(database_.group(), world().between(0ms, 3ms)); }
   asio::awaitable<Result<SimState>> snapshot(std::string name) {
     auto const service = [&server = server_](auto tx) { return server.snapshot(std::move(tx)); };
@@ -158,6 +176,7 @@ class SimSession : public engine::Session {
   int worker_;
   std::string owner_;
   std::shared_ptr<Backend> backend_;
+  std::optional<Ahead> ahead_;
 };
 
 template <class T, class Service>
@@ -208,8 +227,88 @@ void SimSession::deliver_late(Service service) {
   world().after(world().between(0ms, 5'000ms), arrive);
 }
 
+asio::awaitable<Result<SimSession::Ahead>> SimSession::give(BatchRequest request) {
+  std::int64_t const most = world().chance(0.1) ? world().between(1, 4) : planner::kMaxBatchRows;
+  auto const service = [&server = server_, owner = owner_, request, most](auto tx) {
+    return server.read_batch(std::move(tx), request, owner, most);
+  };
+  auto read = co_await call<RowsGiven>("compute: read", service);
+  if (!read) co_return read.error();
+  Ahead given;
+  given.range_id = request.lease.range_id;
+  given.interval = request.interval;
+  given.page = {request.rows, request.ends_range ? planner::Bound() : request.interval.hi};
+  if (read->reached) {
+    given.interval.hi = bound_of(read->reached);
+    given.page = {static_cast<std::int64_t>(read->rows.size()), given.interval.hi};
+  }
+  given.rows = std::move(read->rows);
+  co_return given;
+}
+
+asio::awaitable<void> SimSession::give_ahead(BatchRequest request) {
+  if (request.ends_range || request.look_ahead_rows <= 0) co_return;
+  // The fence still has the cursor of the batch before, as in pg_database.cpp.
+  auto after = request.lease;
+  after.cursor = request.interval.hi;
+  auto page = co_await look_ahead(after, request.look_ahead_rows, request.statement_timeout);
+  if (!page) co_return;
+  request.interval = {after.cursor, page->last ? page->last : after.hi};
+  request.ends_range = !page->last;
+  request.rows = page->rows;
+  auto given = co_await give(std::move(request));
+  if (given) ahead_ = std::move(*given);
+}
+
+// As PgSession does it: read, read the next ones, compute, write.
+asio::awaitable<Result<BatchDone>> SimSession::run_computed(BatchRequest request) {
+  auto asked = std::exchange(ahead_, std::nullopt);
+  bool const is_expected = asked && asked->range_id == request.lease.range_id &&
+                           asked->interval.lo == request.interval.lo && asked->interval.hi == request.interval.hi;
+  if (!is_expected) {
+    auto given = co_await give(request);
+    if (!given) co_return given.error();
+    asked = std::move(*given);
+  }
+  planner::Bound reached;
+  if (asked->interval.hi != request.interval.hi) {
+    reached = asked->interval.hi;
+    request.interval = asked->interval;
+    request.rows = asked->page.rows;
+    request.ends_range = false;
+  }
+  co_await give_ahead(request);
+  co_await compute();
+  request.set_aside = planner::SetAside::kDefer;
+  auto const service = [&server = server_, owner = owner_, request, rows = asked->rows](auto tx) {
+    return server.batch(std::move(tx), request, owner, rows);
+  };
+  auto done = co_await call<BatchDone>("batch", service);
+  if (!done) co_return done;
+  done->reached = reached;
+  if (ahead_) done->next = ahead_->page;
+  co_return done;
+}
+
+asio::awaitable<Result<planner::Visit>> SimSession::visit_computed(std::int64_t rows, std::optional<std::int64_t> key) {
+  auto const reading = [&server = server_, rows, key](auto tx) { return server.read_due(std::move(tx), rows, key); };
+  auto read = co_await call<DueGiven>("visit: read", reading);
+  if (!read) co_return read.error();
+  co_await compute();
+  auto const writing = [&server = server_, rows, key, given = *read](auto tx) {
+    return server.visit(std::move(tx), rows, key, 1'000ms, given);
+  };
+  auto visit = co_await call<planner::Visit>("visit", writing);
+  co_return visit;
+}
+
 asio::awaitable<Result<BatchDone>> SimSession::run_batch(BatchRequest request) {
   database_.batch_watch_(worker_);
+  bool const computes = server_.options().computes && request.mode != planner::BatchMode::kSetAside;
+  if (computes) {
+    auto computed = co_await run_computed(std::move(request));
+    co_return computed;
+  }
   auto const service = [&server = server_, owner = owner_, request](auto tx) {
     return server.batch(std::move(tx), request, owner);
   };

@@ -445,8 +445,57 @@ asio::awaitable<std::optional<Failure>> SimServer::lock_rows(Transaction& tx, Ba
   co_return std::nullopt;
 }
 
+bool SimServer::is_as_given(Key key, Row const& row, std::vector<RowGiven> const& given) const {
+  bool const compares = options_.planted != Planted::kWritesWithoutComparing;
+  return std::any_of(given.begin(), given.end(),
+                     [&](RowGiven const& one) { return one.key == key && (!compares || one.source == row.source); });
+}
+
+void SimServer::lock_given(Transaction& tx, BatchRequest const& request, std::vector<RowGiven> const& given,
+                           std::vector<std::pair<Key, std::int64_t>>& found, std::vector<Key>& left) {
+  Edge const lo = edge_of(request.interval.lo);
+  Edge const hi = edge_of(request.interval.hi);
+  for (auto at = lo ? live_.rows.upper_bound(*lo) : live_.rows.begin();
+       at != live_.rows.end() && is_within(at->first, hi); ++at) {
+    auto const& [key, row] = *at;
+    if (!matches(row)) continue;
+    bool const is_taken = is_held(key, tx.id());
+    if (!is_taken && is_as_given(key, row, given)) {
+      locks_[{Lockable::kRow, key}] = tx.id();
+      found.emplace_back(key, row.id);
+      continue;
+    }
+    bool const is_passed_over = !is_taken && options_.planted == Planted::kPassesOverChangedRows;
+    if (!is_passed_over) left.push_back(key);
+  }
+}
+
+asio::awaitable<Result<RowsGiven>> SimServer::read_batch(std::shared_ptr<Transaction> tx, BatchRequest request,
+                                                         std::string owner, std::int64_t most) {
+  auto const timeout = request.statement_timeout;
+  auto failure = co_await lock(*tx, Lockable::kRange, request.lease.range_id, request.lock_timeout, timeout);
+  if (!failure) failure = check_fence(*tx, request, owner);
+  if (!failure) failure = co_await wait_for_table(*tx, request.lock_timeout);
+  if (failure) co_return *failure;
+  RowsGiven read;
+  Edge const lo = edge_of(request.interval.lo);
+  Edge const hi = edge_of(request.interval.hi);
+  for (auto at = lo ? live_.rows.upper_bound(*lo) : live_.rows.begin();
+       at != live_.rows.end() && is_within(at->first, hi); ++at) {
+    if (!matches(at->second)) continue;
+    if (static_cast<std::int64_t>(read.rows.size()) == most) {
+      read.reached = read.rows.back().key;
+      break;
+    }
+    read.rows.push_back({at->first, at->second.id, at->second.source});
+  }
+  failure = co_await before_commit(*tx, timeout);
+  if (failure) co_return *failure;
+  co_return read;
+}
+
 asio::awaitable<Result<BatchDone>> SimServer::batch(std::shared_ptr<Transaction> tx, BatchRequest request,
-                                                    std::string owner) {
+                                                    std::string owner, MaybeGiven given) {
   auto const timeout = request.statement_timeout;
   auto const began = world_.now();
   Edge const request_end = edge_of(request.interval.hi);
@@ -456,7 +505,11 @@ asio::awaitable<Result<BatchDone>> SimServer::batch(std::shared_ptr<Transaction>
   if (failure) co_return *failure;
   std::vector<std::pair<Key, std::int64_t>> found;
   std::vector<Key> left;
-  failure = co_await lock_rows(*tx, request, found, left);
+  if (given) {
+    lock_given(*tx, request, *given, found, left);
+  } else {
+    failure = co_await lock_rows(*tx, request, found, left);
+  }
   if (failure) co_return *failure;
   auto cost = options_.batch_cost;
   for (auto const& [key, id] : found) {
@@ -490,7 +543,7 @@ asio::awaitable<Result<BatchDone>> SimServer::batch(std::shared_ptr<Transaction>
   }
   failure = co_await before_commit(*tx, timeout);
   if (failure) co_return *failure;
-  commit_batch(request, owner, changed, left);
+  commit_batch(request, owner, changed, left, given);
   BatchDone done;
   done.rows_changed = static_cast<std::int64_t>(changed.size());
   done.rows_left = static_cast<std::int64_t>(left.size());
@@ -502,8 +555,20 @@ asio::awaitable<Result<BatchDone>> SimServer::batch(std::shared_ptr<Transaction>
   co_return done;
 }
 
+namespace {
+
+// What was written is of the source that the program was given.
+void write_row(Row& row, Key key, std::vector<RowGiven> const& given) {
+  ++row.changed;
+  for (auto const& one : given) {
+    if (one.key == key && one.source != row.source) row.is_stale = true;
+  }
+}
+
+}  // namespace
+
 void SimServer::commit_batch(BatchRequest const& request, std::string const& owner, std::vector<Key> const& changed,
-                             std::vector<Key> const& left) {
+                             std::vector<Key> const& left, MaybeGiven const& given) {
   observer_->before_batch(live_, request, owner);
   std::map<Key, std::int64_t> quarantined;
   if (request.set_aside == SetAside::kQuarantine) {
@@ -516,8 +581,9 @@ void SimServer::commit_batch(BatchRequest const& request, std::string const& own
   std::vector<Key> deferred;
   if (request.set_aside == SetAside::kDefer) deferred = left;
   auto const expires = world_.now() + options_.lease_time;
-  auto const change = [request, changed, quarantined, deferred, expires](SimState& state) {
-    for (Key const key : changed) ++state.rows.at(key).changed;
+  auto const rows_given = given.value_or(std::vector<RowGiven>());
+  auto const change = [request, changed, quarantined, deferred, expires, rows_given](SimState& state) {
+    for (Key const key : changed) write_row(state.rows.at(key), key, rows_given);
     state.quarantine.insert(quarantined.begin(), quarantined.end());
     for (Key const key : deferred) {
       if (!state.is_deferred(key)) state.deferred[++state.last_deferred] = {key, std::nullopt};
@@ -554,14 +620,34 @@ std::vector<std::int64_t> in_order_of_visits(std::map<std::int64_t, Deferred> co
   return ids;
 }
 
+asio::awaitable<Result<DueGiven>> SimServer::read_due(std::shared_ptr<Transaction> tx, std::int64_t rows,
+                                                      std::optional<std::int64_t> only) {
+  auto failure = co_await wait_for_table(*tx, 50ms);
+  if (failure) co_return *failure;
+  DueGiven read;
+  for (auto const id : in_order_of_visits(live_.deferred)) {
+    if (static_cast<std::int64_t>(read.due.size()) == rows) break;
+    if (!is_free(Lockable::kDeferred, id, tx->id()) || (only && id != *only)) continue;
+    read.due.push_back(id);
+    auto const row = live_.rows.find(live_.deferred.at(id).key);
+    bool const is_to_do = row != live_.rows.end() && matches(row->second);
+    if (is_to_do) read.rows.push_back({row->first, row->second.id, row->second.source});
+  }
+  failure = co_await before_commit(*tx, kStateTimeout);
+  if (failure) co_return *failure;
+  co_return read;
+}
+
 asio::awaitable<Result<planner::Visit>> SimServer::visit(std::shared_ptr<Transaction> tx, std::int64_t rows,
-                                                         std::optional<std::int64_t> only, milliseconds timeout) {
+                                                         std::optional<std::int64_t> only, milliseconds timeout,
+                                                         std::optional<DueGiven> given) {
   auto failure = co_await wait_for_table(*tx, 50ms);
   if (failure) co_return *failure;
   std::vector<std::int64_t> due;
   for (auto const id : in_order_of_visits(live_.deferred)) {
     if (static_cast<std::int64_t>(due.size()) == rows) break;
     if (!is_free(Lockable::kDeferred, id, tx->id()) || (only && id != *only)) continue;
+    if (given && std::find(given->due.begin(), given->due.end(), id) == given->due.end()) continue;
     locks_[{Lockable::kDeferred, id}] = tx->id();
     due.push_back(id);
   }
@@ -576,6 +662,8 @@ asio::awaitable<Result<planner::Visit>> SimServer::visit(std::shared_ptr<Transac
       settled.push_back(id);
     } else if (is_held(key, tx->id())) {
       left.push_back(id);
+    } else if (given && !is_as_given(key, row->second, given->rows)) {
+      (options_.planted == Planted::kVisitsSettleChangedRows ? settled : left).push_back(id);
     } else {
       locks_[{Lockable::kRow, key}] = tx->id();
       settled.push_back(id);
@@ -589,8 +677,9 @@ asio::awaitable<Result<planner::Visit>> SimServer::visit(std::shared_ptr<Transac
   if (!failure) failure = co_await before_commit(*tx, timeout);
   if (failure) co_return *failure;
   auto const at = world_.now();
-  auto const change = [changed, settled, left, at](SimState& state) {
-    for (Key const key : changed) ++state.rows.at(key).changed;
+  auto const rows_given = given ? given->rows : std::vector<RowGiven>();
+  auto const change = [changed, settled, left, at, rows_given](SimState& state) {
+    for (Key const key : changed) write_row(state.rows.at(key), key, rows_given);
     for (auto const id : settled) state.deferred.erase(id);
     for (auto const id : left) state.deferred.at(id).visited_at = at;
     state.changed_on_visits += static_cast<std::int64_t>(changed.size());

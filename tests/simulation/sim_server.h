@@ -35,6 +35,23 @@ struct Row {
   bool has_moved = false;
   int pass_when_placed = 0;  // of the job, when the row came to this key
   milliseconds cost{0};
+  std::int64_t source = 0;  // what a program is given; writers change it
+  bool is_stale = false;    // it got the value of another source than it had
+};
+
+// A row as a program was given it.
+struct RowGiven {
+  Key key = 0;
+  std::int64_t id = 0;
+  std::int64_t source = 0;
+};
+struct RowsGiven {
+  std::vector<RowGiven> rows;
+  Edge reached;  // the last of them, if there are more in the interval than are read at once
+};
+struct DueGiven {
+  std::vector<std::int64_t> due;  // deferred
+  std::vector<RowGiven> rows;
 };
 
 struct Range {
@@ -99,8 +116,19 @@ enum class FaultKind {
 inline constexpr int kFaultKinds = static_cast<int>(FaultKind::kSlow) + 1;
 std::string to_string(FaultKind kind);
 
+// Mistakes that a test makes on purpose, to see that they are found.
+enum class Planted {
+  kNothing,
+  kWritesWithoutComparing,   // whatever became of a row since it was read
+  kPassesOverChangedRows,    // and does not defer them
+  kVisitsSettleChangedRows,  // a deferred row that has changed meanwhile counts as done
+};
+
 struct ServerOptions {
   bool has_where = false;
+  // Rows are read, a program computes with no transaction open, and its answers are written.
+  bool computes = false;
+  Planted planted = Planted::kNothing;
   milliseconds batch_cost{2};
   std::int64_t row_cost_us = 200;
   milliseconds restart_time{500};
@@ -183,13 +211,21 @@ class SimServer {
                                             std::string owner);
   asio::awaitable<Result<planner::Page>> look_ahead(std::shared_ptr<Transaction> tx, Edge lo, Edge hi,
                                                     std::int64_t rows, milliseconds timeout);
+  // `given`: of a batch whose values were computed from these.
+  using MaybeGiven = std::optional<std::vector<RowGiven>>;
   asio::awaitable<Result<planner::BatchDone>> batch(std::shared_ptr<Transaction> tx, planner::BatchRequest request,
-                                                    std::string owner);
+                                                    std::string owner, MaybeGiven given = std::nullopt);
+  // Rows of the batch, at most so many.
+  asio::awaitable<Result<RowsGiven>> read_batch(std::shared_ptr<Transaction> tx, planner::BatchRequest request,
+                                                std::string owner, std::int64_t most);
+  asio::awaitable<Result<DueGiven>> read_due(std::shared_ptr<Transaction> tx, std::int64_t rows,
+                                             std::optional<std::int64_t> only);
   asio::awaitable<Result<MaybeLease>> reread(std::shared_ptr<Transaction> tx, planner::Lease lease, std::string owner);
   asio::awaitable<Result<engine::Done>> release(std::shared_ptr<Transaction> tx, planner::Lease lease,
                                                 std::string owner);
   asio::awaitable<Result<planner::Visit>> visit(std::shared_ptr<Transaction> tx, std::int64_t rows,
-                                                std::optional<std::int64_t> only, milliseconds timeout);
+                                                std::optional<std::int64_t> only, milliseconds timeout,
+                                                std::optional<DueGiven> given = std::nullopt);
   asio::awaitable<Result<engine::Done>> quarantine_deferred(std::shared_ptr<Transaction> tx, std::int64_t id);
   asio::awaitable<Result<engine::Done>> mark_visited(std::shared_ptr<Transaction> tx, std::int64_t id);
   asio::awaitable<Result<SimState>> snapshot(std::shared_ptr<Transaction> tx);
@@ -233,10 +269,14 @@ class SimServer {
   asio::awaitable<std::optional<Failure>> lock_rows(Transaction& tx, planner::BatchRequest const& request,
                                                     std::vector<std::pair<Key, std::int64_t>>& found,
                                                     std::vector<Key>& left);
+  // The same for a batch whose values are there: nobody is waited for, and what has changed is left.
+  void lock_given(Transaction& tx, planner::BatchRequest const& request, std::vector<RowGiven> const& given,
+                  std::vector<std::pair<Key, std::int64_t>>& found, std::vector<Key>& left);
+  bool is_as_given(Key key, Row const& row, std::vector<RowGiven> const& given) const;
   std::optional<Failure> check_fence(Transaction& tx, planner::BatchRequest const& request,
                                      std::string const& owner) const;
   void commit_batch(planner::BatchRequest const& request, std::string const& owner, std::vector<Key> const& changed,
-                    std::vector<Key> const& left);
+                    std::vector<Key> const& left, MaybeGiven const& given);
   bool is_free(Lockable kind, std::int64_t id, std::int64_t transaction) const;
   bool is_held(Key key, std::int64_t transaction) const;
   bool matches(Row const& row) const { return !options_.has_where || row.changed == 0; }
