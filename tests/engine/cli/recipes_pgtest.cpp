@@ -44,6 +44,7 @@ struct Case {
   std::string setup;
   std::string check;  // true when all is right
   std::map<std::string, std::string> files = {};
+  std::vector<std::string> options = {};
 };
 
 // What stands for modules that a user has.
@@ -137,6 +138,12 @@ std::vector<Case> const& cases() {
        "10 "
        "FROM generate_series(1, 200) g",
        "SELECT bool_and((currency IS NOT NULL) = (tenant_id = 7)) FROM invoices"},
+      {"Arguments",
+       "CREATE TABLE prices (id int PRIMARY KEY, amount numeric); INSERT INTO prices SELECT g, g + 0.125 FROM "
+       "generate_series(1, 300) g",
+       "SELECT bool_and((amount = round(amount, 2)) = (id BETWEEN 100 AND 199)) FROM prices",
+       {},
+       {"--param", "from=100", "--param", "to=200"}},
       {"Rows from a file",
        "CREATE TABLE users (id int PRIMARY KEY, email text); INSERT INTO users SELECT g, 'u' || g FROM "
        "generate_series(1, 300) g",
@@ -185,7 +192,9 @@ TEST_F(RecipesTest, EachOneDoesWhatItSays) {
       auto const begin = yaml.find("[python3, ") + 10;
       write(yaml.substr(begin, yaml.find(']', begin) - begin), block.text);
     }
-    auto const result = number == 1 ? run({"run", "folder/1.yaml"}) : run({"run", "folder"});
+    std::vector<std::string> words = {"run", number == 1 ? "folder/1.yaml" : "folder"};
+    words.insert(words.end(), one.options.begin(), one.options.end());
+    auto const result = run(words);
     EXPECT_EQ(result.exit_code, kDone) << result.err;
     EXPECT_EQ(client_->value(one.check), "t") << result.err;
     if (testing::Test::HasFailure()) break;
