@@ -174,6 +174,51 @@ TEST_F(Dedupe, ComparesAsTheTypeDoes) {
   EXPECT_EQ(value("SELECT string_agg(id::text, ',' ORDER BY id) FROM s"), "2,4");
 }
 
+TEST_F(Dedupe, ComparesAsADomainAndACollationDo) {
+  client_->exec("CREATE EXTENSION citext; CREATE DOMAIN mail AS citext CHECK (value <> '')");
+  make_table("mail");
+  client_->exec(
+      "INSERT INTO s VALUES (1, 'Ada', 0, 1), (2, 'ADA', 0, 3), (3, 'ada', 0, 2), (4, 'Bob', 0, 1), (5, NULL, "
+      "0, 9), (6, NULL, 0, 8)");
+  auto const result = start("s", std::string("{") + kByEmail + "}");
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT string_agg(id::text, ',' ORDER BY id) FROM s"), "2,4,5");
+  if (value("SELECT count(*) > 0 FROM pg_collation WHERE collprovider = 'i'") != "t") return;
+  client_->exec(
+      "CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false); CREATE "
+      "TABLE c (id int PRIMARY KEY, name text COLLATE caseless); CREATE INDEX ON c (name, id); INSERT INTO c "
+      "VALUES (1, 'Ada'), (2, 'ADA'), (3, 'bob'), (4, 'Ada '), (5, 'BOB')");
+  write("n.yaml", "name: n\ntable: c\nbackfill: {dedupe: {by: [name], keep: ORDER BY id DESC}}\n");
+  auto const caseless = run({"run", "n.yaml"});
+  EXPECT_EQ(caseless.exit_code, kDone) << caseless.err;
+  EXPECT_EQ(value("SELECT string_agg(id::text, ',' ORDER BY id) FROM c"), "2,4,5");
+}
+
+TEST_F(Dedupe, AKilledProcessLosesNoGroup) {
+  make_table();
+  client_->exec(
+      "INSERT INTO s SELECT g, CASE WHEN g % 50 > 0 THEN 'e' || g % 300 END, g % 3, (g * 7919) % 13, 'n' || g FROM "
+      "generate_series(1, 6000) g; CREATE TABLE before AS TABLE s; ANALYZE s");
+  write("m.yaml", std::string("name: m\ntable: s\nbackfill: {") + kByEmail +
+                      ", batch: {max_rows: 60}, workers: 3}\nthrottle: {max_rows_per_second: 1500}\n");
+  for (int strike = 1; strike <= 3; ++strike) {
+    auto const program = begin();
+    std::string const wanted = std::to_string(strike * 900);
+    ASSERT_TRUE(poll_until(
+        [&] {
+          return client_->try_exec("SELECT 1 / (sum(rows_done) > " + wanted + ")::int FROM pgbackfill.ranges") ==
+                 "00000";
+        },
+        60s))
+        << program->err();
+    program->signal(9);
+    program->wait();
+  }
+  auto const last = run({"run", "m.yaml"});
+  EXPECT_EQ(last.exit_code, kDone) << last.err;
+  EXPECT_EQ(difference("(SELECT id FROM s)", kept("before", "email", "at DESC, id")), "0");
+}
+
 TEST_F(Dedupe, ASurvivorThatIsBeingDeletedIsWaitedFor) {
   make_table();
   client_->exec("INSERT INTO s VALUES (1, 'a', 0, 1), (2, 'a', 0, 2), (3, 'b', 0, 1), (4, 'b', 0, 2)");

@@ -129,6 +129,32 @@ TEST_F(Prepare, ThatACrashOfTheServerHasEmptiedIsComputedAnew) {
       << program->err();
 }
 
+TEST_F(Prepare, GoesWithPartitionsAndWithALimit) {
+  client_->exec(
+      "DROP TABLE t; CREATE TABLE t (id bigint, n int NOT NULL DEFAULT 0, latest int, part int, PRIMARY KEY (id, "
+      "part)) "
+      "PARTITION BY LIST (part); CREATE TABLE t0 PARTITION OF t FOR VALUES IN (0); CREATE TABLE t1 (part int NOT NULL, "
+      "latest int, id bigint NOT NULL, n int NOT NULL DEFAULT 0); ALTER TABLE t ATTACH PARTITION t1 FOR VALUES IN (1); "
+      "CREATE TABLE t2 PARTITION OF t DEFAULT PARTITION BY HASH (part); CREATE TABLE t3 PARTITION OF t2 FOR VALUES "
+      "WITH "
+      "(MODULUS 1, REMAINDER 0); INSERT INTO t (id, part) SELECT g, g % 4 FROM generate_series(1, 5000) g; ANALYZE");
+  write("m.yaml", std::string("name: m\ntable: t\nbackfill:\n") + kEntry + "  batch: {max_rows: 100}\n" + kJoin);
+  for (int slice = 1; slice <= 3; ++slice) {
+    auto const result = run({"run", "m.yaml", "--limit", "700"});
+    EXPECT_EQ(result.exit_code, kResumable) << result.err;
+    EXPECT_EQ(value("SELECT sum(n) FROM t"), std::to_string(700 * slice));
+    EXPECT_EQ(tables_left(), "1") << "the next run goes on with it";
+  }
+  // A partition that comes meanwhile is joined too.
+  client_->exec(
+      "CREATE TABLE t7 PARTITION OF t FOR VALUES IN (7); INSERT INTO t (id, part) SELECT g, 7 FROM "
+      "generate_series(1, 100) g");
+  auto const rest = run({"run", "m.yaml"});
+  EXPECT_EQ(rest.exit_code, kDone) << rest.err;
+  EXPECT_EQ(wrong() + value("SELECT string_agg(DISTINCT n::text, ',') || count(*) FROM t") + tables_left(), "0151000")
+      << rest.err;
+}
+
 TEST_F(Prepare, IsDroppedByCancelAndByRollback) {
   write("m.yaml", std::string("name: m\ntable: t\nbackfill:\n") + kEntry + kJoin);
   EXPECT_EQ(run({"run", "m.yaml", "--limit", "100"}).exit_code, kResumable);
