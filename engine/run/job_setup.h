@@ -32,6 +32,7 @@ struct Preflight {
   std::vector<std::string> warnings;       // to be told, whatever is done
   std::vector<std::string> notes;          // of how it is done
   bool lacks_rights = false;               // to do the work; reading may be allowed
+  std::string cannot_lock;                 // the role, where it may not lock rows of the table
   std::vector<planner::Problem> problems;  // with the file's positions; the backfill can run when there are none
   // All problems are of names that are not there yet: an expand step may make them.
   bool only_missing_names = false;

@@ -54,6 +54,13 @@ std::string_view privilege_of(planner::Backfill const& backfill) {
   return backfill.mirror_key.empty() ? planner::traits_of(backfill.kind).privilege : "UPDATE";
 }
 
+// Where the work reads other tables rows are locked first; and before they are deleted, where somebody else holds some
+// of them. SELECT ... FOR UPDATE asks for UPDATE, on one column at least.
+planner::Problem locks_without_right(planner::Backfill const& backfill, Preflight const& preflight) {
+  return {backfill.position, fmt::format("role {0} may not lock rows of {1}, as batches do: GRANT UPDATE ON {1} TO {0}",
+                                         quote_identifier(preflight.cannot_lock), name_of(preflight.table))};
+}
+
 std::string unquoted(std::string const& identifier) {
   std::string name;
   for (std::size_t at = 1; at + 1 < identifier.size(); ++at) {
@@ -117,6 +124,7 @@ struct TableRight {
   bool is_row_secured = false;
   std::string role;
   bool reads_whole = false;
+  bool locks = false;  // may
 };
 
 struct AboutCopy {
@@ -146,10 +154,13 @@ asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Ba
   auto const privilege = privilege_of(backfill);
   auto const& table = preflight.table;
   std::string statement = fmt::format(
-      "SELECT c.oid, has_table_privilege(c.oid, '{1}') OR has_any_column_privilege(c.oid, '{2}'), "
+      "SELECT c.oid, has_table_privilege(c.oid, '{1}'){2}, "
       "has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'), row_security_active(c.oid), "
-      "current_user, has_table_privilege(c.oid, 'SELECT') FROM pg_catalog.pg_class c WHERE c.oid IN ({0})",
-      oid_list(table), privilege, backfill.kind == WorkKind::kDelete ? "SELECT" : privilege);
+      "current_user, has_table_privilege(c.oid, 'SELECT'), has_any_column_privilege(c.oid, 'UPDATE') FROM "
+      "pg_catalog.pg_class c WHERE c.oid IN ({0})",
+      oid_list(table), privilege,
+      // There is no such right on columns.
+      backfill.kind == WorkKind::kDelete ? "" : fmt::format(" OR has_any_column_privilege(c.oid, '{}')", privilege));
   auto rights = co_await query_read_only(connection, std::move(statement));
   if (!rights) co_return rights.error();
   bool const is_by_block = std::any_of(preflight.targets.begin(), preflight.targets.end(),
@@ -158,7 +169,8 @@ asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Ba
   for (auto const& right : state::rows_as<TableRight>(*rights)) {
     bool const is_table = right.oid == table.oid;
     bool const reads_places = !is_by_block || right.reads_whole;
-    bool const has_rights = right.works && right.reads && reads_places;
+    bool const may_lock = right.locks || backfill.kind != WorkKind::kDelete;
+    bool const has_rights = right.works && right.reads && reads_places && may_lock;
     if (is_table && !reads_places) blind_role = quote_identifier(right.role);
     bool const leads_to_parent = table.kind == 'p' && ((!is_table && !has_rights) || right.is_row_secured);
     if (leads_to_parent) preflight.traits.works_through_parent = preflight.traits.reads_through_parent = true;
@@ -173,6 +185,8 @@ asio::awaitable<Result<Done>> check_rights(PgConnection& connection, planner::Ba
           {backfill.position, fmt::format("role {0} may not {1} on {2}: GRANT {1} ON {2} TO {0}",
                                           quote_identifier(right.role), one, name_of(table))});
     }
+    if (is_table && !right.locks) preflight.cannot_lock = right.role;
+    if (is_table && !may_lock) preflight.problems.push_back(locks_without_right(backfill, preflight));
   }
   bool const reads_table = table.kind != 'p' || preflight.traits.reads_through_parent;
   if (reads_table && !blind_role.empty() && preflight.problems.empty()) {
@@ -666,6 +680,11 @@ asio::awaitable<Result<Done>> look_at_work(PgConnection& connection, planner::Ba
   preflight.other_relations = std::move(facts->other_relations);
   auto& traits = preflight.traits;
   traits.reads_elsewhere = !preflight.other_relations.empty();
+  bool const cannot_lock = traits.reads_elsewhere && !preflight.cannot_lock.empty();
+  if (backfill.kind == WorkKind::kSql && cannot_lock) {
+    preflight.lacks_rights = true;
+    preflight.problems.push_back(locks_without_right(backfill, preflight));
+  }
   traits.is_repeatable = facts->is_repeatable && traits.assigned_types.size() == backfill.assignments.size();
   co_return Done();
 }

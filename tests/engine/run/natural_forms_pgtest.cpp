@@ -491,5 +491,35 @@ TEST_F(NaturalForms, PlanNamesFunctionsThatWriteWhereSeveralBatchesRun) {
               HasSubstr("public.tag_id(), which writes tags"));
 }
 
+TEST_F(NaturalForms, ARoleThatMayNotLockRowsIsRefusedBeforeAnythingIsTouched) {
+  std::string const role = "sweeper";
+  client_->exec(
+      "CREATE TABLE r (id bigint PRIMARY KEY, n int); INSERT INTO r SELECT g, g FROM generate_series(1, 100) g; CREATE "
+      "TABLE gone (LIKE r); CREATE TABLE o (id bigint); INSERT INTO o SELECT generate_series(1, 50); CREATE ROLE " +
+      role + " LOGIN; GRANT SELECT, DELETE ON r TO " + role + "; GRANT SELECT ON o TO " + role +
+      "; GRANT INSERT, SELECT ON gone TO " + role + "; GRANT CREATE ON DATABASE " + database_ + " TO " + role);
+  auto const as_sweeper = [&](std::string const& work) {
+    write("m.yaml", "name: m\ntable: r\nbackfill: " + work + "\n");
+    return run_program({PGBACKFILL_PROGRAM, "run", (dir() / "m.yaml").string(), "--dsn", dsn(role)});
+  };
+  for (char const* const work :
+       {"{delete: true, where: \"id IN (SELECT id FROM o)\"}", "{delete: true, where: id < 10}",
+        "{move_to: gone, where: id < 10}", "{sql: \"DELETE FROM r WHERE n IN (SELECT id FROM o) AND {batch}\"}"}) {
+    auto const refused = as_sweeper(work);
+    EXPECT_EQ(refused.exit_code, kUsage) << work << refused.err;
+    EXPECT_THAT(refused.err, AllOf(HasSubstr("may not lock rows of \"public\".\"r\", as batches do"),
+                                   HasSubstr("GRANT UPDATE ON \"public\".\"r\" TO \"" + role)))
+        << work;
+  }
+  EXPECT_EQ(value("SELECT to_regnamespace('pgbackfill') IS NULL"), "t");
+  client_->exec("REVOKE DELETE ON r FROM " + role + "; GRANT UPDATE (n) ON r TO " + role);
+  EXPECT_THAT(as_sweeper("{delete: true, where: id < 10}").err, HasSubstr("may not DELETE on"));
+  client_->exec("GRANT DELETE ON r TO " + role);
+  auto const done = as_sweeper("{delete: true, where: \"id IN (SELECT id FROM o)\"}");
+  EXPECT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_EQ(value("SELECT count(*) FROM r"), "50");
+  client_->exec("REASSIGN OWNED BY " + role + " TO postgres; DROP OWNED BY " + role + "; DROP ROLE " + role);
+}
+
 }  // namespace
 }  // namespace pgbackfill::tests
