@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -50,15 +51,16 @@ struct TwinFault {
 
 struct TwinCase {
   std::uint64_t seed = 0;
-  std::string work;                   // set, sql, copy, delete, sync, mirror
+  std::string work;                   // set, sql, copy, delete, sync, mirror, changed, move, dedupe, compute, ...
   std::vector<std::string> features;  // in a word each, for the counts
 
   std::vector<std::string> setup;  // by a superuser, in both databases
   TwinRole role = TwinRole::kSuperuser;
   std::vector<TwinSetting> settings;
 
-  std::string yaml;       // {name} stands for the migration's name
-  std::string statement;  // the plain one
+  std::string yaml;                          // {name} stands for the migration's name
+  std::map<std::string, std::string> files;  // beside it
+  std::string statement;                     // the plain one
   // Queries of what has to be equal. Each row is compared as text under fixed settings.
   std::vector<std::string> rows;
   // Queries of pgbackfill's database that then give true.

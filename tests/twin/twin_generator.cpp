@@ -7,8 +7,9 @@
 namespace pgbackfill::tests {
 namespace {
 
-constexpr char const* kWorks[] = {"set", "set",  "set",  "set",    "set",    "set",  "set",    "sql",
-                                  "sql", "copy", "copy", "delete", "delete", "sync", "mirror", "recount"};
+constexpr char const* kWorks[] = {"set",     "set",  "set",     "set",    "set",     "set",    "set",    "sql",
+                                  "sql",     "copy", "copy",    "delete", "delete",  "sync",   "mirror", "recount",
+                                  "changed", "move", "archive", "dedupe", "prepare", "compute"};
 constexpr char const* kTableNames[] = {"items", "items", "items", "Odd \"Items\"", "été", "order", "a.b c"};
 constexpr char const* kColumnNames[] = {"{}", "{}", "{}", "{}", "Col {}", "q\"{}", "né{}", "select{}"};
 
@@ -364,6 +365,8 @@ void TwinMaker::choose_settings() {
 void TwinMaker::make_writers() {
   bool const is_carried = work_ == "sync" || work_ == "mirror";
   if (work_ == "recount" || rows_ < 10 || !(is_carried || dice_.chance(50))) return;
+  // A row that has moved is not there to be changed.
+  if (work_ == "move" || work_ == "archive") return;
   if (work_ == "copy" || has_bad_rows_ || does_order_matter_) return;
   // What reads the whole row reads what the writers count, and what a trigger has computed before the batch.
   for (auto const& pair : pairs_) {
@@ -374,7 +377,8 @@ void TwinMaker::make_writers() {
   if (mandatory_setting_.empty() && dice_.chance(60))
     twin_.writer_options = {"DateStyle=German", "TimeZone=Asia/Tokyo", "IntervalStyle=iso_8601",
                             "quote_all_identifiers=on", "app.tenant=other"};
-  bool const may_delete = work_ == "mirror" || (!has_triggers_ && shape_ != TableShape::kParent);
+  // Of duplicates the one that stays is another where one has gone before.
+  bool const may_delete = work_ == "mirror" || (work_ != "dedupe" && !has_triggers_ && shape_ != TableShape::kParent);
   int const writes = dice_.number(20, 50);
   for (int number = 0; number < writes; ++number) {
     int const no = dice_.number(1, rows_);

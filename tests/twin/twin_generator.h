@@ -58,6 +58,13 @@ class TwinMaker {
   void make_copy(bool is_mirrored);
   void make_delete();
   void make_sync();
+  // twin_forms.cpp
+  void make_changed();
+  void make_move(bool is_statement);
+  void make_dedupe();
+  void make_prepared();
+  void make_computed();
+  std::string make_moved_table();  // its columns, as SQL
   void make_bad_rows(std::string& lines, std::string& statement);
   void make_moving_key();
   bool make_copy_table(bool is_mirrored);  // whether it has an identity column

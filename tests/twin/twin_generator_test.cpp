@@ -33,8 +33,8 @@ TEST(TwinGenerator, MakesWorkOfEveryKindAndFaultsOfEveryKind) {
     for (auto const& fault : twin.faults) faults.insert(fault.kind);
     for (auto const& setting : twin.settings) levels.insert(setting.level);
   }
-  EXPECT_THAT(works, testing::SizeIs(7));
-  for (auto const& [work, count] : works) EXPECT_GT(count, kCases / 60) << work;
+  EXPECT_THAT(works, testing::SizeIs(13));
+  for (auto const& [work, count] : works) EXPECT_GT(count, kCases / 80) << work;
   // Partitions that come and go are for few tables.
   for (std::uint64_t seed = kCases + 1; seed <= 20 * kCases && faults.size() < 6; ++seed) {
     for (auto const& fault : make_twin_case(seed, {}).faults) faults.insert(fault.kind);

@@ -156,6 +156,7 @@ void Play::prepare() {
   if (mkdtemp(dir.data()) == nullptr) throw std::runtime_error("cannot make a folder like " + dir);
   dir_ = dir;
   std::ofstream(dir_ / "twin.yaml") << replace_all(twin_.yaml, "{name}", "twin");
+  for (auto const& [name, text] : twin_.files) std::ofstream(dir_ / name) << text;
   PgClient client(cluster_.dsn());
   client.exec(fmt::format("CREATE ROLE {} LOGIN{}", role_, twin_.role == TwinRole::kSuperuser ? " SUPERUSER" : ""));
   for (auto const& database : {main_, other_}) {

@@ -106,6 +106,12 @@ void TwinMaker::make_work() {
   if (work_ == "mirror") make_copy(true);
   if (work_ == "delete") make_delete();
   if (work_ == "sync") make_sync();
+  if (work_ == "changed") make_changed();
+  if (work_ == "move") make_move(false);
+  if (work_ == "archive") make_move(true);
+  if (work_ == "dedupe") make_dedupe();
+  if (work_ == "prepare") make_prepared();
+  if (work_ == "compute") make_computed();
   twin_.yaml += fmt::format("  workers: {}\n", dice_.number(1, 4));
   // Small batches, so that a small table has many of them.
   int const least = dice_.number(1, 10);
