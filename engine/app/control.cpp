@@ -219,7 +219,8 @@ asio::awaitable<ControlOutcome> retry_quarantine(PgConnection& connection, std::
   std::string const statement = state::retry_quarantine(job.id, owner);
   auto const moved = value_or_throw(co_await connection.query(statement, Deadlines()), "taking rows out of quarantine");
   ControlOutcome outcome;
-  outcome.text = fmt::format("{}: {} row(s) will be tried again by the next `run`", name, state::value_as<std::int64_t>(moved));
+  outcome.text =
+      fmt::format("{}: {} row(s) will be tried again by the next `run`", name, state::value_as<std::int64_t>(moved));
   co_return outcome;
 }
 

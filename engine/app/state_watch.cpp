@@ -12,6 +12,7 @@
 #include "engine/app/database_watch.h"
 #include "engine/base/text.h"
 #include "engine/pg/open_connections.h"
+#include "engine/state/typed_rows.h"
 #include "planner/model/duration.h"
 
 namespace pgbackfill::engine {
@@ -42,11 +43,12 @@ std::optional<milliseconds> pause_time(Fields const& fields) {
 asio::awaitable<LoadedMigration> stored_migration(PgConnection& connection, std::string name) {
   auto const found =
       value_or_throw(co_await connection.query(state::find_migration(name), Deadlines()), "looking for the migration");
-  if (found.rows.empty()) {
+  auto const stored = state::first_as<state::StoredSource>(found);
+  if (!stored) {
     throw CommandError{kExitUsage, fmt::format("no migration '{}' ran in this database", neutralised(name)), false,
                        false, true};
   }
-  co_return parse_stored(name, found.at(0, 0), found.at(0, 1));
+  co_return parse_stored(name, stored->file, stored->source);
 }
 
 asio::awaitable<SiteOutcome> approve(PgConnection& connection, SiteOrder order, Owner owner) {

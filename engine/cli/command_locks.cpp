@@ -97,8 +97,9 @@ std::string text_of(LocksPage const& page) {
   std::vector<std::vector<std::string>> cells;
   for (auto const& one : page.sessions) {
     cells.push_back({one.pid == 0 ? "" : std::to_string(one.pid), neutralised(session_name(one)), neutralised(one.user),
-                     neutralised(one.state), one.is_granted ? "holds" : "waits", one.modes, neutralised(one.relation.value_or("")),
-                     human_duration(one.since), planner::join(one.waits_for.value_or(std::vector<std::string>()), " "), neutralised(one.query)});
+                     neutralised(one.state), one.is_granted ? "holds" : "waits", one.modes,
+                     neutralised(one.relation.value_or("")), human_duration(one.since),
+                     planner::join(one.waits_for.value_or(std::vector<std::string>()), " "), neutralised(one.query)});
   }
   std::vector<TableColumn> const columns = {
       {"PID", true, false, 0},    {"WHO", false, true, 0},  {"USER", false, true, 3},  {"STATE", false, true, 2},

@@ -254,6 +254,10 @@ Site::Place Site::place_of(HttpRequest const& request, std::string_view prefix) 
   auto const slash = rest.find('/');
   place.name = percent_decoded(rest.substr(0, slash)).value_or("");
   if (slash != std::string_view::npos) place.word = rest.substr(slash + 1);
+  if (place.name.empty()) {
+    place.refusal = refusal(request, kNotFound, "There is nothing here", "the address names no migration");
+    return place;
+  }
   auto const fields = form_fields(request.query);
   place.label = field_of(fields, "database");
   auto const labels = source_->labels();
@@ -291,9 +295,9 @@ asio::awaitable<HttpAnswer> Site::page(HttpRequest request, Visitor visitor) {
   if (is_live || request.path.starts_with(kPages)) {
     auto place = place_of(request, is_live ? kLivePages : kPages);
     if (place.refusal) co_return *place.refusal;
-    if (is_live) co_return live_of_one(request, visitor, place);
+    if (is_live && place.word.empty()) co_return live_of_one(request, visitor, place);
     if (place.word.empty()) co_return co_await migration(std::move(request), std::move(visitor), std::move(place));
-    bool const is_contract = place.word == "approve" && access_.terms().allows_control;
+    bool const is_contract = !is_live && place.word == "approve" && access_.terms().allows_control;
     if (is_contract) co_return co_await contract(std::move(request), std::move(visitor), std::move(place));
   }
   SiteTrouble nothing{"there is no page of this address", true};

@@ -167,7 +167,8 @@ TEST_F(ServeTest, SaysWhatToDoWhereThereIsNothing) {
   auto const file = site.get("/migrations/%2Fetc%2Fpasswd");
   EXPECT_EQ(file.status, kNotFound);
   EXPECT_THAT(html_words(file.body), HasSubstr("no migration '/etc/passwd'"));
-  for (char const* path : {"/nothing", "/migrations/", "/migrations/month/nothing", "/api/v1/nothing"}) {
+  for (char const* path : {"/nothing", "/migrations/", "/migrations/month/nothing", "/live/month/nothing",
+                           "/api/v1/nothing", "/api/v1/migrations/"}) {
     EXPECT_EQ(site.get(path).status, kNotFound) << path;
   }
 }
