@@ -176,18 +176,28 @@ std::optional<std::int64_t> count_of_keys(LoadedMigration const& loaded) {
   return std::strtoll(identity.c_str(), nullptr, 10);
 }
 
+namespace {
+
+// planner::missing_keys_sql(): behind it the columns of one of them.
+struct MissingKeys {
+  std::int64_t count = 0;
+};
+
+}  // namespace
+
 asio::awaitable<std::string> missing_keys_text(PgConnection& connection, planner::WorkTarget target,
                                                std::int64_t keys) {
   auto const rows =
       value_or_throw(co_await query_read_only(connection, planner::missing_keys_sql(target)), "looking for the keys");
-  if (rows.rows.empty()) co_return "";
+  auto const counted = state::first_as<MissingKeys>(rows);
+  if (!counted) co_return "";
   std::vector<std::string> shown;
   for (auto const& row : rows.rows) {
     planner::KeyValue key;
-    for (std::size_t column = 1; column < row.size(); ++column) key.push_back(row[column].value_or(""));
+    for (auto& value : state::rest_as<std::optional<std::string>, MissingKeys>(row)) key.push_back(value.value_or(""));
     shown.push_back(planner::to_string(key));
   }
-  std::int64_t const missing = state::value_as<std::int64_t>(rows);
+  std::int64_t const missing = counted->count;
   bool const has_more = missing > static_cast<std::int64_t>(shown.size());
   co_return fmt::format("no row of {} has {} of the {} keys: {}{}",
                         target.is_partition ? target.parent : target.relation, human_count(missing), human_count(keys),
