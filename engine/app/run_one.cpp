@@ -988,8 +988,9 @@ asio::awaitable<std::vector<std::string>> Run::costs_since_start(Job const& job,
   if (!connection_->is_usable()) co_return texts;
   auto const sizes = co_await connection_->query(state::job_growth(job.id), Deadlines());
   if (!sizes) co_return texts;
-  texts.push_back(growth_text(*sizes, job.table, job.backfill.kind, limits));
-  texts.push_back(costs_text(costs_of(*sizes)));
+  auto const costs = costs_of(*sizes);
+  texts.push_back(growth_text(costs, job.table, job.backfill.kind, limits));
+  texts.push_back(costs_text(costs));
   std::erase(texts, "");
   co_return texts;
 }

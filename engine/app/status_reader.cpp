@@ -238,9 +238,9 @@ asio::awaitable<void> find_growth(PgConnection& connection, StatusPage& page) {
   if (!one.job || !page.overview.migration || !page.overview.migration->backfill) co_return;
   auto const sizes = co_await query_read_only(connection, state::job_growth(*one.job));
   if (!sizes) co_return;
-  page.growth = growth_text(*sizes, qualified_name(one.schema, one.table), page.overview.migration->backfill->kind,
-                            limits_of(settings_of_file(one), one.live).limits);
   page.costs = costs_of(*sizes);
+  page.growth = growth_text(*page.costs, qualified_name(one.schema, one.table), page.overview.migration->backfill->kind,
+                            limits_of(settings_of_file(one), one.live).limits);
 }
 
 asio::awaitable<void> find_last_hour(PgConnection& connection, StatusPage& page) {

@@ -7,12 +7,11 @@
 
 namespace pgbackfill::engine {
 
-std::string growth_text(Rows const& sizes, std::string const& table, planner::WorkKind kind,
+std::string growth_text(JobCosts const& costs, std::string const& table, planner::WorkKind kind,
                         throttle::Limits const& limits) {
   bool const replaces_rows = planner::traits_of(kind).replaces_rows;
-  auto const costs = state::row_as<state::JobCostRow>(sizes.rows.at(0));
-  auto const before = costs.bytes_at_start.value_or(0);
-  auto const after = costs.bytes.value_or(0);
+  auto const before = static_cast<std::uint64_t>(costs.bytes_at_start);
+  auto const after = static_cast<std::uint64_t>(costs.bytes);
   if (!replaces_rows || before < throttle::kLeastBytesToVacuum) return "";
   bool const has_budget = limits.mode == throttle::Mode::kOn && limits.bloat > 0;
   return throttle::say_table_growth(table, before, after, has_budget ? std::optional(limits.bloat) : std::nullopt);
@@ -21,8 +20,8 @@ std::string growth_text(Rows const& sizes, std::string const& table, planner::Wo
 JobCosts costs_of(Rows const& sizes) {
   auto const row = state::row_as<state::JobCostRow>(sizes.rows.at(0));
   JobCosts costs;
-  costs.bytes_at_start = static_cast<std::int64_t>(row.bytes_at_start.value_or(0));
-  costs.bytes = static_cast<std::int64_t>(row.bytes.value_or(0));
+  costs.bytes_at_start = row.bytes_at_start;
+  costs.bytes = row.bytes;
   costs.estimated_time = row.estimated_time;
   costs.estimated_bytes = row.estimated_bytes;
   costs.estimated_wal_bytes = row.estimated_wal_bytes;

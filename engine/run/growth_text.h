@@ -11,12 +11,11 @@
 
 namespace pgbackfill::engine {
 
-// `sizes` is the row of state::job_growth(). Empty for tables that are too small to say anything of, and for work that
-// does not replace rows.
-std::string growth_text(Rows const& sizes, std::string const& table, planner::WorkKind kind,
-                        throttle::Limits const& limits);
-
-// Of the same row.
+// `sizes` is the row of state::job_growth().
 JobCosts costs_of(Rows const& sizes);
+
+// Empty for tables that are too small to say anything of, and for work that does not replace rows.
+std::string growth_text(JobCosts const& costs, std::string const& table, planner::WorkKind kind,
+                        throttle::Limits const& limits);
 
 }  // namespace pgbackfill::engine

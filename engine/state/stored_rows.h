@@ -124,8 +124,8 @@ struct LeaseOwnerRow {
 struct JobCostRow {
   static constexpr char kFrom[] = "pgbackfill.jobs";
 
-  std::optional<std::uint64_t> bytes_at_start;
-  std::optional<std::uint64_t> bytes;
+  std::int64_t bytes_at_start = 0;
+  std::int64_t bytes = 0;
   std::optional<std::int64_t> rows_estimated;
   std::optional<std::int64_t> rows_changed;
   std::optional<std::chrono::milliseconds> estimated_time;
