@@ -13,6 +13,7 @@
 #include "engine/base/text.h"
 #include "engine/pg/catalog.h"
 #include "engine/pg/open_connections.h"
+#include "engine/state/typed_rows.h"
 
 namespace pgbackfill::engine {
 
@@ -212,19 +213,19 @@ asio::awaitable<MigrationSeen> DatabaseWatch::read_seen(std::string name) {
 asio::awaitable<void> DatabaseWatch::read_rows(MigrationSeen& seen, std::string name) {
   auto const ranges = value_or_throw(co_await query_read_only(*connection_, state::list_ranges(name, kMostRanges)),
                                      "reading the ranges");
-  for (auto const& row : ranges.rows) seen.ranges.push_back(state::range_row_of(row));
+  seen.ranges = state::rows_as<state::RangeRow>(ranges);
   seen.has_all_ranges = seen.ranges.size() < static_cast<std::size_t>(kMostRanges);
   auto const deferred = value_or_throw(co_await query_read_only(*connection_, state::deferred_by_table(name)),
                                        "counting rows that are deferred");
-  for (auto const& row : deferred.rows) seen.deferred.push_back(state::deferred_rows_of(row));
+  seen.deferred = state::rows_as<state::DeferredRows>(deferred);
   auto const rows =
       value_or_throw(co_await query_read_only(*connection_, state::list_quarantine(name, kMostQuarantined)),
                      "reading rows that are set aside");
-  for (auto const& row : rows.rows) {
-    seen.quarantine.push_back(state::quarantine_row_of(row));
-    if (terms_.shows_values) continue;
-    seen.quarantine.back().key.clear();
-    seen.quarantine.back().message.clear();
+  seen.quarantine = state::rows_as<state::QuarantineRow>(rows);
+  if (terms_.shows_values) co_return;
+  for (auto& row : seen.quarantine) {
+    row.key.clear();
+    row.message.clear();
   }
 }
 

@@ -1,17 +1,18 @@
 // What the pages of a migration read beside what `report` does: ranges, rows that are deferred or set aside, and the
 // hash of a plan that somebody is about to approve.
 //
-// Pure text, and the decoding of its rows, as in state_store.h.
+// Pure text, and the structs of its rows for rows_as().
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
 namespace pgbackfill::engine::state {
 
 struct RangeRow {
+  static constexpr char kFrom[] = "pgbackfill.ranges";
+
   std::int64_t leaf = 0;
   std::string table;
   std::int64_t range = 0;
@@ -26,9 +27,10 @@ struct RangeRow {
 };
 // Of the pass that is worked on, by leaf and range.
 std::string list_ranges(std::string const& migration, std::int64_t limit);
-RangeRow range_row_of(std::vector<std::optional<std::string>> const& row);
 
 struct QuarantineRow {
+  static constexpr char kFrom[] = "pgbackfill.quarantine";
+
   std::int64_t id = 0;
   std::string table;
   std::string sqlstate;
@@ -37,16 +39,16 @@ struct QuarantineRow {
   std::string message;  // may hold values of the row
 };
 std::string list_quarantine(std::string const& migration, std::int64_t limit);
-QuarantineRow quarantine_row_of(std::vector<std::optional<std::string>> const& row);
 
 struct DeferredRows {  // of one table
+  static constexpr char kFrom[] = "pgbackfill.deferred";
+
   std::string table;
   std::int64_t rows = 0;
   std::string since;  // of the one that waits longest
   std::int64_t visits = 0;
 };
 std::string deferred_by_table(std::string const& migration);
-DeferredRows deferred_rows_of(std::vector<std::optional<std::string>> const& row);
 
 // One row: the hash that an approval of this plan has.
 std::string plan_hash(std::string const& plan);
