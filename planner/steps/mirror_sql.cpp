@@ -1,6 +1,7 @@
 #include "planner/steps/mirror_sql.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "planner/model/sql_facts.h"
 #include "planner/model/sql_text.h"
@@ -27,15 +28,31 @@ std::string key_list(InstallMirror const& step) {
   return join(columns, ", ");
 }
 
-// The row of the table that has the key of OLD or NEW now.
-std::string source(TableName const& table, SpelledMirror const& mirror, std::string const& record) {
+// The row of the table that has the key of OLD or NEW now, whether `where` takes it or not.
+std::string row_of_key(TableName const& table, SpelledMirror const& mirror, std::string const& record) {
   std::vector<std::string> conditions;
   for (auto const& column : mirror.key) {
     auto const name = quote_identifier(column);
     conditions.push_back(mirror.alias + "." + name + kEquals + record + "." + name);
   }
-  std::string const where = mirror.where.empty() ? "" : " AND (" + mirror.where + ")";
-  return "FROM " + quoted(table) + " AS " + mirror.alias + " WHERE " + join(conditions, " AND ") + where;
+  return "FROM " + quoted(table) + " AS " + mirror.alias + " WHERE " + join(conditions, " AND ");
+}
+
+std::string source(TableName const& table, SpelledMirror const& mirror, std::string const& record) {
+  return row_of_key(table, mirror, record) + (mirror.where.empty() ? "" : " AND (" + mirror.where + ")");
+}
+
+// An old snapshot still shows a row that somebody else deleted or moved away since, beside the row that this
+// transaction gave the same key. Locking what it shows fails as a serialization failure then; a lock on the
+// transaction's own row is in nobody's way.
+std::string refusal_of_stale_rows(TableName const& table, SpelledMirror const& mirror) {
+  std::string text =
+      "  IF pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.<>) 'read committed' THEN\n";
+  for (auto const& [operation, record] : {std::pair{"INSERT", "OLD"}, std::pair{"DELETE", "NEW"}}) {
+    text += "    IF TG_OP OPERATOR(pg_catalog.<>) '" + std::string(operation) + "' THEN\n      PERFORM " +
+            row_of_key(table, mirror, record) + " FOR SHARE;\n    END IF;\n";
+  }
+  return text + "  END IF;\n";
 }
 
 std::string removal(InstallMirror const& step, SpelledMirror const& mirror) {
@@ -144,6 +161,7 @@ std::string mirror_body(InstallMirror const& step, TableName const& table, Spell
   body += refusal_of_others(table);
   body += "  IF " + is_operation("TRUNCATE") + " THEN\n    TRUNCATE " + quoted(mirror.to) +
           ";\n    RETURN NULL;\n  END IF;\n";
+  body += refusal_of_stale_rows(table, mirror);
   body += "  IF " + gone + " THEN\n    IF NOT EXISTS (SELECT " + source(table, mirror, "OLD") + ") THEN\n";
   body += "      " + removal(step, mirror) + "\n";
   // A snapshot that is older than the batch that copied the row does not show it. A unique index does: then this fails
