@@ -50,6 +50,14 @@ SettingTexts settings_of_file(StatusOverview const& one) {
   return one.migration ? setting_texts(one.migration->throttle) : SettingTexts();
 }
 
+}  // namespace
+
+throttle::Limits limits_now(StatusOverview const& one) {
+  return limits_of(settings_of_file(one), one.live).limits;
+}
+
+namespace {
+
 StatusOverview overview_of(std::vector<std::optional<std::string>> const& row) {
   StatusOverview one{state::stored_overview_of(row), {}, {}, throttle::Schedule{{}}, {}, {}};
   read_source(one);
@@ -58,7 +66,7 @@ StatusOverview overview_of(std::vector<std::optional<std::string>> const& row) {
     auto const setting = effective_setting(rule.name, from_file, one.live);
     one.settings.push_back({std::string(rule.name), setting.text, name_of(setting.origin)});
   }
-  one.max_rows_per_second = limits_of(from_file, one.live).limits.max_rows_per_second;
+  one.max_rows_per_second = limits_now(one).max_rows_per_second;
   return one;
 }
 
@@ -240,7 +248,7 @@ asio::awaitable<void> find_growth(PgConnection& connection, StatusPage& page) {
   if (!sizes) co_return;
   page.costs = costs_of(*sizes);
   page.growth = growth_text(*page.costs, qualified_name(one.schema, one.table), page.overview.migration->backfill->kind,
-                            limits_of(settings_of_file(one), one.live).limits);
+                            limits_now(one));
 }
 
 asio::awaitable<void> find_last_hour(PgConnection& connection, StatusPage& page) {

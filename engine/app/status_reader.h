@@ -11,6 +11,7 @@
 #include "engine/pg/pg_connection.h"
 #include "engine/process/command_context.h"
 #include "engine/view/status_report.h"
+#include "throttle/limits.h"
 
 namespace pgbackfill::engine {
 
@@ -18,6 +19,9 @@ namespace pgbackfill::engine {
 asio::awaitable<std::vector<StatusOverview>> read_overviews(PgConnection& connection);
 // Of one of them, all that is stored.
 asio::awaitable<StatusPage> read_page(PgConnection& connection, std::string name, Owner const& owner);
+
+// Of the throttle: what the file says, and over it what was set live.
+throttle::Limits limits_now(StatusOverview const& one);
 
 // The error that says so, with the name that may have been meant.
 asio::awaitable<CommandError> unknown_name(PgConnection& connection, std::string name);

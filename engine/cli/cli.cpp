@@ -308,6 +308,8 @@ void add_report(CLI::App& app, Cli& cli) {
                              [&cli](CommandContext& context) { return report_command(context, cli.report); });
   report->add_option("NAME", cli.report.file_or_name, "Name or file of the migration")->required();
   add_params(report, cli.common);
+  report->add_option("--replay", cli.report.replay, "Show what the throttle saw and decides, from --record-readings")
+      ->type_name("FILE");
   report->add_option("--output", cli.report.output, "Where to write it (-: standard output)")->type_name("FILE");
   report->add_option("--format", cli.report.format, "Else by the ending of FILE: .html .md .json .txt")
       ->transform(word_of(formats))

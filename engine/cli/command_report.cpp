@@ -8,7 +8,9 @@
 #include <fstream>
 #include <system_error>
 
+#include "engine/app/replay_reader.h"
 #include "engine/app/report_reader.h"
+#include "engine/app/status_reader.h"
 #include "engine/base/command_error.h"
 #include "engine/base/text.h"
 #include "engine/cli/commands.h"
@@ -96,6 +98,7 @@ asio::awaitable<int> report(CommandContext& context, ReportOptions options) {
   auto connection = co_await context.connect_to_state(StateUse::kReads);
   std::string const name = co_await find_name(context, *connection, options.file_or_name);
   auto found = co_await read_report(*connection, name, context.owner());
+  if (!options.replay.empty()) found.replay = read_replay(options.replay, limits_now(found.status.overview));
   auto const program = version_text();
   found.program = program.substr(0, program.find('\n'));
   if (is_standard_output(options)) {

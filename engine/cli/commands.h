@@ -72,6 +72,7 @@ enum class ReportFormat { kText, kJson, kMarkdown, kHtml };
 struct ReportOptions {
   std::string file_or_name;
   std::string output;                  // "" or "-": standard output
+  std::string replay;                  // a recording of readings; empty: none
   std::optional<ReportFormat> format;  // absent: by the ending of the file, else as for all commands
 };
 int report_command(CommandContext& context, ReportOptions const& options);

@@ -202,6 +202,7 @@ void fields(Archive& archive, Work& work) {
 template <class Archive>
 void fields(Archive& archive, RecordedMoment& moment) {
   archive("at", moment.at);
+  archive("clock_ms", moment.clock_ms);
   archive("work", moment.work);
   archive("reading", moment.reading);
 }

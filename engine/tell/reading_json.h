@@ -5,6 +5,7 @@
 // What a line does not have stays as it is by default, so that older recordings can be read. Errors are sentences.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -16,6 +17,7 @@ namespace pgbackfill::engine {
 
 struct RecordedMoment {
   throttle::TimePoint at{};
+  std::int64_t clock_ms = 0;  // the same moment, since 1970; 0: not recorded
   throttle::Reading reading;
   throttle::Work work;  // since the moment before
 };

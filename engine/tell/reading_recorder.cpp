@@ -23,6 +23,12 @@ struct CloseFile {
   void operator()(std::FILE* file) const { std::fclose(file); }
 };
 
+std::int64_t clock_ms_of(throttle::TimePoint at) {
+  auto const age = std::chrono::steady_clock::now() - at;
+  auto const clock = std::chrono::system_clock::now().time_since_epoch() - age;
+  return std::chrono::duration_cast<std::chrono::milliseconds>(clock).count();
+}
+
 }  // namespace
 
 struct ReadingRecorder::Workshop {
@@ -52,7 +58,8 @@ struct ReadingRecorder::Workshop {
 
   // A line at a time, so that a process that is killed leaves whole ones.
   void write(HealthTold const& told) {
-    std::string const line = to_json_line({told.decision.at, told.reading, told.work}) + '\n';
+    std::string const line =
+        to_json_line({told.decision.at, clock_ms_of(told.decision.at), told.reading, told.work}) + '\n';
     bool const is_written = std::fwrite(line.data(), 1, line.size(), file.get()) == line.size();
     if (is_written && std::fflush(file.get()) == 0) return;
     has_failed = true;

@@ -11,6 +11,7 @@
 
 #include "engine/base/sample.h"
 #include "engine/view/status_report.h"
+#include "engine/view/throttle_replay.h"
 
 namespace pgbackfill::engine {
 
@@ -71,7 +72,8 @@ struct JobReport {
   std::vector<ReportedEvent> events;
   bool has_all_events = true;
   std::vector<StoredSample> samples;
-  std::vector<std::string> notes;  // what could not be read, and why
+  std::optional<ThrottleReplay> replay;  // where a recording was given
+  std::vector<std::string> notes;        // what could not be read, and why
 };
 
 }  // namespace pgbackfill::engine

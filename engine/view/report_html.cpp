@@ -36,6 +36,7 @@ std::string report_html(JobReport const& report) {
   html += section_html("The estimate, and what happened", costs_html(report));
   html += section_html("Its course", charts_html(report, marks));
   html += section_html("When it stood, and why", standstills_html(report));
+  if (report.replay) html += section_html("What the throttle saw and decided", replay_html(*report.replay));
   html += section_html("What happened when", marks_html(report, marks));
   html += section_html("Steps", steps_html(report));
   html += section_html("Checks and the gate", gate_html(report));

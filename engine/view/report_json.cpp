@@ -153,6 +153,7 @@ json::object report_json(JobReport const& report) {
   object["compared"] = costs_json(report);
   object["course"] = report.samples.empty() ? json::value(nullptr) : json::value(json_of(summary_of(report.samples)));
   object["samples"] = samples_json(report);
+  object["replay"] = report.replay ? json::value(json_of(*report.replay)) : nullptr;
   object["marks"] = marks_json(report);
   object["has_all_events"] = report.has_all_events;
   object["steps"] = steps_json(report);

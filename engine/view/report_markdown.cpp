@@ -134,7 +134,9 @@ std::string set_aside(JobReport const& report) {
 std::string report_markdown(JobReport const& report) {
   auto const& one = report.status.overview;
   std::string text = fmt::format("### pgbackfill report of {}: {}\n\n", markdown_text(one.name), state_word(one));
-  text += facts(report) + costs(report) + standstills(report) + marks(report) + steps(report) + gate(report);
+  text += facts(report) + costs(report) + standstills(report);
+  if (report.replay) text += list("What the throttle saw and decided", replay_lines(*report.replay));
+  text += marks(report) + steps(report) + gate(report);
   text += approvals(report) + hooks(report) + set_aside(report) + list("What is left", left_of(report));
   text += list("What could not be read", report.notes);
   text += fmt::format("\nRead by {} from database {} (PostgreSQL {}) at {}.\n", markdown_text(report.program),

@@ -78,6 +78,7 @@ class ReportText {
                                   one.text.empty() ? "" : ", " + one.text));
     }
     add_list("  stood", texts);
+    if (report_.replay) add_list("  throttle", replay_lines(*report_.replay));
   }
 
   void marks() {

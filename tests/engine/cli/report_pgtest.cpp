@@ -137,6 +137,45 @@ TEST_F(ReportTest, GoesIntoAFileWhoseEndingSaysWhatItIs) {
   EXPECT_THAT(run({"report", "m", "--output", "-", "--format", "html"}).out, testing::StartsWith("<!doctype html>"));
 }
 
+TEST_F(ReportTest, ReplaysWhatTheThrottleSawAndDecides) {
+  client_->exec(
+      "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT g, g FROM generate_series(1, 4000) g");
+  // Waits for its rows most of the time, at five decisions a second.
+  write("m.yaml",
+        "name: m\ntable: t\nbackfill:\n  set: {n: n + 1}\n  batch: {max_rows: 200}\nthrottle:\n  max_rows_per_second: "
+        "2000\n");
+  ASSERT_EQ(run({"run", "m.yaml", "--record-readings", "readings.jsonl"}).exit_code, kDone);
+  auto const result = run({"report", "m", "--replay", "readings.jsonl", "--format", "json"});
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  auto const replay = boost::json::parse(result.out).as_object().at("replay").as_object();
+  EXPECT_GE(replay.at("decisions").as_int64(), 5);
+  double rows = 0;
+  double commits = 0;
+  for (auto const& stretch : replay.at("stretches").as_array()) {
+    rows += stretch.at("rows").to_number<double>();
+    commits += stretch.at("commit_ms").is_null() ? 0 : 1;
+  }
+  EXPECT_GT(rows, 1'000);
+  EXPECT_GT(commits, 0);
+  // The recording and the kept past are of the same time.
+  auto const first = replay.at("stretches").as_array().front().at("from_ms").to_number<double>();
+  auto const began = std::stod(client_->value("SELECT extract(epoch FROM created_at) * 1000 FROM pgbackfill.jobs"));
+  EXPECT_NEAR(first, began, 60'000);
+
+  ASSERT_EQ(run({"report", "m", "--replay", "readings.jsonl", "--output", "report.html"}).exit_code, kDone);
+  auto const page = content_of(dir() / "report.html");
+  EXPECT_EQ(html_trouble(page), "");
+  EXPECT_THAT(page, AllOf(HasSubstr("What the throttle saw and decided"), HasSubstr("seen: a commit of the canary"),
+                          HasSubstr("decided: workers that may run, and those that ran")));
+  EXPECT_THAT(run({"report", "m", "--replay", "readings.jsonl"}).out, HasSubstr("replayed from readings.jsonl"));
+
+  write("broken.jsonl", "{}\nnothing\n");
+  auto const broken = run({"report", "m", "--replay", "broken.jsonl"});
+  EXPECT_EQ(broken.exit_code, kUsage);
+  EXPECT_THAT(broken.err, HasSubstr("broken.jsonl:2: not a recorded reading"));
+  EXPECT_EQ(run({"report", "m", "--replay", "none.jsonl"}).exit_code, kUsage);
+}
+
 TEST_F(ReportTest, RefusesWhatItCannotWriteOrDoesNotKnow) {
   make_table();
   auto const before = run({"report", "m"});

@@ -15,6 +15,7 @@ RecordedMoment full_moment() {
   TimePoint const now{std::chrono::nanoseconds{123'456'789'012'345}};
   RecordedMoment moment;
   moment.at = now;
+  moment.clock_ms = 1'700'000'000'000;
   moment.work = {1'200, 1'100, 3, 4.5e6, 2, 1.5, 4};
   auto& reading = moment.reading;
   throttle::ReplicaReading replica;
