@@ -5,14 +5,20 @@
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
+#include <iterator>
 
 #include "engine/app/status_reader.h"
 #include "engine/base/command_error.h"
 #include "engine/base/text.h"
 #include "engine/cli/commands.h"
+#include "engine/pg/catalog.h"
 #include "engine/state/row_fields.h"
+#include "engine/state/state_sample.h"
+#include "engine/state/stored_overview.h"
 #include "engine/view/console.h"
+#include "engine/view/course.h"
 #include "engine/view/json_values.h"
+#include "engine/view/report_parts.h"
 #include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine {
@@ -127,7 +133,7 @@ asio::awaitable<int> history(CommandContext& context) {
 }
 
 struct LogEvent {
-  std::int64_t id = 0;
+  std::optional<std::int64_t> id;  // of an event; a standstill is seen in the course and has none
   std::string at;
   std::string kind;
   std::string detail;
@@ -151,15 +157,61 @@ LogEvent log_event(std::vector<std::optional<std::string>> const& row) {
   return event;
 }
 
+// "2026-11-20T14:30:23.000Z", as the server writes the time of an event.
+std::string event_time(std::int64_t at_ms) {
+  std::string text = time_text(at_ms);
+  text.replace(text.find(' '), 1, "T");
+  return text.substr(0, text.find(' ')) + fmt::format(".{:03}Z", at_ms % 1000);
+}
+
+LogEvent standing_event(Standstill const& one) {
+  LogEvent event;
+  event.at = event_time(one.from_ms);
+  event.kind = "stood";
+  event.detail =
+      fmt::format("for {}: {}", human_duration(milliseconds(one.to_ms - one.from_ms)), cause_label(one.cause));
+  if (!one.text.empty()) event.detail += ", " + one.text;
+  return event;
+}
+
+std::optional<std::int64_t> job_of(Rows const& overviews) {
+  if (overviews.rows.empty()) return std::nullopt;
+  try {
+    return state::stored_overview_of(overviews.rows.front()).job;
+  } catch (state::BrokenState const&) {
+    return std::nullopt;  // its events can be told all the same
+  }
+}
+
+// When it stood and why, as far as it is kept and this role may read it.
+asio::awaitable<CourseSummary> course_of(PgConnection& connection, std::int64_t job) {
+  auto const rows = co_await query_read_only(connection, state::list_samples(job, std::nullopt));
+  if (!rows) co_return CourseSummary();
+  co_return summary_of(state::stored_samples_of(rows->rows));
+}
+
+// `events` in the order of time, and that of the times; what is older than the events that are shown is left out.
+void add_standstills(std::vector<LogEvent>& events, CourseSummary const& course, bool has_all_events) {
+  std::vector<LogEvent> standing;
+  for (auto const& one : course.standstills) {
+    auto event = standing_event(one);
+    if (has_all_events || event.at >= events.front().at) standing.push_back(std::move(event));
+  }
+  auto const is_earlier = [](LogEvent const& a, LogEvent const& b) { return a.at < b.at; };
+  std::vector<LogEvent> all;
+  std::merge(events.begin(), events.end(), standing.begin(), standing.end(), std::back_inserter(all), is_earlier);
+  events = std::move(all);
+}
+
 std::string json_line(LogEvent const& event) {
   boost::json::object object;
-  object["id"] = event.id;
+  object["id"] = or_null(event.id);
   object["at"] = event.at;
   object["kind"] = event.kind;
   object["detail"] = valid_utf8(event.detail);
-  object["db_user"] = valid_utf8(event.db_user);
-  object["os_user"] = valid_utf8(event.os_user);
-  object["host"] = valid_utf8(event.host);
+  object["db_user"] = event.id ? boost::json::value(valid_utf8(event.db_user)) : nullptr;
+  object["os_user"] = event.id ? boost::json::value(valid_utf8(event.os_user)) : nullptr;
+  object["host"] = event.id ? boost::json::value(valid_utf8(event.host)) : nullptr;
   object["pid"] = or_null(event.pid);
   return boost::json::serialize(object) + "\n";
 }
@@ -172,7 +224,8 @@ std::string text_lines(LogEvent const& event, ViewOptions const& view) {
   int const width = static_cast<int>(human_time(event.at).size()) + kKindWidth;
   std::string who = event.os_user.empty() ? event.db_user : event.os_user + "@" + event.host;
   if (event.pid) who += fmt::format(" pid {}", *event.pid);
-  std::string const text = neutralised(event.detail) + (event.detail.empty() ? "" : " ") + "(" + neutralised(who) + ")";
+  std::string text = neutralised(event.detail);
+  if (event.id) text += (text.empty() ? "(" : " (") + neutralised(who) + ")";
   return planner::join(labelled(label, width, text, view), "\n") + "\n";
 }
 
@@ -181,20 +234,24 @@ asio::awaitable<int> log(CommandContext& context, LogOptions options) {
   std::string const name = co_await find_name(context, *connection, options.file_or_name);
   auto const rows = value_or_throw(co_await connection->query(state::list_events(name, options.limit), Deadlines()),
                                    "reading the events");
-  if (rows.rows.empty()) {
-    auto const known =
-        value_or_throw(co_await connection->query(state::overviews(name), Deadlines()), "looking for the migration");
-    if (known.rows.empty()) {
-      CommandError const unknown = co_await unknown_name(*connection, name);
-      throw unknown;
-    }
+  auto const known =
+      value_or_throw(co_await connection->query(state::overviews(name), Deadlines()), "looking for the migration");
+  if (rows.rows.empty() && known.rows.empty()) {
+    CommandError const unknown = co_await unknown_name(*connection, name);
+    throw unknown;
   }
+  std::vector<LogEvent> events;
+  for (auto const& row : rows.rows) events.push_back(log_event(row));
+  CourseSummary course;
+  auto const job = job_of(known);
+  if (job && !events.empty()) course = co_await course_of(*connection, *job);
+  add_standstills(events, course, static_cast<std::int64_t>(rows.rows.size()) < options.limit);
+
   auto const view = standard_output().view;
   std::string text;
-  for (auto const& row : rows.rows) {
-    auto const event = log_event(row);
-    text += context.is_json() ? json_line(event) : text_lines(event, view);
-  }
+  for (auto const& event : events) text += context.is_json() ? json_line(event) : text_lines(event, view);
+  auto const summary = course_text(course);
+  if (!context.is_json() && !summary.empty()) text += summary + "\n";
   context.print(text);
   co_return kExitDone;
 }

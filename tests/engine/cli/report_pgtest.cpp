@@ -137,6 +137,38 @@ TEST_F(ReportTest, GoesIntoAFileWhoseEndingSaysWhatItIs) {
   EXPECT_THAT(run({"report", "m", "--output", "-", "--format", "html"}).out, testing::StartsWith("<!doctype html>"));
 }
 
+// It stood for five minutes, half an hour ago.
+TEST_F(ReportTest, TheLogSaysWhenItStoodAndWhy) {
+  make_table();
+  write("m.yaml", "name: m\ntable: t\nbackfill:\n  set: {n: n + 1}\n");
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  client_->exec("UPDATE pgbackfill.events SET at = at - interval '1 hour' WHERE kind = 'created'");
+  client_->exec(R"sql(
+    DELETE FROM pgbackfill.samples;
+    INSERT INTO pgbackfill.samples (job_id, moment, at, took_ms, phase, rows_done, rows_changed, workers, processes,
+      wal_per_second, waiters, held_ms, held_by)
+    SELECT (SELECT id FROM pgbackfill.jobs), g, now() - interval '30 min' + g * interval '5 s', 5000, 'backfill',
+      least(g, 10) + greatest(g - 70, 0), 1, 1, 1, 1, 0,
+      CASE WHEN g BETWEEN 11 AND 70 THEN '{"replica_lag": 5000}'::jsonb ELSE '{}' END,
+      CASE WHEN g BETWEEN 11 AND 70 THEN 'replica db-2 is 3 s behind' ELSE '' END
+    FROM generate_series(1, 100) g)sql");
+  auto const log = run({"log", "m"}).out;
+  EXPECT_THAT(log, testing::ContainsRegex("created.*\n(.*\n)*.*stood +for 5 min 00 s: replica_lag, replica db-2 is 3 s "
+                                          "behind\n(.*\n)*.*complete"));
+  EXPECT_THAT(log, HasSubstr("it stood 5 min 00 s: replica_lag"));
+  auto const json = run({"log", "m", "--format", "json"}).out;
+  EXPECT_THAT(json,
+              HasSubstr("\"kind\":\"stood\",\"detail\":\"for 5 min 00 s: replica_lag, replica db-2 is 3 s behind\""));
+  EXPECT_THAT(json, Not(HasSubstr("rows/s in the mean")));
+  // What is older than the events that are shown is not.
+  EXPECT_THAT(run({"log", "m", "--limit", "1"}).out, Not(HasSubstr("stood  ")));
+  // Without the past the events are there all the same.
+  client_->exec("DROP TABLE pgbackfill.samples");
+  auto const without = run({"log", "m"});
+  EXPECT_EQ(without.exit_code, kDone) << without.err;
+  EXPECT_THAT(without.out, AllOf(HasSubstr("created"), HasSubstr("complete"), Not(HasSubstr("stood"))));
+}
+
 TEST_F(ReportTest, ReplaysWhatTheThrottleSawAndDecides) {
   client_->exec(
       "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT g, g FROM generate_series(1, 4000) g");
