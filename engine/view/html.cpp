@@ -54,4 +54,20 @@ std::string html_text(std::string_view given, bool keeps_lines) {
   return result;
 }
 
+std::string sentence_html(std::string_view sentence) {
+  std::string result;
+  bool is_code = false;
+  std::string const text = html_text(sentence);
+  for (std::size_t begin = 0; begin <= text.size();) {
+    auto const tick = std::min(text.find('`', begin), text.size());
+    result += text.substr(begin, tick - begin);
+    begin = tick + 1;
+    if (tick == text.size()) break;
+    bool const is_alone = !is_code && text.find('`', begin) == std::string::npos;
+    result += is_alone ? "`" : is_code ? "</code>" : "<code>";
+    if (!is_alone) is_code = !is_code;
+  }
+  return result;
+}
+
 }  // namespace pgbackfill::engine

@@ -12,4 +12,7 @@ namespace pgbackfill::engine {
 // escapes; line breaks stay where `keeps_lines`.
 std::string html_text(std::string_view given, bool keeps_lines = false);
 
+// A sentence of ours: what stands between backticks is code.
+std::string sentence_html(std::string_view sentence);
+
 }  // namespace pgbackfill::engine

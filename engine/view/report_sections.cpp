@@ -53,7 +53,7 @@ std::string code_html(std::string const& text) {
 std::string list_html(std::vector<std::string> const& texts) {
   if (texts.empty()) return "";
   std::string html = "<ul>\n";
-  for (auto const& text : texts) html += "<li>" + html_text(text) + "</li>\n";
+  for (auto const& text : texts) html += "<li>" + sentence_html(text) + "</li>\n";
   return html + "</ul>\n";
 }
 

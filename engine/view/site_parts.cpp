@@ -201,7 +201,7 @@ std::string progress_html(MigrationSeen const& seen) {
   if (one.job && one.last_batch_ms && !one.has_ended()) {
     html += term("last batch", html_text(human_duration(milliseconds(*one.last_batch_ms)) + " ago"));
   }
-  html += term("next", html_text(next_text(status)));
+  html += term("next", sentence_html(next_text(status)));
   return html + "</dl>\n";
 }
 

@@ -254,6 +254,10 @@ TEST(Report, PasswordsAreMaskedBeforeThereIsMarkup) {
   EXPECT_THAT(html_text("psql postgres://ann:hunter2@db/shop"), AllOf(HasSubstr("***"), Not(HasSubstr("hunter2"))));
   EXPECT_EQ(html_text("a\nb & c", true), "a\nb &amp; c");
   EXPECT_EQ(html_text("a\nb"), "a b");
+  EXPECT_EQ(sentence_html("run `a <b>`, then `c`"), "run <code>a &lt;b&gt;</code>, then <code>c</code>");
+  EXPECT_EQ(sentence_html("one ` alone"), "one ` alone");
+  EXPECT_EQ(sentence_html("`a` and ` alone"), "<code>a</code> and ` alone");
+  EXPECT_EQ(sentence_html(""), "");
 }
 
 TEST(Report, AnErrorThatMayQuoteARowIsLeftOut) {
