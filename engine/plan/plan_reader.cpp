@@ -303,8 +303,9 @@ void estimate(planner::Migration const& migration, planner::TableFacts const& ta
   if (!sample || sample->rows == 0) return;
   auto const rows = static_cast<double>(planned.rows);
   auto const sampled = static_cast<double>(sample->rows);
-  planned.seconds = rows * sample->milliseconds / sampled / 1000 / planned.workers;
   if (!sample->is_of_copy) planned.wal_bytes = rows * static_cast<double>(sample->wal_bytes) / sampled;
+  double const seconds = rows * sample->milliseconds / sampled / 1000 / planned.workers;
+  planned.seconds = seconds_within_limits(migration, seconds, rows, planned.wal_bytes.value_or(0));
 }
 
 // Of some rows; what a batch has shown is of them already.

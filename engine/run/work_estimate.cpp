@@ -49,6 +49,14 @@ double wal_of(planner::Backfill const& backfill, planner::TableFacts const& tabl
 
 }  // namespace
 
+double seconds_within_limits(planner::Migration const& migration, double seconds, double rows, double wal_bytes) {
+  auto const limits = limits_of(setting_texts(migration.throttle), {}).limits;
+  auto const least = [](double amount, auto const& a_second) {
+    return a_second ? amount / static_cast<double>(*a_second) : 0.0;
+  };
+  return std::max({seconds, least(rows, limits.max_rows_per_second), least(wal_bytes, limits.max_wal_per_second)});
+}
+
 WorkEstimate estimate_work(planner::Migration const& migration, planner::TableFacts const& table,
                            double bytes_more_per_row) {
   auto const& backfill = *migration.backfill;
@@ -56,9 +64,11 @@ WorkEstimate estimate_work(planner::Migration const& migration, planner::TableFa
   double rows = 0;
   for (auto const& leaf : table.leaves) rows += static_cast<double>(leaf.rows_estimated);
   estimate.seconds = rows / kRowsPerSecond / std::max(backfill.workers, 1);
+  estimate.seconds = seconds_within_limits(migration, estimate.seconds, rows, 0);
   if (backfill.kind != planner::WorkKind::kUpdate) return estimate;
   estimate.growth = growth_of(migration, table, bytes_more_per_row);
   estimate.wal_bytes = wal_of(backfill, table, bytes_more_per_row);
+  estimate.seconds = seconds_within_limits(migration, estimate.seconds, rows, *estimate.wal_bytes);
   return estimate;
 }
 

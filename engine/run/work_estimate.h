@@ -31,6 +31,9 @@ struct WorkEstimate {
 WorkEstimate estimate_work(planner::Migration const& migration, planner::TableFacts const& table,
                            double bytes_more_per_row = 0);
 
+// At least as long as max_rows_per_second and max_wal_per_second of the file let it take.
+double seconds_within_limits(planner::Migration const& migration, double seconds, double rows, double wal_bytes);
+
 state::JobEstimate to_keep(WorkEstimate const& estimate);
 
 }  // namespace pgbackfill::engine
