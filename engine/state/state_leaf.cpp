@@ -190,12 +190,24 @@ std::vector<std::string> take_leaf_back(std::int64_t job, StoredLeaf const& leaf
   return statements;
 }
 
-std::string count_new_leaves(std::int64_t job, std::uint32_t root) {
+std::string leaves_gone(std::int64_t job, std::uint32_t root) {
   return fmt::format(
-      "SELECT count(*) FROM pg_catalog.pg_partition_tree({1}::oid::regclass) t WHERE t.isleaf AND NOT EXISTS (SELECT "
-      "FROM "
-      "pgbackfill.leaves l WHERE l.job_id = {0} AND l.relation = t.relid AND l.gone_at IS NULL)",
+      "SELECT l.table_schema, l.table_name FROM pgbackfill.leaves l WHERE l.job_id = {0} AND l.relation <> {1} AND NOT "
+      "EXISTS (SELECT FROM pg_catalog.pg_partition_tree({1}::oid::regclass) t WHERE t.relid = l.relation) ORDER BY "
+      "l.leaf",
       job, root);
+}
+
+std::string new_leaves(std::int64_t job, std::uint32_t root) {
+  return fmt::format(
+      "SELECT t.relid::oid FROM pg_catalog.pg_partition_tree({1}::oid::regclass) t WHERE t.isleaf AND NOT EXISTS "
+      "(SELECT "
+      "FROM pgbackfill.leaves l WHERE l.job_id = {0} AND l.relation = t.relid AND l.gone_at IS NULL)",
+      job, root);
+}
+
+std::string count_new_leaves(std::int64_t job, std::uint32_t root) {
+  return fmt::format("SELECT count(*) FROM ({}) came", new_leaves(job, root));
 }
 
 std::vector<std::string> bind_job(std::int64_t job, planner::TableFacts const& table,

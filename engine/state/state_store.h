@@ -209,6 +209,10 @@ std::string settle_leaf(std::int64_t job, int leaf, std::string const& why, Owne
 // What was not done of a leaf that was attached again is to be done in this pass; `is_whole`: its ranges say so
 // already.
 std::vector<std::string> take_leaf_back(std::int64_t job, StoredLeaf const& leaf, int pass, bool is_whole);
+// Partitions that the job met and that are no part of the table any more: schema and name.
+std::string leaves_gone(std::int64_t job, std::uint32_t root);
+// Oids of those that came since it last looked.
+std::string new_leaves(std::int64_t job, std::uint32_t root);
 // Partitions that the job does not know, or that were attached again.
 std::string count_new_leaves(std::int64_t job, std::uint32_t root);
 // What the job knows of its table and its leaves from now on; others of its leaves are gone if it is another table.

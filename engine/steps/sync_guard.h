@@ -37,6 +37,8 @@ struct SyncLook {
 asio::awaitable<Result<SyncLook>> check_sync(PgConnection& connection, planner::Migration const& migration);
 
 inline constexpr char kSyncChanged[] =
-    "the sync trigger was dropped, disabled or replaced since it was installed: rows written since may be out of step";
+    "the sync trigger was dropped, disabled or replaced since it was installed, or another BEFORE trigger fires after "
+    "it: "
+    "rows written since may be out of step";
 
 }  // namespace pgbackfill::engine

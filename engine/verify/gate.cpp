@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "engine/base/command_error.h"
 #include "engine/pg/catalog.h"
 #include "engine/process/command_context.h"
@@ -9,6 +11,7 @@
 #include "engine/state/typed_rows.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/work_kind.h"
+#include "planner/steps/step_order.h"
 
 namespace pgbackfill::engine {
 
@@ -85,16 +88,57 @@ asio::awaitable<std::int64_t> count_uncopied(PgConnection& connection, std::vect
 
 namespace {
 
-// Children have keys of their own, or none: they are read at once, until the first such row.
-constexpr std::chrono::milliseconds kChildrenTimeout = std::chrono::hours(1);
+// What is read at once, until the first such row: tables that inherit, which have keys of their own or none.
+constexpr std::chrono::milliseconds kLongLook = std::chrono::hours(1);
+
+// leaves_gone()
+struct GoneLeaf {
+  std::string schema;
+  std::string name;
+};
 
 asio::awaitable<void> look_into_children(PgConnection& connection, Preflight const& preflight, GateReading& gate) {
   gate.children = preflight.table.children;
   if (gate.children.empty() || preflight.targets.empty()) co_return;
   std::vector<Statement> statements = {users_sql(planner::in_children_sql(preflight.targets.front()))};
-  auto const found = value_or_throw(co_await read_only(connection, std::move(statements), kChildrenTimeout),
+  auto const found = value_or_throw(co_await read_only(connection, std::move(statements), kLongLook),
                                     "looking into tables that inherit");
   gate.is_left_in_children = state::value_as<bool>(found);
+}
+
+// Rows of a partition that was attached fire no trigger, nor do those of one that is detached, dropped or truncated by
+// itself. Where a trigger carries what is written, or rows are copied, nothing else would tell.
+asio::awaitable<void> look_at_partitions(PgConnection& connection, planner::Migration const& migration,
+                                         std::int64_t job, Preflight const& preflight, GateReading& gate) {
+  bool const is_copy = migration.backfill->kind == planner::WorkKind::kCopy;
+  bool const is_told_by_key = !is_copy || !preflight.traits.copy_key.empty();
+  if (preflight.table.kind != 'p' || !is_told_by_key) co_return;
+  if (!is_copy && !planner::sync_guards_backfill(migration)) co_return;
+  auto const root = preflight.table.oid;
+  auto const found = value_or_throw(co_await query_read_only(connection, state::new_leaves(job, root)),
+                                    "looking for partitions that came");
+  auto const came = state::column_as<std::uint32_t>(found);
+  for (auto const& target : preflight.targets) {
+    if (std::find(came.begin(), came.end(), target.relation_oid) == came.end()) continue;
+    std::int64_t left = 0;
+    if (is_copy) {
+      left = co_await count_rows(connection, target, planner::uncopied_sql, "looking into a partition");
+    } else {
+      left = co_await count_remaining(connection, target);
+    }
+    if (left > 0) gate.came.push_back(target.relation);
+  }
+  if (!is_copy || preflight.targets.empty()) co_return;
+  auto const gone = value_or_throw(co_await query_read_only(connection, state::leaves_gone(job, root)),
+                                   "looking for partitions that are gone");
+  if (gone.rows.empty()) co_return;
+  std::vector<Statement> statements = {users_sql(planner::in_copy_alone_sql(preflight.targets.front()))};
+  auto const is_left = value_or_throw(co_await read_only(connection, std::move(statements), kLongLook),
+                                      "looking for rows of partitions that are gone");
+  if (!state::value_as<bool>(is_left)) co_return;
+  for (auto const& leaf : state::rows_as<GoneLeaf>(gone)) {
+    gate.went.push_back(planner::quote_qualified(leaf.schema, leaf.name));
+  }
 }
 
 // All but the checks.
@@ -132,6 +176,7 @@ asio::awaitable<GateReading> measure_work(PgConnection& connection, planner::Mig
   }
   if (counts_copies) gate.uncopied = co_await count_uncopied(connection, preflight.targets);
   if (preflight.table.has_children) co_await look_into_children(connection, preflight, gate);
+  if (gate.sync != SyncGuard::kEnded) co_await look_at_partitions(connection, migration, job->id, preflight, gate);
   if (gate.where_tells_nothing || !means_undone) co_return gate;
   gate.remaining = 0;
   try {
@@ -166,6 +211,18 @@ std::vector<std::string> GateReading::reasons() const {
   if (uncopied > 0) {
     reasons.push_back(
         fmt::format("{} row(s) are not in the copy: another unique index of it has their values", uncopied));
+  }
+  for (auto const& partition : came) {
+    reasons.push_back(fmt::format(
+        "partition {0} was attached with rows that no trigger saw; UPDATE each of its rows once through the "
+        "table, to itself, or detach it and insert its rows",
+        partition));
+  }
+  for (auto const& partition : went) {
+    reasons.push_back(fmt::format(
+        "partition {0} is gone from the table, and rows of the copy are not in the table any more; delete them "
+        "from the copy, or attach it again",
+        partition));
   }
   if (is_left_in_children) {
     reasons.push_back(

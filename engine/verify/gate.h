@@ -31,6 +31,9 @@ struct GateReading {
   std::int64_t remaining = -1;
   // With `on_conflict: count`: rows whose key is not in the copy.
   std::int64_t uncopied = 0;
+  // Partitions that no trigger saw: attached with rows that the work lacks, or gone with rows that the copy still has.
+  std::vector<std::string> came;
+  std::vector<std::string> went;
   // Tables that inherit from the one that was worked, which were left alone, and whether a row of theirs satisfies
   // `where`.
   std::vector<std::string> children;

@@ -101,6 +101,17 @@ std::string has_moved(SpelledMirror const& mirror) {
          ")::pg_catalog.record";
 }
 
+// Whether the row has the key that it had, written in another way: 1 and 1.00, 0 and -0. An upsert would leave the
+// copy's.
+std::string is_spelled_anew(SpelledMirror const& mirror) {
+  std::vector<std::string> equal;
+  for (auto const& column : mirror.key) {
+    auto const name = quote_identifier(column);
+    equal.push_back("OLD." + name + kEquals + "NEW." + name);
+  }
+  return join(equal, " AND ") + " AND " + has_moved(mirror);
+}
+
 std::string is_operation(std::string const& word) {
   return "TG_OP" + std::string(kEquals) + "'" + word + "'";
 }
@@ -162,7 +173,8 @@ std::string mirror_body(InstallMirror const& step, TableName const& table, Spell
   body += "  IF " + is_operation("TRUNCATE") + " THEN\n    TRUNCATE " + quoted(mirror.to) +
           ";\n    RETURN NULL;\n  END IF;\n";
   body += refusal_of_stale_rows(table, mirror);
-  body += "  IF " + gone + " THEN\n    IF NOT EXISTS (SELECT " + source(table, mirror, "OLD") + ") THEN\n";
+  body += "  IF " + gone + " THEN\n    IF NOT EXISTS (SELECT " + source(table, mirror, "OLD") + ")";
+  body += " OR " + is_operation("UPDATE") + " AND " + is_spelled_anew(mirror) + " THEN\n";
   body += "      " + removal(step, mirror) + "\n";
   // A snapshot that is older than the batch that copied the row does not show it. A unique index does: then this fails
   // as a serialization failure. What the copy refuses is not there.

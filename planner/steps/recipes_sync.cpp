@@ -344,8 +344,26 @@ std::string copy_defaults(StepFacts const& facts, std::string const& written) {
   return do_under_our_path("pgbackfill_one record;", loop);
 }
 
+// The one that is there, or the one that it is to be.
+std::string trigger_name_of(InstallSync const& step, StepFacts const& facts) {
+  if (!facts.named.empty()) return facts.named;
+  return step.trigger.empty() ? sync_trigger_name(step.migration) : step.trigger;
+}
+
+// Triggers of others, on the table or a partition, that may change a row after ours has computed from it: the server
+// fires them in the order of their names, byte by byte.
+std::string fires_later(TableName const& table, std::string const& trigger) {
+  std::string const oid = oid_of(table);
+  // ROW and BEFORE; INSERT or UPDATE.
+  return "pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid WHERE NOT g.tgisinternal AND "
+         "g.tgenabled <> 'D' AND g.tgtype & 3 = 3 AND g.tgtype & 20 <> 0 AND f.pronamespace IS DISTINCT FROM "
+         "pg_catalog.to_regnamespace('pgbackfill')::oid AND g.tgname::text COLLATE \"C\" > " +
+         quote_literal(trigger) + "::text COLLATE \"C\" AND g.tgrelid IN (SELECT " + oid +
+         "::oid UNION SELECT t.relid::oid FROM pg_catalog.pg_partition_tree(" + oid + ") t)";
+}
+
 // Why the table is none for a trigger of ours; NULL: it is one.
-std::string table_problem(TableName const& table, std::string const& written) {
+std::string table_problem(TableName const& table, std::string const& written, std::string const& trigger) {
   std::string const oid = oid_of(table);
   return "coalesce((SELECT 'column ' || a.attname || ' is generated, and has no value yet when the trigger runs; write "
          "the expression over the columns that it is made of' FROM pg_catalog.pg_attribute a WHERE a.attrelid = " +
@@ -358,7 +376,13 @@ std::string table_problem(TableName const& table, std::string const& written) {
          ") r) AND a.attname = ANY (" + written +
          ") LIMIT 1), (SELECT 'table ' || c.relname || ' inherits from it, and a trigger would not see its rows' FROM "
          "pg_catalog.pg_inherits h JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid WHERE h.inhparent = " +
-         oid + " AND NOT c.relispartition LIMIT 1))";
+         oid +
+         " AND NOT c.relispartition LIMIT 1), (SELECT pg_catalog.format('trigger %I of %s fires after the trigger of "
+         "sync: "
+         "(%I), for its name sorts behind it, and what it changes would not be seen; rename it: ALTER TRIGGER %I ON %s "
+         "RENAME TO ...', g.tgname, g.tgrelid::pg_catalog.regclass, " +
+         quote_literal(trigger) + ", g.tgname, g.tgrelid::pg_catalog.regclass) FROM " + fires_later(table, trigger) +
+         " ORDER BY g.tgrelid, g.tgname LIMIT 1))";
 }
 
 }  // namespace
@@ -435,8 +459,8 @@ std::vector<std::string> spelling_of_sync(InstallSync const& step, StepFacts con
                        " AS reads, coalesce((" + default_of_column(facts.table, columns) +
                        "), '') AS standard FROM v), touched (name) AS (SELECT name FROM facts UNION SELECT "
                        "unnest(reads) FROM facts) SELECT " +
-                       spelling_lines() + ", " + table_problem(facts.table, columns) + ", " + mutable_of_views() +
-                       ", " + settings_of_views(views.targets));
+                       spelling_lines() + ", " + table_problem(facts.table, columns, trigger_name_of(step, facts)) +
+                       ", " + mutable_of_views() + ", " + settings_of_views(views.targets));
   return statements;
 }
 
@@ -459,12 +483,6 @@ std::string is_not_own_batch(std::string const& migration) {
          quote_literal(migration + ":") +
          " OPERATOR(pg_catalog.||) pg_catalog.pg_backend_pid()::pg_catalog.text), false) OR "
          "pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 0";
-}
-
-// The one that is there, or the one that it is to be.
-std::string trigger_name_of(InstallSync const& step, StepFacts const& facts) {
-  if (!facts.named.empty()) return facts.named;
-  return step.trigger.empty() ? sync_trigger_name(step.migration) : step.trigger;
 }
 
 Action create_trigger(InstallSync const& step, TableName const& table, std::string const& name) {
@@ -494,7 +512,8 @@ std::string sync_proof(TableName const& table, std::string const& migration, std
   return "SELECT g.oid || ':' || g.xmin || ' ' || md5(f.prosrc) FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f "
          "ON f.oid = g.tgfoid WHERE g.tgrelid = " +
          oid_of(table) + " AND g.tgname = " + quote_literal(trigger) + " AND " + is_ours(migration) + " AND " +
-         is_on_everywhere(table, migration, kTriggerType);
+         is_on_everywhere(table, migration, kTriggerType) + " AND NOT EXISTS (SELECT FROM " +
+         fires_later(table, trigger) + ")";
 }
 
 }  // namespace

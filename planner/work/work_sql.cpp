@@ -489,7 +489,9 @@ std::string in_children_sql(WorkTarget const& target) {
          and_where(target) + ')';
 }
 
-std::string uncopied_sql(WorkTarget const& target, Interval const& interval) {
+namespace {
+
+std::string has_key_of_copy(WorkTarget const& target) {
   auto const& traits = target.traits;
   std::vector<std::string> equal;
   for (std::size_t index = 0; index < traits.copy_key.size(); ++index) {
@@ -498,10 +500,25 @@ std::string uncopied_sql(WorkTarget const& target, Interval const& interval) {
                     quote_identifier(traits.copy_key_sources[index]) + " AS " +
                     qualified_type(traits.copy_key_types[index]) + ')');
   }
+  return join(equal, " AND ");
+}
+
+std::string copy_of(WorkTarget const& target) {
+  return quote_qualified(target.backfill.copy_to.schema, target.backfill.copy_to.name) + " AS pgbackfill_copy";
+}
+
+}  // namespace
+
+std::string uncopied_sql(WorkTarget const& target, Interval const& interval) {
   return "SELECT pg_catalog.count(*) FROM " + from_clause(target) + " WHERE " + condition_of(target, interval) +
-         and_where(target) + " AND NOT EXISTS (SELECT 1 FROM " +
-         quote_qualified(target.backfill.copy_to.schema, target.backfill.copy_to.name) + " AS pgbackfill_copy WHERE " +
-         join(equal, " AND ") + ')';
+         and_where(target) + " AND NOT EXISTS (SELECT 1 FROM " + copy_of(target) + " WHERE " + has_key_of_copy(target) +
+         ')';
+}
+
+std::string in_copy_alone_sql(WorkTarget const& target) {
+  std::string const table = target.parent.empty() ? target.relation : target.parent;
+  return "SELECT EXISTS (SELECT FROM " + copy_of(target) + " WHERE NOT EXISTS (SELECT FROM " + table + " AS " +
+         target.alias + " WHERE " + has_key_of_copy(target) + and_where(target) + "))";
 }
 
 std::string sample_bounds_sql(WorkTarget const& target, double percent, std::int64_t wanted, KeyValue const& upper) {

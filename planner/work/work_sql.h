@@ -144,6 +144,8 @@ std::string in_children_sql(WorkTarget const& target);
 
 // Counts rows of the interval whose key is not in the copy.
 std::string uncopied_sql(WorkTarget const& target, Interval const& interval);
+// Whether the copy has a row whose key no row of the table (`target` is it or any of its partitions) has.
+std::string in_copy_alone_sql(WorkTarget const& target);
 
 // Keys up to `upper` of a block sample, sorted, thinned by the server to about `wanted` bounds.
 std::string sample_bounds_sql(WorkTarget const& target, double percent, std::int64_t wanted, KeyValue const& upper);

@@ -389,6 +389,37 @@ TEST_F(MirrorTest, EachKindOfWriteIsCarried) {
   EXPECT_EQ(client_->value("SELECT count(*) FROM t_new"), "1");
 }
 
+// What the index calls equal may be written in two ways.
+TEST_F(MirrorTest, AKeyThatIsWrittenInAnotherWayIsCarried) {
+  for (char const* type : {"numeric", "float8"}) {
+    SCOPED_TRACE(type);
+    client_->exec(
+        fmt::format("DROP TABLE IF EXISTS t, t_new; DROP SCHEMA IF EXISTS pgbackfill CASCADE; CREATE TABLE t (id {0}, "
+                    "sub int, n int, "
+                    "PRIMARY KEY (id, sub)); INSERT INTO t SELECT g, 0, g FROM generate_series(0, 20) g; CREATE TABLE "
+                    "t_new (id {0}, "
+                    "sub int, n int, PRIMARY KEY (id, sub))",
+                    type));
+    write("m.yaml",
+          "name: m\ntable: t\nsync: {mirror: [id, sub]}\nbackfill: {copy_to: t_new, columns: {id: id, sub: sub, n: "
+          "n}}\n");
+    ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+    for (char const* sql : {"UPDATE t SET id = '1.00', n = 100 WHERE id = 1", "UPDATE t SET id = '-0' WHERE id = 0",
+                            "UPDATE t SET id = id * '1.0'", "UPDATE t SET id = -id, sub = sub + 1",
+                            "UPDATE t SET id = '2.000' WHERE id = -2; UPDATE t SET id = '2.0' WHERE id = 2",
+                            "DELETE FROM t WHERE id = -3; INSERT INTO t VALUES ('-3.0', 1, 7)",
+                            "BEGIN ISOLATION LEVEL SERIALIZABLE; UPDATE t SET id = '-4.0' WHERE id = -4; COMMIT"}) {
+      client_->exec(sql);
+      EXPECT_EQ(
+          client_->value("SELECT count(*) FROM (SELECT id::text, sub, n FROM t EXCEPT ALL SELECT id::text, sub, n "
+                         "FROM t_new) d"),
+          "0")
+          << sql;
+      EXPECT_EQ(client_->value("SELECT (SELECT count(*) FROM t) - (SELECT count(*) FROM t_new)"), "0") << sql;
+    }
+  }
+}
+
 TEST_F(MirrorTest, WhoWritesTheTableNeedNotKnowTheCopy) {
   make_tables(10);
   install_only();
@@ -442,6 +473,41 @@ TEST_F(MirrorTest, GateAndRunNoticeThatTheTriggersWereGone) {
   EXPECT_EQ(back.exit_code, kDone) << back.err;
   EXPECT_EQ(client_->value("SELECT count(*) FROM pg_trigger WHERE tgname LIKE '~pgbackfill%'"), "0");
   EXPECT_EQ(client_->value("SELECT count(*) FROM pg_proc WHERE proname LIKE 'sync\\_%'"), "0");
+}
+
+// No trigger fires for the rows of a partition that is attached, detached or dropped.
+TEST_F(MirrorTest, GateSeesPartitionsThatCameOrWentWithTheirRows) {
+  make_tables(2500, "PARTITION BY RANGE (id)");
+  client_->exec(
+      "ALTER TABLE t DETACH PARTITION t_high; CREATE TABLE t_late (LIKE t_high INCLUDING ALL); INSERT INTO t_late "
+      "SELECT g, "
+      "5, 'late' FROM generate_series(5001, 5010) g; ALTER TABLE t ATTACH PARTITION t_high FOR VALUES FROM (2000) TO "
+      "(5000)");
+  write("m.yaml", kMirror);
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  ASSERT_EQ(run({"gate", "m"}).exit_code, kDone);
+  // One that is made empty gets its rows by way of the trigger.
+  client_->exec(
+      "CREATE TABLE t_daily PARTITION OF t FOR VALUES FROM (6000) TO (7000); INSERT INTO t VALUES (6001, 1, 'daily')");
+  EXPECT_EQ(run({"gate", "m"}).exit_code, kDone);
+
+  client_->exec("ALTER TABLE t ATTACH PARTITION t_late FOR VALUES FROM (5000) TO (6000)");
+  auto const came = run({"gate", "m"});
+  EXPECT_EQ(came.exit_code, kGateClosed);
+  EXPECT_THAT(came.out, HasSubstr("partition \"public\".\"t_late\" was attached with rows that no trigger saw"));
+  client_->exec("UPDATE t SET id = id WHERE tableoid = 't_late'::regclass");
+  EXPECT_EQ(run({"gate", "m"}).exit_code, kDone);
+  expect_equal();
+
+  for (char const* removal : {"ALTER TABLE t DETACH PARTITION t_mid", "DROP TABLE t_daily"}) {
+    client_->exec(removal);
+    auto const went = run({"gate", "m"});
+    EXPECT_EQ(went.exit_code, kGateClosed) << removal;
+    EXPECT_THAT(went.out, HasSubstr("rows of the copy are not in the table any more"));
+    client_->exec("DELETE FROM t_new c WHERE NOT EXISTS (SELECT FROM t WHERE t.id = c.id)");
+    EXPECT_EQ(run({"gate", "m"}).exit_code, kDone) << removal;
+    expect_equal();
+  }
 }
 
 TEST_F(MirrorTest, RefusesWhatCannotBeKeptEqual) {

@@ -330,6 +330,40 @@ TEST_F(SyncTest, PartitionsOfAllAgesHaveIt) {
   EXPECT_THAT(gate.out, HasSubstr("the sync trigger was dropped, disabled or replaced"));
 }
 
+// The server fires triggers in the order of the bytes of their names.
+TEST_F(SyncTest, RefusesATriggerThatFiresAfterIt) {
+  make_users(3);
+  client_->exec(
+      "CREATE FUNCTION trims() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.name := trim(NEW.name); RETURN NEW; "
+      "END'");
+  write("m.yaml", std::string(kOneWay) + kBackfill);
+  for (char const* name : {"\u00fcberschreiben", "~~late", "~pgbackfillx"}) {
+    client_->exec(
+        fmt::format("CREATE TRIGGER \"{}\" BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION trims()", name));
+    for (char const* command : {"plan", "run"}) {
+      auto const refused = run({command, "m.yaml"});
+      EXPECT_EQ(refused.exit_code, kUsage) << command << name << refused.err;
+      EXPECT_THAT(refused.out + refused.err, AllOf(HasSubstr(name), HasSubstr("fires after the trigger of sync:")));
+    }
+    EXPECT_EQ(client_->value("SELECT count(*) FROM pg_trigger WHERE tgname LIKE '~pgbackfill\\_%'"), "0");
+    // In nobody's way: it runs after the row is written, at another event, or not at all.
+    client_->exec(fmt::format(
+        "DROP TRIGGER \"{0}\" ON users; CREATE TRIGGER \"{0}\" AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION "
+        "trims(); CREATE TRIGGER \"{0} 2\" BEFORE DELETE ON users FOR EACH ROW EXECUTE FUNCTION trims(); CREATE "
+        "TRIGGER "
+        "\"{0} 3\" BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION trims(); ALTER TABLE users DISABLE TRIGGER "
+        "\"{0} 3\"",
+        name));
+  }
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  EXPECT_EQ(run({"gate", "m"}).exit_code, kDone);
+  // One that comes later closes the gate.
+  client_->exec("CREATE TRIGGER \"~~later\" BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION trims()");
+  auto const gate = run({"gate", "m"});
+  EXPECT_EQ(gate.exit_code, kGateClosed);
+  EXPECT_THAT(gate.out, HasSubstr("or another BEFORE trigger fires after it"));
+}
+
 TEST_F(SyncTest, SeesWhatOtherTriggersMake) {
   make_users(0);
   client_->exec(
