@@ -34,13 +34,32 @@ bool is_other_table(StoredJob const& job, std::vector<StoredLeaf> const& leaves,
   return !leaves.empty() && std::none_of(leaves.begin(), leaves.end(), is_there);
 }
 
-// Of another table the leaves are told by their names; the numbers of relations say nothing.
-planner::LeafFacts const* find_leaf(planner::TableFacts const& table, StoredLeaf const& leaf, bool by_name) {
-  if (by_name && table.kind != 'p') return &table.leaves.front();
-  auto const found = std::find_if(table.leaves.begin(), table.leaves.end(), [&](planner::LeafFacts const& facts) {
-    return by_name ? facts.schema == leaf.schema && facts.name == leaf.name : facts.oid == leaf.oid;
-  });
+template <class Condition>
+planner::LeafFacts const* leaf_that(planner::TableFacts const& table, Condition condition) {
+  auto const found = std::find_if(table.leaves.begin(), table.leaves.end(), condition);
   return found == table.leaves.end() ? nullptr : &*found;
+}
+
+std::ptrdiff_t leaves_there(std::vector<StoredLeaf> const& leaves) {
+  return std::count_if(leaves.begin(), leaves.end(), [](StoredLeaf const& leaf) { return !leaf.is_gone; });
+}
+
+// Of another table the leaves are told by their names: after a restore the number of a relation may be that of any
+// other. But a table that became a partition, and a partition that became the table, keep theirs.
+planner::LeafFacts const* find_leaf_of_other(StoredJob const& job, std::vector<StoredLeaf> const& leaves,
+                                             planner::TableFacts const& table, StoredLeaf const& leaf) {
+  auto const* const itself = leaf_that(table, [&](planner::LeafFacts const& facts) { return facts.oid == leaf.oid; });
+  if (table.kind != 'p') return leaves_there(leaves) == 1 ? &table.leaves.front() : itself;
+  bool const was_plain = job.relation && *job.relation == leaf.oid;
+  if (was_plain && itself != nullptr) return itself;
+  return leaf_that(
+      table, [&](planner::LeafFacts const& facts) { return facts.schema == leaf.schema && facts.name == leaf.name; });
+}
+
+planner::LeafFacts const* find_leaf(StoredJob const& job, std::vector<StoredLeaf> const& leaves,
+                                    planner::TableFacts const& table, StoredLeaf const& leaf, bool is_other_table) {
+  if (is_other_table) return find_leaf_of_other(job, leaves, table, leaf);
+  return leaf_that(table, [&](planner::LeafFacts const& facts) { return facts.oid == leaf.oid; });
 }
 
 bool is_as_stored(StoredLeaf const& stored, StoredLeaf const& now) {
@@ -66,11 +85,13 @@ Comparison compare(StoredJob const& job, std::vector<StoredLeaf> const& leaves, 
   Comparison found;
   found.has_table = true;
   found.is_other_table = is_other_table(job, leaves, table);
+  bool is_any_found = false;
   for (auto const& leaf : leaves) {
     if (leaf.is_gone) continue;
-    auto const* const facts = find_leaf(table, leaf, found.is_other_table);
+    auto const* const facts = find_leaf(job, leaves, table, leaf, found.is_other_table);
     // Whoever works on the job settles it.
     if (facts == nullptr) continue;
+    is_any_found = true;
     auto key = planner::key_now(leaf.key, *facts);
     if (auto const* refusal = std::get_if<planner::Refusal>(&key)) {
       found.refusal = refusal->text;
@@ -84,6 +105,13 @@ Comparison compare(StoredJob const& job, std::vector<StoredLeaf> const& leaves, 
     auto told = told_types(leaf.key, now.key, planner::quote_qualified(now.schema, now.name));
     if (!told.empty()) found.told.push_back(std::move(told));
     if (found.is_other_table || !is_as_stored(leaf, now)) found.leaves.push_back(std::move(now));
+  }
+  // What was done is known by partition, and none of them is to be found.
+  if (found.is_other_table && !is_any_found && leaves_there(leaves) > 0) {
+    found.refusal = fmt::format(
+        "{} was done, and none of it is a part of this table under its name; give the migration another name, "
+        "and it begins with the first row",
+        leaves_there(leaves) == 1 ? "one table" : fmt::format("{} partitions", leaves_there(leaves)));
   }
   return found;
 }

@@ -42,6 +42,12 @@ struct SyncTrigger {
   std::string name;
 };
 
+struct IndexColumn {
+  std::string schema;
+  std::string table;
+  std::string name;
+};
+
 // Row triggers by the function that they call; a trigger that is switched off reads nothing.
 asio::awaitable<std::map<std::string, std::string>> read_sync_triggers(PgConnection& connection) {
   std::string question =
@@ -139,10 +145,42 @@ planner::SameTable same_by(Ids const& ids) {
   };
 }
 
+// Which columns an index has that is to go; of DROP INDEX in SQL the index alone is known.
+std::string index_columns_sql(planner::Taking const& taking) {
+  std::string const which =
+      taking.is_primary_key ? "i.indisprimary" : "c.relname = " + planner::quote_literal(taking.index);
+  std::string const whose = taking.table.name.empty()
+                                ? "pg_catalog.pg_table_is_visible(c.oid)"
+                                : "i.indrelid = " + planner::oid_of(taking.table.schema, taking.table.name);
+  return fmt::format(
+      "SELECT n.nspname, t.relname, a.attname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = "
+      "i.indexrelid "
+      "JOIN pg_catalog.pg_class t ON t.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace CROSS "
+      "JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY k (number, "
+      "place) JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number WHERE k.place <= "
+      "i.indnkeyatts AND {} AND {} ORDER BY i.indexrelid, k.place",
+      which, whose);
+}
+
+asio::awaitable<void> find_index_columns(PgConnection& connection, std::vector<planner::Taking>& takings) {
+  for (auto& taking : takings) {
+    if (taking.index.empty() && !taking.is_primary_key) continue;
+    auto const rows = value_or_throw(co_await query_read_only(connection, index_columns_sql(taking)),
+                                     "looking for an index that is to go");
+    for (auto const& column : state::rows_as<IndexColumn>(rows)) {
+      taking.index_columns.push_back(column.name);
+      if (taking.table.name.empty()) taking.table = {column.schema, column.table};
+    }
+  }
+  std::erase_if(takings, [](planner::Taking const& taking) { return taking.table.name.empty(); });
+}
+
 asio::awaitable<std::vector<std::string>> hold_against(PgConnection& connection, std::string migration,
                                                        std::vector<planner::Taking> takings) {
   if (takings.empty()) co_return std::vector<std::string>();
   auto const others = co_await read_others(connection, std::move(migration));
+  if (others.needs.empty()) co_return std::vector<std::string>();
+  co_await find_index_columns(connection, takings);
   std::vector<TableName> tables;
   for (auto const& taking : takings) tables.push_back(taking.table);
   for (auto const& need : others.needs) tables.push_back(need.table);

@@ -9,6 +9,7 @@
 #include "engine/process/command_context.h"
 #include "engine/run/job_setup.h"
 #include "engine/state/typed_rows.h"
+#include "engine/steps/recorded_steps.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/work_kind.h"
 #include "planner/steps/step_order.h"
@@ -28,6 +29,17 @@ asio::awaitable<std::vector<std::string>> read_writers(PgConnection& connection,
                      "looking for sessions that writers_gone names");
   for (auto const& row : sessions.rows) writers.push_back(planner::writer_text(row));
   co_return writers;
+}
+
+// The first step of expand that is not done.
+asio::awaitable<std::string> read_open_expand(PgConnection& connection, planner::Migration const& migration) {
+  auto const recorded =
+      value_or_throw(co_await read_recorded_steps(connection, migration.name), "reading the steps that are done");
+  for (auto const& placed : planner::expand_steps(migration)) {
+    if (is_recorded(recorded, placed)) continue;
+    co_return fmt::format("{} step {} ({})", placed.phase, placed.position + 1, placed.step.text);
+  }
+  co_return std::string();
 }
 
 using CountSql = std::string (*)(planner::WorkTarget const&, planner::Interval const&);
@@ -146,6 +158,7 @@ asio::awaitable<GateReading> measure_work(PgConnection& connection, planner::Mig
   GateReading gate;
   gate.writers = co_await read_writers(connection, migration);
   gate.sync = value_or_throw(co_await read_sync_guard(connection, migration), "looking for the sync trigger");
+  gate.open_expand = co_await read_open_expand(connection, migration);
   gate.has_backfill = migration.backfill.has_value();
   if (!gate.has_backfill) co_return gate;
   auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
@@ -194,6 +207,7 @@ std::vector<std::string> GateReading::reasons() const {
   std::vector<std::string> reasons;
   if (sync == SyncGuard::kMissing) reasons.emplace_back("the sync trigger is not installed");
   if (sync == SyncGuard::kChanged) reasons.emplace_back(kSyncChanged);
+  if (!open_expand.empty()) reasons.push_back(open_expand + " is not done: `pgbackfill run` does it");
   for (auto const& writer : writers) reasons.push_back("a writer is still connected: " + writer);
   for (auto const& one : checks) {
     if (!one.holds) reasons.push_back("the check " + one.check + " does not hold: " + one.text);

@@ -19,6 +19,7 @@ namespace pgbackfill::engine {
 
 struct GateReading {
   SyncGuard sync = SyncGuard::kNone;
+  std::string open_expand;  // a step of expand that is not done; empty: all are
   bool has_backfill = false;
   bool job_exists = false;
   std::string status;

@@ -4,6 +4,7 @@
 #include <utility>
 #include <variant>
 
+#include "planner/model/check.h"
 #include "planner/model/sql_facts.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
@@ -99,13 +100,81 @@ void add_job(Migration const& migration, OpenParts const& open, std::vector<Need
   add_other_tables(facts, need, needs);
   need.columns.insert(need.columns.end(), open.key.begin(), open.key.end());
   need.indexes = open.indexes;
+  need.key = open.key;
   if (backfill.kind == WorkKind::kUpdate) add_written(backfill.assignments, need.columns);
   if (backfill.kind == WorkKind::kCopy) {
     auto copy = need_of(migration.name, kPart, backfill.copy_to);
     add_written(backfill.assignments, copy.columns);
     needs.push_back(std::move(copy));
   }
+  if (backfill.move_to) {
+    auto target = need_of(migration.name, kPart, *backfill.move_to);
+    target.is_of_all = true;  // columns of the same names
+    needs.push_back(std::move(target));
+  }
+  if (backfill.dedupe) {
+    auto groups = need_of(migration.name, kPart, backfill.table);
+    groups.columns = backfill.dedupe->by;
+    groups.key = backfill.dedupe->by;
+    groups.is_key_a_beginning = true;
+    needs.push_back(std::move(groups));
+  }
   needs.push_back(std::move(need));
+}
+
+// --- what checks ask
+
+void add_columns_of(std::string const& where, TableName const& table, Need& need) {
+  if (where.empty()) return;
+  need.is_of_all = add_columns(facts_of_expressions({where}), table, need.columns);
+}
+
+void add_check(ZeroCheck const& check, Need const& own, std::vector<Need>& needs) {
+  add_other_tables(facts_of_statement(check.sql), own, needs);
+}
+void add_check(RowCountCheck const& check, Need need, std::vector<Need>& needs) {
+  need.table = check.same_as;
+  needs.push_back(need);
+  need.table = check.table;
+  add_columns_of(check.where, check.table, need);
+  needs.push_back(std::move(need));
+}
+void add_check(NoOrphansCheck const& check, Need need, std::vector<Need>& needs) {
+  need.table = check.references;
+  need.columns = check.to;
+  needs.push_back(need);
+  need.table = check.table;
+  need.columns = check.columns;
+  needs.push_back(std::move(need));
+}
+void add_check(NoDuplicatesCheck const& check, Need need, std::vector<Need>& needs) {
+  need.table = check.table;
+  need.columns = check.columns;
+  add_columns_of(check.where, check.table, need);
+  needs.push_back(std::move(need));
+}
+void add_check(ConstraintsValidCheck const& check, Need need, std::vector<Need>& needs) {
+  need.table = check.table;
+  needs.push_back(std::move(need));
+}
+void add_check(AgreesCheck const& check, Need need, std::vector<Need>& needs) {
+  need.table = check.table;
+  auto expressions = expressions_of(check.set);
+  expressions.push_back(check.where);
+  auto const facts = facts_of_expressions(expressions);
+  need.is_of_all = add_columns(facts, check.table, need.columns);
+  add_other_tables(facts, need, needs);
+  add_written(check.set, need.columns);
+  needs.push_back(std::move(need));
+}
+
+// While a job goes on, or contract steps are to come, its checks will be asked again.
+void add_checks(Migration const& migration, OpenParts const& open, std::vector<Need>& needs) {
+  if (!open.has_job && open.contract.empty()) return;
+  for (auto const& check : migration.verify) {
+    auto const own = need_of(migration.name, "its check " + check_text(check), {});
+    std::visit([&](auto const& kind) { add_check(kind, own, needs); }, check.kind);
+  }
 }
 
 struct Named {
@@ -172,6 +241,7 @@ struct Taken {
   TableName table;
   std::string column;
   std::string index;
+  bool is_primary_key = false;
 };
 using AllTaken = std::vector<Taken>;
 
@@ -190,6 +260,12 @@ AllTaken taken_by(ChangeType const& step) {
 }
 AllTaken taken_by(SwapColumn const& step) {
   return {{step.table, step.column, {}}, {step.table, step.with, {}}};
+}
+AllTaken taken_by(AddKey const& step) {
+  if (!step.is_replacing) return {};
+  Taken taken{step.table, {}, {}};
+  taken.is_primary_key = true;
+  return {taken};
 }
 AllTaken taken_by(DropConstraint const& step) {
   return {{step.table, {}, step.name}};
@@ -211,7 +287,21 @@ TableName relation_of(lint::SyntaxNode range) {
   return {std::string(range.text("schemaname")), std::string(range.text("relname"))};
 }
 
+// DROP TABLE and DROP INDEX; the names of one statement are lists of schema and name.
+void add_dropped(lint::SyntaxNode statement, AllTaken& taken) {
+  auto const what = statement.text("removeType");
+  if (what != "OBJECT_TABLE" && what != "OBJECT_INDEX") return;
+  for (auto const& object : statement.list("objects")) {
+    std::vector<std::string> parts;
+    for (auto const& part : object.list("items")) parts.emplace_back(part.text("sval"));
+    if (parts.empty() || parts.size() > 2) continue;
+    TableName const name{parts.size() == 2 ? parts.front() : "", parts.back()};
+    taken.push_back(what == "OBJECT_TABLE" ? Taken{name, {}, {}} : Taken{{}, {}, name.name});
+  }
+}
+
 void add_taken(lint::SyntaxNode statement, AllTaken& taken) {
+  if (statement.is("DropStmt")) return add_dropped(statement, taken);
   auto const table = relation_of(statement.get("relation"));
   if (statement.is("RenameStmt")) {
     bool const is_column = statement.text("renameType") == "OBJECT_COLUMN";
@@ -268,9 +358,16 @@ void add_takings(PlacedStep const& placed, AllTaken taken, std::string const& ho
   for (auto& one : taken) {
     std::string words =
         placed.phase + " step " + std::to_string(placed.position + 1) + how + " (" + placed.step.text + ")";
-    takings.push_back(
-        {placed.step.position, std::move(words), std::move(one.table), std::move(one.column), std::move(one.index)});
+    takings.push_back({placed.step.position, std::move(words), std::move(one.table), std::move(one.column),
+                       std::move(one.index), one.is_primary_key});
   }
+}
+
+// Partitions' indexes have names of their own; their columns are those of the table's.
+bool goes_by(std::vector<std::string> const& index_columns, Need const& need) {
+  if (need.key.empty() || index_columns.size() < need.key.size()) return false;
+  if (!need.is_key_a_beginning && index_columns.size() != need.key.size()) return false;
+  return std::is_permutation(need.key.begin(), need.key.end(), index_columns.begin());
 }
 
 // What of it the other one needs; empty: nothing.
@@ -279,7 +376,11 @@ std::string needed_part(Taking const& taking, Need const& need) {
     bool const is_needed = need.is_of_all || contains(need.columns, taking.column);
     return is_needed ? "column " + taking.column + " of " + shown(taking.table) : "";
   }
-  if (!taking.index.empty()) return contains(need.indexes, taking.index) ? "index " + taking.index : "";
+  if (!taking.index.empty() || taking.is_primary_key) {
+    bool const is_needed = contains(need.indexes, taking.index) || goes_by(taking.index_columns, need);
+    if (!is_needed) return "";
+    return taking.is_primary_key ? "the primary key of " + shown(taking.table) : "index " + taking.index;
+  }
   return "table " + shown(taking.table);
 }
 
@@ -295,6 +396,7 @@ std::vector<Need> needs_of(Migration const& migration, OpenParts const& open) {
   if (open.has_sync && migration.sync) add_sync(migration, needs);
   if (open.has_job && migration.backfill) add_job(migration, open, needs);
   add_contract(migration, open, needs);
+  add_checks(migration, open, needs);
   return needs;
 }
 
@@ -320,7 +422,7 @@ std::vector<std::string> conflicts(std::vector<Taking> const& takings, std::vect
                                    SameTable const& is_same) {
   std::vector<std::string> texts;
   for (auto const& taking : takings) {
-    bool const is_table = taking.column.empty() && taking.index.empty();
+    bool const is_table = taking.column.empty() && taking.index.empty() && !taking.is_primary_key;
     for (auto const& need : needs) {
       if (!is_same(taking.table, need.table, is_table)) continue;
       auto const part = needed_part(taking, need);

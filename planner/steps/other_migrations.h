@@ -29,7 +29,9 @@ struct Need {
   TableName table;
   std::vector<std::string> columns;
   std::vector<std::string> indexes;
-  bool is_of_all = false;  // each column
+  std::vector<std::string> key;     // columns of an index that it goes by, in any order
+  bool is_key_a_beginning = false;  // of the index, which may have more
+  bool is_of_all = false;           // each column
 };
 
 std::vector<Need> needs_of(Migration const& migration, OpenParts const& open);
@@ -41,6 +43,8 @@ struct Taking {
   TableName table;
   std::string column;
   std::string index;
+  bool is_primary_key = false;                  // the index, whatever its name
+  std::vector<std::string> index_columns = {};  // as the catalog has them; empty: there is no such index
 };
 
 std::vector<Taking> takings_of(std::vector<PlacedStep> const& steps);

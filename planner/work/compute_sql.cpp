@@ -353,6 +353,23 @@ std::vector<Probe> compute_probes(WorkTarget const& target) {
   return result;
 }
 
+namespace {
+
+// Of a type of an extension that has a cast to json, such as hstore, the server would make what that cast gives, which
+// the type does not read again: as a text, and an array of them as texts (the array of bigint stands for these).
+constexpr char kAsText[] =
+    "SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_cast k WHERE k.castsource OPERATOR(pg_catalog.=) "
+    "b.oid::pg_catalog.oid AND k.casttarget OPERATOR(pg_catalog.=) 'pg_catalog.json'::pg_catalog.regtype AND "
+    "k.castsource "
+    "OPERATOR(pg_catalog.>=) 16384) THEN '25' WHEN EXISTS (SELECT FROM pg_catalog.pg_cast k JOIN pg_catalog.pg_type t "
+    "ON "
+    "t.typelem OPERATOR(pg_catalog.=) k.castsource AND t.typarray OPERATOR(pg_catalog.=) 0 WHERE t.oid "
+    "OPERATOR(pg_catalog.=) b.oid::pg_catalog.oid AND k.casttarget OPERATOR(pg_catalog.=) "
+    "'pg_catalog.json'::pg_catalog.regtype AND k.castsource OPERATOR(pg_catalog.>=) 16384) THEN '1016' ELSE b.oid END "
+    "FROM ";
+
+}  // namespace
+
 std::string compute_types_sql(WorkTarget const& target) {
   auto const& compute = *target.backfill.compute;
   std::vector<std::string> values;
@@ -360,12 +377,13 @@ std::string compute_types_sql(WorkTarget const& target) {
   auto const add = [&](std::string const& value) {
     std::string const name = "v" + std::to_string(values.size());
     values.push_back(value + " AS " + name);
-    types.push_back("(WITH RECURSIVE base (oid) AS (SELECT pg_catalog.pg_typeof(value." + name +
+    types.push_back("(" + std::string(kAsText) + "(WITH RECURSIVE base (oid) AS (SELECT pg_catalog.pg_typeof(value." +
+                    name +
                     ")::pg_catalog.oid UNION ALL SELECT t.typbasetype FROM pg_catalog.pg_type t, base WHERE t.oid "
                     "OPERATOR(pg_catalog.=) base.oid AND t.typtype OPERATOR(pg_catalog.=) 'd') SELECT "
                     "pg_catalog.max(base.oid::pg_catalog.text) FILTER (WHERE NOT EXISTS (SELECT FROM "
                     "pg_catalog.pg_type t WHERE t.oid OPERATOR(pg_catalog.=) base.oid AND t.typtype "
-                    "OPERATOR(pg_catalog.=) 'd')) FROM base)");
+                    "OPERATOR(pg_catalog.=) 'd')) AS oid FROM base) b)");
   };
   for (auto const& input : compute.read) add(parenthesised(input.expression));
   bool const is_copy = target.backfill.kind == WorkKind::kCopy;

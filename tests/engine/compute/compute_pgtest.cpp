@@ -371,6 +371,32 @@ backfill:
       "2");
 }
 
+// The server would hand over what the type's cast to json gives, which the type does not read.
+TEST_F(ComputeTest, ATypeWithACastToJsonIsHandedOverAsItsText) {
+  client_->exec(R"sql(
+CREATE EXTENSION hstore;
+CREATE DOMAIN tags AS hstore;
+CREATE TABLE users (id int PRIMARY KEY, h hstore, d tags, hs hstore[], h2 hstore, d2 tags, hs2 hstore[]);
+INSERT INTO users VALUES (1, 'a=>1, "b c"=>NULL', 'x=>y', '{"a=>1",NULL}'), (2, NULL, NULL, NULL))sql");
+  write_program(R"py(
+def row(read):
+    with open("said", "a") as said: said.write(json.dumps(read, sort_keys=True) + "\n")
+    return {"h2": read["h"], "d2": read["d"], "hs2": read["hs"]}
+answer_requests(row)
+)py");
+  write("m.yaml", R"yaml(name: m
+table: users
+backfill:
+  compute:
+    read: {h: h, d: d, hs: hs}
+    write: [h2, d2, hs2]
+    command: [python3, program.py]
+)yaml");
+  auto const result = run({"run", "m.yaml"});
+  ASSERT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE (h, d, hs) IS NOT DISTINCT FROM (h2, d2, hs2)"), "2");
+}
+
 // Each way in which a service may fail, once.
 constexpr char kService[] = R"py(
 import hashlib, http.server, json, sys, time

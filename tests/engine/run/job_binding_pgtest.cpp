@@ -77,6 +77,58 @@ TEST_F(JobBindingTest, PartitionsThatWereRestoredAreToldByTheirNames) {
   EXPECT_EQ(counts_of(), "1: 6000");
 }
 
+// The usual way to partition a table by hand.
+TEST_F(JobBindingTest, ATableThatBecameAPartitionIsGoneOnWith) {
+  make_table();
+  run_half();
+  client_->exec(
+      "BEGIN; ALTER TABLE t RENAME TO t_all; CREATE TABLE t (LIKE t_all INCLUDING ALL) PARTITION BY RANGE (id); ALTER "
+      "TABLE "
+      "t ATTACH PARTITION t_all FOR VALUES FROM (MINVALUE) TO (7000); CREATE TABLE t_more PARTITION OF t FOR VALUES "
+      "FROM "
+      "(7000) TO (8000); INSERT INTO t SELECT g FROM generate_series(7001, 7100) g; COMMIT");
+  EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kGateClosed);
+  auto const accepted = run({"run", "m.yaml", "--accept-drift"});
+  EXPECT_EQ(accepted.exit_code, kDone) << accepted.err;
+  EXPECT_EQ(counts_of(), "1: 6100");
+  EXPECT_EQ(run({"gate", "m.yaml"}).exit_code, kDone);
+}
+
+TEST_F(JobBindingTest, APartitionThatBecameTheTableIsGoneOnWith) {
+  client_->exec(
+      "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (id); CREATE TABLE t_rest "
+      "PARTITION "
+      "OF t DEFAULT; CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (7000); INSERT INTO t SELECT g FROM "
+      "generate_series(1, 6000) g; INSERT INTO t SELECT g FROM generate_series(8001, 8100) g");
+  write("m.yaml", kCountUp);
+  run_half();
+  client_->exec(
+      "BEGIN; ALTER TABLE t DETACH PARTITION t1; ALTER TABLE t RENAME TO t_parted; ALTER TABLE t1 RENAME TO t; COMMIT");
+  EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kGateClosed);
+  auto const accepted = run({"run", "m.yaml", "--accept-drift"});
+  EXPECT_EQ(accepted.exit_code, kDone) << accepted.err;
+  EXPECT_EQ(counts_of(), "1: 6000");
+}
+
+TEST_F(JobBindingTest, ATableThatNoneOfThePartitionsBecameIsRefused) {
+  client_->exec(
+      "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (id); CREATE TABLE t_rest "
+      "PARTITION "
+      "OF t DEFAULT; CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (7000); INSERT INTO t SELECT g FROM "
+      "generate_series(1, 6000) g");
+  write("m.yaml", kCountUp);
+  run_half();
+  client_->exec(
+      "BEGIN; ALTER TABLE t RENAME TO t_parted; CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL); INSERT INTO t "
+      "SELECT * "
+      "FROM t_parted; COMMIT");
+  auto const before = counts_of();
+  auto const refused = run({"run", "m.yaml", "--accept-drift"});
+  EXPECT_EQ(refused.exit_code, kGateClosed) << refused.err;
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("it cannot be gone on with: 2 partitions"), HasSubstr("another name")));
+  EXPECT_EQ(counts_of(), before);
+}
+
 TEST_F(JobBindingTest, ATableThatAnotherSearchPathFindsIsRefused) {
   make_table();
   run_half();

@@ -150,6 +150,54 @@ TEST_F(Neighbours, WhatAnOpenContractStepIsAboutStays) {
   EXPECT_THAT(refused.err, HasSubstr("its contract step 1 (set_not_null"));
 }
 
+// A job that rests: what it reads beside its table, the index it goes by, and what its checks will ask.
+TEST_F(Neighbours, WhatARestingJobGoesByIsNotTakenAway) {
+  struct Case {
+    char const* work;
+    char const* table;  // of the step
+    char const* step;
+    char const* needed;
+  };
+  constexpr char kSet[] = "backfill: {set: {n: n + 1}, batch: {min_rows: 1, max_rows: 5}}\n";
+  constexpr char kMove[] = "backfill: {move_to: d, where: id > 3, batch: {min_rows: 1, max_rows: 5}}\n";
+  std::string const checked = kSet;
+  std::string const orphans = checked + "verify: [{no_orphans: {columns: [id], references: l, to: [k]}}]\n";
+  std::string const counted = checked + "verify: [{row_count: l}]\n";
+  std::string const zero = checked + "verify: [{zero: SELECT count(*) FROM l WHERE k < 0}]\n";
+  std::vector<Case> const cases = {
+      {kMove, "d", "drop_table: d", "table d"},
+      {kMove, "d", "rename_table: {to: dd}", "table d"},
+      {kMove, "d", "drop_column: a", "column a of d"},
+      {orphans.c_str(), "l", "drop_table: l", "its check"},
+      {counted.c_str(), "l", "drop_table: l", "its check"},
+      {zero.c_str(), "l", "drop_table: l", "its check"},
+      {kSet, "t", "swap_primary_key: {name: t_other, columns: [w]}", "the primary key of t"},
+      {kSet, "t", "drop_constraint: t_pkey", "index t_pkey"},
+      {kSet, "t", "sql: DROP TABLE t", "table t"},
+      {"backfill: {dedupe: {by: [a], keep: ORDER BY id}, batch: {min_rows: 1, max_rows: 5}}\n", "t", "drop_index: t_a",
+       "index t_a"},
+  };
+  for (auto const& one : cases) {
+    SCOPED_TRACE(fmt::format("{}{}", one.work, one.step));
+    client_->exec(
+        "DROP SCHEMA IF EXISTS pgbackfill CASCADE; DROP TABLE IF EXISTS t, d, l; CREATE TABLE t (id int PRIMARY KEY, a "
+        "text, "
+        "n int, w int NOT NULL); INSERT INTO t SELECT g, 'a' || g / 2, g, g FROM generate_series(1, 60) g; CREATE "
+        "INDEX t_a ON t "
+        "(a); CREATE TABLE d (LIKE t INCLUDING ALL); CREATE TABLE l (k int PRIMARY KEY); INSERT INTO l SELECT "
+        "generate_series(1, 60)");
+    write("job.yaml", fmt::format("name: job\ntable: t\n{}throttle: {{mode: off}}\n", one.work));
+    auto const job = run({"run", "job.yaml", "--limit", "10"});
+    ASSERT_EQ(job.exit_code, kResumable) << job.err;
+    write("m.yaml", fmt::format("name: cleanup\ntable: {}\ncontract:\n  - {}\n", one.table, one.step));
+    run({"run", "m.yaml"});
+    auto const refused = run({"complete", "m.yaml", "--yes"});
+    EXPECT_EQ(refused.exit_code, kGateClosed);
+    EXPECT_THAT(refused.err, AllOf(HasSubstr("migration job needs"), HasSubstr(one.needed)));
+    ASSERT_EQ(run({"run", "job.yaml"}).exit_code, kDone);
+  }
+}
+
 // --- subscribers ----------------------------------------------------------------------------------------------------
 
 TEST_F(Neighbours, ASubscriberThatWouldStopHasToBeAgreedTo) {
