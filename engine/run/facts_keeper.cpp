@@ -88,6 +88,9 @@ asio::awaitable<Result<Drift>> read_drift(PgConnection& connection, planner::Mig
   auto const now = co_await read_schema_facts(connection, std::move(tables));
   if (!now) co_return now.error();
   drift.all = planner::differences(recorded_of(*stored), *now);
+  std::erase_if(drift.all, [&](Difference const& one) {
+    return one.kind == planner::kIdentity && !planner::is_of_copy(one, migration);
+  });
   if (drift.all.empty()) co_return drift;
   auto const pending = co_await are_steps_pending(connection, migration.name);
   if (!pending) co_return pending.error();
@@ -105,6 +108,26 @@ asio::awaitable<Result<Drift>> read_drift(PgConnection& connection, planner::Mig
     }
   }
   co_return drift;
+}
+
+asio::awaitable<Result<CopyLook>> look_at_copy(PgConnection& connection, planner::Migration migration) {
+  CopyLook look;
+  auto const stored = co_await query_read_only(connection, state::list_facts(migration.name));
+  if (!stored && stored.error().sqlstate == "42P01") co_return look;
+  if (!stored) co_return stored.error();
+  auto const recorded = recorded_of(*stored);
+  std::vector<planner::TableName> copy = {migration.backfill->copy_to};
+  auto const now = co_await read_schema_facts(connection, std::move(copy));
+  if (!now) co_return now.error();
+  for (auto const& fact : *now) {
+    for (auto const& one : recorded) {
+      if (one.fact.relation != fact.relation || one.fact.kind != fact.kind) continue;
+      bool const is_same = one.fact.definition == fact.definition;
+      if (fact.kind == planner::kIdentity) look.is_other = !is_same;
+      if (fact.kind == planner::kStorage) look.is_written_anew = !is_same;
+    }
+  }
+  co_return look;
 }
 
 asio::awaitable<Result<Done>> accept_drift(PgConnection& connection, planner::Migration migration, Drift drift,

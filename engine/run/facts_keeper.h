@@ -28,6 +28,14 @@ struct Drift {
 // Reads only. Nothing when nothing was recorded yet, or when the database has no state.
 asio::awaitable<Result<Drift>> read_drift(PgConnection& connection, planner::Migration migration);
 
+// Whether the table of `copy_to` is the one that rows were copied to, and whether its files were written anew since:
+// then rows may be missing. Neither where nothing was recorded.
+struct CopyLook {
+  bool is_other = false;
+  bool is_written_anew = false;
+};
+asio::awaitable<Result<CopyLook>> look_at_copy(PgConnection& connection, planner::Migration migration);
+
 // The operator says that it is all right so: records it, with an event.
 asio::awaitable<Result<Done>> accept_drift(PgConnection& connection, planner::Migration migration, Drift drift,
                                            Owner owner);

@@ -131,6 +131,7 @@ struct AboutCopy {
   std::optional<std::string> lacks_identity;  // why changes of the copy could not be replicated
   bool is_row_secured = false;
   std::string role;
+  bool is_emptied_by_a_crash = false;  // and the table is not
 };
 
 struct ForeignKeyRow {
@@ -284,11 +285,23 @@ asio::awaitable<Result<Done>> check_copy(PgConnection& connection, planner::Back
       });
   std::string const identity = planner::lacks_identity(std::to_string(copy.oid), connection.server_version());
   auto about_copy = co_await query_read_only(
-      connection, fmt::format("SELECT {}, row_security_active({}::oid), current_user", identity, copy.oid));
+      connection,
+      fmt::format("SELECT {0}, row_security_active({1}::oid), current_user, EXISTS (SELECT FROM pg_class c WHERE "
+                  "c.relpersistence = 'u' AND (c.oid = {1} OR c.oid IN (SELECT t.relid FROM "
+                  "pg_partition_tree({1}) t))) AND EXISTS (SELECT FROM pg_class c WHERE c.relpersistence <> 'u' "
+                  "AND c.oid = {2})",
+                  identity, copy.oid, preflight.table.oid));
   if (!about_copy) co_return about_copy.error();
   auto const about = state::row_as<AboutCopy>(about_copy->rows.at(0));
   if (about.is_row_secured) {
     preflight.problems.push_back({backfill.position, bound_by_policies(name_of(copy), about.role)});
+  }
+  if (about.is_emptied_by_a_crash) {
+    preflight.problems.push_back(
+        {backfill.position,
+         fmt::format("{0} is UNLOGGED: a crash of the server would empty it, and the job would go on behind "
+                     "the rows that it had copied; ALTER TABLE {0} SET LOGGED first",
+                     name_of(copy))});
   }
   if (about.lacks_identity) preflight.problems.push_back({backfill.position, *about.lacks_identity});
   auto key = co_await read_copy_key(connection, backfill, preflight.keys);

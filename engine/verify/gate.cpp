@@ -7,6 +7,7 @@
 #include "engine/base/command_error.h"
 #include "engine/pg/catalog.h"
 #include "engine/process/command_context.h"
+#include "engine/run/facts_keeper.h"
 #include "engine/run/job_setup.h"
 #include "engine/state/typed_rows.h"
 #include "engine/steps/recorded_steps.h"
@@ -153,6 +154,18 @@ asio::awaitable<void> look_at_partitions(PgConnection& connection, planner::Migr
   }
 }
 
+asio::awaitable<void> look_into_copy(PgConnection& connection, planner::Migration const& migration,
+                                     Preflight const& preflight, GateReading& gate) {
+  if (migration.backfill->kind != planner::WorkKind::kCopy) co_return;
+  auto const look = value_or_throw(co_await look_at_copy(connection, migration), "looking for the copy");
+  gate.is_other_copy = look.is_other;
+  if (look.is_other || !look.is_written_anew || preflight.traits.copy_key.empty()) co_return;
+  for (auto const& target : preflight.targets) {
+    auto const missing = co_await count_rows(connection, target, planner::uncopied_sql, "counting what is not copied");
+    gate.lost_from_copy += missing;
+  }
+}
+
 // All but the checks.
 asio::awaitable<GateReading> measure_work(PgConnection& connection, planner::Migration const& migration) {
   GateReading gate;
@@ -189,7 +202,10 @@ asio::awaitable<GateReading> measure_work(PgConnection& connection, planner::Mig
   }
   if (counts_copies) gate.uncopied = co_await count_uncopied(connection, preflight.targets);
   if (preflight.table.has_children) co_await look_into_children(connection, preflight, gate);
-  if (gate.sync != SyncGuard::kEnded) co_await look_at_partitions(connection, migration, job->id, preflight, gate);
+  if (gate.sync != SyncGuard::kEnded) {
+    co_await look_into_copy(connection, migration, preflight, gate);
+    co_await look_at_partitions(connection, migration, job->id, preflight, gate);
+  }
   if (gate.where_tells_nothing || !means_undone) co_return gate;
   gate.remaining = 0;
   try {
@@ -225,6 +241,18 @@ std::vector<std::string> GateReading::reasons() const {
   if (uncopied > 0) {
     reasons.push_back(
         fmt::format("{} row(s) are not in the copy: another unique index of it has their values", uncopied));
+  }
+  if (is_other_copy) {
+    reasons.emplace_back(
+        "the table of copy_to is not the one that rows were copied to; put that back in its place, or roll the "
+        "migration "
+        "back and begin anew");
+  }
+  if (lost_from_copy > 0) {
+    reasons.push_back(
+        fmt::format("{} row(s) are not in the copy, which was emptied or written anew since they were copied; roll the "
+                    "migration back and begin anew",
+                    lost_from_copy));
   }
   for (auto const& partition : came) {
     reasons.push_back(fmt::format(

@@ -32,6 +32,9 @@ struct GateReading {
   std::int64_t remaining = -1;
   // With `on_conflict: count`: rows whose key is not in the copy.
   std::int64_t uncopied = 0;
+  // Of `copy_to`: another table has its name; rows that were copied, and are lost since its files were written anew.
+  bool is_other_copy = false;
+  std::int64_t lost_from_copy = 0;
   // Partitions that no trigger saw: attached with rows that the work lacks, or gone with rows that the copy still has.
   std::vector<std::string> came;
   std::vector<std::string> went;

@@ -127,7 +127,11 @@ std::string schema_facts_sql(std::string const& oid) {
          " UNION ALL SELECT 5, 0, 'owner', '', pg_get_userbyid(c.relowner)::text FROM pg_class c WHERE c.oid = " + oid +
          " UNION ALL SELECT 6, 0, 'partition key', '', pg_get_partkeydef(c.oid) FROM pg_class c WHERE c.relkind = 'p' "
          "AND c.oid = " +
-         oid + ") AS f (place, number, kind, name, definition) ORDER BY f.place, f.number, f.name";
+         oid + " UNION ALL SELECT 7, 0, '" + kIdentity + "', '', 'oid ' || " + oid + "::text UNION ALL SELECT 8, 0, '" +
+         kStorage +
+         "', '', md5(string_agg(c.relfilenode::text, ' ' ORDER BY c.oid)) FROM pg_class c WHERE c.oid = " + oid +
+         " OR c.oid IN (SELECT t.relid FROM pg_partition_tree(" + oid +
+         ") t)) AS f (place, number, kind, name, definition) ORDER BY f.place, f.number, f.name";
 }
 
 std::string partitions_sql(std::string const& oid) {
@@ -228,7 +232,9 @@ std::vector<Difference> differences(std::vector<RecordedFact> const& recorded, s
   auto const compare = [&](SchemaFact const& fact) {
     auto const was = before.find(fact);
     auto const is = after.find(fact);
-    if (was == is) return;
+    if (was == is || fact.kind == kStorage) return;
+    // An older version did not record it.
+    if (fact.kind == kIdentity && !was) return;
     Difference difference{fact.relation, fact.kind, fact.name, was, is, first[fact.relation], false, false};
     auto const record = records.find(place_of(fact));
     if (record != records.end()) {
@@ -262,6 +268,10 @@ std::string difference_text(Difference const& difference) {
     return text + "the " + difference.kind + of + " is " + difference.now.value_or("gone") + " where it was " +
            difference.before.value_or("none");
   }
+  if (difference.kind == kIdentity) {
+    return text + "table " + difference.relation + " is another one: " + difference.now.value_or("gone") +
+           " where it was " + difference.before.value_or("none");
+  }
   // The name of a partition is quoted, as that of a relation.
   bool const is_partition = difference.kind == kPartition;
   text += difference.kind + " " + (is_partition ? difference.name : quote_identifier(difference.name)) + of;
@@ -270,7 +280,16 @@ std::string difference_text(Difference const& difference) {
   return text + " is " + *difference.now + " where it was " + *difference.before;
 }
 
+bool is_of_copy(Difference const& difference, Migration const& migration) {
+  if (!migration.backfill || migration.backfill->copy_to.name.empty()) return false;
+  auto const& copy = migration.backfill->copy_to;
+  std::string const name = quote_identifier(copy.name);
+  return copy.schema.empty() ? difference.relation.ends_with("." + name)
+                             : difference.relation == quote_qualified(copy.schema, copy.name);
+}
+
 std::string drift_reason(Difference const& difference, Migration const& migration, std::vector<Key> const& keys) {
+  if (difference.kind == kIdentity) return "what was copied is not in it";
   if (difference.was_own) return "a step of the migration had made it";
   bool const is_column = difference.kind == "column";
   for (auto const& key : keys) {

@@ -14,6 +14,11 @@
 
 namespace pgbackfill::planner {
 
+// Kinds of facts that are no part of the definition: which relation it is, and which files hold its rows. TRUNCATE,
+// VACUUM FULL and the like write these anew; that is never told as a difference.
+inline constexpr char kIdentity[] = "identity";
+inline constexpr char kStorage[] = "storage";
+
 struct SchemaFact {
   std::string relation;  // quoted, with its schema
   std::string kind;      // column, index, constraint, trigger, owner, partition key, partition
@@ -53,6 +58,9 @@ std::vector<Difference> differences(std::vector<RecordedFact> const& recorded, s
 
 // "since 2026-11-21 14:03 UTC: column \"users\".\"name\" is character varying(80) where it was text"
 std::string difference_text(Difference const& difference);
+
+// Whether it is about the table of `copy_to`. The table of the work is told by its job (engine/run/job_binding.h).
+bool is_of_copy(Difference const& difference, Migration const& migration);
 
 // Why the migration must not go on with it; empty: it does not touch the work. `keys` are those that the table is paged
 // by, as far as they are known.

@@ -475,6 +475,52 @@ TEST_F(MirrorTest, GateAndRunNoticeThatTheTriggersWereGone) {
   EXPECT_EQ(client_->value("SELECT count(*) FROM pg_proc WHERE proname LIKE 'sync\\_%'"), "0");
 }
 
+// Nobody counts the rows of a copy: the table has to be the one that they went to, with the files that it had.
+TEST_F(MirrorTest, GateSeesACopyThatWasReplacedOrEmptied) {
+  make_tables(100);
+  install_only();
+  ASSERT_EQ(run({"gate", "m"}).exit_code, kDone);
+  client_->exec("VACUUM FULL t_new");
+  EXPECT_EQ(run({"gate", "m"}).exit_code, kDone) << "written anew, with all of its rows";
+  client_->exec("ALTER TABLE t_new RENAME TO t_kept; CREATE TABLE t_new (LIKE t_kept INCLUDING ALL)");
+  auto const other = run({"gate", "m"});
+  EXPECT_EQ(other.exit_code, kGateClosed);
+  EXPECT_THAT(other.out, HasSubstr("the table of copy_to is not the one that rows were copied to"));
+  client_->exec("DROP TABLE t_new; ALTER TABLE t_kept RENAME TO t_new");
+  EXPECT_EQ(run({"gate", "m"}).exit_code, kDone);
+  client_->exec("TRUNCATE t_new");
+  auto const empty = run({"gate", "m"});
+  EXPECT_EQ(empty.exit_code, kGateClosed);
+  EXPECT_THAT(empty.out, HasSubstr("row(s) are not in the copy, which was emptied or written anew"));
+}
+
+TEST_F(MirrorTest, ARestingJobDoesNotGoOnWithAnotherCopy) {
+  make_tables(1000);
+  write("m.yaml", "name: m\ntable: t\nbackfill: {copy_to: t_new, columns: {id: id, a: a, state: \"'copied'\"}}\n");
+  ASSERT_EQ(run({"run", "m.yaml", "--limit", "300"}).exit_code, kResumable);
+  client_->exec("ALTER TABLE t_new RENAME TO t_kept; CREATE TABLE t_new (LIKE t_kept INCLUDING ALL)");
+  auto const refused = run({"run", "m.yaml"});
+  EXPECT_EQ(refused.exit_code, kGateClosed);
+  EXPECT_THAT(refused.err, HasSubstr("table \"public\".\"t_new\" is another one"));
+  EXPECT_EQ(client_->value("SELECT count(*) FROM t_new"), "0");
+  client_->exec("DROP TABLE t_new; ALTER TABLE t_kept RENAME TO t_new");
+  EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  EXPECT_EQ(client_->value("SELECT count(*) FROM t_new"), "1000");
+}
+
+TEST_F(MirrorTest, ACopyThatACrashWouldEmptyIsRefused) {
+  make_tables(10);
+  client_->exec("ALTER TABLE t_new SET UNLOGGED");
+  write("m.yaml", kMirror);
+  for (char const* command : {"plan", "run"}) {
+    auto const refused = run({command, "m.yaml"});
+    EXPECT_EQ(refused.exit_code, kUsage) << command;
+    EXPECT_THAT(refused.out + refused.err, HasSubstr("\"t_new\" is UNLOGGED: a crash of the server would empty it"));
+  }
+  client_->exec("ALTER TABLE t SET UNLOGGED");
+  EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kDone) << "a crash would empty both";
+}
+
 // No trigger fires for the rows of a partition that is attached, detached or dropped.
 TEST_F(MirrorTest, GateSeesPartitionsThatCameOrWentWithTheirRows) {
   make_tables(2500, "PARTITION BY RANGE (id)");
