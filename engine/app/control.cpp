@@ -17,6 +17,7 @@
 #include "engine/steps/approval.h"
 #include "engine/view/console.h"
 #include "planner/file/throttle_settings.h"
+#include "planner/model/compute_pace.h"
 #include "planner/model/duration.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/suggestion.h"
@@ -59,6 +60,16 @@ asio::awaitable<void> drop_what_is_prepared(PgConnection& connection, std::strin
   value_or_throw(co_await drop_prepared(connection, name, std::move(prepared)), "dropping results of prepare");
 }
 
+// A job that is complete has processes only while it is followed.
+asio::awaitable<bool> end_followers(PgConnection& connection, std::string name, Owner owner) {
+  auto const runners =
+      value_or_throw(co_await connection.query(state::job_runners(name), Deadlines()), "looking for its processes");
+  if (runners.rows.empty()) co_return false;
+  std::string statement = state::end_following(name, "`cancel` by " + who(owner), owner);
+  value_or_throw(co_await connection.query(std::move(statement), Deadlines()), "ending the following");
+  co_return true;
+}
+
 // What is said of a job on which nothing was changed.
 ControlOutcome unchanged(std::string const& name, JobStatus is, JobStatus wanted) {
   bool const already = is == wanted;
@@ -75,20 +86,29 @@ std::string after_change(std::string const& name, StatusOrder const& order) {
                      state::status_name(order.status), how_long);
 }
 
-constexpr std::string_view kThrottlePrefix = "throttle.";
+using state::kComputePrefix;
+using state::kThrottlePrefix;
 constexpr char kBatchTargetBounds[] = "a duration from 5ms to 60s with its unit, such as 100ms";
 
 // What the file said when it ran last; a source that this version cannot read has no settings.
-asio::awaitable<SettingTexts> file_settings(PgConnection& connection, std::string name,
+struct FileSettings {
+  SettingTexts throttle;
+  std::optional<planner::Compute> compute;
+};
+
+asio::awaitable<FileSettings> file_settings(PgConnection& connection, std::string name,
                                             planner::ConfigFile const* config) {
   auto const found =
       value_or_throw(co_await connection.query(state::find_migration(name), Deadlines()), "reading the migration");
-  SettingTexts settings;
+  FileSettings settings;
   try {
     auto const stored = state::first_as<state::StoredSource>(found);
-    if (stored) settings = setting_texts(parse_stored(name, stored->file, stored->source, config).migration.throttle);
+    if (!stored) co_return settings;
+    auto const migration = parse_stored(name, stored->file, stored->source, config).migration;
+    settings.throttle = setting_texts(migration.throttle);
+    if (migration.backfill) settings.compute = migration.backfill->compute;
   } catch (CommandError const&) {
-    settings.clear();
+    settings = {};
   }
   co_return settings;
 }
@@ -98,14 +118,38 @@ CommandError unknown_key(std::string const& key) {
   for (auto const& rule : planner::throttle_settings()) {
     names.push_back(std::string(kThrottlePrefix) + std::string(rule.name));
   }
+  for (auto const& rule : planner::compute_settings()) {
+    names.push_back(std::string(kComputePrefix) + std::string(rule.name));
+  }
   std::vector<std::string_view> const known(names.begin(), names.end());
   std::string hint = planner::did_you_mean(key, known);
   if (planner::find_throttle_setting(key) != nullptr) hint = fmt::format(" (did you mean 'throttle.{}'?)", key);
   return {kExitUsage, fmt::format("unknown key '{}'{}; `pgbackfill set NAME` lists the keys", neutralised(key), hint)};
 }
 
-state::SettingsChange::Throttle throttle_change(std::string const& key, std::string const& value,
-                                                SettingTexts const& file) {
+// A service has no processes, and work without a program none of them.
+bool has_setting(std::optional<planner::Compute> const& compute, planner::ComputeSetting const& rule) {
+  return compute && !(rule.is_of_command && compute->service);
+}
+
+state::SettingsChange::Live compute_change(std::string const& key, std::string const& value,
+                                           std::optional<planner::Compute> const& compute) {
+  auto const* rule = planner::find_compute_setting(key.substr(kComputePrefix.size()));
+  if (rule == nullptr) throw unknown_key(key);
+  if (!has_setting(compute, *rule)) {
+    throw CommandError{kExitUsage, key + (compute ? " is of programs, and a service is asked here"
+                                                  : " is of work whose values a program computes, and this is not")};
+  }
+  std::string const name(rule->name);
+  std::string const otherwise = planner::text_of_setting(name, planner::compute_pace(*compute, {}));
+  if (value == "default") return {name, std::nullopt, otherwise};
+  auto const problem = planner::compute_setting_problem(*rule, value);
+  if (!problem.empty()) throw CommandError{kExitUsage, fmt::format("{}={}: {}", key, value, problem)};
+  return {name, value, otherwise};
+}
+
+state::SettingsChange::Live throttle_change(std::string const& key, std::string const& value,
+                                            SettingTexts const& file) {
   bool const is_throttle = key.starts_with(kThrottlePrefix);
   auto const* rule = is_throttle ? planner::find_throttle_setting(key.substr(kThrottlePrefix.size())) : nullptr;
   if (rule == nullptr) throw unknown_key(key);
@@ -117,7 +161,12 @@ state::SettingsChange::Throttle throttle_change(std::string const& key, std::str
   return {name, value, otherwise};
 }
 
-void read_setting(std::string const& text, SettingTexts const& file, state::SettingsChange& change) {
+void put(std::vector<state::SettingsChange::Live>& changes, state::SettingsChange::Live setting) {
+  std::erase_if(changes, [&](auto const& other) { return other.name == setting.name; });
+  changes.push_back(std::move(setting));
+}
+
+void read_setting(std::string const& text, FileSettings const& file, state::SettingsChange& change) {
   std::size_t const equals = text.find('=');
   if (equals == std::string::npos) throw CommandError{kExitUsage, "'" + text + "' is not key=value, such as workers=4"};
   std::string const key = text.substr(0, equals);
@@ -133,10 +182,10 @@ void read_setting(std::string const& text, SettingTexts const& file, state::Sett
     bool const is_good = target && *target >= planner::kMinBatchTarget && *target <= planner::kMaxBatchTarget;
     if (!is_good) throw CommandError{kExitUsage, fmt::format("batch.target={}: {}", value, kBatchTargetBounds)};
     change.batch_target = target;
+  } else if (key.starts_with(kComputePrefix)) {
+    put(change.compute, compute_change(key, value, file.compute));
   } else {
-    auto setting = throttle_change(key, value, file);
-    std::erase_if(change.throttle, [&](auto const& other) { return other.name == setting.name; });
-    change.throttle.push_back(std::move(setting));
+    put(change.throttle, throttle_change(key, value, file.throttle));
   }
 }
 
@@ -160,7 +209,18 @@ void refuse_conflicts(SettingTexts const& file, SettingTexts live, state::Settin
   }
 }
 
-std::vector<SettingLine> setting_lines(StoredJob const& job, SettingTexts const& file) {
+void add_compute_lines(std::vector<SettingLine>& lines, StoredJob const& job, planner::Compute const& compute) {
+  auto const pace = planner::compute_pace(compute, job.compute_settings);
+  for (auto const& rule : planner::compute_settings()) {
+    if (!has_setting(compute, rule)) continue;
+    std::string const name(rule.name);
+    char const* const origin = job.compute_settings.contains(name) ? "live" : "file";
+    lines.push_back({std::string(kComputePrefix) + name, planner::text_of_setting(name, pace), origin,
+                     std::string(rule.help), fmt::format("1 to {}{}", rule.most, rule.may_be_none ? ", none" : "")});
+  }
+}
+
+std::vector<SettingLine> setting_lines(StoredJob const& job, FileSettings const& file) {
   std::vector<SettingLine> lines = {
       {"workers", std::to_string(job.workers), "job", "How many batches may run at the same time.",
        fmt::format("1 to {}", planner::kMaxWorkers)},
@@ -169,10 +229,11 @@ std::vector<SettingLine> setting_lines(StoredJob const& job, SettingTexts const&
                    planner::format_duration(planner::kMaxBatchTarget))},
   };
   for (auto const& rule : planner::throttle_settings()) {
-    auto const setting = effective_setting(rule.name, file, job.settings);
+    auto const setting = effective_setting(rule.name, file.throttle, job.settings);
     lines.push_back({std::string(kThrottlePrefix) + std::string(rule.name), setting.text, name_of(setting.origin),
                      std::string(rule.help), planner::setting_bounds(rule)});
   }
+  if (file.compute) add_compute_lines(lines, job, *file.compute);
   return lines;
 }
 
@@ -207,6 +268,10 @@ asio::awaitable<ControlOutcome> change_status(PgConnection& connection, std::str
   auto const changed = value_or_throw(
       co_await connection.query(state::set_status(job.id, order.status, reason, owner, order.pause_for), Deadlines()),
       "changing the job");
+  bool const may_be_followed = job.status == JobStatus::kComplete && order.status == JobStatus::kCancelled;
+  bool is_followed = false;
+  if (changed.rows.empty() && may_be_followed) is_followed = co_await end_followers(connection, name, owner);
+  if (is_followed) co_return ControlOutcome{true, name + " is complete; the processes that follow it end"};
   if (changed.rows.empty()) co_return unchanged(name, job.status, order.status);
   if (order.status == JobStatus::kCancelled) co_await drop_what_is_prepared(connection, name);
   ControlOutcome outcome;
@@ -238,7 +303,7 @@ asio::awaitable<ControlOutcome> change_settings(PgConnection& connection, std::s
   auto const file = co_await file_settings(connection, name, config);
   state::SettingsChange change;
   for (auto const& assignment : assignments) read_setting(assignment, file, change);
-  refuse_conflicts(file, job.settings, change);
+  refuse_conflicts(file.throttle, job.settings, change);
   std::string const statement = state::change_settings(job.id, change, owner);
   value_or_throw(co_await connection.query(statement, Deadlines()), "changing the job");
   ControlOutcome outcome;

@@ -64,6 +64,9 @@ class Finish {
   // What the open contract steps would take away beside what they name; refuses what the server would refuse.
   asio::awaitable<std::vector<std::string>> ask_contract(std::vector<planner::PlacedStep> steps);
   asio::awaitable<bool> has_contract_begun();
+  // Processes that follow the job end; not again, once the contract has begun.
+  asio::awaitable<void> end_following(std::string command);
+  asio::awaitable<void> refuse_what_came_since();
   asio::awaitable<void> refuse_past_complete();
   // What it would meet in the middle, it meets before it begins.
   asio::awaitable<void> refuse_half_way();
@@ -205,6 +208,8 @@ asio::awaitable<int> Finish::complete_now() {
   co_await require_agreement(*connection_, migration().name, steps, std::move(companions), options_.yes,
                              context_.owner());
   co_await run_hooks_at(planner::Boundary::kBeforeContract, "complete");
+  co_await end_following("complete");
+  co_await refuse_what_came_since();
   auto const terms = step_terms(context_, migration(), "contract", options_.locks, interrupts_);
   auto const recorded =
       value_or_throw(co_await read_recorded_steps(*connection_, migration().name), "reading the steps that are done");
@@ -302,6 +307,31 @@ asio::awaitable<bool> Finish::has_contract_begun() {
   co_return settled.ran > 0;
 }
 
+asio::awaitable<void> Finish::end_following(std::string command) {
+  bool const is_followed = migration().backfill && migration().backfill->follow;
+  if (!is_followed) co_return;
+  auto const& owner = context_.owner();
+  std::string const by = fmt::format("`{}` by {}@{}", command, owner.user, owner.host);
+  value_or_throw(co_await connection_->query(state::end_following(migration().name, by, owner), Deadlines()),
+                 "ending the following");
+}
+
+// Found between the gate and the end of the following.
+asio::awaitable<void> Finish::refuse_what_came_since() {
+  bool const is_followed = migration().backfill && migration().backfill->follow;
+  if (!is_followed) co_return;
+  auto const job = value_or_throw(co_await find_job(*connection_, migration().name), "looking for the job");
+  if (!job) co_return;
+  auto const rows = value_or_throw(
+      co_await connection_->query(state::control(job->id, context_.owner().id), Deadlines()), "reading the job");
+  auto const deferred = rows.rows.empty() ? 0 : state::control_of(rows.rows.front()).deferred;
+  if (deferred == 0) co_return;
+  throw CommandError{kExitGateClosed,
+                     fmt::format("{} row(s) of {} came while the gate was measured, and are not done; no contract step "
+                                 "was begun. `pgbackfill run {}` does them, then complete again",
+                                 deferred, migration().name, migration().file)};
+}
+
 asio::awaitable<void> Finish::refuse_past_complete() {
   bool const has_begun = co_await has_contract_begun();
   if (!has_begun) co_return;
@@ -352,6 +382,7 @@ asio::awaitable<int> Finish::roll_back_now() {
     std::string const statement = state::set_status(job->id, JobStatus::kCancelled, who, owner);
     value_or_throw(co_await connection_->query(statement, Deadlines()), "cancelling the job");
   }
+  if (job && job->status == JobStatus::kComplete) co_await end_following("rollback");
   // Last first. A contract step that was cut short has left something.
   auto const terms = step_terms(context_, migration(), "rollback", options_.locks, interrupts_);
   auto const steps = undoable_steps(migration());

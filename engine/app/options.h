@@ -39,6 +39,7 @@ struct RunOptions {
   bool subscribers_ready = false;
   bool is_dry_run = false;            // tries the work on some rows, and rolls it back
   std::optional<std::int64_t> limit;  // rows that it changes before it stops, resumable
+  bool may_follow = true;             // whether `follow:` of the file is heeded
   std::chrono::milliseconds lease_time{30'000};
   std::chrono::milliseconds deferred_patience{60'000};
   std::chrono::milliseconds reconnect_patience{300'000};

@@ -38,8 +38,10 @@
 #include "engine/verify/verify.h"
 #include "engine/view/costs_text.h"
 #include "planner/file/migration_file.h"
+#include "planner/model/duration.h"
 #include "planner/model/replace_all.h"
 #include "planner/model/sql_text.h"
+#include "planner/model/work_kind.h"
 #include "planner/steps/contract_plan.h"
 #include "throttle/backoff.h"
 
@@ -121,13 +123,24 @@ class Run {
   asio::awaitable<bool> sleep(std::chrono::milliseconds duration);
   asio::awaitable<void> ensure_state();
   asio::awaitable<std::optional<int>> prepare_backfill();
+  // Of a job that is complete: the exit code, or it is to be followed.
+  asio::awaitable<std::optional<int>> go_on_complete(StoredJob job);
+  asio::awaitable<bool> has_come_back(StoredJob job);
+  asio::awaitable<void> load_work(StoredJob job);
   void listen();
   void record_readings();
   asio::awaitable<void> await_final_scrape();
   // Who is told in the end, and who passes it on to him.
   EventSink& listener();
   EventSink& sink();
+  JobRunOptions work_options();
   asio::awaitable<int> backfill();
+  // After the last row: whether rows that come are to be looked for, and doing it until somebody ends that.
+  asio::awaitable<bool> is_to_be_followed();
+  asio::awaitable<int> follow();
+  void tell_completion(WorkerPool const& pool, std::chrono::milliseconds elapsed,
+                       std::vector<std::string> const& after);
+  int summarise_following(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed);
   asio::awaitable<void> compute_what_is_read(int pass);
   asio::awaitable<void> tell_missing_keys(planner::WorkTarget target);
   asio::awaitable<void> drop_what_was_read();
@@ -193,6 +206,7 @@ class Run {
   // What was read of the table, until an expand step may have changed it.
   std::optional<Preflight> preflight_;
   std::optional<PgJob> pg_job_;
+  bool is_complete_ = false;  // and to be followed
   PreparedResults prepared_;
   std::int64_t job_id_ = 0;
   std::string known_change_;  // the latest change of the migration's status when this run began: its number in the log
@@ -216,6 +230,11 @@ std::string names_of(std::vector<planner::Prepared> const& prepared) {
 
 std::string rolled_back_text(std::string const& name, std::string const& who) {
   return fmt::format("{} was rolled back by {} while it ran", name, who);
+}
+
+std::string complete_text(std::string const& name, Progress const& last, std::chrono::milliseconds elapsed) {
+  return fmt::format("{} is complete: {} rows changed; this run took {}", name, human_count(last.rows_changed),
+                     human_duration(elapsed));
 }
 
 std::string begin_anew_text(std::string const& arguments) {
@@ -377,7 +396,8 @@ asio::awaitable<int> Run::go_on() {
     code = kExitResumable;
     conclude(*code, loaded_.migration.name + " was interrupted before its backfill began", {kRunAgain});
   }
-  if (!code) code = co_await backfill();
+  if (!code && !is_complete_) code = co_await backfill();
+  if (is_complete_) code = co_await follow();
   co_return *code;
 }
 
@@ -455,6 +475,7 @@ asio::awaitable<std::optional<int>> Run::start() {
   tell_phase(RunPhase::kStarting);
   connection_.reset();
   preflight_.reset();
+  is_complete_ = false;
   connection_ = co_await context_.connect();
   take_inputs(loaded_);
   co_await bind_only_keys(*connection_, loaded_);
@@ -755,16 +776,46 @@ asio::awaitable<StoredJob> Run::find_or_create_job() {
   co_return std::move(*known);
 }
 
+// Of one that was followed: rows that were found and not done.
+asio::awaitable<bool> Run::has_come_back(StoredJob job) {
+  auto const rows = value_or_throw(
+      co_await connection_->query(state::control(job.id, context_.owner().id), Deadlines()), "reading the job");
+  if (rows.rows.empty() || state::control_of(rows.rows.front()).deferred == 0) co_return false;
+  std::string const statement = state::reopen_job(job.id, "rows that came later are deferred", context_.owner());
+  auto const reopened = value_or_throw(co_await connection_->query(statement, Deadlines()), "taking the job up again");
+  co_return !reopened.rows.empty();
+}
+
+asio::awaitable<std::optional<int>> Run::go_on_complete(StoredJob job) {
+  auto const& name = loaded_.migration.name;
+  co_await drop_what_was_read();
+  co_await run_hooks_at(planner::Boundary::kAfterBackfill);
+  auto next = co_await what_is_next();
+  if (!is_complete_) {
+    co_await conclude_job(kExitDone, name + " is complete already", std::move(next), Ending::kNothingToDo);
+    co_return kExitDone;
+  }
+  co_await look_at_table(job, true);
+  co_await look_at_table(job, false);
+  tell(Severity::kInfo, name + " is complete already");
+  for (auto& note : next) tell(Severity::kInfo, std::move(note));
+  co_await load_work(std::move(job));
+  co_return std::nullopt;
+}
+
 asio::awaitable<std::optional<int>> Run::prepare_backfill() {
   auto const& migration = loaded_.migration;
   auto job = co_await find_or_create_job();
   job_id_ = job.id;
   if (job.status == JobStatus::kComplete) {
-    co_await drop_what_was_read();
-    co_await run_hooks_at(planner::Boundary::kAfterBackfill);
-    auto next = co_await what_is_next();
-    co_await conclude_job(kExitDone, migration.name + " is complete already", std::move(next), Ending::kNothingToDo);
-    co_return kExitDone;
+    is_complete_ = co_await is_to_be_followed();
+    bool has_work = false;
+    if (!is_complete_) has_work = co_await has_come_back(job);
+    if (!has_work) {
+      auto const code = co_await go_on_complete(std::move(job));
+      co_return code;
+    }
+    job.status = JobStatus::kRunning;
   }
   // A pause with an end is waited out, so that whatever restarts this program need not come back for it.
   bool const rests = (job.status == JobStatus::kPaused && !job.pause_has_end) || job.status == JobStatus::kCancelled;
@@ -782,6 +833,12 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
     value_or_throw(co_await connection_->query(statement, Deadlines()), "taking the job up again");
   }
   co_await run_hooks_at(planner::Boundary::kBeforeBackfill);
+  co_await load_work(std::move(job));
+  co_return std::nullopt;
+}
+
+asio::awaitable<void> Run::load_work(StoredJob job) {
+  auto const& migration = loaded_.migration;
   if (!preflight_) co_await check(false);
   for (auto const& warning : preflight_->warnings) tell(Severity::kWarning, warning);
   auto const seen = value_or_throw(co_await settle_leaves(*connection_, job.id, preflight_->table, context_.owner()),
@@ -798,7 +855,6 @@ asio::awaitable<std::optional<int>> Run::prepare_backfill() {
   int const freed = value_or_throw(co_await release_dead_processes(*connection_, job.id, context_.owner()),
                                    "looking for dead processes");
   if (freed > 0) tell(Severity::kInfo, fmt::format("{} range(s) of a process that is gone are free again", freed));
-  co_return std::nullopt;
 }
 
 asio::awaitable<void> Run::tell_missing_keys(planner::WorkTarget target) {
@@ -847,10 +903,8 @@ asio::awaitable<void> Run::drop_what_was_read() {
     tell(Severity::kWarning, "results of prepare are left in schema pgbackfill: " + dropped.error().message);
 }
 
-asio::awaitable<int> Run::backfill() {
-  auto const& migration = loaded_.migration;
-  co_await record("started", fmt::format("{} worker(s)", migration.backfill->workers));
-  auto options = job_run_options(migration, loaded_.schedule);
+JobRunOptions Run::work_options() {
+  auto options = job_run_options(loaded_.migration, loaded_.schedule);
   options.pool.exit_outside_window = options_.exit_outside_window;
   options.pool.limit = options_.limit;
   options.prepared = std::move(prepared_);
@@ -858,6 +912,13 @@ asio::awaitable<int> Run::backfill() {
   options.pool.deferred_patience = options_.deferred_patience;
   options.pool.reconnect_patience = options_.reconnect_patience;
   options.pool.control_interval = options_.poll_interval;
+  return options;
+}
+
+asio::awaitable<int> Run::backfill() {
+  auto const& migration = loaded_.migration;
+  co_await record("started", fmt::format("{} worker(s)", migration.backfill->workers));
+  auto options = work_options();
   auto const began = std::chrono::steady_clock::now();
   JobRun run(context_.io().get_executor(), context_.blocking(), context_.target(), std::move(*pg_job_),
              context_.owner(), std::move(options), sink());
@@ -885,12 +946,98 @@ asio::awaitable<int> Run::backfill() {
     auto const next = co_await what_is_next();
     after.insert(after.end(), next.begin(), next.end());
   }
+  bool const may_follow = outcome.end == PoolEnd::kComplete && hook_trouble.empty();
+  if (may_follow) is_complete_ = co_await is_to_be_followed();
+  if (is_complete_) {
+    tell_completion(run.pool(), elapsed, after);
+    pg_job_ = run.job();
+    co_return kExitDone;
+  }
   int const code = summarise(outcome, run.pool(), elapsed, after, hook_trouble);
   if (connection_->is_usable()) {
     std::string const why = outcome.reason.empty() ? "" : ": " + outcome.reason;
     co_await record("stopped", fmt::format("exit {}{}", code, why));
   }
   co_return code;
+}
+
+// Whoever reads by a program gets one summary: that of the end.
+void Run::tell_completion(WorkerPool const& pool, std::chrono::milliseconds elapsed,
+                          std::vector<std::string> const& after) {
+  tell(Severity::kInfo, complete_text(loaded_.migration.name, pool.progress(), elapsed));
+  for (auto const& note : after) tell(Severity::kInfo, note);
+}
+
+asio::awaitable<bool> Run::is_to_be_followed() {
+  auto const& migration = loaded_.migration;
+  if (!migration.backfill->follow) co_return false;
+  if (!connection_->is_usable()) co_await reconnect();
+  if (!options_.may_follow) {
+    tell(Severity::kInfo, fmt::format("{} is not followed in a run of a folder; `pgbackfill run {}` does that",
+                                      migration.name, migration.file));
+    co_return false;
+  }
+  auto const begun = value_or_throw(co_await connection_->query(state::has_contract_begun(migration.name), Deadlines()),
+                                    "looking at the contract steps");
+  if (state::value_as<bool>(begun)) co_return false;
+  auto const rows = value_or_throw(
+      co_await connection_->query(state::control(job_id_, context_.owner().id), Deadlines()), "reading the job");
+  bool const tells_nothing = !rows.rows.empty() && state::control_of(rows.rows.front()).rows_again > 0;
+  if (tells_nothing) {
+    tell(Severity::kWarning,
+         "rows that were changed still satisfy `where`, so that it does not tell which rows came "
+         "later: nothing is followed");
+  }
+  co_return !tells_nothing;
+}
+
+asio::awaitable<int> Run::follow() {
+  auto const& migration = loaded_.migration;
+  auto job = std::move(*pg_job_);
+  auto const has_no_key = [](planner::WorkTarget const& work) { return work.key.is_by_block(); };
+  if (std::any_of(job.targets.begin(), job.targets.end(), has_no_key)) {
+    std::vector<std::string> notes;
+    notes.emplace_back("it is not followed, because its table has no key: give it a primary key");
+    co_await conclude_job(kExitDone, migration.name + " is complete", std::move(notes), Ending::kByItself);
+    co_return kExitDone;
+  }
+  auto options = work_options();
+  options.pool.follow = migration.backfill->follow;
+  // A table that rests has no course.
+  options.pool.keeps_history = false;
+  tell(Severity::kInfo, fmt::format("following {0}: rows that `where` picks are looked for every {1}, until "
+                                    "`pgbackfill complete {0}` or `pgbackfill cancel {0}`",
+                                    migration.name, planner::format_duration(migration.backfill->follow->every)));
+  co_await record("started", "following");
+  auto const began = std::chrono::steady_clock::now();
+  JobRun run(context_.io().get_executor(), context_.blocking(), context_.target(), std::move(job), context_.owner(),
+             std::move(options), sink());
+  Interrupts::InOrder in_order(interrupts_, run.pool());
+  auto outcome = co_await run.run();
+  in_order.let_go_of_pool();
+  if (outcome.end == PoolEnd::kFailed) co_await heed_rollback(outcome);
+  auto const elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
+  int const code = summarise_following(outcome, run.pool(), elapsed);
+  if (!connection_->is_usable()) co_await reconnect();
+  if (connection_ && connection_->is_usable()) co_await record("stopped", fmt::format("exit {}, following", code));
+  co_return code;
+}
+
+int Run::summarise_following(PoolOutcome const& outcome, WorkerPool const& pool, std::chrono::milliseconds elapsed) {
+  if (outcome.end != PoolEnd::kComplete) return summarise(outcome, pool, elapsed, {}, "");
+  Summary summary;
+  summary.last = pool.progress();
+  summary.last.elapsed = elapsed;
+  summary.complete = true;
+  summary.ending = Ending::kNothingToDo;
+  summary.headline = fmt::format("{} is complete; following it ends after {}: {}", loaded_.migration.name,
+                                 human_duration(elapsed), outcome.reason);
+  if (pool.rows_followed() > 0) {
+    summary.notes.push_back(fmt::format("{} row(s) that came meanwhile were {}", pool.rows_followed(),
+                                        planner::done_word(*loaded_.migration.backfill)));
+  }
+  tell_summary(std::move(summary));
+  return kExitDone;
 }
 
 // A rollback takes from under a run what it works with, and so what it meets may be any error. Whose it was, if there
@@ -1011,8 +1158,7 @@ int Run::summarise(PoolOutcome const& outcome, WorkerPool const& pool, std::chro
   std::string const again = fmt::format("to go on: `pgbackfill run {}`", arguments());
   switch (outcome.end) {
     case PoolEnd::kComplete:
-      summary.headline = fmt::format("{} is complete: {} rows changed; this run took {}", name,
-                                     human_count(summary.last.rows_changed), human_duration(elapsed));
+      summary.headline = complete_text(name, summary.last, elapsed);
       break;
     case PoolEnd::kFailed:
       summary.headline = fmt::format("{} failed: {}", name, outcome.reason);

@@ -212,6 +212,7 @@ std::string waiting_text(planner::Migration const& migration, std::size_t left) 
 
 asio::awaitable<int> run_sequence(CommandContext& context, RunOptions options) {
   auto const folder = options.file;
+  options.may_follow = false;
   if (!options.record_readings.empty()) {
     throw CommandError{kExitUsage, "--record-readings is of one file; run that by itself"};
   }

@@ -145,6 +145,11 @@ struct PreparedRow {
   std::optional<std::int64_t> bytes;
 };
 
+struct CountedRunners {
+  std::int64_t job = 0;
+  std::int64_t processes = 0;
+};
+
 struct WaitingBatch {
   int pid = 0;
   int holder = 0;
@@ -186,6 +191,13 @@ asio::awaitable<std::vector<StatusOverview>> read_overviews(PgConnection& connec
       value_or_throw(co_await connection.query(state::overviews(""), Deadlines()), "reading the migrations");
   std::vector<StatusOverview> overviews;
   for (auto const& row : rows.rows) overviews.push_back(overview_or_trouble(row));
+  auto const runners = co_await connection.query(state::count_runners(), Deadlines());
+  if (!runners) co_return overviews;  // an older layout
+  for (auto const& counted : state::rows_as<CountedRunners>(*runners)) {
+    for (auto& one : overviews) {
+      if (one.job == counted.job) one.followers = counted.processes;
+    }
+  }
   co_return overviews;
 }
 
@@ -212,6 +224,7 @@ asio::awaitable<StatusPage> read_page(PgConnection& connection, std::string name
     page.change = StatusChange{change->kind, change->at, change->who()};
   }
   page.runners = runners_of(all[5].rows);
+  page.overview.followers = static_cast<std::int64_t>(page.runners.size());
   page.elsewhere = neighbours_elsewhere(all[6]);
   for (auto& row : state::rows_as<PreparedRow>(all[7])) {
     page.prepared.push_back({row.name.value_or(""), row.rows.value_or(0), row.age_s.value_or(0), row.pass.value_or(0),

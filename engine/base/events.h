@@ -46,6 +46,7 @@ enum class RunPhase {
   kBackfilling,
   kSweeping,
   kDeferred,
+  kFollowing,  // complete, and looking for rows that come after all
   kPaused,
   kOutsideWindow,
   kDraining,

@@ -41,6 +41,8 @@ struct Control {
   int workers = 1;
   std::chrono::milliseconds batch_target{100};
   std::map<std::string, std::string> throttle_settings;  // set live: name without "throttle.", and text
+  std::map<std::string, std::string> compute_settings;   // the same of "compute."
+  std::string follow_ended;                              // when and by whom those that follow were last told to end
   std::string paused_until;                              // of a pause with an end, in UTC, for people
   std::optional<std::chrono::milliseconds> pause_left;   // until then, by the database's clock
   std::int64_t rows_estimated = 0;

@@ -272,6 +272,31 @@ asio::awaitable<bool> Programs::wait_for_turn() {
   co_return !is_abandoned_;
 }
 
+void Programs::set_pace(planner::ComputePace const& pace) {
+  compute_.processes = pace.processes;
+  compute_.in_flight = pace.in_flight;
+  compute_.per_second = pace.per_second;
+  // What was sent at the old pace has earned no wait at the new one.
+  next_at_ = std::min(next_at_, Clock::now());
+  auto const wanted = static_cast<std::size_t>(compute_.processes);
+  if (seats_.size() < wanted) seats_.resize(wanted);
+  let_go_of_idle_seats();
+  changed_.cancel();
+}
+
+// Those beyond the number that is wanted, once they have answered. They end with their input.
+void Programs::let_go_of_idle_seats() {
+  auto const wanted = static_cast<std::size_t>(compute_.processes);
+  for (std::size_t place = wanted; place < seats_.size(); ++place) {
+    auto& seat = seats_[place];
+    if (!seat || !seat->waiting.empty()) continue;
+    seat->child->close_input();
+    seat->wake.cancel();
+    retired_.push_back(std::exchange(seat, nullptr));
+  }
+  while (seats_.size() > wanted && !seats_.back()) seats_.pop_back();
+}
+
 void Programs::start(std::shared_ptr<Running>& seat) {
   auto child = LastingChild::start(executor_, compute_.command, environment_of(variables_of(compute_)));
   if (!child) throw std::runtime_error(child.error().message);
@@ -315,7 +340,8 @@ void Programs::clear_seats() {
 std::shared_ptr<Programs::Running> Programs::find_program() {
   clear_seats();
   auto const load = [](std::shared_ptr<Running> const& seat) { return seat ? seat->waiting.size() : 0; };
-  auto const least = std::min_element(seats_.begin(), seats_.end(), [&](auto const& left, auto const& right) {
+  auto const end = seats_.begin() + std::min<std::ptrdiff_t>(compute_.processes, std::ssize(seats_));
+  auto const least = std::min_element(seats_.begin(), end, [&](auto const& left, auto const& right) {
     return std::pair(load(left), !left) < std::pair(load(right), !right);
   });
   if (!*least) start(*least);
@@ -398,6 +424,7 @@ asio::awaitable<Programs::Outcome> Programs::write(ComputeRequest const& request
     running->fail("was ended, because it did not answer another request in time");
     retire(running);
   }
+  let_go_of_idle_seats();
   changed_.cancel();
   co_return outcome;
 }

@@ -19,6 +19,7 @@
 #include "engine/base/result.h"
 #include "engine/compute/messages.h"
 #include "planner/model/compute.h"
+#include "planner/model/compute_pace.h"
 
 namespace pgbackfill::engine {
 
@@ -38,6 +39,8 @@ class Programs {
 
   planner::Compute const& compute() const { return compute_; }
 
+  // From now on. A program that is one too many is asked nothing more, and ends after its answers.
+  void set_pace(planner::ComputePace const& pace);
   // Of one request, in a row, before it is given up.
   void set_most_failures(int count) { most_failures_ = count; }
 
@@ -68,6 +71,7 @@ class Programs {
 
   asio::awaitable<bool> wait_for_turn();
   void clear_seats();
+  void let_go_of_idle_seats();
   std::shared_ptr<Running> find_program();
   asio::awaitable<Outcome> send(ComputeRequest const& request, int attempt);
   asio::awaitable<Outcome> write(ComputeRequest const& request, int attempt);

@@ -72,6 +72,14 @@ void OccasionWatch::heed_phase(std::vector<Notice>& notices) {
     auto const how = last_.held_back.empty() ? "outside its windows" : last_.held_back;
     notices.push_back(notice(Occasion::kWindowClosed, fmt::format("{} is {}", last_.migration, how)));
   }
+  // Of a run that goes on after the last row; one that found all done has no news.
+  bool const is_complete = last_.phase == RunPhase::kFollowing && std::exchange(has_worked_, false);
+  if (is_complete) {
+    notices.push_back(notice(Occasion::kDone, fmt::format("{} is complete; it is followed until `complete` or `cancel` "
+                                                          "ends that",
+                                                          last_.migration)));
+  }
+  if (is_at_rows(last_.phase)) has_worked_ = true;
 }
 
 void OccasionWatch::heed_rows(Progress const& progress, TimePoint now) {

@@ -57,6 +57,7 @@ class OccasionWatch {
   WatchTimes const times_;
   Progress last_;
   bool has_heard_ = false;
+  bool has_worked_ = false;               // since it was complete last
   std::optional<TimePoint> still_since_;  // no row was done; nothing: that is no question now
   bool is_stall_told_ = false;
   std::optional<TimePoint> held_since_;

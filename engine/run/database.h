@@ -7,6 +7,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -71,6 +72,20 @@ class Session {
   // false when there is work again.
   virtual asio::awaitable<Result<bool>> complete(int pass) = 0;
 
+  // --- of a job that is complete and followed; follower.h asks them in turn
+  // The leaves that are there.
+  virtual std::vector<int> leaves_to_follow() const { return {}; }
+  virtual asio::awaitable<Result<bool>> has_contract_begun() { co_return false; }
+  // Defers the rows of the interval that are still to be done; how many were not deferred before. Nothing is done once
+  // those that follow were told to end since `ended`.
+  virtual asio::awaitable<Result<std::int64_t>> defer_undone(int /*leaf*/, planner::Interval /*interval*/,
+                                                             std::chrono::milliseconds /*timeout*/,
+                                                             std::string /*ended*/) {
+    co_return std::int64_t{0};
+  }
+  // Brings it back, for partitions that came since.
+  virtual asio::awaitable<Result<Done>> reopen(std::string /*why*/) { co_return Done(); }
+
   // Ends a pause whose time is over.
   virtual asio::awaitable<Result<Control>> read_control() = 0;
   // True once after somebody changed the job, where the server tells; elsewhere always false, and it has to be asked.
@@ -115,6 +130,8 @@ class Database {
   virtual void wind_down() {}
   // What batches wait for beside the server, as a sentence for people; empty: nothing.
   virtual std::string held_back() const { return ""; }
+  // What was set live of how something beside the server computes: name without "compute.", and text.
+  virtual void set_compute_settings(std::map<std::string, std::string> const& /*live*/) {}
   // Uniform in [0, 1): for jitter.
   virtual double random() = 0;
   // Of work that something beside the server computes: how many rows of a batch that has in about this time. Absent: it

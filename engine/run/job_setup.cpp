@@ -502,6 +502,7 @@ asio::awaitable<Result<std::optional<StoredJob>>> find_job(PgConnection& connect
   job.workers = state::workers_of(row->workers);
   job.batch_target = state::batch_target_of(row->batch_target);
   job.settings = state::live_settings(row->settings);
+  job.compute_settings = state::live_settings(row->settings, state::kComputePrefix);
   job.pause_has_end = row->pause_has_end;
   if (row->relation) job.relation = *row->relation;
   co_return std::optional<StoredJob>(std::move(job));

@@ -86,7 +86,8 @@ struct StoredJob {
   bool sweeps = false;
   int workers = 1;
   std::chrono::milliseconds batch_target{100};
-  SettingTexts settings;  // live ones
+  SettingTexts settings;  // live ones of the throttle
+  std::map<std::string, std::string> compute_settings;
   bool pause_has_end = false;
   std::optional<std::uint32_t> relation;  // of the table that it began on; none in jobs of older versions
 };

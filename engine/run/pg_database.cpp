@@ -17,6 +17,7 @@
 #include "engine/state/typed_rows.h"
 #include "planner/keys/passes.h"
 #include "planner/keys/range_walk.h"
+#include "planner/model/compute_pace.h"
 #include "planner/model/ranges.h"
 #include "planner/model/sql_text.h"
 #include "planner/work/compute_sql.h"
@@ -268,6 +269,21 @@ class PgSession : public Session {
     return told(of_leaves(start_pass(pass, scope)));
   }
   asio::awaitable<Result<bool>> complete(int pass) override { return told(of_leaves(complete_job(pass))); }
+  std::vector<int> leaves_to_follow() const override;
+  asio::awaitable<Result<bool>> has_contract_begun() override {
+    auto rows = co_await state_query(state::has_contract_begun(database_.job().job.name));
+    if (!rows) co_return rows.error();
+    co_return state::value_as<bool>(*rows);
+  }
+  asio::awaitable<Result<std::int64_t>> defer_undone(int leaf, planner::Interval interval,
+                                                     std::chrono::milliseconds timeout, std::string ended) override {
+    return told(defer_undone_keys(leaf, std::move(interval), timeout, std::move(ended)));
+  }
+  asio::awaitable<Result<Done>> reopen(std::string why) override {
+    auto rows = co_await state_query(state::reopen_job(job_id(), why, database_.owner()));
+    if (!rows) co_return rows.error();
+    co_return Done();
+  }
   asio::awaitable<Result<Control>> read_control() override { return told(read_job()); }
   bool has_news() override { return connection_ && connection_->take_notification(std::to_string(job_id())); }
   asio::awaitable<Result<std::vector<std::string>>> blockers() override { return told(find_blockers()); }
@@ -327,6 +343,8 @@ class PgSession : public Session {
 
   asio::awaitable<Result<std::optional<planner::SplitCandidate>>> read_widest_range();
   asio::awaitable<Result<std::optional<Lease>>> cut_after(Lease range, planner::KeyValue middle);
+  asio::awaitable<Result<std::int64_t>> defer_undone_keys(int leaf, planner::Interval interval,
+                                                          std::chrono::milliseconds timeout, std::string ended);
   asio::awaitable<Result<Control>> read_job();
   asio::awaitable<Result<std::vector<std::string>>> find_blockers();
   bool has_leaf(int leaf) const { return leaf >= 0 && static_cast<std::size_t>(leaf) < database_.job().targets.size(); }
@@ -993,6 +1011,36 @@ asio::awaitable<Result<planner::Visit>> PgSession::visit_keys(int leaf, std::int
   co_return visit;
 }
 
+// --- rows that come to a complete job --------------------------------------------------------------------------------
+
+// A partition that is gone keeps its number.
+std::vector<int> PgSession::leaves_to_follow() const {
+  auto const& job = database_.job();
+  std::vector<int> leaves;
+  for (auto const& facts : job.table.leaves) {
+    for (std::size_t leaf = 0; leaf < job.targets.size(); ++leaf) {
+      if (job.targets[leaf].relation_oid == facts.oid) leaves.push_back(static_cast<int>(leaf));
+    }
+  }
+  return leaves;
+}
+
+asio::awaitable<Result<std::int64_t>> PgSession::defer_undone_keys(int leaf, planner::Interval interval,
+                                                                   std::chrono::milliseconds timeout,
+                                                                   std::string ended) {
+  std::vector<Statement> statements = {users_sql(planner::undone_keys_sql(target(leaf), interval))};
+  statements.emplace_back(same_leaf(leaf));
+  statements.emplace_back(state::defer_found(job_id(), leaf, ended));
+  Deadlines const deadlines{timeout, timeout + 5'000ms};
+  auto const lock = std::min<std::chrono::milliseconds>(timeout / 2, 200ms);
+  auto results = co_await transaction(settings_for(timeout, lock), std::move(statements), deadlines);
+  if (!results) {
+    auto failure = co_await weigh(results.error(), leaf, std::nullopt);
+    co_return failure;
+  }
+  co_return state::value_as<std::int64_t>(results->back());
+}
+
 // A partition may have gone, or got another name, between two looks.
 template <class T>
 asio::awaitable<Result<T>> PgSession::of_leaves(asio::awaitable<Result<T>> call) {
@@ -1245,6 +1293,10 @@ PgDatabase::PgDatabase(asio::any_io_executor executor, asio::thread_pool& blocki
 
 std::unique_ptr<Session> PgDatabase::make_session(int worker) {
   return std::make_unique<PgSession>(*this, worker);
+}
+
+void PgDatabase::set_compute_settings(std::map<std::string, std::string> const& live) {
+  if (programs_ != nullptr) programs_->set_pace(planner::compute_pace(*job_.job.backfill.compute, live));
 }
 
 void PgDatabase::spawn(asio::awaitable<void> coroutine) {

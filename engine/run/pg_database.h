@@ -61,6 +61,7 @@ class PgDatabase : public Database {
     if (programs_ == nullptr) return std::nullopt;
     return programs_->requests_in(time) * programs_->compute().rows;
   }
+  void set_compute_settings(std::map<std::string, std::string> const& live) override;
   std::string held_back() const override { return programs_ == nullptr ? "" : programs_->held_back(); }
   asio::any_io_executor const& executor() const { return executor_; }
 

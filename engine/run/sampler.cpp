@@ -43,6 +43,8 @@ char const* sample_phase(RunPhase phase) {
       return "sweep";
     case RunPhase::kDeferred:
       return "deferred";
+    case RunPhase::kFollowing:
+      return "following";
     case RunPhase::kPaused:
       return "paused";
     case RunPhase::kOutsideWindow:

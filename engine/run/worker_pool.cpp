@@ -10,6 +10,7 @@
 
 #include "engine/run/between_ranges.h"
 #include "planner/file/throttle_settings.h"
+#include "planner/model/compute_pace.h"
 #include "planner/model/duration.h"
 #include "planner/model/work_kind.h"
 #include "throttle/backoff.h"
@@ -33,8 +34,9 @@ constexpr auto kRunnerInterval = 1s;
 constexpr auto kLockForgotten = 30s;
 constexpr std::int64_t kDeferredRowsAtOnce = 500;
 constexpr std::int64_t kMostKeysPerRow = 1'000'000;
-constexpr int kLeastOverheads = 3;  // that a batch lasts
-constexpr int kMostStretch = 10;    // of the target, for batches that take long whatever their rows
+constexpr int kFollowedInterval = 5;  // over that of a job at work
+constexpr int kLeastOverheads = 3;    // that a batch lasts
+constexpr int kMostStretch = 10;      // of the target, for batches that take long whatever their rows
 // Failures in a row of calls outside ranges (claims, passes) before the run ends.
 constexpr int kMostRecoveries = 40;
 // Connections lost in a row, each in the middle of a batch, before the run ends: the batch may be what brings the
@@ -68,6 +70,7 @@ WorkerPool::WorkerPool(Database& database, Job const& job, PoolOptions options, 
       told_at_(started_),
       pacer_(limits_of(options_.settings, {}).limits, options_.health),
       past_(options_.keeps_history) {
+  if (options_.follow) follower_.emplace(*options_.follow, job.backfill.batch.target);
   progress_.migration = job.name;
   progress_.table = job.table;
   progress_.phase = RunPhase::kBackfilling;
@@ -168,7 +171,9 @@ asio::awaitable<void> WorkerPool::read_control(Session& session) {
     tell(Severity::kInfo, fmt::format("workers: {} -> {}", control_.workers, control->workers));
   }
   auto const settings_before = first ? control->throttle_settings : control_.throttle_settings;
+  if (control->compute_settings != control_.compute_settings) heed_compute_settings(control->compute_settings);
   control_ = std::move(*control);
+  if (first) follow_ended_ = control_.follow_ended;
   control_read_at_ = asked_at;
   rows_since_control_ = 0;
   if (first || control_.throttle_settings != settings_before) heed_settings(settings_before);
@@ -183,7 +188,7 @@ asio::awaitable<void> WorkerPool::read_control(Session& session) {
       end(PoolEnd::kFailed, control_.reason);
       break;
     case JobStatus::kComplete:
-      end(PoolEnd::kComplete, "");
+      heed_completion();
       break;
   }
 }
@@ -250,7 +255,9 @@ bool WorkerPool::is_control_due(Session& session) const {
   if (!control_asked_at_ || session.has_news()) return true;
   auto const passed = database_.now() - *control_asked_at_;
   bool const is_pause_over = control_.pause_left && passed >= *control_.pause_left;
-  return is_pause_over || passed >= options_.control_interval;
+  // Of a job that is complete there is little to be told, and each reading adds up its ranges.
+  auto const rarely = std::min(kFollowedInterval * options_.control_interval, options_.control_age_max / 2);
+  return is_pause_over || passed >= (is_following() ? rarely : options_.control_interval);
 }
 
 void WorkerPool::heed_settings(std::map<std::string, std::string> const& before) {
@@ -264,6 +271,18 @@ void WorkerPool::heed_settings(std::map<std::string, std::string> const& before)
     auto const is = effective_setting(rule.name, options_.settings, control_.throttle_settings);
     if (was.text == is.text) continue;
     tell(Severity::kInfo, fmt::format("throttle.{}: {} -> {}", rule.name, was.text, is.text));
+  }
+}
+
+void WorkerPool::heed_compute_settings(std::map<std::string, std::string> const& live) {
+  if (!job_.backfill.compute) return;
+  auto const was = planner::compute_pace(*job_.backfill.compute, control_.compute_settings);
+  auto const is = planner::compute_pace(*job_.backfill.compute, live);
+  database_.set_compute_settings(live);
+  for (auto const& rule : planner::compute_settings()) {
+    auto const before = planner::text_of_setting(rule.name, was);
+    auto const now = planner::text_of_setting(rule.name, is);
+    if (before != now) tell(Severity::kInfo, fmt::format("compute.{}: {} -> {}", rule.name, before, now));
   }
 }
 
@@ -281,7 +300,7 @@ asio::awaitable<void> WorkerPool::name_blockers(Session& session) {
 
 void WorkerPool::spawn_workers() {
   if (is_stopping_ || !control_read_at_ || !has_looked()) return;
-  for (int number = 0; number < control_.workers; ++number) {
+  for (int number = 0; number < workers_wanted(); ++number) {
     if (workers_.contains(number)) continue;
     workers_[number] = nullptr;
     database_.spawn(work(number));
@@ -305,9 +324,9 @@ void WorkerPool::decide() {
     if (worker != nullptr && worker->session->is_connected()) pids.push_back(worker->session->server_pid());
   }
   options_.health->set_own_sessions(std::move(pids));
-  bool const wants = may_start(0);
+  bool const wants = may_start(0) && (!is_following() || is_looking_);
   bool const was_beside_others = pacer_.decision().is_beside_others;
-  auto told = pacer_.decide(wants ? control_.workers : 0, database_.now());
+  auto told = pacer_.decide(wants ? workers_wanted() : 0, database_.now());
   sample(*told);
   sink_.emit(std::move(told));
   options_.health->announce(pacer_.told_elsewhere(job_.name));
@@ -347,8 +366,9 @@ bool WorkerPool::has_somebody_come() const {
 }
 
 bool WorkerPool::may_start(int worker) const {
-  if (is_ending() || is_stopping_ || worker >= control_.workers) return false;
-  if (control_.status != JobStatus::kRunning || !limits_.problem.empty()) return false;
+  if (is_ending() || is_stopping_ || worker >= workers_wanted()) return false;
+  bool const is_to_be_worked_on = control_.status == JobStatus::kRunning || is_following();
+  if (!is_to_be_worked_on || !limits_.problem.empty()) return false;
   if (!control_read_at_ || database_.now() - *control_read_at_ > options_.control_age_max) return false;
   return is_open();
 }
@@ -404,8 +424,12 @@ asio::awaitable<void> WorkerPool::work(int number) {
   worker.session = database_.make_session(number);
   workers_[number] = &worker;
   co_await connect(*worker.session);
-  while (!is_ending() && !is_stopping_ && number < control_.workers) {
+  while (!is_ending() && !is_stopping_ && number < workers_wanted()) {
     bool may_work = may_start(number);
+    if (may_work && is_following()) {
+      co_await follow(worker);
+      continue;
+    }
     if (may_work) may_work = co_await wait_for_turn(worker, std::nullopt);
     if (may_work) {
       co_await find_work(worker);
@@ -457,7 +481,7 @@ asio::awaitable<void> WorkerPool::go_on_without_ranges(Worker& worker) {
     case planner::PassEnd::kNextPass:
       co_return;
     case planner::PassEnd::kComplete:
-      end(PoolEnd::kComplete, "");
+      heed_completion();
       co_return;
     case planner::PassEnd::kOpenRanges:
       break;
@@ -470,7 +494,7 @@ asio::awaitable<void> WorkerPool::go_on_without_ranges(Worker& worker) {
   co_await pause_for(kIdlePause);
 }
 
-asio::awaitable<void> WorkerPool::visit_held_rows(Worker& worker) {
+asio::awaitable<std::optional<std::int64_t>> WorkerPool::visit_held_rows(Worker& worker) {
   is_visiting_ = true;
   worker.rows_in_batch = std::min(kDeferredRowsAtOnce, rows_allowed());
   rows_in_batches_ += worker.rows_in_batch;
@@ -478,22 +502,121 @@ asio::awaitable<void> WorkerPool::visit_held_rows(Worker& worker) {
   count_changed(worker, visit ? visit->rows_changed : 0);
   is_visiting_ = false;
   if (!visit) {
-    co_await recover(*worker.session, visit.error(), worker.failures);
-    co_return;
+    if (is_following()) {
+      co_await recover_following(worker, visit.error());
+    } else {
+      co_await recover(*worker.session, visit.error(), worker.failures);
+    }
+    co_return std::nullopt;
   }
   worker.failures = 0;
   if (visit->left == 0 || visit->settled > 0) {
     held_since_.reset();
-    co_return;
+    co_return visit->left;
   }
   auto const now = database_.now();
   if (!held_since_) held_since_ = now;
-  if (now - *held_since_ > options_.deferred_patience) {
+  if (!is_following() && now - *held_since_ > options_.deferred_patience) {
     char const* const or_change = job_.backfill.compute ? ", or changed whenever they are computed," : "";
     end(PoolEnd::kRowsHeld, fmt::format("{} rows are still held by other transactions{} after {}", visit->left,
                                         or_change, planner::format_duration(options_.deferred_patience)));
   }
-  co_await pause_for(kIdlePause);
+  if (!is_following()) co_await pause_for(kIdlePause);
+  co_return visit->left;
+}
+
+// --- a job that is complete and followed ----------------------------------------------------------------------------
+
+void WorkerPool::heed_completion() {
+  if (!follower_) return end(PoolEnd::kComplete, "");
+  control_.status = JobStatus::kComplete;
+  if (control_.follow_ended != follow_ended_) end(PoolEnd::kComplete, control_.follow_ended);
+}
+
+asio::awaitable<void> WorkerPool::follow(Worker& worker) {
+  if (is_limit_reached()) end_at_limit();
+  is_looking_ = follower_->is_due(database_.now());
+  if (!is_looking_) {
+    co_await pause_for(kPatienceOfAStop);
+    co_return;
+  }
+  bool const is_its_turn = co_await wait_for_turn(worker, std::nullopt);
+  if (!is_its_turn || is_ending() || !is_following()) co_return;
+  if (control_.deferred > 0) {
+    co_await visit_found_rows(worker);
+  } else {
+    co_await look(worker);
+  }
+}
+
+asio::awaitable<void> WorkerPool::look(Worker& worker) {
+  auto const looked = co_await follower_->look(*worker.session, database_, follow_ended_);
+  if (!looked) {
+    co_await recover_following(worker, looked.error());
+    co_return;
+  }
+  worker.failures = 0;
+  switch (*looked) {
+    case Looked::kPage:
+    case Looked::kThrough:
+      break;
+    case Looked::kFound:
+      co_await visit_found_rows(worker);
+      break;
+    case Looked::kNewLeaves: {
+      auto const reopened = co_await worker.session->reopen("partitions came while it was followed");
+      if (reopened) {
+        control_.status = JobStatus::kRunning;
+      } else {
+        co_await recover_following(worker, reopened.error());
+      }
+      break;
+    }
+    case Looked::kContract:
+      end(PoolEnd::kComplete, "its contract has begun");
+      break;
+  }
+}
+
+asio::awaitable<void> WorkerPool::visit_found_rows(Worker& worker) {
+  auto const before = rows_changed_;
+  auto const left = co_await visit_held_rows(worker);
+  rows_followed_ += rows_changed_ - before;
+  if (rows_changed_ > before) {
+    tell(Severity::kDebug, fmt::format("{} row(s) that came since it was complete are done", rows_changed_ - before));
+  }
+  if (!left) {
+    follower_->rest(database_.now());
+    co_return;
+  }
+  control_.deferred = *left;
+  bool const goes_on = *left > 0 && !held_since_;
+  if (!goes_on) follower_->record_visited(*left > 0, database_.now());
+}
+
+// What it meets may be what the end of the following brought about: a column that is dropped.
+asio::awaitable<void> WorkerPool::recover_following(Worker& worker, Failure failure) {
+  using planner::Trouble;
+  bool const is_beyond_repair = failure.trouble == Trouble::kFatal || failure.trouble == Trouble::kRowData;
+  if (is_beyond_repair) {
+    control_asked_at_.reset();
+    co_await pause_for(kTroubleInterval);
+    if (is_ending()) co_return;
+    auto const is_over = co_await worker.session->has_contract_begun();
+    if (is_over && *is_over) {
+      end(PoolEnd::kComplete, "its contract has begun");
+      co_return;
+    }
+  }
+  co_await recover(*worker.session, std::move(failure), worker.failures);
+}
+
+std::string WorkerPool::follow_text() const {
+  auto const since = fmt::format("{} row(s) done since it was complete", rows_followed_);
+  auto const now = database_.now();
+  if (is_looking_ || follower_->is_due(now)) return "looking for rows that came; " + since;
+  auto const left = std::chrono::ceil<std::chrono::seconds>(follower_->next_at() - now);
+  return fmt::format("the next look is in {}; {}", planner::format_duration(left), since);
 }
 
 asio::awaitable<void> WorkerPool::work_range(Worker& worker, planner::Lease lease) {
@@ -907,10 +1030,12 @@ void WorkerPool::tell_progress() {
   progress_.rows_per_second = history_.recent_rate();
   progress_.held_back = held_back();
   progress_.may_start = may_start(0) && pacer_.decision().may_start && !pacer_.is_blind(database_.now());
+  progress_.step = is_following() ? follow_text() : "";
   if (!is_ending()) {
     progress_.phase = control_.status == JobStatus::kPaused ? RunPhase::kPaused
                       : is_stopping_                        ? RunPhase::kDraining
                       : !is_open()                          ? RunPhase::kOutsideWindow
+                      : is_following()                      ? RunPhase::kFollowing
                       : held_since_                         ? RunPhase::kDeferred
                       : control_.pass > 0                   ? RunPhase::kSweeping
                                                             : RunPhase::kBackfilling;

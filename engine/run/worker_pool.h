@@ -17,6 +17,7 @@
 #include "engine/base/events.h"
 #include "engine/probes/health.h"
 #include "engine/run/database.h"
+#include "engine/run/follower.h"
 #include "engine/run/growth.h"
 #include "engine/run/kept_past.h"
 #include "engine/run/limits.h"
@@ -43,6 +44,8 @@ struct PoolOptions {
   bool exit_outside_window = false;
   // So many rows are changed, and then the run ends.
   std::optional<std::int64_t> limit;
+  // A job that is complete is followed, until somebody ends that.
+  std::optional<planner::Follow> follow;
   // Without it nothing throttles but the ceiling in rows. It has to outlive the pool.
   Health* health = nullptr;
   // Without it no table is vacuumed. It has to outlive the pool.
@@ -88,6 +91,8 @@ class WorkerPool {
   Progress const& progress() const { return progress_; }
   Pacer const& pacer() const { return pacer_; }
   std::int64_t batches() const { return batches_; }
+  // Changed since the job that is followed was complete.
+  std::int64_t rows_followed() const { return rows_followed_; }
 
  private:
   struct Worker;
@@ -113,7 +118,17 @@ class WorkerPool {
   asio::awaitable<void> give_back(Worker& worker, planner::Lease lease);
   asio::awaitable<void> find_work(Worker& worker);
   asio::awaitable<void> go_on_without_ranges(Worker& worker);
-  asio::awaitable<void> visit_held_rows(Worker& worker);
+  // How many of them are left; nothing: that is not known.
+  asio::awaitable<std::optional<std::int64_t>> visit_held_rows(Worker& worker);
+  // --- of a job that is complete and followed
+  bool is_following() const { return follower_.has_value() && control_.status == JobStatus::kComplete; }
+  asio::awaitable<void> follow(Worker& worker);
+  asio::awaitable<void> look(Worker& worker);
+  asio::awaitable<void> visit_found_rows(Worker& worker);
+  asio::awaitable<void> recover_following(Worker& worker, Failure failure);
+  void heed_completion();
+  std::string follow_text() const;
+  int workers_wanted() const { return is_following() ? 1 : control_.workers; }
   // Deals with the failure of a call outside a range; ends the run when it is beyond repair.
   asio::awaitable<void> recover(Session& session, Failure failure, int& attempts);
   asio::awaitable<void> wait_for_state(Failure failure);
@@ -150,6 +165,7 @@ class WorkerPool {
   bool is_control_due(Session& session) const;
   bool is_runner_due() const;
   void heed_settings(std::map<std::string, std::string> const& before);
+  void heed_compute_settings(std::map<std::string, std::string> const& live);
   std::string outside_windows() const;
 
   Database& database_;
@@ -174,6 +190,10 @@ class WorkerPool {
   bool is_stopping_ = false;
   bool is_aborting_ = false;
   bool is_visiting_ = false;
+  std::optional<Follower> follower_;
+  bool is_looking_ = false;         // or has found something
+  std::string follow_ended_;        // when this one began
+  std::int64_t rows_followed_ = 0;  // changed since the job was complete
   std::optional<std::chrono::steady_clock::time_point> held_since_;
   std::vector<std::string> blockers_;
   std::optional<std::chrono::steady_clock::time_point> blockers_asked_at_;

@@ -113,6 +113,24 @@ std::string checkpoint(std::int64_t job, planner::BatchRequest const& request, p
       changed, left);
 }
 
+// The lock keeps whoever ends the following from measuring in between; it is taken only where there is something.
+std::string defer_found(std::int64_t job, int leaf, std::string const& ended) {
+  return fmt::format(
+      "WITH job AS MATERIALIZED (SELECT id FROM pgbackfill.jobs WHERE id = {0} AND status = 'complete' AND "
+      "coalesce(settings ->> {2}, '') = {3} AND jsonb_array_length({4}::jsonb) > 0 FOR SHARE), stored AS (INSERT INTO "
+      "pgbackfill.deferred (job_id, leaf, key) SELECT job.id, {1}, l.key FROM job CROSS JOIN {5} l WHERE NOT EXISTS "
+      "(SELECT FROM pgbackfill.quarantine q WHERE q.job_id = {0} AND q.leaf = {1} AND q.key = l.key) ON CONFLICT DO "
+      "NOTHING RETURNING 1) SELECT count(*) FROM stored",
+      job, leaf, quote_literal(kFollowEnded), quote_literal(ended), told("left"), keys_left());
+}
+
+std::string has_contract_begun(std::string const& name) {
+  return fmt::format(
+      "SELECT EXISTS (SELECT FROM pgbackfill.steps WHERE migration = {0} AND phase = 'contract') OR EXISTS (SELECT "
+      "FROM pgbackfill.claims WHERE migration = {0} AND phase = 'contract')",
+      quote_literal(name));
+}
+
 namespace {
 
 // Locks the deferred keys that `chosen` picks and nobody else has, and tells the work of them.

@@ -12,8 +12,6 @@ namespace pgbackfill::engine::state {
 
 namespace {
 
-constexpr std::string_view kThrottlePrefix = "throttle.";
-
 std::string range_insert(std::string const& job, int pass, std::vector<NewRange> const& ranges) {
   std::vector<std::string> values;
   for (auto const& [leaf, range] : ranges) {
@@ -70,6 +68,9 @@ Control control_of(std::vector<std::optional<std::string>> const& row) {
   control.workers = workers_of(row[3]);
   control.batch_target = batch_target_of(row[4]);
   control.throttle_settings = live_settings(row[5]);
+  control.compute_settings = live_settings(row[5], kComputePrefix);
+  auto const of_follow = live_settings(row[5], kFollowEnded);
+  if (!of_follow.empty()) control.follow_ended = of_follow.begin()->second;
   control.rows_estimated = number(6, "jobs.rows_estimated");
   control.rows_done = number(7, "sum of ranges.rows_done");
   control.rows_changed = number(8, "sum of ranges.rows_changed");
@@ -219,6 +220,22 @@ std::string complete_job(std::int64_t job, int pass, Owner const& owner) {
       job, pass, event_of_change("complete", "''", owner));
 }
 
+std::string reopen_job(std::int64_t job, std::string const& why, Owner const& owner) {
+  return fmt::format(
+      "WITH changed AS (UPDATE pgbackfill.jobs SET status = 'running', status_reason = '', completed_at = NULL, "
+      "wal_at_end = NULL WHERE id = {} AND status = 'complete' RETURNING id, name) {} RETURNING 1",
+      job, event_of_change("resumed", quote_literal(why), owner));
+}
+
+// By another value each time: those that follow compare it with the one that was there when they began.
+std::string end_following(std::string const& name, std::string const& by, Owner const& owner) {
+  return fmt::format(
+      "WITH changed AS (UPDATE pgbackfill.jobs SET settings = settings || jsonb_build_object({}, {} || ', ' || "
+      "clock_timestamp()) WHERE name = {} RETURNING id, name) {} RETURNING 1",
+      quote_literal(kFollowEnded), quote_literal(by), quote_literal(name),
+      event_of_change("set", quote_literal("following ends: " + by), owner));
+}
+
 std::string set_status(std::int64_t job, JobStatus status, std::string const& reason, Owner const& owner,
                        std::optional<std::chrono::milliseconds> pause_for) {
   std::string const name = status_name(status);
@@ -262,15 +279,17 @@ std::string change_settings(std::int64_t job, SettingsChange const& change, Owne
     tell("batch.target", "before.batch_target_ms || 'ms'", quote_literal(after + "ms"));
   }
   std::string settings = "j.settings";
-  for (auto const& [name, text, otherwise] : change.throttle) {
-    std::string const key = quote_literal(std::string(kThrottlePrefix) + name);
-    settings = text ? fmt::format("({} || jsonb_build_object({}, {}))", settings, key, quote_literal(*text))
-                    : fmt::format("({} - {})", settings, key);
-    tell(std::string(kThrottlePrefix) + name,
-         fmt::format("coalesce(before.settings ->> {}, {})", key, quote_literal(otherwise)),
-         quote_literal(text ? *text : otherwise));
-  }
-  if (!change.throttle.empty()) columns.push_back("settings = " + settings);
+  auto const set_live = [&](std::string_view prefix, SettingsChange::Live const& one) {
+    std::string const name = std::string(prefix) + one.name;
+    std::string const key = quote_literal(name);
+    settings = one.text ? fmt::format("({} || jsonb_build_object({}, {}))", settings, key, quote_literal(*one.text))
+                        : fmt::format("({} - {})", settings, key);
+    tell(name, fmt::format("coalesce(before.settings ->> {}, {})", key, quote_literal(one.otherwise)),
+         quote_literal(one.text ? *one.text : one.otherwise));
+  };
+  for (auto const& one : change.throttle) set_live(kThrottlePrefix, one);
+  for (auto const& one : change.compute) set_live(kComputePrefix, one);
+  if (!change.throttle.empty() || !change.compute.empty()) columns.push_back("settings = " + settings);
   return fmt::format(
       "WITH before AS (SELECT id, workers, batch_target_ms, settings FROM pgbackfill.jobs WHERE id = {} FOR UPDATE), "
       "changed AS (UPDATE pgbackfill.jobs j SET {} FROM before WHERE j.id = before.id RETURNING j.id, j.name) INSERT "
@@ -279,13 +298,13 @@ std::string change_settings(std::int64_t job, SettingsChange const& change, Owne
       event_values("changed.id", "changed.name", "set", "told.detail", owner), planner::join(details, ", "));
 }
 
-std::map<std::string, std::string> live_settings(std::optional<std::string> const& column) {
+std::map<std::string, std::string> live_settings(std::optional<std::string> const& column, std::string_view prefix) {
   std::map<std::string, std::string> settings;
   for (auto const& pair : parse_text_array(column).value_or(planner::KeyValue())) {
     auto const equals = pair.find('=');
     std::string const key = pair.substr(0, equals);
-    if (!key.starts_with(kThrottlePrefix) || equals == std::string::npos) continue;
-    settings[key.substr(kThrottlePrefix.size())] = pair.substr(equals + 1);
+    if (!key.starts_with(prefix) || equals == std::string::npos) continue;
+    settings[key.substr(prefix.size())] = pair.substr(equals + 1);
   }
   return settings;
 }

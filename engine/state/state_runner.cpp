@@ -108,6 +108,11 @@ std::string forget_process(std::string const& process) {
   return "DELETE FROM pgbackfill.runners WHERE process = " + quote_literal(process);
 }
 
+std::string count_runners() {
+  return fmt::format("SELECT job_id, count(*) FROM pgbackfill.runners p WHERE {} GROUP BY job_id",
+                     was_heard_lately("p"));
+}
+
 std::string job_runners(std::string const& name) {
   return fmt::format(
       "SELECT host, pid, {}, mode, may_start, wal_per_second, wal_limit, workers, workers_limit, causes FROM "

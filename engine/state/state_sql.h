@@ -23,6 +23,9 @@ inline constexpr char kRunnerSilence[] = "interval '10 seconds'";
 inline constexpr char kLiveSettings[] =
     "ARRAY(SELECT s.key || '=' || s.value FROM jsonb_each_text(j.settings) s WHERE s.value IS NOT NULL ORDER BY 1)";
 
+// The setting that tells those that follow a job to end, when it changes.
+inline constexpr char kFollowEnded[] = "follow.ended";
+
 inline constexpr char kEventColumns[] = "(job_id, migration, kind, detail, os_user, host, pid)";
 
 std::string milliseconds_text(std::chrono::milliseconds duration);

@@ -112,9 +112,17 @@ std::string forget_runner(Owner const& owner);
 // Processes of this machine that told of themselves: process, pid.
 std::string runners_of_machine(Owner const& owner);
 std::string forget_process(std::string const& process);
+// job_id, and its processes that were heard of lately.
+std::string count_runners();
 
 std::string control(std::int64_t job, std::string const& owner);
 Control control_of(std::vector<std::optional<std::string>> const& row);
+
+// Of a job that is complete and followed, unless its followers were told to end since `ended`: defers the keys in
+// pgbackfill.left. One row: how many of them are new.
+std::string defer_found(std::int64_t job, int leaf, std::string const& ended);
+// Whether contract steps of the migration have begun.
+std::string has_contract_begun(std::string const& name);
 
 // Before a visit: takes deferred keys of one leaf, oldest visit first, or only one, and tells the work of them.
 std::string choose_deferred(std::int64_t job, int leaf, std::int64_t rows, std::optional<std::int64_t> only);
@@ -252,6 +260,10 @@ struct NextPass {
 std::vector<std::string> next_pass(std::int64_t job, int pass, NextPass const& next, std::uint32_t root,
                                    Owner const& owner);
 std::string complete_job(std::int64_t job, int pass, Owner const& owner);
+// Brings a complete job back, for work that it has after all; a row if it was complete.
+std::string reopen_job(std::int64_t job, std::string const& why, Owner const& owner);
+// Tells those that follow the job to end. `by`: what they will say of it.
+std::string end_following(std::string const& name, std::string const& by, Owner const& owner);
 // `pause_for`: of a pause that ends by itself, by the database's clock. A row comes back if something was changed.
 std::string set_status(std::int64_t job, JobStatus status, std::string const& reason, Owner const& owner,
                        std::optional<std::chrono::milliseconds> pause_for = std::nullopt);
@@ -261,17 +273,21 @@ std::string end_pause(std::int64_t job, Owner const& owner);
 struct SettingsChange {
   std::optional<int> workers;
   std::optional<std::chrono::milliseconds> batch_target;
-  struct Throttle {
+  struct Live {
     std::string name;
     std::optional<std::string> text;  // none: takes the live setting away
     std::string otherwise;            // what holds without a live setting, for the event
   };
-  std::vector<Throttle> throttle;
+  std::vector<Live> throttle;
+  std::vector<Live> compute;
 };
 // An event for each setting, with what it was and what it is.
 std::string change_settings(std::int64_t job, SettingsChange const& change, Owner const& owner);
-// Live settings as control(), find_job() and overviews() give them: name without "throttle.", and text.
-std::map<std::string, std::string> live_settings(std::optional<std::string> const& column);
+// Live settings as control(), find_job() and overviews() give them: name without the prefix, and text.
+inline constexpr std::string_view kThrottlePrefix = "throttle.";
+inline constexpr std::string_view kComputePrefix = "compute.";
+std::map<std::string, std::string> live_settings(std::optional<std::string> const& column,
+                                                 std::string_view prefix = kThrottlePrefix);
 std::string retry_quarantine(std::int64_t job, Owner const& owner);
 // Without a word in the log.
 std::string drop_job(std::int64_t job);

@@ -237,9 +237,10 @@ constexpr std::chrono::seconds kDecisionGapMax{5};
 
 // --- Words ----------------------------------------------------------------------------------------------------------
 
-constexpr std::array kPhases{RunPhase::kStarting, RunPhase::kExpanding, RunPhase::kPlanning,   RunPhase::kBackfilling,
-                             RunPhase::kSweeping, RunPhase::kDeferred,  RunPhase::kPaused,     RunPhase::kOutsideWindow,
-                             RunPhase::kDraining, RunPhase::kEnded,     RunPhase::kContracting};
+constexpr std::array kPhases{RunPhase::kStarting,    RunPhase::kExpanding,     RunPhase::kPlanning,
+                             RunPhase::kBackfilling, RunPhase::kSweeping,      RunPhase::kDeferred,
+                             RunPhase::kPaused,      RunPhase::kOutsideWindow, RunPhase::kDraining,
+                             RunPhase::kEnded,       RunPhase::kContracting,   RunPhase::kFollowing};
 
 constexpr std::array kJobStatuses{"running", "paused", "cancelled", "failed", "complete"};
 

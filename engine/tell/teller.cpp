@@ -40,6 +40,7 @@ using TimePoint = Clock::time_point;
 constexpr Milliseconds kDrawInterval{100};
 constexpr Milliseconds kGlanceInterval{250};  // how soon a changed window size or a silent engine is noticed
 constexpr Milliseconds kFirstLineAfter{1'000};
+constexpr int kLinesOfRest = 12;  // intervals between lines of a run that only follows
 constexpr Milliseconds kPollSlice{100};
 constexpr std::size_t kWriteMax = 4'096;  // what POLLOUT promises of a pipe (PIPE_BUF)
 constexpr std::size_t kTakenMax = 256;
@@ -323,7 +324,8 @@ class LineVoice final : public Voice {
 
   std::string speak(TimePoint now) override {
     if (job_.progress() && now >= next_line_at_) {
-      next_line_at_ = now + options_.line_interval;
+      bool const is_resting = job_.progress()->phase == RunPhase::kFollowing;
+      next_line_at_ = now + (is_resting ? kLinesOfRest : 1) * options_.line_interval;
       if (options_.level <= Severity::kInfo) say_progress(now);
     }
     return std::exchange(said_, {});

@@ -37,6 +37,7 @@ Verdict readiness(VitalSigns const& signs, VitalSigns::TimePoint now) {
     case RunPhase::kBackfilling:
     case RunPhase::kSweeping:
     case RunPhase::kDeferred:
+    case RunPhase::kFollowing:
     case RunPhase::kPaused:
     case RunPhase::kOutsideWindow:
       break;

@@ -99,7 +99,8 @@ bool has_rows(RunPhase phase) {
 
 // At the end the estimate has made way for the true total.
 bool is_counted(Progress const& progress) {
-  return progress.phase == RunPhase::kEnded && progress.rows_done == progress.rows_estimated;
+  bool const is_through = progress.phase == RunPhase::kEnded || progress.phase == RunPhase::kFollowing;
+  return is_through && progress.rows_done == progress.rows_estimated;
 }
 
 std::string rows_text(Progress const& progress) {
@@ -147,7 +148,7 @@ bool is_silent(Outlook const& outlook) {
 }
 
 std::string eta_text(Progress const& progress, Outlook const& outlook) {
-  if (progress.phase == RunPhase::kEnded) return "";
+  if (progress.phase == RunPhase::kEnded || progress.phase == RunPhase::kFollowing) return "";
   if (progress.phase == RunPhase::kPaused) return "no ETA while paused";
   if (progress.phase == RunPhase::kDraining) return "stops after the batches in flight";
   if (!outlook.eta || is_silent(outlook)) return "ETA unknown";
@@ -173,7 +174,8 @@ std::string_view phase_paint(RunPhase phase) {
 
 std::string title_line(Progress const& progress, ViewOptions const& options) {
   constexpr int kNameMin = 8;
-  auto const phase = is_counted(progress) ? "complete" : std::string{phase_name(progress.phase)};
+  bool const is_complete = is_counted(progress) && progress.phase == RunPhase::kEnded;
+  auto const phase = is_complete ? "complete" : std::string{phase_name(progress.phase)};
   bool const has_phase = display_width(phase) + 2 + kNameMin <= options.columns;
   int const room = options.columns - (has_phase ? display_width(phase) + 2 : 0);
   auto const migration = fitted(neutralised(progress.migration, options.unicode), room, options.unicode);
@@ -279,6 +281,8 @@ std::string_view phase_name(RunPhase phase) {
       return "sweeping";
     case RunPhase::kDeferred:
       return "revisiting deferred rows";
+    case RunPhase::kFollowing:
+      return "following";
     case RunPhase::kPaused:
       return "paused";
     case RunPhase::kOutsideWindow:

@@ -58,6 +58,7 @@ boost::json::object json_of(StatusOverview const& one, StatusPace const* pace) {
   object["deferred"] = one.deferred;
   object["quarantined"] = one.quarantined;
   object["processes"] = one.processes;
+  object["followers"] = one.is_followed() ? one.followers : 0;
   object["workers"] = one.workers;
   object["batch_target_ms"] = one.batch_target_ms;
   object["max_rows_per_second"] = or_null(one.max_rows_per_second);

@@ -35,9 +35,11 @@ struct StatusOverview : state::StoredOverview {
   throttle::Schedule schedule{{}};
   std::string broken;                           // why nothing more of it can be read
   std::optional<planner::Migration> migration;  // the file, where this version can read it
+  std::int64_t followers = 0;                   // processes of a complete job, which look for rows that come
 
   bool is(JobStatus wanted) const { return job && status == state::status_name(wanted); }
   bool has_ended() const { return is(JobStatus::kComplete) || is(JobStatus::kFailed) || is(JobStatus::kCancelled); }
+  bool is_followed() const { return is(JobStatus::kComplete) && contract_done == 0 && followers > 0; }
   bool is_idle() const { return is(JobStatus::kRunning) && processes == 0; }
   bool is_worked_on() const { return is(JobStatus::kRunning) && processes > 0; }
   std::int64_t rows_left() const {

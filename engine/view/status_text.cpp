@@ -130,6 +130,7 @@ std::string state_after_rows(StatusOverview const& one) {
 
 std::string state_word(StatusOverview const& one) {
   if (!one.broken.empty()) return "broken";
+  if (one.is_followed()) return "following";
   if (one.is(JobStatus::kComplete)) return state_after_rows(one);
   if (one.is_idle()) return "idle";
   if (one.job) return one.status;
@@ -139,6 +140,7 @@ std::string state_word(StatusOverview const& one) {
 
 std::string phase_word(StatusOverview const& one) {
   if (!one.job) return "expand";
+  if (one.is_followed()) return "following";
   if (one.is(JobStatus::kComplete)) return one.contract_done > 0 ? "contract" : "complete";
   if (one.ranges_open > 0) return one.pass == 0 ? "backfill" : "sweep";
   return one.deferred > 0 ? "deferred" : "sweep";
@@ -147,6 +149,7 @@ std::string phase_word(StatusOverview const& one) {
 std::string next_text(StatusPage const& page) {
   auto const& one = page.overview;
   if (!one.job) return next_without_job(page);
+  if (one.is_followed()) return "rows that come are done while it is followed; " + next_when_complete(page);
   if (one.is(JobStatus::kComplete)) return next_when_complete(page);
   if (one.is(JobStatus::kRunning)) return next_when_running(page);
   if (one.is(JobStatus::kFailed)) {

@@ -28,7 +28,7 @@ boost::json::value json_of(std::optional<JobCosts> const& costs);
 
 // Where it is, in the words of docs/operations.md#what-status-says.
 std::string state_word(StatusOverview const& one);
-// "expand", "backfill", "sweep", "deferred", "complete", "contract"
+// "expand", "backfill", "sweep", "deferred", "complete", "following", "contract"
 std::string phase_word(StatusOverview const& one);
 // What the operator does next, and what a repeat of `run` does.
 std::string next_text(StatusPage const& page);

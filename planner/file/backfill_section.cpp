@@ -163,6 +163,34 @@ std::int64_t read_bad_row(FileReader& reader, Fields const& fields) {
   return 0;
 }
 
+// Why rows that come later cannot be told by `where`; empty: they can.
+std::string follow_problem(Backfill const& backfill, bool has_prepared) {
+  bool const is_possible =
+      (backfill.kind == WorkKind::kUpdate || backfill.kind == WorkKind::kDelete) && !backfill.dedupe;
+  if (!is_possible) {
+    return "'follow' goes with 'set', with 'compute' that writes columns of the table, and with 'delete': there alone "
+           "'where' tells which rows came later";
+  }
+  if (has_prepared) return "'follow' cannot stand beside 'prepare', whose results would be of the time before";
+  return "";
+}
+
+std::optional<Follow> read_follow(FileReader& reader, Fields const& fields, Backfill const& backfill) {
+  auto const* field = fields.find("follow");
+  if (field == nullptr) return std::nullopt;
+  Follow follow;
+  follow.position = reader.position_of(*field->key);
+  auto const problem = follow_problem(backfill, !reader.inputs().prepared.empty());
+  if (!problem.empty()) reader.refuse(*field->key, problem);
+  if (field->value->kind == YamlKind::kMap) {
+    auto const of_follow = reader.read_map(*field);
+    follow.every = read_duration(reader, *of_follow, "every").value_or(follow.every);
+  } else if (is_scalar(reader, *field)) {
+    word_of(reader, *field);
+  }
+  return follow;
+}
+
 }  // namespace
 
 std::optional<Backfill> read_backfill(FileReader& reader, Fields const& fields, Top const& top) {
@@ -194,6 +222,7 @@ std::optional<Backfill> read_backfill(FileReader& reader, Fields const& fields, 
   backfill.rows_per_key = read_count(reader, *of_backfill, "rows_per_key").value_or(backfill.rows_per_key);
   backfill.quarantine_budget = read_bad_row(reader, *of_backfill);
   backfill.keeps_history = read_word(reader, *of_backfill, "history") != "off";
+  backfill.follow = read_follow(reader, *of_backfill, backfill);
   return backfill;
 }
 

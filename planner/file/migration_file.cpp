@@ -45,6 +45,7 @@ void keep_to_keys(FileReader& reader, Fields const& fields, Migration& migration
     reader.refuse(*fields.find("sync")->key,
                   "--only-keys goes with no 'sync', whose trigger is of all rows; run the whole migration");
   }
+  if (migration.backfill) migration.backfill->follow.reset();
   migration.verify.clear();
   migration.writers_gone.clear();
   migration.contract.clear();

@@ -26,6 +26,7 @@ constexpr std::array<std::string_view, 2> kTriggerWords{"fire", "skip"};
 constexpr std::array<std::string_view, 1> kBadRowWords{"stop"};
 constexpr std::array<std::string_view, 2> kConflictWords{"error", "count"};
 constexpr std::array<std::string_view, 2> kHistoryWords{"on", "off"};
+constexpr std::array<std::string_view, 1> kFollowWords{"until complete"};
 constexpr std::array<std::string_view, 7> kWorkKeys{"set", "sql", "copy_to", "delete", "dedupe", "move_to", "compute"};
 
 constexpr std::array<KeyRule, 3> kBatchKeys{{
@@ -60,6 +61,18 @@ constexpr std::array<KeyRule, 1> kBadRowKeys{{
      .max = kMaxCount},
 }};
 constexpr Section kBadRowSection{"on_bad_row", kBadRowKeys};
+
+constexpr std::array<KeyRule, 1> kFollowKeys{{
+    {.key = "every",
+     .kind = ValueKind::kDuration,
+     .doc = "How long after one look the next one begins, at least; a look that takes long is followed by a pause of "
+            "nine times as long.",
+     .example = "10s",
+     .is_required = true,
+     .min = kMinFollowInterval.count(),
+     .max = kMaxFollowInterval.count()},
+}};
+constexpr Section kFollowSection{"follow", kFollowKeys};
 
 constexpr std::array<KeyRule, 2> kFromKeys{{
     {.key = "csv",
@@ -111,7 +124,7 @@ constexpr std::array<KeyRule, 2> kDedupeKeys{{
 }};
 constexpr Section kDedupeSection{"dedupe", kDedupeKeys};
 
-constexpr std::array<KeyRule, 20> kBackfillKeys{{
+constexpr std::array<KeyRule, 21> kBackfillKeys{{
     {.key = "table",
      .kind = ValueKind::kTable,
      .doc = "The table whose rows are worked, if it is not the one at the top of the file.",
@@ -187,6 +200,14 @@ constexpr std::array<KeyRule, 20> kBackfillKeys{{
      .example = "display_name IS NULL",
      .excludes = "sql",
      .excludes_hint = "put the condition into the statement"},
+    {.key = "follow",
+     .kind = ValueKind::kWordOrSection,
+     .doc = "When all rows are done, 'run' goes on looking for rows that 'where' picks, which old versions of the "
+            "application still write, until 'complete' or 'cancel' ends it.",
+     .example = "until complete",
+     .words = kFollowWords,
+     .section = &kFollowSection,
+     .needs = "where"},
     {.key = "workers",
      .kind = ValueKind::kCount,
      .doc = "How many batches may run at the same time.",

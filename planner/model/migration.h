@@ -44,6 +44,14 @@ struct Dedupe {
   SourcePosition keep_position;
 };
 
+// Rows that `where` picks again are looked for after the last pass too, until `complete`.
+struct Follow {
+  SourcePosition position;
+  std::chrono::milliseconds every{10'000};  // from the end of one look to the next, at least
+};
+inline constexpr std::chrono::milliseconds kMinFollowInterval{100};
+inline constexpr std::chrono::milliseconds kMaxFollowInterval{86'400'000};
+
 struct Backfill {
   SourcePosition position;
   TableName table;
@@ -78,6 +86,7 @@ struct Backfill {
   std::int64_t rows_per_key = 10;
   std::int64_t quarantine_budget = 0;  // rows that may be set aside; 0 stops at the first bad one
   bool keeps_history = true;           // of its course, in the state
+  std::optional<Follow> follow;
 };
 
 // One setting of `throttle:`, checked by planner/file/throttle_settings.h and kept as text, as live settings are.

@@ -477,6 +477,11 @@ std::string remaining_sql(WorkTarget const& target, Interval const& interval) {
          and_where(target) + and_would_change(target);
 }
 
+std::string undone_keys_sql(WorkTarget const& target, Interval const& interval) {
+  return "WITH " + left_cte(target, condition_of(target, interval) + and_where(target) + and_would_change(target)) +
+         " SELECT " + left_setting();
+}
+
 std::string remaining_by_where_sql(WorkTarget const& target, Interval const& interval) {
   return "SELECT pg_catalog.count(*) FROM " + from_clause(target) + " WHERE " + condition_of(target, interval) +
          and_where(target);

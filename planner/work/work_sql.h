@@ -132,6 +132,9 @@ std::string missing_keys_sql(WorkTarget const& target);
 // Last key of the leaf in key order, or no row.
 std::string last_key_sql(WorkTarget const& target);
 
+// Lists the same rows as remaining_sql() counts, by their keys, in pgbackfill.left.
+std::string undone_keys_sql(WorkTarget const& target, Interval const& interval);
+
 // Counts rows of the interval that are still to be done: that satisfy `where`, and would get another value where that
 // can be asked.
 std::string remaining_sql(WorkTarget const& target, Interval const& interval);

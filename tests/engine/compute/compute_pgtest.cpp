@@ -706,6 +706,54 @@ for line in sys.stdin:
   for (int rows = 0; lines >> rows;) EXPECT_LE(rows, 2);
 }
 
+TEST_F(ComputeTest, ItsPaceIsSetWhileItRuns) {
+  make_users(4'000);
+  write_program(R"py(
+with open("began", "a") as began: began.write("%d\n" % os.getpid())
+def row(read):
+    if not os.path.exists("fast"): time.sleep(0.05)
+    return {"h": hashlib.md5(read["email"].encode()).hexdigest()}
+answer_requests(row)
+with open("ended", "a") as ended: ended.write("%d\n" % os.getpid())
+)py");
+  // At this pace it would take minutes.
+  write("m.yaml", std::string(kFile) + "    rows: 10\n    processes: 1\n    per_second: 2\n");
+  auto const lines = [&](char const* name) {
+    std::ifstream stream(dir() / name);
+    int count = 0;
+    for (std::string line; std::getline(stream, line);) ++count;
+    return count;
+  };
+  ProgramOptions options;
+  options.working_dir = dir();
+  Program program({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "m.yaml"}, options);
+  ASSERT_TRUE(poll_until([&] { return lines("began") == 1; })) << program.err();
+  EXPECT_EQ(run({"set", "m", "compute.processes=0"}).exit_code, 2);
+  EXPECT_THAT(run({"set", "m", "compute.procesess=3"}).err, HasSubstr("did you mean 'compute.processes'"));
+  ASSERT_EQ(run({"set", "m", "compute.processes=3", "compute.per_second=20"}).exit_code, kDone);
+  EXPECT_TRUE(program.wait_for_output("compute.per_second: 2 -> 20")) << program.err();
+  EXPECT_TRUE(program.wait_for_output("compute.in_flight: 2 -> 6")) << "they follow the processes";
+  EXPECT_TRUE(poll_until([&] { return lines("began") == 3; })) << program.err();
+  EXPECT_THAT(run({"set", "m"}).out, AllOf(HasSubstr("compute.processes"), HasSubstr("live")));
+  // Those that are too many end by themselves, and in peace.
+  ASSERT_EQ(run({"set", "m", "compute.processes=default"}).exit_code, kDone);
+  EXPECT_TRUE(poll_until([&] { return lines("ended") == 2; })) << program.err();
+  write("fast", "");
+  ASSERT_EQ(run({"set", "m", "compute.per_second=none"}).exit_code, kDone);
+  auto const result = program.wait();
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT count(*) FROM users WHERE h = md5(email)"), "4000");
+  EXPECT_EQ(value("SELECT count(*) FROM pgbackfill.events WHERE kind = 'set'"), "4");
+}
+
+TEST_F(ComputeTest, APaceOfProgramsIsSetOnlyWhereThereAreSome) {
+  make_users(10);
+  write("m.yaml", "name: m\ntable: users\nbackfill:\n  set: {h: \"'x'\"}\n");
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  EXPECT_THAT(run({"set", "m", "compute.per_second=5"}).err, HasSubstr("this is not"));
+  EXPECT_THAT(run({"set", "m"}).out, Not(HasSubstr("compute.")));
+}
+
 TEST_F(ComputeTest, WithoutColumnsToWriteTheProgramIsToldOfEachRow) {
   make_users(1'000);
   write_program(R"py(

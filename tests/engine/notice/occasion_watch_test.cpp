@@ -175,5 +175,14 @@ TEST_F(OccasionWatchTest, TellsHowItEnds) {
   EXPECT_THAT(ends(0, Ending::kNothingToDo), IsEmpty()) << "a timer starts it every night";
 }
 
+TEST_F(OccasionWatchTest, ARunThatGoesOnFollowingIsDoneOnce) {
+  second();
+  progress_.phase = RunPhase::kFollowing;
+  EXPECT_THAT(seconds(100), ElementsAre("done"));
+  EXPECT_THAT(text_, HasSubstr("is complete"));
+  OccasionWatch fresh(WatchTimes{});
+  EXPECT_TRUE(fresh.hear(progress_, OccasionWatch::TimePoint()).empty()) << "all was done before";
+}
+
 }  // namespace
 }  // namespace pgbackfill::engine
