@@ -419,7 +419,8 @@ asio::awaitable<Result<planner::Bound>> read_last_key(PgConnection& connection, 
 
 asio::awaitable<Result<std::vector<std::string>>> list_tables(PgConnection& connection) {
   auto rows = co_await connection.query(
-      "SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE "
+      "SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN '' ELSE n.nspname || '.' END || c.relname FROM "
+      "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE "
       "c.relkind "
       "IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgbackfill') LIMIT 10000",
       Deadlines());

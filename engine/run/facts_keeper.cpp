@@ -101,6 +101,7 @@ asio::awaitable<Result<Drift>> read_drift(PgConnection& connection, planner::Mig
     if (one.is_implied) continue;
     auto const text = planner::difference_text(one);
     auto const reason = planner::drift_reason(one, migration, *keys);
+    if (one.kind == planner::kColumnNumber && reason.empty()) continue;
     if (reason.empty() || drift.is_unsettled) {
       drift.harmless.push_back(text);
     } else {

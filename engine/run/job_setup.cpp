@@ -288,6 +288,24 @@ asio::awaitable<Result<Done>> check_key_operators(PgConnection& connection, plan
   co_return Done();
 }
 
+// A statement on the table computes a virtual column by the table's expression, also in a partition that has another
+// one (18): then the work leads through the table.
+asio::awaitable<Result<Done>> look_at_virtual_columns(PgConnection& connection, Preflight& preflight) {
+  if (preflight.table.kind != 'p' || connection.server_version() < 180'000) co_return Done();
+  auto const differs = co_await query_read_only(
+      connection,
+      fmt::format(
+          "SELECT EXISTS (SELECT FROM pg_attribute t JOIN pg_attrdef x ON x.adrelid = t.attrelid AND x.adnum = "
+          "t.attnum CROSS JOIN pg_partition_tree({0}) p JOIN pg_attribute a ON a.attrelid = p.relid AND a.attname = "
+          "t.attname JOIN pg_attrdef y ON y.adrelid = a.attrelid AND y.adnum = a.attnum WHERE t.attrelid = {0} AND "
+          "t.attgenerated = 'v' AND pg_get_expr(x.adbin, x.adrelid) <> pg_get_expr(y.adbin, y.adrelid))",
+          preflight.table.oid));
+  if (!differs) co_return differs.error();
+  bool const leads_to_table = state::value_as<bool>(*differs);
+  if (leads_to_table) preflight.traits.works_through_parent = preflight.traits.reads_through_parent = true;
+  co_return Done();
+}
+
 }  // namespace
 
 asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, planner::Backfill backfill,
@@ -318,6 +336,8 @@ asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, plan
   take_types(backfill, preflight);
   take_groups(backfill, preflight);
   if (!preflight.problems.empty()) co_return preflight;
+  auto const virtual_columns = co_await look_at_virtual_columns(connection, preflight);
+  if (!virtual_columns) co_return virtual_columns.error();
   hand_out_traits(preflight);
   preflight.sweeps = planner::traits_of(backfill.kind).writes_table && !backfill.where.empty();
   if (table.has_children) {

@@ -130,8 +130,11 @@ std::string schema_facts_sql(std::string const& oid) {
          oid + " UNION ALL SELECT 7, 0, '" + kIdentity + "', '', 'oid ' || " + oid + "::text UNION ALL SELECT 8, 0, '" +
          kStorage +
          "', '', md5(string_agg(c.relfilenode::text, ' ' ORDER BY c.oid)) FROM pg_class c WHERE c.oid = " + oid +
-         " OR c.oid IN (SELECT t.relid FROM pg_partition_tree(" + oid +
-         ") t)) AS f (place, number, kind, name, definition) ORDER BY f.place, f.number, f.name";
+         " OR c.oid IN (SELECT t.relid FROM pg_partition_tree(" + oid + ") t) UNION ALL SELECT 9, a.attnum, '" +
+         kColumnNumber +
+         "', a.attname::text, a.attnum::text FROM pg_attribute a "
+         "WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid = " +
+         oid + ") AS f (place, number, kind, name, definition) ORDER BY f.place, f.number, f.name";
 }
 
 std::string partitions_sql(std::string const& oid) {
@@ -235,7 +238,9 @@ std::vector<Difference> differences(std::vector<RecordedFact> const& recorded, s
     if (was == is || fact.kind == kStorage) return;
     // An older version did not record it.
     if (fact.kind == kIdentity && !was) return;
-    Difference difference{fact.relation, fact.kind, fact.name, was, is, first[fact.relation], false, false};
+    // A column that came or went is told as such.
+    bool const is_told_anyway = fact.kind == kColumnNumber && (!was || !is);
+    Difference difference{fact.relation, fact.kind, fact.name, was, is, first[fact.relation], false, is_told_anyway};
     auto const record = records.find(place_of(fact));
     if (record != records.end()) {
       difference.since = record->second->at;
@@ -272,6 +277,9 @@ std::string difference_text(Difference const& difference) {
     return text + "table " + difference.relation + " is another one: " + difference.now.value_or("gone") +
            " where it was " + difference.before.value_or("none");
   }
+  if (difference.kind == kColumnNumber) {
+    return text + "column " + quote_identifier(difference.name) + of + " is another one of that name";
+  }
   // The name of a partition is quoted, as that of a relation.
   bool const is_partition = difference.kind == kPartition;
   text += difference.kind + " " + (is_partition ? difference.name : quote_identifier(difference.name)) + of;
@@ -291,7 +299,7 @@ bool is_of_copy(Difference const& difference, Migration const& migration) {
 std::string drift_reason(Difference const& difference, Migration const& migration, std::vector<Key> const& keys) {
   if (difference.kind == kIdentity) return "what was copied is not in it";
   if (difference.was_own) return "a step of the migration had made it";
-  bool const is_column = difference.kind == "column";
+  bool const is_column = difference.kind == "column" || difference.kind == kColumnNumber;
   for (auto const& key : keys) {
     if (difference.kind == "index" && difference.name == key.index) return "the table is paged by it";
     auto const& columns = key.columns;

@@ -14,10 +14,12 @@
 
 namespace pgbackfill::planner {
 
-// Kinds of facts that are no part of the definition: which relation it is, and which files hold its rows. TRUNCATE,
+// Kinds of facts that are no part of a definition: which relation it is, and which files hold its rows. TRUNCATE,
 // VACUUM FULL and the like write these anew; that is never told as a difference.
 inline constexpr char kIdentity[] = "identity";
 inline constexpr char kStorage[] = "storage";
+// Which column has a name: pg_attribute.attnum. Told only of a column that matters to the work.
+inline constexpr char kColumnNumber[] = "column number";
 
 struct SchemaFact {
   std::string relation;  // quoted, with its schema

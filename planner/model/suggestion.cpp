@@ -64,7 +64,11 @@ std::string_view nearest_word(std::string_view word, std::span<std::string_view 
 }
 
 std::string did_you_mean(std::string_view word, std::span<std::string_view const> known) {
-  auto const nearest = nearest_word(word, known);
+  // The word itself, in a schema that was not given.
+  auto const in_schema = std::find_if(known.begin(), known.end(), [&](std::string_view name) {
+    return name.size() > word.size() + 1 && name.ends_with(word) && name[name.size() - word.size() - 1] == '.';
+  });
+  std::string_view const nearest = in_schema == known.end() ? nearest_word(word, known) : *in_schema;
   if (nearest.empty()) return {};
   return " (did you mean '" + std::string{nearest} + "'?)";
 }

@@ -57,8 +57,10 @@ class DriftTest : public DatabaseTest {
 TEST_F(DriftTest, OwnStepsAreNoDrift) {
   expect_quiet("nothing is recorded");
   ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
-  EXPECT_EQ(client_->value("SELECT string_agg(name, ' ' ORDER BY name) FROM pgbackfill.facts WHERE is_own"),
-            "by_display display ~pgbackfill_m");
+  EXPECT_EQ(
+      client_->value(
+          "SELECT string_agg(name, ' ' ORDER BY name) FROM pgbackfill.facts WHERE is_own AND kind <> 'column number'"),
+      "by_display display ~pgbackfill_m");
   expect_quiet("after run");
   auto const again = run({"run", "m.yaml"});
   EXPECT_EQ(again.exit_code, kDone);
@@ -66,7 +68,8 @@ TEST_F(DriftTest, OwnStepsAreNoDrift) {
   ASSERT_EQ(run({"complete", "m", "--yes"}).exit_code, kDone);
   EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.facts WHERE name = 'name' OR definition LIKE '%name%pgb%'"),
             "0");
-  EXPECT_EQ(client_->value("SELECT definition FROM pgbackfill.facts WHERE name = 'display'"), "text NOT NULL");
+  EXPECT_EQ(client_->value("SELECT definition FROM pgbackfill.facts WHERE name = 'display' AND kind = 'column'"),
+            "text NOT NULL");
   EXPECT_EQ(client_->value("SELECT steps_pending FROM pgbackfill.migrations"), "f");
 }
 
@@ -115,6 +118,37 @@ TEST_F(DriftTest, WhatTheWorkReliesOnStopsIt) {
     expect_quiet(one.back);
   }
   EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+}
+
+// The index and its definition are as they were, and the rows are numbered anew.
+TEST_F(DriftTest, AKeyColumnThatIsAnotherOneOfTheNameStopsIt) {
+  client_->exec(
+      "CREATE TABLE t (id int PRIMARY KEY, n int DEFAULT 0, other int); INSERT INTO t SELECT g FROM generate_series(1, "
+      "60) g");
+  write("t.yaml", "name: t\ntable: t\nbackfill: {set: {n: n + 1}, batch: {min_rows: 1, max_rows: 7}}\n");
+  ASSERT_EQ(run({"run", "t.yaml", "--limit", "20"}).exit_code, kResumable);
+  client_->exec(
+      "ALTER TABLE t RENAME id TO old_id; ALTER TABLE t ADD id int; UPDATE t SET id = 100 - old_id; ALTER TABLE t DROP "
+      "CONSTRAINT t_pkey, ADD PRIMARY KEY (id)");
+  auto const before = client_->value("SELECT string_agg(n::text, ' ' ORDER BY id) FROM t");
+  auto const refused = run({"run", "t.yaml"});
+  EXPECT_EQ(refused.exit_code, kGateClosed);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("column \"id\" of \"public\".\"t\" is another one of that name"),
+                                 HasSubstr("part of the key")));
+  EXPECT_EQ(client_->value("SELECT string_agg(n::text, ' ' ORDER BY id) FROM t"), before);
+}
+
+TEST_F(DriftTest, AColumnThatTheWorkDoesNotNameMayBeAnotherOne) {
+  client_->exec(
+      "CREATE TABLE t (id int PRIMARY KEY, n int DEFAULT 0, other int); INSERT INTO t SELECT g FROM generate_series(1, "
+      "60) g");
+  write("t.yaml", "name: t\ntable: t\nbackfill: {set: {n: n + 1}, batch: {min_rows: 1, max_rows: 7}}\n");
+  ASSERT_EQ(run({"run", "t.yaml", "--limit", "20"}).exit_code, kResumable);
+  client_->exec("ALTER TABLE t RENAME other TO gone; ALTER TABLE t ADD other int");
+  auto const result = run({"run", "t.yaml"});
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_THAT(result.err, Not(HasSubstr("is another one of that name")));
+  EXPECT_EQ(client_->value("SELECT string_agg(DISTINCT n::text, ' ') FROM t"), "1");
 }
 
 TEST_F(DriftTest, AcceptedDriftIsRecordedAndSaidNoMore) {

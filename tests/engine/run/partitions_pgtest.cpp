@@ -227,5 +227,44 @@ TEST_F(PartitionsTest, SeveralProcessesAgreeWhileOneIsKilled) {
   EXPECT_EQ(client_->value("SELECT count(*) = count(DISTINCT leaf) FROM pgbackfill.leaves"), "t");
 }
 
+// A statement on the table computes a virtual column by the table's expression, whatever its partitions say.
+TEST_F(PartitionsTest, AVirtualColumnIsWhatTheTableSaysNotThePartition) {
+  if (cluster_->major_version() < 18) GTEST_SKIP() << "PostgreSQL 18 brought virtual columns";
+  struct Case {
+    char const* work;
+    char const* statement;
+    char const* outcome;
+  };
+  for (auto const& one :
+       {Case{"set: {b: g}", "UPDATE v SET b = g", "SELECT sum(b) FROM v"},
+        Case{"delete: true\n  where: g < 20", "DELETE FROM v WHERE g < 20", "SELECT count(*) FROM v"},
+        Case{"set: {b: 7}\n  where: g < 20 AND b IS NULL", "UPDATE v SET b = 7 WHERE g < 20", "SELECT sum(b) FROM v"},
+        Case{"copy_to: d\n  columns: {id: id, g: g}", "INSERT INTO d SELECT id, g FROM v", "SELECT sum(g) FROM d"}}) {
+    SCOPED_TRACE(one.work);
+    client_->exec("DROP SCHEMA IF EXISTS pgbackfill CASCADE");
+    auto const make = [&] {
+      client_->exec(
+          "DROP TABLE IF EXISTS v, d; CREATE TABLE v (id int PRIMARY KEY, a int, b int, g int GENERATED ALWAYS AS (a + "
+          "1) "
+          "VIRTUAL) PARTITION BY RANGE (id); CREATE TABLE v1 (id int NOT NULL PRIMARY KEY, a int, b int, g int "
+          "GENERATED "
+          "ALWAYS AS (a + 100) VIRTUAL); ALTER TABLE v ATTACH PARTITION v1 FOR VALUES FROM (0) TO (30); CREATE TABLE "
+          "v2 "
+          "PARTITION OF v DEFAULT; INSERT INTO v (id, a) SELECT g, g FROM generate_series(1, 50) g; CREATE TABLE d (id "
+          "int, g "
+          "int)");
+    };
+    make();
+    client_->exec(one.statement);
+    auto const right = client_->value(one.outcome);
+    make();
+    write("v.yaml", fmt::format("name: v\ntable: v\nbackfill:\n  {}\n", one.work));
+    auto const result = run({"run", "v.yaml"});
+    EXPECT_EQ(result.exit_code, kDone) << result.err;
+    EXPECT_EQ(client_->value(one.outcome), right);
+    EXPECT_EQ(run({"gate", "v"}).exit_code, kDone);
+  }
+}
+
 }  // namespace
 }  // namespace pgbackfill::tests

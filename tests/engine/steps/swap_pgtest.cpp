@@ -196,7 +196,8 @@ TEST_F(SwapTest, KeepsWhoGrantedWhat) {
       "swap_writer; "
       "GRANT SELECT (note) ON orders TO PUBLIC; RESET ROLE; GRANT ALL ON orders_new TO swap_reader WITH GRANT OPTION; "
       "SET "
-      "ROLE swap_reader; GRANT DELETE ON orders_new TO swap_writer; RESET ROLE");
+      "ROLE swap_reader; GRANT DELETE ON orders_new TO swap_writer; RESET ROLE; GRANT SELECT (ctid) ON orders TO "
+      "swap_writer");
   run_to_the_gate();
   auto const completed = run({"complete", "m", "--yes"});
   ASSERT_EQ(completed.exit_code, kDone) << completed.err;
@@ -205,7 +206,8 @@ TEST_F(SwapTest, KeepsWhoGrantedWhat) {
         "SELECT (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM pg_class, unnest(relacl) a WHERE "
         "oid = '" +
         table + "'::regclass) || ' ' || (SELECT attacl FROM pg_attribute WHERE attrelid = '" + table +
-        "'::regclass AND attname = 'note')::text");
+        "'::regclass AND attname = 'note')::text || ' ' || (SELECT attacl FROM pg_attribute WHERE attrelid = '" +
+        table + "'::regclass AND attname = 'ctid')::text");
   };
   EXPECT_THAT(rights("orders"), HasSubstr("swap_writer=r*/swap_reader"));
   EXPECT_THAT(rights("orders"), HasSubstr("=r/swap_writer"));

@@ -37,6 +37,12 @@ TEST(Suggestion, TakesTheFirstOfSeveralEquallyNear) {
   EXPECT_EQ(nearest_word("mix_rows", kTwins), "min_rows");
 }
 
+TEST(Suggestion, KnowsTheWordInAnotherSchema) {
+  std::vector<std::string_view> const known = {"orders", "sales.order", "archive.t"};
+  EXPECT_EQ(did_you_mean("order", known), " (did you mean 'sales.order'?)");
+  EXPECT_EQ(did_you_mean("t", known), " (did you mean 'archive.t'?)");
+}
+
 TEST(Suggestion, EndsAMessage) {
   EXPECT_EQ(did_you_mean("wokers", kKnown), " (did you mean 'workers'?)");
   EXPECT_EQ(did_you_mean("colour", kKnown), "");
