@@ -6,6 +6,7 @@
 #include <optional>
 #include "engine/app/one_migration.h"
 #include "engine/app/phase_parts.h"
+#include "engine/app/rehearsed.h"
 #include "engine/base/command_error.h"
 #include "engine/base/text.h"
 #include "engine/notice/herald.h"
@@ -88,6 +89,7 @@ asio::awaitable<void> Finish::load() {
   auto const use = options_.is_dry_run ? StateUse::kReads : StateUse::kWrites;
   connection_ = co_await context_.connect_to_state(use);
   loaded_ = co_await find_migration(context_, *connection_, options_.file_or_name, SourceUse::kRun);
+  if (options_.is_rehearsal) keep_to_rehearsal(loaded_);
   co_await context_.adopt_settings_aloud(*connection_, loaded_.migration.name);
 }
 
@@ -141,6 +143,7 @@ int Finish::conclude(StepsOutcome const& outcome, std::string const& command, st
   }
   bool const is_news = herald_ && outcome.ran > 0;
   if (is_news) herald_->done(fmt::format("{}: {} step(s) {}", migration().name, outcome.ran, done));
+  if (options_.is_rehearsal) return kExitDone;
   context_.print(outcome.ran > 0 ? fmt::format("{}: {} step(s) {}\n", migration().name, outcome.ran, done)
                                  : fmt::format("{}: there is nothing left to {}\n", migration().name, what));
   return kExitDone;

@@ -35,6 +35,7 @@ struct RunOptions {
   bool skip_hooks = false;
   std::optional<int> workers;  // overrides the file for a new job
   bool exit_outside_window = false;
+  bool is_rehearsal = false;  // on a stand-in: without hooks, receivers, windows and probes (rehearsed.h)
   bool accept_drift = false;
   bool subscribers_ready = false;
   bool is_dry_run = false;            // tries the work on some rows, and rolls it back
@@ -55,6 +56,7 @@ struct FinishOptions {
   bool yes = false;
   bool subscribers_ready = false;  // complete
   bool is_dry_run = false;         // rollback: says what it would do
+  bool is_rehearsal = false;       // as of RunOptions; prints nothing
   std::string to;                  // rollback of a folder: the migration that stays
 };
 

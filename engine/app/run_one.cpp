@@ -8,6 +8,7 @@
 #include <random>
 #include "engine/app/one_migration.h"
 #include "engine/app/phase_parts.h"
+#include "engine/app/rehearsed.h"
 #include "engine/app/serve.h"
 #include "engine/base/command_error.h"
 #include "engine/base/text.h"
@@ -366,6 +367,7 @@ void Run::appoint_herald() {
 
 asio::awaitable<int> Run::go() {
   loaded_ = load_migration(context_, options_.file);
+  if (options_.is_rehearsal) keep_to_rehearsal(loaded_);
   context_.owner().lease_time = options_.lease_time;
   appoint_herald();
   int code = kExitFailed;

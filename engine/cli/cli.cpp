@@ -100,6 +100,8 @@ struct Cli {
   SetOptions set;
   DoctorOptions doctor;
   LintCommandOptions lint;
+  ProfileOptions profile;
+  RehearseOptions rehearse;
   SandboxOptions sandbox;
   std::string config_file;
   std::string explained;  // by `help`
@@ -458,6 +460,51 @@ void add_lint(CLI::App& app, Cli& cli) {
   lint->add_flag("--in-transaction", cli.lint.is_in_transaction, "Each .sql file is run in one transaction");
 }
 
+void add_profile(CLI::App& app, Cli& cli) {
+  static std::map<std::string, KeptValues> const kept = {{"none", KeptValues::kNone},
+                                                         {"statistics", KeptValues::kStatistics}};
+  auto* profile = add_command(app, cli, "profile", "What a rehearsal needs of production; reads only",
+                              [&cli](CommandContext& context) { return profile_command(context, cli.profile); });
+  profile->add_option("FILE", cli.profile.file, "Migration file")->required();
+  add_params(profile, cli.common);
+  profile->add_option("--output", cli.profile.output, "Where to write it (-: standard output)")->type_name("FILE");
+  profile->add_option("--values", cli.profile.values, "Keep no value of a row, or those of statistics")
+      ->transform(word_of(kept))
+      ->default_str("none")
+      ->type_name("none|statistics");
+  profile->add_flag("--sample", cli.profile.with_sample, "Run one batch and roll it back, to measure it");
+}
+
+void add_rehearse(CLI::App& app, Cli& cli) {
+  auto& options = cli.rehearse;
+  auto* rehearse = add_command(app, cli, "rehearse", "Run it on a stand-in of production, and say what to expect",
+                               [&cli](CommandContext& context) { return rehearse_command(context, cli.rehearse); });
+  rehearse->add_option("FILE", options.file, "Migration file")->required();
+  add_params(rehearse, cli.common);
+  rehearse->add_option("--profile", options.profile, "What `pgbackfill profile` wrote in production")
+      ->required()
+      ->type_name("FILE");
+  auto* scale = rehearse->add_option("--scale", options.scale, "So much of production's rows, such as 0.05")
+                    ->check(CLI::Range(1e-9, 1e3))
+                    ->type_name("SHARE");
+  rehearse->add_option("--rows", options.rows, "So many rows of the table that is worked")
+      ->check(whole_number(1, 1'000'000'000'000))
+      ->type_name("ROWS")
+      ->excludes(scale);
+  rehearse
+      ->add_option_function<std::string>(
+          "--traffic", [&options](std::string const& word) { options.with_traffic = word == "auto"; },
+          "Applications beside it, by the profile's write rates")
+      ->check(word_of(std::vector<std::string>{"auto", "none"}))
+      ->default_str("none")
+      ->type_name("auto|none");
+  auto* on = rehearse->add_option("--on", options.on, "An empty database instead of a sandbox")->type_name("CONNINFO");
+  rehearse->add_option("--replicas", options.replicas, "Streaming replicas of the sandbox")
+      ->check(whole_number(0, 4))
+      ->excludes(on);
+  rehearse->add_option("--pg-bin", options.bin_dir, "Where postgres and initdb are [PGBACKFILL_PG_BIN]")->excludes(on);
+}
+
 void add_server_commands(CLI::App& app, Cli& cli) {
   auto* doctor = add_command(app, cli, "doctor", "Check server, role and table beforehand",
                              [&cli](CommandContext& context) { return doctor_command(context, cli.doctor); });
@@ -496,7 +543,7 @@ std::string file_given(Cli const& cli) {
        {&cli.run.file, &cli.plan.file, &cli.finish.file_or_name, &cli.stamp.file, &cli.approve.file_or_name,
         &cli.gate.file_or_name, &cli.verify.file_or_name, &cli.status.file_or_name, &cli.locks.file_or_name,
         &cli.log.file_or_name, &cli.report.file_or_name, &cli.control.file_or_name, &cli.set.file_or_name,
-        &cli.doctor.file}) {
+        &cli.doctor.file, &cli.profile.file, &cli.rehearse.file}) {
     if (!given->empty()) return *given;
   }
   return "";
@@ -530,6 +577,8 @@ int run_cli(int argc, char** argv) {
   add_control_commands(app, cli);
   add_lint(app, cli);
   add_server_commands(app, cli);
+  add_profile(app, cli);
+  add_rehearse(app, cli);
   add_explaining_commands(app, cli);
   // Last, because commands take over the footer that is there when they are made.
   app.footer(kFooter);

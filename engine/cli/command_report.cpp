@@ -3,10 +3,7 @@
 #include <fmt/format.h>
 
 #include <boost/json/serialize.hpp>
-#include <cerrno>
 #include <filesystem>
-#include <fstream>
-#include <system_error>
 
 #include "engine/app/replay_reader.h"
 #include "engine/app/report_reader.h"
@@ -14,6 +11,7 @@
 #include "engine/base/command_error.h"
 #include "engine/base/text.h"
 #include "engine/cli/commands.h"
+#include "engine/cli/output_file.h"
 #include "engine/cli/version.h"
 #include "engine/view/console.h"
 #include "engine/view/report_view.h"
@@ -66,33 +64,6 @@ std::string text_of(JobReport const& report, ReportFormat format, ViewOptions co
   return boost::json::serialize(document) + "\n";
 }
 
-[[noreturn]] void refuse_file(std::string const& path, int error) {
-  throw CommandError{kExitFailed, fmt::format("cannot write {}: {}", neutralised(path),
-                                              std::error_code(error, std::generic_category()).message())};
-}
-
-// A reader never finds half of it.
-void write_file(std::string const& path, std::string const& text) {
-  std::string const partial = path + ".part";
-  errno = 0;
-  std::ofstream file(partial, std::ios::binary | std::ios::trunc);
-  if (!file) refuse_file(path, errno);
-  file << text;
-  file.close();
-  if (!file) {
-    int const error = errno;
-    std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    refuse_file(path, error);
-  }
-  std::error_code error;
-  std::filesystem::rename(partial, path, error);
-  if (!error) return;
-  std::error_code ignored;
-  std::filesystem::remove(partial, ignored);
-  refuse_file(path, error.value());
-}
-
 asio::awaitable<int> report(CommandContext& context, ReportOptions options) {
   auto const format = format_of(context, options);
   auto connection = co_await context.connect_to_state(StateUse::kReads);
@@ -117,7 +88,7 @@ asio::awaitable<int> report(CommandContext& context, ReportOptions options) {
   plain.columns = 120;
   bool const is_safe = format == ReportFormat::kJson || format == ReportFormat::kHtml;
   auto const text = text_of(found, format, plain);
-  write_file(options.output, is_safe ? text : for_people(text));
+  write_output(options.output, is_safe ? text : for_people(text));
   co_return kExitDone;
 }
 

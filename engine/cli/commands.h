@@ -12,6 +12,7 @@
 #include "engine/app/options.h"
 #include "engine/base/listen_address.h"
 #include "engine/process/command_context.h"
+#include "engine/rehearse/profile.h"
 #include "planner/lint/lint_terms.h"
 
 namespace pgbackfill::engine {
@@ -129,6 +130,26 @@ struct LintCommandOptions {
   bool is_in_transaction = false;
 };
 int lint_command(CommandContext& context, LintCommandOptions const& options);
+
+struct ProfileOptions {
+  std::string file;
+  std::string output;  // "" or "-": standard output
+  KeptValues values = KeptValues::kNone;
+  bool with_sample = false;
+};
+int profile_command(CommandContext& context, ProfileOptions const& options);
+
+struct RehearseOptions {
+  std::string file;
+  std::string profile;
+  std::optional<double> scale;       // of production's rows
+  std::optional<std::int64_t> rows;  // of the table that is worked
+  std::string on;                    // conninfo of an empty server; empty: a sandbox of this machine
+  int replicas = 0;                  // of the sandbox
+  bool with_traffic = false;
+  std::string bin_dir;
+};
+int rehearse_command(CommandContext& context, RehearseOptions const& options);
 
 struct SandboxOptions {
   int replicas = 1;

@@ -9,7 +9,7 @@ _pgbackfill() {
   fi
   for word in "${COMP_WORDS[@]:1:COMP_CWORD - 1}"; do
     case $word in
-      init|plan|run|complete|rollback|stamp|approve|gate|verify|status|locks|exporter|serve|history|report|log|pause|resume|cancel|set|lint|doctor|sandbox|help|version) command=$word; break ;;
+      init|plan|run|complete|rollback|stamp|approve|gate|verify|status|locks|exporter|serve|history|report|log|pause|resume|cancel|set|lint|doctor|sandbox|profile|rehearse|help|version) command=$word; break ;;
     esac
   done
   case $command:$prev in
@@ -88,6 +88,17 @@ _pgbackfill() {
     sandbox:--replicas) return ;;
     sandbox:--rows) return ;;
     sandbox:--pg-bin) return ;;
+    profile:--param) return ;;
+    profile:--output) return ;;
+    profile:--values) mapfile -t COMPREPLY < <(compgen -W 'none statistics' -- "$cur"); return ;;
+    rehearse:--param) return ;;
+    rehearse:--profile) return ;;
+    rehearse:--scale) return ;;
+    rehearse:--rows) return ;;
+    rehearse:--traffic) mapfile -t COMPREPLY < <(compgen -W 'auto none' -- "$cur"); return ;;
+    rehearse:--on) return ;;
+    rehearse:--replicas) return ;;
+    rehearse:--pg-bin) return ;;
     *:--dsn) return ;;
     *:--config) return ;;
     *:--trust-owner) return ;;
@@ -96,7 +107,7 @@ _pgbackfill() {
     *:--log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info warning error' -- "$cur"); return ;;
   esac
   case $command in
-    '') words='init plan run complete rollback stamp approve gate verify status locks exporter serve history report log pause resume cancel set lint doctor sandbox help version -h --help --version --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    '') words='init plan run complete rollback stamp approve gate verify status locks exporter serve history report log pause resume cancel set lint doctor sandbox profile rehearse help version -h --help --version --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     init) words='-h --help --subscribers-ready --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     plan) words='-h --help --format --param --only-keys --sample --fail-on --dsn --config --trust-owner --log-format --log-level --no-progress' ;;
     run) words='-h --help --param --only-keys --workers --dry-run --limit --exit-outside-window --accept-drift --lease --wait-for-rows --wait-for-server --poll --subscribers-ready --listen --final-scrape --record-readings --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
@@ -120,6 +131,8 @@ _pgbackfill() {
     lint) words='-h --help --pg --fail-on --format --schema --in-transaction --dsn --config --trust-owner --log-format --log-level --no-progress' ;;
     doctor) words='-h --help --param --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     sandbox) words='-h --help --replicas --rows --pg-bin --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    profile) words='-h --help --param --output --values --sample --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    rehearse) words='-h --help --param --profile --scale --rows --traffic --on --replicas --pg-bin --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     help) words='-h --help --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     version) words='-h --help --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
   esac

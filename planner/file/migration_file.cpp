@@ -88,6 +88,8 @@ Migration read_migration(FileReader& reader, std::string_view file_name, GivenPa
   migration.probes = file::read_probes(reader, fields);
   migration.windows = file::read_windows(reader, fields, "windows");
   migration.blackout = file::read_windows(reader, fields, "blackout");
+  // Refused with the rest of the file, and read again by whoever rehearses it (rehearse_section.h).
+  file::read_rehearse(reader, fields);
   if (!given.only_keys.empty()) keep_to_keys(reader, fields, migration);
   return migration;
 }

@@ -342,7 +342,37 @@ constexpr std::array<KeyRule, 2> kParamKeys{{
 }};
 constexpr Section kParamSection{"params", kParamKeys};
 
-constexpr std::array<KeyRule, 17> kMigrationKeys{{
+constexpr std::array<KeyRule, 5> kRehearseKeys{{
+    {.key = "max_time",
+     .kind = ValueKind::kDuration,
+     .doc = "The longest that all of it may take in production, by the forecast of a rehearsal.",
+     .example = "6h",
+     .min = 1,
+     .max = 31'536'000'000},
+    {.key = "max_lag",
+     .kind = ValueKind::kDuration,
+     .doc = "The furthest that a replica of the rehearsal may be behind.",
+     .example = "2s",
+     .min = 1,
+     .max = 86'400'000},
+    {.key = "max_lock_wait",
+     .kind = ValueKind::kDuration,
+     .doc = "The longest that anybody may wait for a lock in the rehearsal.",
+     .example = "1s",
+     .min = 1,
+     .max = 86'400'000},
+    {.key = "max_growth",
+     .kind = ValueKind::kText,
+     .doc = "How much the database may grow meanwhile, in percent.",
+     .example = "30%"},
+    {.key = "values",
+     .kind = ValueKind::kExpressions,
+     .doc = "SQL of a column's made-up values, by schema.table.column; n is the number of the row, from 0.",
+     .example = R"json({"public.users.region": "'eu-' || n % 7"})json"},
+}};
+constexpr Section kRehearseSection{"rehearse", kRehearseKeys};
+
+constexpr std::array<KeyRule, 18> kMigrationKeys{{
     {.key = "name",
      .kind = ValueKind::kName,
      .doc = "The name of the migration, unique in its database.",
@@ -429,6 +459,11 @@ constexpr std::array<KeyRule, 17> kMigrationKeys{{
      .kind = ValueKind::kTexts,
      .doc = "When the backfill may not run, whatever windows says; written as windows are.",
      .example = R"(["Mon 23:00-24:00 Europe/Berlin"])"},
+    {.key = "rehearse",
+     .kind = ValueKind::kSection,
+     .doc = "Limits that 'pgbackfill rehearse' holds the migration to, and SQL for values that it cannot make up.",
+     .example = R"json({"max_time": "6h", "max_growth": "30%"})json",
+     .section = &kRehearseSection},
 }};
 constexpr Section kMigrationSection{"", kMigrationKeys};
 

@@ -11,6 +11,7 @@
 
 #include "planner/file/file_reader.h"
 #include "planner/model/migration.h"
+#include "planner/model/rehearsal_limits.h"
 
 namespace pgbackfill::planner::file {
 
@@ -51,5 +52,8 @@ std::vector<ProbeOptions> read_probes(FileReader& reader, Fields const& fields);
 std::vector<WriterName> read_writers(FileReader& reader, Fields const& fields);
 // `key`: windows or blackout.
 std::vector<WindowText> read_windows(FileReader& reader, Fields const& fields, std::string_view key);
+
+// What holds for a rehearsal alone; a run has no use of it.
+RehearsalLimits read_rehearse(FileReader& reader, Fields const& fields);
 
 }  // namespace pgbackfill::planner::file

@@ -234,6 +234,7 @@ Rooms const& rooms_of(std::string const& folder) {
            {"keys", {"sql", "model", "work"}},
            {"checks", {"sql", "model", "work", "keys"}},
            {"steps", {"sql", "model", "work", "keys"}},
+           {"fill", {"sql", "model", "work", "keys", "checks", "steps"}},
            {"file", {"sql", "model", "work", "keys", "checks", "steps"}},
            {"lint", {"sql", "model", "work", "keys", "checks", "steps", "file"}},
        }},
@@ -259,9 +260,11 @@ Rooms const& rooms_of(std::string const& folder) {
             {"base", "state", "pg", "probes", "run", "steps", "verify", "process", "plan", "view", "tell", "web",
              "notice"}},
            {"sandbox", {"base"}},
+           {"rehearse",
+            {"base", "state", "pg", "child", "probes", "run", "steps", "verify", "process", "plan", "view", "app"}},
            {"cli",
             {"base", "state", "pg", "probes", "run", "steps", "verify", "process", "plan", "view", "tell", "web",
-             "notice", "app", "sandbox"}},
+             "notice", "app", "sandbox", "rehearse"}},
        }},
   };
   return all.at(folder);

@@ -949,6 +949,7 @@ class SchemaFile {
              std::string{section} + ": " + body + "}";
     }
     if (section == "on") return "{name: x, on: " + body + "}";
+    if (section == "rehearse") return "{name: x, table: t, backfill: {set: {a: 1}}, rehearse: " + body + "}";
     if (section == "delivery") return "{name: x, on: {done: [" + body + "]}}";
     if (section == "a secret") return "{name: x, on: {done: [{webhook: {url: " + body + "}}]}}";
     if (section == "stall" || section == "held_back") {
