@@ -730,6 +730,9 @@ asio::awaitable<void> Run::check_steps() {
   for (auto const& problem : in_the_way_of_contract(answers)) {
     tell(Severity::kWarning, "`complete` would be refused now: " + planner::to_string(problem));
   }
+  for (auto const& problem : ways_back_that_lack_rights(answers)) {
+    tell(Severity::kWarning, planner::to_string(problem));
+  }
 }
 
 asio::awaitable<bool> Run::run_phase(std::vector<planner::PlacedStep> steps, std::string phase) {

@@ -213,7 +213,12 @@ asio::awaitable<std::int64_t> bytes_of_relations(PgConnection& connection, std::
 
 asio::awaitable<PlannedStep> plan_typed(PgConnection& connection, planner::SchemaStep step) {
   PlannedStep planned;
-  auto const facts = value_or_throw(co_await read_step_facts(connection, step), "reading the table of a step");
+  auto const read = co_await read_step_facts(connection, step);
+  // What the role may not see, the answers to the steps name with its place in the file.
+  bool const is_denied = !read && read.error().sqlstate == "42501";
+  planned.title = step.text;
+  if (is_denied) co_return planned;
+  auto const facts = value_or_throw(read, "reading the table of a step");
   if (facts.kind == 'r' || facts.kind == 'p') {
     auto const size = value_or_throw(co_await query_read_only(connection, planner::table_bytes_sql(facts)),
                                      "reading the size of a table");
@@ -598,6 +603,9 @@ void add_dependents(std::vector<StepAnswer> const& answers, std::vector<PlannedS
       bool const is_this =
           answer.placed.phase == step.phase && static_cast<std::size_t>(answer.placed.position) + 1 == step.number;
       if (!is_this) continue;
+      if (!answer.way_back_lacks.empty()) {
+        step.no_way_back = "the role lacks a right that rollback needs: " + planner::join(answer.way_back_lacks, "; ");
+      }
       auto dependents = answer.in_the_way;
       dependents.insert(dependents.end(), answer.companions.begin(), answer.companions.end());
       for (auto const& one : dependents) {

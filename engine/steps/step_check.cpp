@@ -82,6 +82,7 @@ class StepQuestion {
   asio::awaitable<std::optional<Failure>> ask_early_refusal(planner::Recipe const& recipe);
   asio::awaitable<std::optional<Failure>> ask_recipe();
   asio::awaitable<std::optional<Failure>> ask_rights();
+  asio::awaitable<std::optional<Failure>> ask_rights_of_way_back();
   asio::awaitable<std::optional<Failure>> ask_dependents();
   asio::awaitable<std::optional<Failure>> ask_rows_of_partition();
   asio::awaitable<std::string> suggestion();
@@ -231,6 +232,15 @@ asio::awaitable<std::optional<Failure>> StepQuestion::ask_rights() {
   co_return std::nullopt;
 }
 
+asio::awaitable<std::optional<Failure>> StepQuestion::ask_rights_of_way_back() {
+  auto question = planner::missing_rights_of_undo_sql(step_, facts_);
+  if (question.empty() || is_done_ || answer_.is_refused()) co_return std::nullopt;
+  auto const rows = co_await query_read_only(connection_, std::move(question));
+  if (!rows) co_return rows.error();
+  answer_.way_back_lacks = state::column_as<std::string>(*rows);
+  co_return std::nullopt;
+}
+
 asio::awaitable<std::optional<Failure>> StepQuestion::ask_dependents() {
   auto question = planner::dependents_sql(step_, facts_);
   if (question.empty()) co_return std::nullopt;
@@ -285,6 +295,7 @@ asio::awaitable<std::optional<Failure>> StepQuestion::ask_once() {
   if (!failed) failed = co_await ask_recipe();
   if (!failed && !is_done_) failed = co_await ask_dependents();
   if (!failed) failed = co_await ask_rows_of_partition();
+  if (!failed) failed = co_await ask_rights_of_way_back();
   co_return failed;
 }
 
@@ -391,6 +402,12 @@ asio::awaitable<Result<UndoAnswer>> ask_undo(PgConnection& connection, std::stri
     auto const rights = co_await query_read_only(connection, std::move(question));
     if (!rights) co_return rights.error();
     for (auto const& row : rights->rows) answer.stops.push_back(row.front().value_or(""));
+    auto of_way_back = planner::missing_rights_of_undo_sql(placed.step, *facts);
+    if (!of_way_back.empty()) {
+      auto const more = co_await query_read_only(connection, std::move(of_way_back));
+      if (!more) co_return more.error();
+      for (auto& right : state::column_as<std::string>(*more)) answer.stops.push_back(std::move(right));
+    }
     made.emplace_back(placed.step, std::move(*facts));
   }
   auto question = planner::dependents_of_undo_sql(made);
@@ -430,6 +447,16 @@ std::vector<planner::Problem> in_the_way_of_contract(std::vector<StepAnswer> con
   for (auto const& answer : answers) {
     bool const is_told = is_of_contract(answer) && !answer.in_the_way.empty();
     if (is_told) problems.push_back(problem_of(answer, in_the_way_text(answer)));
+  }
+  return problems;
+}
+
+std::vector<planner::Problem> ways_back_that_lack_rights(std::vector<StepAnswer> const& answers) {
+  std::vector<planner::Problem> problems;
+  for (auto const& answer : answers) {
+    for (auto const& right : answer.way_back_lacks) {
+      problems.push_back(problem_of(answer, "rollback could not take it back: " + right));
+    }
   }
   return problems;
 }

@@ -25,6 +25,7 @@ struct StepAnswer {
   std::vector<std::string> refusals;           // why the server, or the step, will refuse
   std::vector<planner::Dependent> in_the_way;  // the server refuses it while they are there
   std::vector<planner::Dependent> companions;  // what goes with it, and what reads it
+  std::vector<std::string> way_back_lacks;     // rights that rollback would need beside those of the step
   bool is_refused() const { return !refusals.empty() || !in_the_way.empty(); }
 };
 
@@ -54,6 +55,8 @@ std::vector<planner::Problem> refusals_of(std::vector<StepAnswer> const& answers
 std::vector<planner::Problem> refusals_before_run(std::vector<StepAnswer> const& answers);
 // And that alone, for a warning.
 std::vector<planner::Problem> in_the_way_of_contract(std::vector<StepAnswer> const& answers);
+// Steps that can be done, but not taken back, for a warning.
+std::vector<planner::Problem> ways_back_that_lack_rights(std::vector<StepAnswer> const& answers);
 
 // One line each, always the same for the same objects: "contract step 1 drops index public.t_x along".
 std::vector<std::string> companion_lines(std::vector<StepAnswer> const& answers);

@@ -11,7 +11,7 @@ namespace {
 constexpr char kFrom[] =
     " FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON "
     "n.oid = c.relnamespace JOIN pg_catalog.pg_class r ON r.oid = i.indrelid JOIN pg_catalog.pg_namespace rn ON rn.oid "
-    "= r.relnamespace WHERE i.indrelid = ";
+    "= r.relnamespace WHERE i.indrelid ";
 
 constexpr char kTablespace[] =
     "coalesce((SELECT ' TABLESPACE ' || pg_catalog.quote_ident(s.spcname) FROM pg_catalog.pg_tablespace s WHERE s.oid "
@@ -23,11 +23,18 @@ constexpr char kTable[] = "pg_catalog.format('%I.%I', rn.nspname, r.relname)";
 }  // namespace
 
 std::string index_named(TableName const& table, std::string const& name) {
-  return kFrom + oid_of(table) + " AND c.relname = " + quote_literal(name);
+  return kFrom + ("= " + oid_of(table)) + " AND c.relname = " + quote_literal(name);
 }
 
 std::string index_of_primary_key(TableName const& table) {
-  return kFrom + oid_of(table) + " AND i.indisprimary";
+  return kFrom + ("= " + oid_of(table)) + " AND i.indisprimary";
+}
+
+std::string indexes_over(TableName const& table, std::string const& column) {
+  return kFrom + ("IN " + tree_of(oid_of(table))) +
+         " AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL OR EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE "
+         "a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::pg_catalog.int2[]) AND a.attname = " +
+         quote_literal(column) + "))";
 }
 
 std::string index_definition() {

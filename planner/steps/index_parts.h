@@ -19,6 +19,8 @@ namespace pgbackfill::planner::recipes {
 std::string index_named(TableName const& table, std::string const& name);
 // FROM and WHERE: the index of its primary key.
 std::string index_of_primary_key(TableName const& table);
+// FROM and WHERE: the indexes of the table, and of those that inherit from it, that a column may be in.
+std::string indexes_over(TableName const& table, std::string const& column);
 
 // CREATE INDEX, which the server spells without the tablespace; and all of it behind the name of the table.
 std::string index_definition();
@@ -26,7 +28,7 @@ std::string index_tail();
 // Of the tail, what the columns of its key are not: INCLUDE without these columns, storage parameters, tablespace.
 std::string index_storage(std::vector<std::string> const& columns);
 
-// Rows (place, sql): the statements of the second row of the table above. `from` is one of the two above.
+// Rows (place, sql): the statements of the second row of the table above. `from` is one of those above.
 std::string index_marks(std::string const& from);
 // The same as one SQL text, NULL where there are none.
 std::string index_marks_text(std::string const& from);

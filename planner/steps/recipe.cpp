@@ -6,6 +6,7 @@
 #include "planner/model/step_detail.h"
 #include "planner/steps/mirror_sql.h"
 #include "planner/steps/recipes.h"
+#include "planner/steps/server_rules.h"
 #include "planner/steps/sync_sql.h"
 
 namespace pgbackfill::planner {
@@ -78,7 +79,10 @@ std::string spelled_problem(SchemaStep const& sync, std::string const& spelling)
 }
 
 Recipe recipe_for(SchemaStep const& step, StepFacts const& facts) {
-  return std::visit([&](auto const& detail) { return recipes::recipe(detail, facts); }, step.detail->kind);
+  auto recipe = std::visit([&](auto const& detail) { return recipes::recipe(detail, facts); }, step.detail->kind);
+  auto const rules = server_rules(step, facts);
+  if (!rules.empty()) recipe.refusal = "coalesce((" + recipe.refusal + "), (" + recipes::first_of(rules) + "))";
+  return recipe;
 }
 
 std::string inspection_sql(Recipe const& recipe) {

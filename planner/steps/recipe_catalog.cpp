@@ -19,6 +19,12 @@ std::string oid_of(TableName const& table) {
   return planner::oid_of(table.schema, table.name);
 }
 
+std::string tree_of(std::string const& oid) {
+  return "(WITH RECURSIVE tree (oid) AS (SELECT " + oid +
+         "::pg_catalog.oid UNION SELECT h.inhrelid FROM pg_catalog.pg_inherits h JOIN tree ON h.inhparent = tree.oid) "
+         "SELECT t.oid FROM tree t WHERE t.oid IS NOT NULL)";
+}
+
 std::string column_is(TableName const& table, std::string_view column, std::string_view condition) {
   return "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = " + oid_of(table) +
          " AND a.attname = " + quote_literal(column) + " AND a.attnum > 0 AND NOT a.attisdropped AND " +
@@ -199,12 +205,12 @@ std::string facts_of_table(TableName const& table, std::string const& parents, s
          " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
 }
 
-std::vector<std::string> probe_begin(StepFacts const& facts) {
+std::vector<std::string> probe_begin(StepFacts const& facts, std::string const& with) {
   bool const is_there = facts.kind != ' ';
   return {
       "SELECT pg_catalog.set_config('lock_timeout', '2000', true), pg_catalog.set_config('statement_timeout', "
       "'30000', true)",
-      "CREATE TEMP TABLE pgbackfill_probe (" + (is_there ? "LIKE " + quoted(facts.table) : std::string{}) + ")"};
+      "CREATE TEMP TABLE pgbackfill_probe (" + (is_there ? "LIKE " + quoted(facts.table) + with : std::string{}) + ")"};
 }
 
 std::string facts_sql(RunSql const& /*step*/) {

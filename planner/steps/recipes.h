@@ -19,6 +19,8 @@ namespace pgbackfill::planner::recipes {
 
 // The table's oid or NULL, as an SQL expression.
 std::string oid_of(TableName const& table);
+// The oids of the table and of all that inherit from it, as a query: a change goes down to them.
+std::string tree_of(std::string const& oid);
 std::string quoted(TableName const& table);
 
 std::string has_column(TableName const& table, std::string_view column);
@@ -40,6 +42,11 @@ std::string other_builder(TableName const& table);
 std::string first_of(std::vector<std::pair<std::string, std::string>> const& cases);
 // The cases that nearly all recipes begin with: no such table, or not a table.
 std::vector<std::pair<std::string, std::string>> table_refusals(TableName const& table);
+// Whether column a is in the partition key of its table.
+inline constexpr char kIsPartitionKey[] =
+    "EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND "
+    "d.objid = a.attrelid AND d.objsubid = a.attnum AND d.refclassid = d.classid AND d.refobjid = a.attrelid AND "
+    "d.refobjsubid = 0 AND d.deptype = 'i')";
 // The columns of a table OF a type are those of the type: the server changes none of them alone.
 std::pair<std::string, std::string> typed_table_refusal(TableName const& table);
 
@@ -74,7 +81,8 @@ std::string facts_of_table(TableName const& table, std::string const& parents, s
 std::string leaves_of(TableName const& table);
 
 // A transaction on a copy without rows, named pg_temp.pgbackfill_probe; to be followed by what is to be tried.
-std::vector<std::string> probe_begin(StepFacts const& facts);
+// `with`: what of the table goes along, as LIKE takes it.
+std::vector<std::string> probe_begin(StepFacts const& facts, std::string const& with = {});
 inline constexpr char kProbe[] = "pg_temp.pgbackfill_probe";
 
 // --- the steps ------------------------------------------------------------------------------------------------------

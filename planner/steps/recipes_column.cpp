@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "planner/model/sql_text.h"
+#include "planner/steps/index_parts.h"
 #include "planner/steps/publications.h"
 #include "planner/steps/recipes.h"
 
@@ -17,10 +18,6 @@ std::string column_missing(TableName const& table, std::string const& column) {
 
 // What the server changes for no column of a kind, under whatever step: conditions over pg_attribute a.
 constexpr char kIsInherited[] = "a.attinhcount > 0";
-constexpr char kIsPartitionKey[] =
-    "EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND "
-    "d.objid = a.attrelid AND d.objsubid = a.attnum AND d.refclassid = d.classid AND d.refobjid = a.attrelid AND "
-    "d.refobjsubid = 0 AND d.deptype = 'i')";
 
 std::pair<std::string, std::string> column_refusal(TableName const& table, std::string const& column,
                                                    std::string_view condition, std::string const& why) {
@@ -110,9 +107,15 @@ std::vector<std::string> spelling(AddColumn const& step, StepFacts const& facts)
       "this would write every row anew under a lock that stops reads and writes, because the value differs from row to "
       "row (or the type is a domain with a constraint); add the column without it, give new rows theirs by a default "
       "or a trigger, and let the backfill do the rest";
+  // Rows that are there have what the server keeps beside the column, and no rows were written.
+  std::string const has_no_value = "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = " + oid +
+                                   " AND a.attname = " + quote_literal(step.column) +
+                                   " AND NOT a.atthasmissing AND a.attgenerated = '')";
   statements.push_back(
       "SELECT " + column_spelling(oid, step.column, step.is_not_null) + ", " +
       first_of({{"pg_catalog.current_setting('pgbackfill.probe') <> " + file, quote_literal(rewrites)},
+                {step.is_not_null && !step.default_value.empty() ? has_no_value : "false",
+                 quote_literal("its default is NULL, which NOT NULL forbids; give it a value")},
                 {"EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contype <> 'n' AND k.conrelid = " + oid + ")",
                  quote_literal("the type brings a constraint along, which would read the whole table under a lock that "
                                "stops reads and writes; add it in a step of its own")}}));
@@ -322,7 +325,9 @@ Recipe recipe(SetDefault const& step, StepFacts const& facts) {
       std::string(step.value.empty() ? "drop_default " : "set_default ") + step.column + " of " + shown(table);
   recipe.relation = quoted(table);
   recipe.reason = "concerns rows that come later only";
-  recipe.done = has_column(table, step.column) + " AND " + is_now + " = " + quote_literal(facts.spelling);
+  // What an identity or generated column has instead is not a default, nor the lack of one.
+  recipe.done = column_is(table, step.column, "a.attidentity = '' AND a.attgenerated = ''") + " AND " + is_now + " = " +
+                quote_literal(facts.spelling);
   recipe.before = "SELECT " + is_now;
   auto refusals = table_refusals(table);
   refusals.emplace_back("NOT " + has_column(table, step.column), column_missing(table, step.column));
@@ -379,8 +384,50 @@ Recipe recipe(RenameColumn const& step, StepFacts const& facts) {
 
 // --- change_type ----------------------------------------------------------------------------------------------------
 
+namespace {
+
+// What a change of type takes away, of the table and of those that inherit from it, as one SQL text of statements:
+// storage and compression of the column, target and owner of statistics objects, and what is said of an index beside
+// its definition. All of it holds the same value afterwards, so that what the server has kept is set once more.
+std::string forgotten_of_type(TableName const& table, std::string const& column) {
+  std::string const of_column =
+      "pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON "
+      "n.oid = c.relnamespace";
+  std::string const alter =
+      "pg_catalog.format('ALTER TABLE ONLY %I.%I ALTER COLUMN %I SET ', n.nspname, c.relname, a.attname)";
+  std::string const is_it = "a.attname = " + quote_literal(column) +
+                            " AND a.attnum > 0 AND NOT a.attisdropped AND a.attrelid IN " + tree_of(oid_of(table));
+  std::string const statistics = of_column +
+                                 " JOIN pg_catalog.pg_statistic_ext s ON s.stxrelid = a.attrelid AND (a.attnum = ANY "
+                                 "(s.stxkeys::pg_catalog.int2[]) "
+                                 "OR pg_catalog.to_jsonb(s) ->> 'stxexprs' IS NOT NULL) JOIN pg_catalog.pg_namespace "
+                                 "sn ON sn.oid = s.stxnamespace "
+                                 "WHERE " +
+                                 is_it;
+  std::string const indexes = indexes_over(table, column);
+  return "SELECT string_agg(m.sql, '; ' ORDER BY m.place, m.sql) FROM (SELECT 1, " + alter +
+         " || 'STORAGE ' || CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE "
+         "'EXTENDED' END FROM " +
+         of_column + " JOIN pg_catalog.pg_type y ON y.oid = a.atttypid WHERE a.attstorage <> y.typstorage AND " +
+         is_it + " UNION ALL SELECT 1, " + alter +
+         " || 'COMPRESSION ' || CASE pg_catalog.to_jsonb(a) ->> 'attcompression' WHEN 'l' THEN 'lz4' WHEN 'p' THEN "
+         "'pglz' END FROM " +
+         of_column + " WHERE " + is_it +
+         " UNION ALL SELECT 2, pg_catalog.format('ALTER STATISTICS %I.%I SET STATISTICS %s', sn.nspname, s.stxname, "
+         "s.stxstattarget) FROM " +
+         statistics +
+         " AND s.stxstattarget >= 0 UNION ALL SELECT 3, pg_catalog.format('ALTER STATISTICS %I.%I OWNER TO %I', "
+         "sn.nspname, s.stxname, pg_catalog.pg_get_userbyid(s.stxowner)) FROM " +
+         statistics +
+         " AND pg_catalog.pg_get_userbyid(s.stxowner) <> current_user UNION ALL SELECT x.place, x.sql FROM (" +
+         index_marks(indexes) + ") x WHERE x.place IN (3, 6)) AS m (place, sql)";
+}
+
+}  // namespace
+
+// `named` is what gives back what the server forgets.
 std::string facts_sql(ChangeType const& step) {
-  return facts_of_table(step.table, "", "");
+  return facts_of_table(step.table, "", forgotten_of_type(step.table, step.column));
 }
 
 std::vector<std::string> spelling(ChangeType const& step, StepFacts const& facts) {
@@ -427,7 +474,7 @@ Recipe recipe(ChangeType const& step, StepFacts const& facts) {
   refusals.push_back(column_refusal(table, step.column, kIsPartitionKey, "is in the partition key"));
   refusals.emplace_back(
       "EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_attribute a ON a.attname = " +
-          quote_literal(step.column) + " AND a.attrelid = " + oid_of(table) +
+          quote_literal(step.column) + " AND a.attrelid IN " + tree_of(oid_of(table)) +
           " WHERE (k.contype IN ('c', 'f') AND k.conrelid = a.attrelid AND a.attnum = ANY "
           "(k.conkey)) OR (k.contype = 'f' AND k.confrelid = a.attrelid AND a.attnum = ANY "
           "(k.confkey)))",
@@ -435,7 +482,8 @@ Recipe recipe(ChangeType const& step, StepFacts const& facts) {
                     ", and would be tried on every row under a lock that stops reads and writes; "
                     "drop_constraint first, and add_check or add_foreign_key again afterwards"));
   recipe.refusal = first_of(refusals);
-  recipe.actions = {brief(table, "ALTER COLUMN " + quote_identifier(step.column) + " TYPE " + step.type,
+  std::string const again = facts.named.empty() ? "" : "\n; " + facts.named;
+  recipe.actions = {brief(table, "ALTER COLUMN " + quote_identifier(step.column) + " TYPE " + step.type + again,
                           has_column(table, step.column) + " AND " + spelled + " <> " + quote_literal(facts.spelling))};
   // The server throws away what it knew of the column's values, and of expressions with it.
   recipe.finish = {analyze(table, "true")};

@@ -194,8 +194,9 @@ Recipe recipe(AddForeignKey const& step, StepFacts const& facts) {
                         columns_of_key("conrelid", "conkey") + " = " + text_array(step.columns) +
                         " AND k.confdeltype = " + quote_literal(letter_of(step.on_delete)) +
                         " AND k.confupdtype = " + quote_literal(letter_of(step.on_update)) +
-                        " AND k.condeferrable = " + truth(step.is_deferrable) +
-                        " AND k.condeferred = " + truth(step.is_initially_deferred);
+                        " AND k.confmatchtype = 's' AND coalesce(pg_catalog.to_jsonb(k) ->> 'conenforced', 'true') = "
+                        "'true' AND pg_catalog.to_jsonb(k) ->> 'confdelsetcols' IS NULL AND k.condeferrable = " +
+                        truth(step.is_deferrable) + " AND k.condeferred = " + truth(step.is_initially_deferred);
   if (!step.to.empty()) is_same += " AND " + columns_of_key("confrelid", "confkey") + " = " + text_array(step.to);
   recipe = added_not_valid(facts, step.name, definition, is_same, std::move(recipe));
   // The server would lock the child first and then wait for the parent, holding up the child's writers.
@@ -233,17 +234,10 @@ Recipe recipe(AddForeignKey const& step, StepFacts const& facts) {
 
 namespace {
 
-// The table and all that inherit from it, as a query.
-std::string tree_of(TableName const& table) {
-  return "(WITH RECURSIVE tree (oid) AS (SELECT " + oid_of(table) +
-         "::pg_catalog.oid UNION SELECT h.inhrelid FROM pg_catalog.pg_inherits h JOIN tree ON h.inhparent = tree.oid) "
-         "SELECT tree.oid FROM tree)";
-}
-
 // The constraint k and those that others inherit from it.
 std::string with_heirs(TableName const& table, std::string const& name) {
   return "pg_catalog.pg_constraint k WHERE k.conname = " + quote_literal(name) + " AND (k.conrelid = " + oid_of(table) +
-         " OR k.coninhcount > 0 AND k.conrelid IN " + tree_of(table) + ")";
+         " OR k.coninhcount > 0 AND k.conrelid IN " + tree_of(oid_of(table)) + ")";
 }
 
 // Its kind and definition ("f FOREIGN KEY ..."); then as JSON, in hexadecimal, what was said of it and of those that

@@ -96,15 +96,23 @@ std::string facts_sql(CreateIndex const& step) {
 
 std::vector<std::string> spelling(CreateIndex const& step, StepFacts const& facts) {
   if (facts.kind == ' ') return {};
-  auto statements = probe_begin(facts);
+  auto statements = probe_begin(facts, " INCLUDING GENERATED");
   std::string const probe = kProbe;
   statements.push_back("CREATE " + unique_word(step) + "INDEX " + quote_identifier(step.name) + " ON " + probe +
                        definition_of(step));
+  // On an empty table nothing is called.
+  std::string const forbidden =
+      "(SELECT min(d.refobjid::pg_catalog.regprocedure::text) FROM pg_catalog.pg_depend d WHERE d.classid = "
+      "'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = i.indexrelid AND d.refclassid = "
+      "'pg_catalog.pg_proc'::pg_catalog.regclass AND NOT pg_catalog.has_function_privilege(d.refobjid, 'EXECUTE'))";
   // Which name the server gives the schema of temporary tables differs by version.
   statements.push_back(
-      "SELECT ' ' || substring(pg_catalog.pg_get_indexdef(i.indexrelid) FROM '[.]pgbackfill_probe (USING .*)$'), NULL "
-      "FROM pg_catalog.pg_index i WHERE i.indrelid = " +
-      quote_literal(probe) + "::pg_catalog.regclass");
+      "SELECT ' ' || substring(pg_catalog.pg_get_indexdef(i.indexrelid) FROM '[.]pgbackfill_probe (USING .*)$'), " +
+      first_of(
+          {{forbidden + " IS NOT NULL", quote_literal("permission denied for function ") + " || " + forbidden + " || " +
+                                            quote_literal(", which the build calls for each row; GRANT "
+                                                          "EXECUTE ON FUNCTION on it")}}) +
+      " FROM pg_catalog.pg_index i WHERE i.indrelid = " + quote_literal(probe) + "::pg_catalog.regclass");
   return statements;
 }
 

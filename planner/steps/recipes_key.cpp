@@ -10,6 +10,15 @@
 namespace pgbackfill::planner::recipes {
 namespace {
 
+// Their index may not be NULLS NOT DISTINCT.
+constexpr int kVersionWithStrictPrimaryKeys = 160000;
+
+// Method, operator classes, COLLATEs and order of index i.
+std::string sorting_of_index() {
+  return "(SELECT x.relam::text || ' ' || i.indclass::text || ' ' || i.indcollation::text || ' ' || i.indoption::text "
+         "FROM pg_catalog.pg_class x WHERE x.oid = i.indexrelid)";
+}
+
 // Of constraint k.
 std::string words_of_key() {
   return "CASE WHEN k.condeferrable THEN ' DEFERRABLE' ELSE '' END || CASE WHEN k.condeferred THEN ' INITIALLY "
@@ -57,18 +66,37 @@ std::string before_sql(AddKey const& step, TableName const& table, std::string c
          " || " + counted("nullif(pg_catalog.concat_ws('; ', " + index_marks_text(old) + ", " + said + "), '')");
 }
 
+// What the server takes for a constraint's index: each column with the operators, COLLATE and order that an index has
+// by itself. As long as nobody could build one, none that was named.
+std::string has_plain_columns(std::string const& spelling) {
+  if (!spelling.empty()) return sorting_of_index() + " = " + quote_literal(spelling);
+  return "NOT EXISTS (SELECT FROM unnest(i.indoption::int2[]) o WHERE o <> 0) AND NOT EXISTS (SELECT FROM "
+         "pg_catalog.pg_opclass p WHERE p.oid = ANY (i.indclass::pg_catalog.oid[]) AND NOT p.opcdefault) AND NOT "
+         "EXISTS "
+         "(SELECT FROM unnest(i.indkey::pg_catalog.int2[], i.indcollation::pg_catalog.oid[]) x (number, collation) "
+         "JOIN "
+         "pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = x.number WHERE x.collation <> "
+         "a.attcollation)";
+}
+
 // Whether an index is one that ADD CONSTRAINT ... USING INDEX takes for these columns, and belongs to nothing yet.
-std::string is_usable(TableName const& table, std::string const& name, std::vector<std::string> const& columns) {
+std::string is_usable(AddKey const& step, StepFacts const& facts, std::string const& name) {
+  bool const is_strict = step.is_primary && facts.server_version >= kVersionWithStrictPrimaryKeys;
+  std::string const takes_null = "AND coalesce(pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct', 'false') = 'false' ";
   return index_is(
-      table, name,
-      "i.indisvalid AND i.indisunique AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT EXISTS "
-      "(SELECT FROM unnest(i.indoption::int2[]) o WHERE o <> 0) AND NOT EXISTS (SELECT FROM pg_catalog.pg_opclass p "
-      "WHERE p.oid = ANY (i.indclass::pg_catalog.oid[]) AND NOT p.opcdefault) AND NOT EXISTS (SELECT FROM "
-      "pg_catalog.pg_constraint u WHERE u.conindid = i.indexrelid AND u.contype IN ('p', 'u', 'x')) AND "
-      "ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY x(number, place) JOIN "
-      "pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = x.number WHERE x.place <= i.indnkeyatts "
-      "ORDER BY x.place) = " +
-          text_array(columns));
+      facts.table, name,
+      "i.indisvalid AND i.indisunique AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AND " +
+          has_plain_columns(facts.spelling) +
+          " AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute o WHERE o.attrelid = i.indexrelid AND o.attoptions IS "
+          "NOT "
+          "NULL) " +
+          (is_strict ? takes_null : "") +
+          "AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint u WHERE u.conindid = i.indexrelid AND u.contype IN "
+          "('p', 'u', "
+          "'x')) AND ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY x(number, place) JOIN "
+          "pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = x.number WHERE x.place <= i.indnkeyatts "
+          "ORDER BY x.place) = " +
+          text_array(step.columns));
 }
 
 // The columns of a primary key, without the lock that the server would hold while it looks for NULLs.
@@ -196,9 +224,8 @@ std::string key_refusal(AddKey const& step, StepFacts const& facts, std::string 
     refusals.emplace_back(constraint_is(table, step.name, "true"),
                           quote_literal("a constraint " + step.name + " is there already, with another definition"));
   }
-  std::string const is_other =
-      has_relation(table, index) + " AND NOT " +
-      (facts.is_claimed ? index_is(table, index, "true") : is_usable(table, index, step.columns));
+  std::string const is_other = has_relation(table, index) + " AND NOT " +
+                               (facts.is_claimed ? index_is(table, index, "true") : is_usable(step, facts, index));
   refusals.emplace_back(
       is_other, quote_literal("the name " + index +
                               " is taken by something that is not from this step, and is no valid unique index over "
@@ -305,8 +332,29 @@ std::string facts_sql(AddKey const& step) {
       "SELECT k.conname FROM pg_catalog.pg_constraint k WHERE k.contype = 'p' AND k.conrelid = " + oid_of(step.table));
 }
 
-std::vector<std::string> spelling(AddKey const& /*step*/, StepFacts const& /*facts*/) {
-  return {};
+// The index that the step would build, on an empty copy, where the role may make one.
+std::vector<std::string> spelling(AddKey const& step, StepFacts const& facts) {
+  if (facts.kind == ' ' || facts.kind == 'p') return {};
+  std::string may_try =
+      "pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP') AND "
+      "pg_catalog.has_table_privilege(" +
+      oid_of(facts.table) + "::pg_catalog.oid, 'SELECT')";
+  // What is missing the refusal names.
+  for (auto const& column : step.columns) may_try += " AND " + has_column(facts.table, column);
+  std::string const body =
+      "BEGIN IF pg_catalog.current_setting('pgbackfill.probe') OPERATOR(pg_catalog.=) 'true' THEN EXECUTE " +
+      quote_literal("CREATE TEMP TABLE pgbackfill_probe (LIKE " + quoted(facts.table) + " INCLUDING GENERATED)") +
+      "; EXECUTE " +
+      quote_literal("CREATE UNIQUE INDEX pgbackfill_probe_key ON " + std::string(kProbe) + " (" +
+                    column_list(step.columns) + ")") +
+      "; END IF; END";
+  return {
+      "SELECT pg_catalog.set_config('lock_timeout', '2000', true), pg_catalog.set_config('statement_timeout', "
+      "'30000', true)",
+      "SELECT pg_catalog.set_config('pgbackfill.probe', (" + may_try + ")::text, true)", "DO " + quote_literal(body),
+      "SELECT coalesce((SELECT " + sorting_of_index() +
+          " FROM pg_catalog.pg_index i WHERE i.indexrelid = "
+          "pg_catalog.to_regclass('pg_temp.pgbackfill_probe_key')), ''), NULL::text"};
 }
 
 Recipe recipe(AddKey const& step, StepFacts const& facts) {

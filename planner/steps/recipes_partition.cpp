@@ -193,11 +193,12 @@ std::string facts_sql(AttachPartition const& step) {
 std::vector<std::string> spelling(AttachPartition const& step, StepFacts const& facts) {
   if (facts.kind != 'p') return {};
   std::string const probe = kProbe;
-  std::string const make = "DECLARE key text := pg_catalog.pg_get_partkeydef(" + quote_literal(quoted(facts.table)) +
-                           "::pg_catalog.regclass); BEGIN EXECUTE " +
-                           quote_literal("CREATE TEMP TABLE pgbackfill_probe (LIKE " + quoted(facts.table) +
-                                         " INCLUDING CONSTRAINTS) PARTITION BY ") +
-                           " || key; END";
+  std::string const make =
+      "DECLARE key text := pg_catalog.pg_get_partkeydef(" + quote_literal(quoted(facts.table)) +
+      "::pg_catalog.regclass); BEGIN EXECUTE " +
+      quote_literal("CREATE TEMP TABLE pgbackfill_probe (LIKE " + quoted(facts.table) +
+                    " INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING IDENTITY) PARTITION BY ") +
+      " || key; END";
   // Those that are there, under their names, so that the server says with which one the bounds overlap. It runs as the
   // file's SQL does: operators are named with their schema.
   std::string const siblings =
@@ -216,7 +217,8 @@ std::vector<std::string> spelling(AttachPartition const& step, StepFacts const& 
       "SELECT pg_catalog.set_config('lock_timeout', '2000', true), pg_catalog.set_config('statement_timeout', "
       "'30000', true)",
       "DO " + quote_literal(make),
-      "CREATE TEMP TABLE pgbackfill_probe_part (LIKE " + quoted(step.partition) + " INCLUDING CONSTRAINTS)",
+      "CREATE TEMP TABLE pgbackfill_probe_part (LIKE " + quoted(step.partition) +
+          " INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING IDENTITY)",
       "DO " + quote_literal(siblings),
       "ALTER TABLE " + probe + " ATTACH PARTITION " + kProbePart + " FOR VALUES " + step.for_values + "\n"};
   // Of a hash the condition names the parent by its number.

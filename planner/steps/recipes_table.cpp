@@ -26,13 +26,16 @@ std::string facts_sql(CreateTable const& step) {
   return facts_of_table(step.table, "", "");
 }
 
-// A temporary table may refer to temporary ones alone, so that columns with a foreign key are not tried.
+// Made where it will be, in a transaction that is rolled back, where the role may. With REFERENCES it would take a lock
+// of the other table that stops writers.
 std::vector<std::string> spelling(CreateTable const& step, StepFacts const& facts) {
   static std::regex const refers(R"(\bREFERENCES\b)", std::regex::icase);
   if (facts.kind != ' ' || !step.like.name.empty() || std::regex_search(step.columns, refers)) return {};
-  std::string const body =
-      "BEGIN IF pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP') THEN EXECUTE " +
-      quote_literal("CREATE TEMP TABLE pgbackfill_probe (" + step.columns + "\n)") + "; END IF; END";
+  std::string const schema = quote_literal(quote_identifier(facts.table.schema));
+  std::string const body = "BEGIN IF pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace(" + schema +
+                           ")::pg_catalog.oid, 'CREATE') THEN EXECUTE " +
+                           quote_literal("CREATE TABLE " + quoted(facts.table) + " (" + step.columns + "\n)") +
+                           "; END IF; END";
   return {
       "SELECT pg_catalog.set_config('lock_timeout', '2000', true), pg_catalog.set_config('statement_timeout', "
       "'30000', true)",

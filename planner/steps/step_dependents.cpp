@@ -9,16 +9,11 @@
 namespace pgbackfill::planner {
 namespace {
 
+using recipes::tree_of;
+
 // pg_class, as the number of a catalog.
 std::string catalog(std::string const& name) {
   return "'pg_catalog." + name + "'::pg_catalog.regclass::pg_catalog.oid";
-}
-
-// The table and those that inherit from it: a change goes down to them.
-std::string tree_of(std::string const& oid) {
-  return "(WITH RECURSIVE tree (oid) AS (SELECT " + oid +
-         "::pg_catalog.oid UNION SELECT h.inhrelid FROM pg_catalog.pg_inherits h JOIN tree ON h.inhparent = tree.oid) "
-         "SELECT t.oid FROM tree t WHERE t.oid IS NOT NULL)";
 }
 
 std::string column_root(std::string const& oid, std::string const& column) {
@@ -61,28 +56,46 @@ std::string closure(std::string const& roots) {
          "d.classid AND o.objid = d.objid AND o.objsubid IN (0, d.objsubid)))";
 }
 
+// Columns that keep values of these row types, a query's oids, directly or in arrays, domains, ranges and composite
+// types of any depth: as find_composite_type_dependencies() looks for them. Two parts of a WITH, of which the other one
+// has the columns as `keepers`.
+std::string keepers_of_rows(std::string const& row_types) {
+  return "row_types (oid) AS (" + row_types + " UNION SELECT CASE WHEN d.classid = " + catalog("pg_type") +
+         " THEN d.objid ELSE c.reltype END FROM row_types r JOIN pg_catalog.pg_depend d ON d.refobjid = r.oid AND "
+         "d.refclassid = " +
+         catalog("pg_type") + " LEFT JOIN pg_catalog.pg_class c ON d.classid = " + catalog("pg_class") +
+         " AND c.oid = d.objid AND d.objsubid > 0 AND c.relkind IN ('v', 'c', 'f') WHERE d.classid = " +
+         catalog("pg_type") +
+         " OR c.reltype <> 0), keepers (classid, objid, objsubid) AS (SELECT d.classid, d.objid, d.objsubid FROM "
+         "row_types "
+         "r JOIN pg_catalog.pg_depend d ON d.refobjid = r.oid AND d.refclassid = " +
+         catalog("pg_type") + " AND d.classid = " + catalog("pg_class") +
+         " AND d.objsubid > 0 JOIN pg_catalog.pg_class c ON c.oid = d.objid WHERE c.relkind IN ('r', 'm', 'p'))";
+}
+
+std::string row_types_of(std::string const& oid) {
+  return "SELECT c.reltype FROM pg_catalog.pg_class c WHERE c.oid IN " + tree_of(oid) + " AND c.reltype <> 0";
+}
+
+// A column with a default: the server gives it to the rows that are there, and would have to do so within others. A
+// partitioned table has no rows of its own.
+std::string row_users(std::string const& oid) {
+  return "WITH RECURSIVE " + keepers_of_rows(row_types_of(oid) + " AND c.relkind <> 'p'") +
+         ", tied (tie, classid, objid, objsubid) AS (SELECT 'stops', k.* FROM keepers k)";
+}
+
 // A change of type: the server refuses what knows the type of the column, or of the row; indexes and constraints are
 // the recipe's affair, the column's own default and sequence change along.
 std::string type_users(std::string const& oid, std::string const& column) {
-  // Arrays, domains and ranges of it too; found by pg_depend, which has an index for that.
-  std::string const row_types =
-      "(SELECT c.reltype AS oid FROM pg_catalog.pg_class c WHERE c.oid IN " + tree_of(oid) + " AND c.reltype <> 0)";
-  return "WITH RECURSIVE roots (classid, objid, objsubid) AS (" + column_root(oid, column) +
-         "), row_types (oid) AS (SELECT r.oid FROM " + row_types +
-         " r UNION SELECT d.objid FROM pg_catalog.pg_depend d JOIN row_types r ON d.refobjid = r.oid AND d.refclassid "
-         "= " +
-         catalog("pg_type") + " AND d.classid = " + catalog("pg_type") +
-         "), tied (tie, classid, objid, objsubid) AS "
+  return "WITH RECURSIVE roots (classid, objid, objsubid) AS (" + column_root(oid, column) + "), " +
+         keepers_of_rows(row_types_of(oid)) +
+         ", tied (tie, classid, objid, objsubid) AS "
          "(SELECT 'stops', d.classid, d.objid, d.objsubid FROM roots g "
          "JOIN pg_catalog.pg_depend d ON d.refclassid = g.classid AND d.refobjid = g.objid AND d.refobjsubid = "
          "g.objsubid WHERE d.deptype IN ('n', 'a') AND (d.classid IN (" +
          catalog("pg_rewrite") + ", " + catalog("pg_policy") + ", " + catalog("pg_trigger") + ", " +
          catalog("pg_proc") + ", " + catalog("pg_publication_rel") + ") OR (d.classid = " + catalog("pg_class") +
-         " AND d.objsubid > 0 AND d.objid = g.objid)) UNION SELECT 'stops', " + catalog("pg_class") +
-         ", d.objid, d.objsubid FROM row_types r JOIN pg_catalog.pg_depend d ON d.refobjid = r.oid AND d.refclassid = "
-         "" +
-         catalog("pg_type") + " AND d.classid = " + catalog("pg_class") +
-         " AND d.objsubid > 0 JOIN pg_catalog.pg_class c ON c.oid = d.objid WHERE c.relkind IN ('r', 'm', 'p'))";
+         " AND d.objsubid > 0 AND d.objid = g.objid)) UNION SELECT 'stops', k.* FROM keepers k)";
 }
 
 // Nothing is in the server's way.
@@ -180,6 +193,9 @@ struct Asker {
 
   std::string operator()(DropColumn const& step) const {
     return rows_of(closure(column_root(oid(), step.column)), readers(oid(), step.column));
+  }
+  std::string operator()(AddColumn const& step) const {
+    return step.default_value.empty() ? std::string() : rows_of(row_users(oid()), "");
   }
   std::string operator()(DropTable const& /*step*/) const { return rows_of(closure(table_root(oid())), ""); }
   std::string operator()(DropConstraint const& step) const {
