@@ -266,6 +266,19 @@ asio::awaitable<Result<Done>> check_copy(PgConnection& connection, planner::Back
     co_return Done();
   }
   auto const& copy = **facts;
+  bool const is_elsewhere =
+      copy.kind == 'f' || std::any_of(copy.leaves.begin(), copy.leaves.end(),
+                                      [](planner::LeafFacts const& leaf) { return leaf.kind == 'f'; });
+  if (is_elsewhere) {
+    preflight.is_hopeless = true;
+    preflight.problems.push_back(
+        {backfill.position,
+         fmt::format("{} is a foreign table or has a foreign partition: its server may commit rows whose "
+                     "checkpoint is lost here, and they would be copied twice; copy into a table of this "
+                     "database",
+                     name_of(copy))});
+    co_return Done();
+  }
   auto const mine = oids_of(preflight.table);
   auto const its = oids_of(copy);
   bool const is_shared = std::any_of(its.begin(), its.end(), [&](std::uint32_t oid) { return mine.contains(oid); });

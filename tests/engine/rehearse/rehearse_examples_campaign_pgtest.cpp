@@ -106,7 +106,7 @@ INSTANTIATE_TEST_SUITE_P(
             "generate_series(1, 3000) i; CREATE TABLE order_items (id serial PRIMARY KEY, order_id int NOT NULL "
             "REFERENCES orders, n int); CREATE INDEX order_items_order_id_idx ON order_items (order_id); INSERT INTO "
             "order_items (order_id, n) SELECT i, 1 FROM generate_series(1, 3000) i"}),
-    [](auto const& info) { return info.param.name; });
+    [](auto const& one) { return one.param.name; });
 
 }  // namespace
 }  // namespace pgbackfill::tests

@@ -521,6 +521,22 @@ TEST_F(MirrorTest, ACopyThatACrashWouldEmptyIsRefused) {
   EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kDone) << "a crash would empty both";
 }
 
+TEST_F(MirrorTest, ACopyOnAnotherServerIsRefused) {
+  make_tables(10);
+  client_->exec(
+      "CREATE FOREIGN DATA WRAPPER none; CREATE SERVER none FOREIGN DATA WRAPPER none; CREATE FOREIGN TABLE far (id "
+      "int, n "
+      "int) SERVER none; CREATE TABLE near (id int, n int) PARTITION BY RANGE (id); CREATE FOREIGN TABLE near_1 "
+      "PARTITION OF "
+      "near DEFAULT SERVER none");
+  for (char const* copy : {"far", "near"}) {
+    write("m.yaml", fmt::format("name: m\ntable: t\nbackfill: {{copy_to: {}, columns: {{id: id, n: n}}}}\n", copy));
+    auto const refused = run({"run", "m.yaml"});
+    EXPECT_EQ(refused.exit_code, kUsage) << copy << refused.err;
+    EXPECT_THAT(refused.err, HasSubstr("is a foreign table or has a foreign partition")) << copy;
+  }
+}
+
 // No trigger fires for the rows of a partition that is attached, detached or dropped.
 TEST_F(MirrorTest, GateSeesPartitionsThatCameOrWentWithTheirRows) {
   make_tables(2500, "PARTITION BY RANGE (id)");
