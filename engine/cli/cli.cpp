@@ -310,8 +310,7 @@ void add_report(CLI::App& app, Cli& cli) {
                              [&cli](CommandContext& context) { return report_command(context, cli.report); });
   report->add_option("NAME", cli.report.file_or_name, "Name or file of the migration")->required();
   add_params(report, cli.common);
-  report->add_option("--replay", cli.report.replay, "Show what the throttle saw and decides, from --record-readings")
-      ->type_name("FILE");
+  report->add_option("--replay", cli.report.replay, "What --record-readings kept: seen and decided")->type_name("FILE");
   report->add_option("--output", cli.report.output, "Where to write it (-: standard output)")->type_name("FILE");
   report->add_option("--format", cli.report.format, "Else by the ending of FILE: .html .md .json .txt")
       ->transform(word_of(formats))
@@ -477,7 +476,7 @@ void add_profile(CLI::App& app, Cli& cli) {
 
 void add_rehearse(CLI::App& app, Cli& cli) {
   auto& options = cli.rehearse;
-  auto* rehearse = add_command(app, cli, "rehearse", "Run it on a stand-in of production, and say what to expect",
+  auto* rehearse = add_command(app, cli, "rehearse", "Run it on a stand-in, and say what to expect",
                                [&cli](CommandContext& context) { return rehearse_command(context, cli.rehearse); });
   rehearse->add_option("FILE", options.file, "Migration file")->required();
   add_params(rehearse, cli.common);
@@ -494,7 +493,7 @@ void add_rehearse(CLI::App& app, Cli& cli) {
   rehearse
       ->add_option_function<std::string>(
           "--traffic", [&options](std::string const& word) { options.with_traffic = word == "auto"; },
-          "Applications beside it, by the profile's write rates")
+          "Traffic beside it, by the profile")
       ->check(word_of(std::vector<std::string>{"auto", "none"}))
       ->default_str("none")
       ->type_name("auto|none");
