@@ -25,6 +25,7 @@ struct StepAnswer {
   std::vector<std::string> refusals;           // why the server, or the step, will refuse
   std::vector<planner::Dependent> in_the_way;  // the server refuses it while they are there
   std::vector<planner::Dependent> companions;  // what goes with it, and what reads it
+  std::vector<std::string> taken;              // of contract: what it takes away or renames, with its number
   bool is_refused() const { return !refusals.empty() || !in_the_way.empty(); }
 };
 

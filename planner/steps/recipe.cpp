@@ -6,6 +6,7 @@
 #include "planner/model/step_detail.h"
 #include "planner/steps/mirror_sql.h"
 #include "planner/steps/recipes.h"
+#include "planner/steps/step_objects.h"
 #include "planner/steps/sync_sql.h"
 
 namespace pgbackfill::planner {
@@ -78,7 +79,9 @@ std::string spelled_problem(SchemaStep const& sync, std::string const& spelling)
 }
 
 Recipe recipe_for(SchemaStep const& step, StepFacts const& facts) {
-  return std::visit([&](auto const& detail) { return recipes::recipe(detail, facts); }, step.detail->kind);
+  auto recipe = std::visit([&](auto const& detail) { return recipes::recipe(detail, facts); }, step.detail->kind);
+  if (recipe.proof.empty()) recipe.proof = objects_sql(step, facts);
+  return recipe;
 }
 
 std::string inspection_sql(Recipe const& recipe) {
