@@ -10,12 +10,14 @@
 #include "engine/base/command_error.h"
 #include "engine/base/text.h"
 #include "engine/notice/herald.h"
+#include "engine/pg/catalog.h"
 #include "engine/pg/open_connections.h"
 #include "engine/process/interrupts.h"
 #include "engine/process/listed_files.h"
 #include "engine/run/facts_keeper.h"
 #include "engine/run/job_setup.h"
 #include "engine/run/prepared_results.h"
+#include "engine/state/typed_rows.h"
 #include "engine/steps/approval.h"
 #include "engine/steps/hook_runner.h"
 #include "engine/steps/other_migrations.h"
@@ -26,7 +28,9 @@
 #include "engine/verify/gate.h"
 #include "planner/file/migration_file.h"
 #include "planner/model/sql_text.h"
+#include "planner/model/step_detail.h"
 #include "planner/model/work_kind.h"
+#include "planner/steps/other_migrations.h"
 
 namespace pgbackfill::engine {
 
@@ -349,10 +353,10 @@ asio::awaitable<void> Finish::refuse_half_way() {
   }
   if (preview.stops.empty()) co_return;
   throw CommandError{kExitFailed,
-                     fmt::format("rollback of {} was not begun, because the server would refuse it half-way: {}; "
-                                 "change "
-                                 "or drop that first",
-                                 migration().name, planner::join(preview.stops, "; "))};
+                     fmt::format("rollback of {} was not begun, because it would end half-way:\n  {}\nchange or drop "
+                                 "that first; or undo a step by hand, and delete its rows from pgbackfill.steps and "
+                                 "pgbackfill.claims",
+                                 migration().name, planner::join(preview.stops, "\n  "))};
 }
 
 // The end of sync is no step of its own here: with the trigger it goes anyway.
@@ -371,6 +375,7 @@ asio::awaitable<int> Finish::roll_back_now() {
   if (options_.is_dry_run) {
     auto const preview = co_await preview_rollback(*connection_, migration());
     context_.print(rollback_text(migration().name, preview));
+    if (preview.refusal.empty()) co_await check_others_of_undo();
     co_return preview.refusal.empty() && preview.stops.empty() ? kExitDone : kExitFailed;
   }
   co_await confirm_rollback();
@@ -433,6 +438,35 @@ asio::awaitable<int> roll_back_one(CommandContext& context, FinishOptions option
   co_return co_await finish.roll_back();
 }
 
+namespace {
+
+// Rows that the backfill took out of their table, in one that goes with the rollback.
+asio::awaitable<std::vector<std::string>> rows_that_would_go(PgConnection& connection, planner::Migration migration) {
+  std::vector<std::string> texts;
+  if (!migration.backfill) co_return texts;
+  for (auto const& placed : planner::expand_steps(migration)) {
+    auto const* create = std::get_if<planner::CreateTable>(&placed.step.detail->kind);
+    if (create == nullptr || !planner::moves_rows_into(*migration.backfill, create->table)) continue;
+    std::string claim_sql = state::find_claim(migration.name, placed.phase, placed.position);
+    auto const claim =
+        value_or_throw(co_await query_read_only(connection, std::move(claim_sql)), "looking at the steps");
+    auto const facts = value_or_throw(co_await read_step_facts(connection, placed.step), "reading the table of a step");
+    if (claim.rows.empty() || facts.kind == ' ') continue;
+    std::string const table = planner::quote_qualified(facts.table.schema, facts.table.name);
+    std::string has_rows_sql = "SELECT EXISTS (SELECT FROM " + table + ")";
+    auto const has_rows = value_or_throw(co_await query_read_only(connection, std::move(has_rows_sql)),
+                                         "looking for rows that were moved");
+    if (!state::value_as<bool>(has_rows)) continue;
+    texts.push_back(
+        fmt::format("{} step {}: table {} has rows that were moved into it, and would go with it; move "
+                    "them back and empty it",
+                    placed.phase, placed.position + 1, table));
+  }
+  co_return texts;
+}
+
+}  // namespace
+
 asio::awaitable<RollbackPreview> preview_rollback(PgConnection& connection, planner::Migration migration) {
   RollbackPreview preview;
   auto contract = co_await preview_undo(connection, migration.name, planner::contract_steps(migration));
@@ -446,6 +480,8 @@ asio::awaitable<RollbackPreview> preview_rollback(PgConnection& connection, plan
                              "asking the server what depends on what the steps made");
   preview.stops = std::move(tied.stops);
   preview.companions = std::move(tied.companions);
+  auto const rows = co_await rows_that_would_go(connection, migration);
+  preview.stops.insert(preview.stops.end(), rows.begin(), rows.end());
   auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
   if (job) preview.job_status = state::status_name(job->status);
   if (migration.backfill) preview.what_stays = planner::what_stays(*migration.backfill);

@@ -54,10 +54,12 @@ asio::awaitable<void> require_agreement(PgConnection& connection, std::string mi
                                         std::vector<planner::PlacedStep> steps, std::vector<std::string> companions,
                                         bool yes, Owner owner) {
   auto const destructive = co_await destructive_steps(connection, migration, steps);
-  if (destructive.empty()) co_return;
   std::string const plan = planner::contract_plan(steps, companions);
   auto const approval = value_or_throw(co_await read_approval(connection, migration, plan), "looking for an approval");
   bool const is_approved = approval && approval->holds;
+  // Steps that need nobody's agreement, and have one, still do no more than was agreed to.
+  bool const is_about_others = approval && !is_approved && planner::has_same_steps(approval->plan, plan);
+  if (destructive.empty() && !is_about_others) co_return;
   if (yes || is_approved) {
     std::string by = is_approved ? "approved " + approval_text(*approval) : "by --yes";
     for (auto const& line : companions) by += "; " + line;
@@ -66,13 +68,16 @@ asio::awaitable<void> require_agreement(PgConnection& connection, std::string mi
     co_return;
   }
   std::string text =
-      fmt::format("complete would run {} step(s) of {} that somebody has to agree to:", destructive.size(), migration);
+      destructive.empty()
+          ? fmt::format("complete would run steps of {} that were approved for something else:", migration)
+          : fmt::format("complete would run {} step(s) of {} that somebody has to agree to:", destructive.size(),
+                        migration);
   for (auto const& step : destructive) text += "\n  " + step;
   for (auto const& line : companions) text += "\n  " + line;
   if (approval) {
     text += fmt::format(
-        "\nthey were approved {}, but the contract steps, or what goes with them, are not the same "
-        "any more:",
+        "\nthey were approved {}, but the contract steps, what they are about, or what goes "
+        "with them, are not the same any more:",
         approval_text(*approval));
     for (auto const& change : planner::plan_changes(approval->plan, plan)) text += "\n  " + change;
   }

@@ -16,6 +16,12 @@ struct Spelled {
   bool depends_on_settings() const { return is_mutable == "true"; }
 };
 
+// undo_check_sql()
+struct UndoChecked {
+  std::optional<std::string> refusal;
+  bool is_gone = false;
+};
+
 // inspection_sql(); behind these, for each action, whether it is needed.
 struct Inspected {
   bool is_done = false;

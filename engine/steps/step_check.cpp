@@ -15,8 +15,10 @@
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
 #include "planner/model/suggestion.h"
+#include "planner/steps/contract_plan.h"
 #include "planner/steps/recipe.h"
 #include "planner/steps/step_names.h"
+#include "planner/steps/step_objects.h"
 #include "planner/steps/step_rights.h"
 
 namespace pgbackfill::engine {
@@ -61,13 +63,14 @@ bool takes_additions(SchemaStep const& step) {
 class StepQuestion {
  public:
   StepQuestion(PgConnection& connection, std::string const& migration, bool has_claims, PlacedStep const& placed,
-               std::vector<SchemaStep> const& earlier)
+               std::vector<SchemaStep> const& earlier, bool names_objects)
       : connection_(connection),
         migration_(migration),
         has_claims_(has_claims),
         placed_(placed),
         step_(placed.step),
-        earlier_(earlier) {
+        earlier_(earlier),
+        names_objects_(names_objects) {
     may_change_ = std::any_of(earlier.begin(), earlier.end(),
                               [&](SchemaStep const& one) { return planner::may_matter(one, step_); });
   }
@@ -84,6 +87,7 @@ class StepQuestion {
   asio::awaitable<std::optional<Failure>> ask_rights();
   asio::awaitable<std::optional<Failure>> ask_rights_of_way_back();
   asio::awaitable<std::optional<Failure>> ask_dependents();
+  asio::awaitable<std::optional<Failure>> ask_objects();
   asio::awaitable<std::optional<Failure>> ask_rows_of_partition();
   asio::awaitable<std::string> suggestion();
   std::string without_probes(std::string text) const;
@@ -95,6 +99,7 @@ class StepQuestion {
   PlacedStep const& placed_;
   SchemaStep const& step_;
   std::vector<SchemaStep> const& earlier_;
+  bool names_objects_;  // what it is about is what it will be about at its turn
   StepFacts facts_;
   StepAnswer answer_;
   bool may_change_ = false;  // an earlier step may make another answer of it
@@ -257,6 +262,15 @@ asio::awaitable<std::optional<Failure>> StepQuestion::ask_dependents() {
   co_return std::nullopt;
 }
 
+asio::awaitable<std::optional<Failure>> StepQuestion::ask_objects() {
+  auto question = names_objects_ && !is_done_ ? planner::taken_sql(step_, facts_) : std::string();
+  if (question.empty()) co_return std::nullopt;
+  auto const rows = co_await query_read_only(connection_, std::move(question));
+  if (!rows) co_return rows.error();
+  answer_.taken = state::column_as<std::string>(*rows);
+  co_return std::nullopt;
+}
+
 struct ReferringRows {
   std::string refusal;
   std::string sql;  // whether there are any
@@ -294,6 +308,7 @@ asio::awaitable<std::optional<Failure>> StepQuestion::ask_once() {
   if (!failed && !answer_.is_refused()) failed = co_await try_definition();
   if (!failed) failed = co_await ask_recipe();
   if (!failed && !is_done_) failed = co_await ask_dependents();
+  if (!failed) failed = co_await ask_objects();
   if (!failed) failed = co_await ask_rows_of_partition();
   if (!failed) failed = co_await ask_rights_of_way_back();
   co_return failed;
@@ -329,8 +344,12 @@ std::string in_the_way_text(StepAnswer const& answer) {
                      named(answer.in_the_way));
 }
 
+bool is_of_contract(PlacedStep const& placed) {
+  return placed.phase == "contract";
+}
+
 bool is_of_contract(StepAnswer const& answer) {
-  return answer.placed.phase == "contract";
+  return is_of_contract(answer.placed);
 }
 
 }  // namespace
@@ -347,16 +366,22 @@ asio::awaitable<Result<std::vector<StepAnswer>>> ask_steps(PgConnection& connect
   for (auto const& one : ahead) {
     if (!is_done_as_it_is(recorded, one)) earlier.push_back(one.step);
   }
+  // Of expand, which may make or replace what a contract step is about.
+  auto before_contract = earlier;
   for (auto const& placed : steps) {
     if (is_done_as_it_is(recorded, placed)) continue;
     bool const is_asked = placed.phase != planner::kSyncPhase && planner::is_typed(placed.step);
     if (is_asked) {
-      StepQuestion question(connection, migration, has_claims, placed, earlier);
+      bool const names_objects = is_of_contract(placed) &&
+                                 std::none_of(before_contract.begin(), before_contract.end(),
+                                              [&](auto const& one) { return planner::may_matter(one, placed.step); });
+      StepQuestion question(connection, migration, has_claims, placed, earlier, names_objects);
       auto answer = co_await question.ask();
       if (!answer) co_return answer.error();
       answers.push_back(std::move(*answer));
     }
     earlier.push_back(placed.step);
+    if (!is_of_contract(placed)) before_contract.push_back(placed.step);
   }
   co_return answers;
 }
@@ -380,49 +405,122 @@ bool drops_on_its_way_back(PlacedStep const& placed, std::string const& name) {
   return planner::may_take_away(down, name);
 }
 
+// What a rollback of several steps would meet, asked before the first of them.
+class UndoQuestion {
+ public:
+  UndoQuestion(PgConnection& connection, std::string const& migration, std::vector<PlacedStep> const& steps)
+      : connection_(connection), migration_(migration), steps_(steps) {}
+
+  asio::awaitable<Result<UndoAnswer>> ask();
+
+ private:
+  // Last first, as they are undone.
+  asio::awaitable<std::optional<Failure>> ask_step(PlacedStep const& placed);
+  asio::awaitable<std::optional<Failure>> check(PlacedStep const& placed, StepFacts const& facts,
+                                                std::string const& proof);
+  asio::awaitable<std::optional<Failure>> ask_rights(PlacedStep const& placed, StepFacts const& facts);
+  asio::awaitable<std::optional<Failure>> ask_dependents();
+
+  PgConnection& connection_;
+  std::string const& migration_;
+  std::vector<PlacedStep> const& steps_;
+  std::vector<SchemaStep> undone_first_;
+  std::vector<std::pair<SchemaStep, StepFacts>> made_;
+  UndoAnswer answer_;
+};
+
+asio::awaitable<std::optional<Failure>> UndoQuestion::check(PlacedStep const& placed, StepFacts const& facts,
+                                                            std::string const& proof) {
+  auto const any_first = [&](auto const& may) {
+    return std::any_of(undone_first_.begin(), undone_first_.end(),
+                       [&](SchemaStep const& later) { return may(later, placed.step); });
+  };
+  // What is undone before it may bring back what is looked for; the step looks again at its turn.
+  if (any_first(planner::may_rename_on_its_way_back)) co_return std::nullopt;
+  bool const asks_server = !any_first(planner::may_matter_on_its_way_back);
+  auto question = planner::undo_check_sql(placed.step, facts, proof, asks_server);
+  auto const rows = co_await query_read_only(connection_, std::move(question));
+  if (!rows) co_return rows.error();
+  auto const checked = state::row_as<UndoChecked>(rows->rows.at(0));
+  if (checked.refusal) {
+    answer_.stops.push_back(fmt::format("{} step {}: {}", placed.phase, placed.position + 1, *checked.refusal));
+  }
+  co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<Failure>> UndoQuestion::ask_rights(PlacedStep const& placed, StepFacts const& facts) {
+  std::vector<std::string> questions;
+  questions.push_back(planner::missing_rights_sql(placed.step, facts));
+  questions.push_back(planner::missing_rights_of_undo_sql(placed.step, facts));
+  for (auto& question : questions) {
+    if (question.empty()) continue;
+    auto const rights = co_await query_read_only(connection_, std::move(question));
+    if (!rights) co_return rights.error();
+    for (auto& right : state::column_as<std::string>(*rights)) answer_.stops.push_back(std::move(right));
+  }
+  co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<Failure>> UndoQuestion::ask_step(PlacedStep const& placed) {
+  auto const recorded =
+      co_await query_read_only(connection_, state::step_done(migration_, placed.phase, placed.position));
+  if (!recorded) co_return recorded.error();
+  auto const done = state::first_as<state::DoneStep>(*recorded);
+  if (!planner::is_typed(placed.step) || placed.phase == planner::kSyncPhase) {
+    if (done) undone_first_.push_back(placed.step);
+    co_return std::nullopt;
+  }
+  auto const claim =
+      co_await query_read_only(connection_, state::find_claim(migration_, placed.phase, placed.position));
+  if (!claim) co_return claim.error();
+  auto const claimed = state::first_as<state::Claim>(*claim);
+  if (!claimed) co_return std::nullopt;
+  auto facts = co_await read_step_facts(connection_, placed.step);
+  if (!facts) co_return facts.error();
+  facts->is_claimed = true;
+  facts->before = claimed->before;
+  if (planner::recipe_for(placed.step, *facts).undo.empty()) co_return std::nullopt;
+  auto const unasked = co_await ask_rights(placed, *facts);
+  if (unasked) co_return unasked;
+  auto const unchecked = co_await check(placed, *facts, done ? done->proof.value_or("") : "");
+  if (unchecked) co_return unchecked;
+  undone_first_.push_back(placed.step);
+  made_.emplace_back(placed.step, std::move(*facts));
+  co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<Failure>> UndoQuestion::ask_dependents() {
+  auto question = planner::dependents_of_undo_sql(made_);
+  if (question.empty()) co_return std::nullopt;
+  auto const rows = co_await query_read_only(connection_, std::move(question));
+  if (!rows) co_return rows.error();
+  for (auto const& row : rows->rows) {
+    auto const dependent = planner::dependent_of(row);
+    bool const goes_first = std::any_of(steps_.begin(), steps_.end(), [&](PlacedStep const& placed) {
+      return drops_on_its_way_back(placed, dependent.name);
+    });
+    if (goes_first) continue;
+    (dependent.tie == Tie::kStops ? answer_.stops : answer_.companions).push_back(planner::to_string(dependent));
+  }
+  co_return std::nullopt;
+}
+
+asio::awaitable<Result<UndoAnswer>> UndoQuestion::ask() {
+  for (auto placed = steps_.rbegin(); placed != steps_.rend(); ++placed) {
+    auto const failed = co_await ask_step(*placed);
+    if (failed) co_return *failed;
+  }
+  auto const failed = co_await ask_dependents();
+  if (failed) co_return *failed;
+  co_return std::move(answer_);
+}
+
 }  // namespace
 
 asio::awaitable<Result<UndoAnswer>> ask_undo(PgConnection& connection, std::string migration,
                                              std::vector<PlacedStep> steps) {
-  UndoAnswer answer;
-  std::vector<std::pair<SchemaStep, StepFacts>> made;
-  for (auto const& placed : steps) {
-    if (!planner::is_typed(placed.step) || placed.phase == planner::kSyncPhase) continue;
-    auto const claim =
-        co_await query_read_only(connection, state::find_claim(migration, placed.phase, placed.position));
-    if (!claim) co_return claim.error();
-    auto const claimed = state::first_as<state::Claim>(*claim);
-    if (!claimed) continue;
-    auto facts = co_await read_step_facts(connection, placed.step);
-    if (!facts) co_return facts.error();
-    facts->is_claimed = true;
-    facts->before = claimed->before;
-    if (planner::recipe_for(placed.step, *facts).undo.empty()) continue;
-    auto question = planner::missing_rights_sql(placed.step, *facts);
-    auto const rights = co_await query_read_only(connection, std::move(question));
-    if (!rights) co_return rights.error();
-    for (auto const& row : rights->rows) answer.stops.push_back(row.front().value_or(""));
-    auto of_way_back = planner::missing_rights_of_undo_sql(placed.step, *facts);
-    if (!of_way_back.empty()) {
-      auto const more = co_await query_read_only(connection, std::move(of_way_back));
-      if (!more) co_return more.error();
-      for (auto& right : state::column_as<std::string>(*more)) answer.stops.push_back(std::move(right));
-    }
-    made.emplace_back(placed.step, std::move(*facts));
-  }
-  auto question = planner::dependents_of_undo_sql(made);
-  if (question.empty()) co_return answer;
-  auto const rows = co_await query_read_only(connection, std::move(question));
-  if (!rows) co_return rows.error();
-  for (auto const& row : rows->rows) {
-    auto const dependent = planner::dependent_of(row);
-    bool const goes_first = std::any_of(steps.begin(), steps.end(), [&](PlacedStep const& placed) {
-      return drops_on_its_way_back(placed, dependent.name);
-    });
-    if (goes_first) continue;
-    (dependent.tie == Tie::kStops ? answer.stops : answer.companions).push_back(planner::to_string(dependent));
-  }
-  co_return answer;
+  UndoQuestion question(connection, migration, steps);
+  co_return co_await question.ask();
 }
 
 std::vector<planner::Problem> refusals_of(std::vector<StepAnswer> const& answers) {
@@ -465,6 +563,7 @@ std::vector<std::string> companion_lines(std::vector<StepAnswer> const& answers)
   std::vector<std::string> lines;
   for (auto const& answer : answers) {
     std::string const place = fmt::format("{} step {}", answer.placed.phase, answer.placed.position + 1);
+    for (auto const& one : answer.taken) lines.push_back(planner::taken_line(answer.placed, one));
     for (auto const& one : answer.companions) {
       lines.push_back(one.tie == Tie::kGoes ? fmt::format("{} drops {} along", place, planner::to_string(one))
                                             : fmt::format("{} changes what {} reads", place, planner::to_string(one)));

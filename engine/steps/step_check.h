@@ -26,6 +26,7 @@ struct StepAnswer {
   std::vector<planner::Dependent> in_the_way;  // the server refuses it while they are there
   std::vector<planner::Dependent> companions;  // what goes with it, and what reads it
   std::vector<std::string> way_back_lacks;     // rights that rollback would need beside those of the step
+  std::vector<std::string> taken;              // of contract: what it takes away or renames, with its number
   bool is_refused() const { return !refusals.empty() || !in_the_way.empty(); }
 };
 

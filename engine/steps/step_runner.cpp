@@ -19,6 +19,7 @@
 #include "planner/model/step_detail.h"
 #include "planner/steps/recipe.h"
 #include "planner/steps/sql_step.h"
+#include "planner/steps/step_objects.h"
 
 namespace pgbackfill::engine {
 
@@ -129,6 +130,8 @@ class StepRun {
   asio::awaitable<StepsOutcome> give_up(StatementOutcome const& outcome);
   asio::awaitable<StepsOutcome> record(std::string proof);
   asio::awaitable<std::optional<StepsOutcome>> recorded_text(std::string& text);
+  // Whether what is to be taken back is still what the step left: nothing, or how it ends without that.
+  asio::awaitable<std::optional<StepsOutcome>> check_undo();
 
   StepsOutcome failed(std::string const& text) const { return {StepsEnd::kFailed, 0, name_ + ": " + text, false}; }
   StepsOutcome failed(Failure const& failure) const {
@@ -160,6 +163,7 @@ class StepRun {
   std::string name_;
   StepFacts facts_;
   std::string claimed_text_;
+  std::string recorded_proof_;
   std::optional<std::chrono::steady_clock::time_point> busy_since_;
 };
 
@@ -247,6 +251,7 @@ asio::awaitable<std::optional<StepsOutcome>> StepRun::recorded_text(std::string&
   if (!rows) co_return failed(rows.error());
   auto done = state::first_as<state::DoneStep>(*rows);
   text = done ? std::move(done->sql) : "";
+  recorded_proof_ = done ? done->proof.value_or("") : "";
   co_return std::nullopt;
 }
 
@@ -530,7 +535,23 @@ asio::awaitable<StepsOutcome> StepRun::undo() {
     if (!forgotten) co_return failed(forgotten.error());
     co_return StepsOutcome();
   }
+  auto const checked = co_await check_undo();
+  if (checked) co_return *checked;
   co_return co_await undo_recipe("undone");
+}
+
+asio::awaitable<std::optional<StepsOutcome>> StepRun::check_undo() {
+  auto const rows = co_await session_.ask(planner::undo_check_sql(step_, facts_, recorded_proof_, true));
+  if (!rows) co_return failed(rows.error());
+  auto const checked = state::row_as<UndoChecked>(rows->rows.at(0));
+  if (checked.refusal) co_return failed(*checked.refusal + "; it was not undone");
+  if (!checked.is_gone) co_return std::nullopt;
+  auto const forgotten = co_await session_.ask(forget_sql());
+  if (!forgotten) co_return failed(forgotten.error());
+  session_.tell(Severity::kInfo, name_ + ": nothing of it is there any more: " + shortened(step_.text));
+  StepsOutcome outcome;
+  outcome.ran = 1;
+  co_return outcome;
 }
 
 asio::awaitable<StepsOutcome> StepRun::undo_recipe(std::string const& doing) {

@@ -9,9 +9,11 @@
 #include "engine/base/text.h"
 #include "engine/pg/catalog.h"
 #include "engine/state/typed_rows.h"
+#include "engine/steps/step_answers.h"
 #include "engine/steps/step_runner.h"
 #include "planner/model/step_detail.h"
 #include "planner/steps/recipe.h"
+#include "planner/steps/step_objects.h"
 
 namespace pgbackfill::engine {
 
@@ -43,7 +45,7 @@ void preview_sql(planner::RunSql const& run, UndoneStep& undone) {
 }
 
 asio::awaitable<void> preview_recipe(PgConnection& connection, planner::SchemaStep step,
-                                     std::optional<std::string> before, UndoneStep& undone) {
+                                     std::optional<std::string> before, std::string proof, UndoneStep& undone) {
   if (!before) {
     undone.stays = "it was so before this migration";
     co_return;
@@ -57,9 +59,11 @@ asio::awaitable<void> preview_recipe(PgConnection& connection, planner::SchemaSt
     undone.is_lost = !recipe.no_way_back.empty();
     co_return;
   }
+  auto const check = co_await ask(connection, planner::undo_check_sql(step, facts, proof, false));
+  bool const is_gone = state::row_as<UndoChecked>(check.rows.at(0)).is_gone;
   auto const needed = co_await ask(connection, planner::needs_sql(recipe.undo));
   for (std::size_t action = 0; action < recipe.undo.size(); ++action) {
-    if (needed.at(0, action) == "t") undone.statements.push_back(recipe.undo[action].sql);
+    if (!is_gone && needed.at(0, action) == "t") undone.statements.push_back(recipe.undo[action].sql);
   }
   if (undone.statements.empty()) undone.stays = "nothing of it is there any more";
 }
@@ -83,7 +87,9 @@ asio::awaitable<std::vector<UndoneStep>> preview_undo(PgConnection& connection, 
     } else {
       std::optional<std::string> before;
       if (auto const claimed = state::first_as<state::Claim>(claim)) before = claimed->before;
-      co_await preview_recipe(connection, placed.step, std::move(before), undone);
+      auto const recorded = state::first_as<state::DoneStep>(done);
+      std::string proof = recorded ? recorded->proof.value_or("") : "";
+      co_await preview_recipe(connection, placed.step, std::move(before), std::move(proof), undone);
     }
     list.push_back(std::move(undone));
   }

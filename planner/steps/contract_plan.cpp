@@ -64,6 +64,37 @@ bool is_companion(std::string const& line) {
   return line.starts_with("contract step ");
 }
 
+constexpr std::string_view kTakes = " takes ";
+
+// "contract step 1 takes "; empty: the line says something else.
+std::string taking_step(std::string const& line) {
+  auto const at = line.find(kTakes);
+  if (!is_companion(line) || at == std::string::npos) return {};
+  auto const begin = line.substr(0, at + kTakes.size());
+  // "contract step 1 drops table x takes y along" is none.
+  return std::count(begin.begin(), begin.end(), ' ') == 4 ? begin : std::string();
+}
+
+bool names_taken(std::vector<std::string> const& lines, std::string const& step) {
+  return std::any_of(lines.begin(), lines.end(), [&](std::string const& line) { return taking_step(line) == step; });
+}
+
+bool has(std::vector<std::string> const& lines, std::string const& line) {
+  return std::find(lines.begin(), lines.end(), line) != lines.end();
+}
+
+// Whether who agreed to `approved` has agreed to what the line says.
+bool is_agreed(std::vector<std::string> const& approved, std::string const& line) {
+  if (has(approved, line)) return true;
+  auto const step = taking_step(line);
+  return !step.empty() && !names_taken(approved, step);
+}
+
+std::vector<std::string> steps_among(std::vector<std::string> lines) {
+  std::erase_if(lines, [](std::string const& line) { return is_companion(line); });
+  return lines;
+}
+
 }  // namespace
 
 std::string destructive_reason(SchemaStep const& step) {
@@ -82,36 +113,35 @@ std::string contract_plan(std::vector<PlacedStep> const& steps, std::vector<std:
   return plan;
 }
 
+std::string taken_line(PlacedStep const& placed, std::string const& object) {
+  return placed.phase + " step " + std::to_string(placed.position + 1) + std::string(kTakes) + object;
+}
+
 bool covers(std::string const& approved, std::string const& now) {
-  auto before = lines_of(approved);
-  auto after = lines_of(now);
-  if (!std::all_of(after.begin(), after.end(), [&](std::string const& line) {
-        return !is_companion(line) || std::find(before.begin(), before.end(), line) != before.end();
-      })) {
-    return false;
-  }
-  std::erase_if(before, is_companion);
-  std::erase_if(after, is_companion);
-  return before == after;
+  auto const before = lines_of(approved);
+  auto const after = lines_of(now);
+  bool const are_agreed = std::all_of(after.begin(), after.end(), [&](std::string const& line) {
+    return !is_companion(line) || is_agreed(before, line);
+  });
+  return are_agreed && steps_among(before) == steps_among(after);
 }
 
-namespace {
-
-std::vector<std::string> steps_among(std::vector<std::string> lines) {
-  std::erase_if(lines, [](std::string const& line) { return is_companion(line); });
-  return lines;
+bool has_same_steps(std::string const& approved, std::string const& now) {
+  return steps_among(lines_of(approved)) == steps_among(lines_of(now));
 }
-
-}  // namespace
 
 std::vector<std::string> plan_changes(std::string const& approved, std::string const& now) {
   auto const before = lines_of(approved);
   auto const after = lines_of(now);
   std::vector<std::string> changes;
   for (auto const& line : missing_in(after, before)) {
-    if (!is_companion(line)) changes.push_back("- " + line);
+    auto const step = taking_step(line);
+    bool const is_replaced = !step.empty() && names_taken(after, step);
+    if (!is_companion(line) || is_replaced) changes.push_back("- " + line);
   }
-  for (auto const& line : missing_in(before, after)) changes.push_back("+ " + line);
+  for (auto const& line : missing_in(before, after)) {
+    if (!is_companion(line) || !is_agreed(before, line)) changes.push_back("+ " + line);
+  }
   if (changes.empty() && steps_among(before) != steps_among(after)) {
     changes.emplace_back("the steps stand in another order");
   }

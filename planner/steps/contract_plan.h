@@ -22,9 +22,17 @@ std::string destructive_reason(SchemaStep const& step);
 // what goes with them, one a line, as the catalog has it: "contract step 1 drops index public.t_x along".
 std::string contract_plan(std::vector<PlacedStep> const& steps, std::vector<std::string> const& companions = {});
 
-// Whether who agreed to the one has agreed to the other: the steps are the same, and nothing has come to what goes with
-// them. What is not there any more went with a step that is done, or was taken away by somebody.
+// One of those lines: the object, with its number, that a step takes away or renames. Another one of the same name is
+// not what somebody agreed to.
+std::string taken_line(PlacedStep const& placed, std::string const& object);
+
+// Whether who agreed to the one has agreed to the other: the steps are the same, each is about the object that it was
+// about, and nothing has come to what goes with them. What is not there any more went with a step that is done, or was
+// taken away by somebody. Who agreed before an object was there has agreed to whatever is made.
 bool covers(std::string const& approved, std::string const& now);
+
+// Whether the steps of both are the same, whatever they are about.
+bool has_same_steps(std::string const& approved, std::string const& now);
 
 // What was approved and is not so any more ("- contract: ..."), and what has come in ("+ contract: ...").
 std::vector<std::string> plan_changes(std::string const& approved, std::string const& now);

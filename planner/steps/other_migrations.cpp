@@ -1,6 +1,7 @@
 #include "planner/steps/other_migrations.h"
 
 #include <algorithm>
+#include <cctype>
 #include <utility>
 #include <variant>
 
@@ -332,6 +333,9 @@ template <class Detail>
 AllTaken taken_by_undo(Detail const& /*step*/) {
   return {};
 }
+AllTaken taken_by_undo(RunSql const& step) {
+  return step.down ? taken_by(RunSql{*step.down, std::nullopt}) : AllTaken();
+}
 AllTaken taken_by_undo(AddColumn const& step) {
   return {{step.table, step.column, {}}};
 }
@@ -398,6 +402,19 @@ std::vector<Need> needs_of(Migration const& migration, OpenParts const& open) {
   add_contract(migration, open, needs);
   add_checks(migration, open, needs);
   return needs;
+}
+
+bool moves_rows_into(Backfill const& backfill, TableName const& table) {
+  if (backfill.move_to) {
+    bool const is_schema_open = table.schema.empty() || backfill.move_to->schema.empty();
+    return backfill.move_to->name == table.name && (is_schema_open || backfill.move_to->schema == table.schema);
+  }
+  auto const lower = [](std::string text) {
+    for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return text;
+  };
+  auto const sql = lower(backfill.sql);
+  return sql.find("delete") != std::string::npos && sql.find(lower(table.name)) != std::string::npos;
 }
 
 std::vector<Taking> takings_of(std::vector<PlacedStep> const& steps) {

@@ -36,6 +36,10 @@ struct Need {
 
 std::vector<Need> needs_of(Migration const& migration, OpenParts const& open);
 
+// Whether rows that the work takes out of its table may be in that one, and nowhere else. Of SQL: whether it deletes
+// and mentions the name.
+bool moves_rows_into(Backfill const& backfill, TableName const& table);
+
 // Exactly one of column and index is not empty, or neither: the table itself.
 struct Taking {
   SourcePosition position;

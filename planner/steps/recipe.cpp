@@ -7,6 +7,7 @@
 #include "planner/steps/mirror_sql.h"
 #include "planner/steps/recipes.h"
 #include "planner/steps/server_rules.h"
+#include "planner/steps/step_objects.h"
 #include "planner/steps/sync_sql.h"
 
 namespace pgbackfill::planner {
@@ -82,6 +83,7 @@ Recipe recipe_for(SchemaStep const& step, StepFacts const& facts) {
   auto recipe = std::visit([&](auto const& detail) { return recipes::recipe(detail, facts); }, step.detail->kind);
   auto const rules = server_rules(step, facts);
   if (!rules.empty()) recipe.refusal = "coalesce((" + recipe.refusal + "), (" + recipes::first_of(rules) + "))";
+  if (recipe.proof.empty()) recipe.proof = objects_sql(step, facts);
   return recipe;
 }
 

@@ -54,6 +54,7 @@ struct Recipe {
   std::vector<Action> finish;
   std::vector<Action> actions;
   std::vector<Action> undo;  // and the clearing away after a failure
+  std::string undo_refusal;  // SQL text: why what is there forbids undo; NULL: nothing does. Empty: nothing to ask
   std::string way_back;      // what undo will do, where its statements are known only once the step has begun
   std::string proof;         // SQL query for one text: which object holds it; other text or none: not the same any more
   std::string no_way_back;   // why undo cannot bring back what was; empty: it does

@@ -379,6 +379,8 @@ Recipe recipe(RenameColumn const& step, StepFacts const& facts) {
   recipe.refusal = first_of(refusals);
   recipe.actions = {rename(step.column, step.to)};
   recipe.undo = {rename(step.to, step.column)};
+  // Where the old name is taken by another column, it is not undone.
+  recipe.undo.front().needed = has_column(table, step.to);
   return recipe;
 }
 

@@ -371,6 +371,15 @@ Recipe recipe(DropConstraint const& step, StepFacts const& facts) {
       recipe.undo.push_back(validate(table, step.name, constraint_is(table, step.name, "NOT k.convalidated")));
     }
   }
+  std::string const mark = " NOT VALID";
+  std::string const bare =
+      definition.ends_with(mark) ? definition.substr(0, definition.size() - mark.size()) : definition;
+  recipe.undo_refusal =
+      first_of({{constraint_is(table, step.name,
+                               std::string("k.contype::text || ' ' || ") + kDefinition + " <> " + quote_literal(bare)),
+                 quote_literal("the name " + step.name +
+                               " is taken by another constraint than the one that was "
+                               "dropped")}});
   if (!texts[1].empty()) recipe.undo.push_back(comments_again(table, step.name, texts[1]));
   if (!texts[2].empty()) {
     recipe.undo.push_back(constraint_triggers_again(table, step.name, texts[2]));

@@ -215,6 +215,11 @@ Recipe recipe(DropIndex const& step, StepFacts const& facts) {
   build.effort = Effort::kBuild;
   build.needed = "NOT " + is_there;
   recipe.undo = {std::move(clear), std::move(build)};
+  // An earlier rollback that was cut short may have built it.
+  std::string const is_as_before = index_definition() + " = " + quote_literal(statements.front());
+  recipe.undo_refusal = first_of(
+      {{has_relation(table, step.name) + " AND NOT " + index_is(table, step.name, is_as_before),
+        quote_literal("the name " + step.name + " is taken by something else than the index that was dropped")}});
   for (std::size_t part = 1; part < statements.size(); ++part) {
     recipe.undo.push_back(give_back(table, step.name, statements[part]));
   }

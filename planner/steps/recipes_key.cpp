@@ -116,18 +116,22 @@ std::vector<Action> not_null_actions(AddKey const& step, StepFacts const& facts,
   return actions;
 }
 
-void make_nullable_again(AddKey const& step, StepFacts const& facts, std::string const& nullables,
-                         std::vector<Action>& undo) {
+void make_nullable_again(AddKey const& step, StepFacts const& facts, std::string const& nullables, Recipe& recipe) {
   if (nullables.empty()) return;
   auto const& table = facts.table;
+  auto& undo = recipe.undo;
+  std::vector<std::pair<std::string, std::string>> refusals;
   for (auto const& column : step.columns) {
     std::string const was_nullable = quote_literal(column) + " = ANY (" + quote_literal(nullables) + "::text[])";
     undo.push_back(brief(table, "ALTER COLUMN " + quote_identifier(column) + " DROP NOT NULL",
                          column_is(table, column, "a.attnotnull") + " AND " + was_nullable));
+    refusals.emplace_back(was_nullable + " AND " + column_is(table, column, "a.attidentity <> ''"),
+                          quote_literal("column " + column + " of " + shown(table) + " is an identity column now"));
     std::string const check = object_name(table.name, column, "not_null");
     undo.push_back(brief(table, "DROP CONSTRAINT " + quote_identifier(check),
                          constraint_is(table, check, "k.contype = 'c'") + " AND " + was_nullable));
   }
+  recipe.undo_refusal = first_of(refusals);
 }
 
 Action build(TableName const& table, std::string const& name, std::string const& tail, std::string needed) {
@@ -286,7 +290,7 @@ void undo_of_replacement(AddKey const& step, StepFacts const& facts, std::string
     recipe.undo.push_back(
         drop_index(table, index, index_is(table, index, "NOT i.indisprimary") + " AND NOT " + has_constraint));
   }
-  make_nullable_again(step, facts, before.nullables, recipe.undo);
+  make_nullable_again(step, facts, before.nullables, recipe);
 }
 
 void replace_key(AddKey const& step, StepFacts const& facts, std::string const& index,
@@ -319,7 +323,7 @@ void add_key(AddKey const& step, StepFacts const& facts, std::string const& has_
   } else {
     undo_of_taken_index(table, step.name, before, has_constraint, recipe.undo);
   }
-  make_nullable_again(step, facts, before.nullables, recipe.undo);
+  make_nullable_again(step, facts, before.nullables, recipe);
 }
 
 }  // namespace

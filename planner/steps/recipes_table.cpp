@@ -141,6 +141,12 @@ Recipe recipe(RenameTable const& step, StepFacts const& facts) {
   back.locks = {{now, LockMode::kAccessExclusive}};
   back.needed = has_name(step.to);
   recipe.undo = {std::move(back)};
+  recipe.undo_refusal = first_of(
+      {{has_name(step.to) +
+            " AND EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_class o ON "
+            "o.relnamespace = c.relnamespace AND o.oid <> c.oid WHERE c.oid = " +
+            quote_literal(oid_before(facts)) + "::pg_catalog.oid AND o.relname = " + quote_literal(table.name) + ")",
+        quote_literal("the name " + table.name + " is taken by something else")}});
   return recipe;
 }
 

@@ -106,6 +106,34 @@ bool sql_may_matter(std::string const& sql, StepNames const& later) {
   return std::any_of(later.names.begin(), later.names.end(), is_mentioned);
 }
 
+// What the way back of a step drops, makes or renames.
+struct Mover {
+  std::vector<std::string> operator()(AddColumn const& step) const { return {step.column}; }
+  std::vector<std::string> operator()(CreateIndex const& step) const { return {step.name}; }
+  std::vector<std::string> operator()(AddCheck const& step) const { return {step.name}; }
+  std::vector<std::string> operator()(AddForeignKey const& step) const { return {step.name}; }
+  std::vector<std::string> operator()(AddKey const& step) const { return {step.name}; }
+  std::vector<std::string> operator()(DropConstraint const& step) const { return {step.name}; }
+  std::vector<std::string> operator()(DropIndex const& step) const { return {step.name}; }
+  std::vector<std::string> operator()(RenameColumn const& step) const { return {step.column, step.to}; }
+  template <class Detail>
+  std::vector<std::string> operator()(Detail const& /*step*/) const {
+    return {};
+  }
+};
+
+// The tables that it drops or renames.
+std::vector<TableName> moved_tables(SchemaStep const& step) {
+  if (auto const* create = std::get_if<CreateTable>(&step.detail->kind)) return {create->table};
+  if (std::holds_alternative<RenameTable>(step.detail->kind)) return names_of(step).tables;
+  return {};
+}
+
+bool sql_may_rename(std::string const& sql, StepNames const& names) {
+  auto const is_mentioned = [&](std::string const& name) { return mentions(sql, name); };
+  return is_opaque(sql) || mentions(sql, "rename") || std::any_of(names.names.begin(), names.names.end(), is_mentioned);
+}
+
 }  // namespace
 
 StepNames names_of(SchemaStep const& step) {
@@ -133,6 +161,30 @@ bool may_take_away(SchemaStep const& earlier, std::string const& name) {
   if (auto const* drop = std::get_if<DropColumn>(&kind)) return drop->column == name;
   if (auto const* drop = std::get_if<DropTable>(&kind)) return drop->table.name == name;
   return false;
+}
+
+bool may_rename_on_its_way_back(SchemaStep const& later, SchemaStep const& earlier) {
+  auto const of_earlier = names_of(earlier);
+  if (auto const* run = std::get_if<RunSql>(&later.detail->kind)) {
+    return run->down.has_value() && sql_may_rename(*run->down, of_earlier);
+  }
+  StepNames moved;
+  moved.tables = moved_tables(later);
+  if (share_table(moved, of_earlier)) return true;
+  if (!share_table(names_of(later), of_earlier)) return false;
+  moved.names = std::visit(Mover(), later.detail->kind);
+  // A default is under the name of its column.
+  bool const are_defaults = std::holds_alternative<SetDefault>(later.detail->kind) &&
+                            std::holds_alternative<SetDefault>(earlier.detail->kind);
+  if (are_defaults) moved.names = names_of(later).names;
+  return share_name(moved, of_earlier);
+}
+
+bool may_matter_on_its_way_back(SchemaStep const& later, SchemaStep const& earlier) {
+  if (may_rename_on_its_way_back(later, earlier)) return true;
+  auto const of_later = names_of(later);
+  auto const of_earlier = names_of(earlier);
+  return share_table(of_later, of_earlier) && share_name(of_later, of_earlier);
 }
 
 bool may_take_away(SchemaStep const& earlier) {

@@ -33,4 +33,11 @@ bool may_take_away(SchemaStep const& earlier, std::string const& name);
 // it.
 bool may_take_away(SchemaStep const& earlier);
 
+// Of two steps that are done and are taken back, last first: whether the way back of the later one gives what the
+// earlier one is about its name, its table's name, or another object under it.
+bool may_rename_on_its_way_back(SchemaStep const& later, SchemaStep const& earlier);
+
+// Whether that way back may change what the server says to the one of the earlier step.
+bool may_matter_on_its_way_back(SchemaStep const& later, SchemaStep const& earlier);
+
 }  // namespace pgbackfill::planner

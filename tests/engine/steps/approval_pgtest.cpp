@@ -158,6 +158,76 @@ TEST_F(ApprovalTest, WhatHasComeToThatWhichGoesClosesTheApproval) {
   EXPECT_EQ(columns(), "id note display");
 }
 
+TEST_F(ApprovalTest, AnotherObjectOfTheNameClosesTheApproval) {
+  client_->exec(
+      "ALTER TABLE users ADD n int, ADD CONSTRAINT k CHECK (n > 0); CREATE INDEX ix ON users (n); CREATE TABLE d (id "
+      "int)");
+  struct Case {
+    std::string step;
+    std::string sql;
+    std::string query;
+    std::string value;
+  };
+  std::vector<Case> const cases = {
+      {"drop_table: d", "ALTER TABLE d RENAME TO d_old; CREATE TABLE d (mine int); INSERT INTO d VALUES (42)",
+       "SELECT mine FROM d", "42"},
+      {"drop_column: note", "ALTER TABLE users RENAME note TO note_old; ALTER TABLE users ADD note int DEFAULT 5",
+       "SELECT count(*) FROM users WHERE note = 5", "50"},
+      {"drop_index: ix", "DROP INDEX ix; CREATE UNIQUE INDEX ix ON users (n)", "SELECT to_regclass('ix')", "ix"},
+      {"drop_constraint: k", "ALTER TABLE users DROP CONSTRAINT k, ADD CONSTRAINT k FOREIGN KEY (n) REFERENCES users",
+       "SELECT count(*) FROM pg_constraint WHERE conname = 'k'", "1"},
+      {"rename_column: {name: n, to: nn}", "ALTER TABLE users RENAME n TO n_old; ALTER TABLE users ADD n int",
+       "SELECT count(*) FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'n'", "1"}};
+  int number = 0;
+  for (auto const& one : cases) {
+    auto const name = "c" + std::to_string(++number);
+    write(name + ".yaml", "name: " + name + "\ntable: users\nexpand:\n  - add_column: {name: x" + name +
+                              ", type: int}\ncontract:\n  - " + one.step + "\n");
+    ASSERT_EQ(run({"run", name + ".yaml"}).exit_code, kDone) << one.step;
+    auto const approved = run({"approve", name});
+    ASSERT_EQ(approved.exit_code, kDone) << approved.err;
+    EXPECT_THAT(approved.out, HasSubstr("contract step 1 takes ")) << one.step;
+    client_->exec(one.sql);
+    auto const refused = run({"complete", name});
+    EXPECT_EQ(refused.exit_code, kGateClosed) << one.step << refused.err;
+    EXPECT_THAT(refused.err, AllOf(HasSubstr("- contract step 1 takes "), HasSubstr("+ contract step 1 takes ")))
+        << one.step;
+    EXPECT_EQ(client_->value(one.query), one.value) << one.step;
+    EXPECT_EQ(run({"approve", name}).exit_code, kDone);
+    auto const done = run({"complete", name});
+    EXPECT_EQ(done.exit_code, kDone) << one.step << done.err;
+  }
+}
+
+TEST_F(ApprovalTest, WhatWouldGoWithThatWhichWasApprovedClosesIt) {
+  client_->exec("CREATE TABLE d (id int, v text)");
+  std::vector<std::pair<std::string, std::string>> const cases = {
+      {"drop_column: {table: d, name: v}", "CREATE TABLE heir () INHERITS (d)"},
+      {"drop_table: d", "DROP TABLE heir; ALTER TABLE d ADD precious text"}};
+  int number = 0;
+  for (auto const& [step, sql] : cases) {
+    auto const name = "g" + std::to_string(++number);
+    write(name + ".yaml", "name: " + name + "\ntable: users\nexpand:\n  - add_column: {name: x" + name +
+                              ", type: int}\ncontract:\n  - " + step + "\n");
+    ASSERT_EQ(run({"run", name + ".yaml"}).exit_code, kDone) << step;
+    ASSERT_EQ(run({"approve", name}).exit_code, kDone);
+    client_->exec(sql);
+    auto const refused = run({"complete", name});
+    EXPECT_EQ(refused.exit_code, kGateClosed) << step << refused.err;
+    EXPECT_THAT(refused.err, HasSubstr("+ contract step 1 takes ")) << step;
+  }
+}
+
+TEST_F(ApprovalTest, WhoAgreesBeforeTheRunAgreesToWhatItMakes) {
+  write("new.yaml",
+        "name: new\ntable: users\nexpand:\n  - create_table: {table: n, columns: id int}\ncontract:\n  - drop_table: "
+        "n\n");
+  ASSERT_EQ(run({"approve", "new.yaml"}).exit_code, kDone);
+  ASSERT_EQ(run({"run", "new.yaml"}).exit_code, kDone);
+  auto const done = run({"complete", "new"});
+  EXPECT_EQ(done.exit_code, kDone) << done.err;
+}
+
 TEST_F(ApprovalTest, OnlyTheLatestApprovalCounts) {
   ASSERT_EQ(run({"approve", "m"}).exit_code, kDone);
   write("other.yaml", kOtherContract);

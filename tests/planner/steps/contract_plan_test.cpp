@@ -104,5 +104,20 @@ TEST(ContractPlan, AnApprovalCoversNoMoreThanItShows) {
   EXPECT_THAT(plan_changes(two, one), IsEmpty());
 }
 
+TEST(ContractPlan, AnApprovalIsForTheObjectsThatItWasGivenFor) {
+  auto const steps = contract_of("  - drop_table: a\n  - drop_table: b\n");
+  auto const first = taken_line(steps[0], "table public.a, number 100");
+  auto const one = contract_plan(steps, {first, taken_line(steps[1], "table public.b, number 200")});
+  auto const other = contract_plan(steps, {first, taken_line(steps[1], "table public.b, number 300")});
+  EXPECT_TRUE(covers(one, one));
+  EXPECT_FALSE(covers(one, other));
+  EXPECT_TRUE(has_same_steps(one, other));
+  EXPECT_TRUE(covers(one, contract_plan(steps, {first}))) << "the other one is gone";
+  EXPECT_TRUE(covers(contract_plan(steps, {first}), other)) << "it was not there yet";
+  EXPECT_THAT(plan_changes(one, other), ElementsAre("- contract step 2 takes table public.b, number 200",
+                                                    "+ contract step 2 takes table public.b, number 300"));
+  EXPECT_FALSE(covers(one, contract_plan(steps, {"contract step 1 drops view public.x takes y along"})));
+}
+
 }  // namespace
 }  // namespace pgbackfill::planner

@@ -36,6 +36,23 @@ TEST(StepNames, WhatItLeavesAloneIsAskedAbout) {
   EXPECT_FALSE(matters("add_enum_value: {type: mood, value: new}", "drop_column: b"));
 }
 
+TEST(StepNames, AWayBackGivesNamesBackToTheStepsBeforeIt) {
+  auto const renames = [](std::string const& later, std::string const& earlier) {
+    return may_rename_on_its_way_back(step_of(later), step_of(earlier));
+  };
+  EXPECT_TRUE(renames("rename_column: {name: a, to: b}", "add_column: {name: a, type: int}"));
+  EXPECT_TRUE(renames("rename_table: {to: u}", "add_column: {name: a, type: int}"));
+  EXPECT_TRUE(renames("create_index: {name: i, columns: [b]}", "drop_index: i"));
+  EXPECT_TRUE(renames("set_default: {column: a, value: \"1\"}", "set_default: {column: a, value: \"2\"}"));
+  EXPECT_FALSE(renames("set_default: {column: a, value: \"1\"}", "add_column: {name: a, type: int}"));
+  EXPECT_FALSE(renames("create_index: {name: i, columns: [a]}", "add_column: {name: a, type: int}"));
+  EXPECT_FALSE(renames("create_table: {table: public.n, like: public.t}", "add_column: {name: a, type: int}"));
+  EXPECT_TRUE(may_matter_on_its_way_back(step_of("create_index: {name: i, columns: [a]}"),
+                                         step_of("add_column: {name: a, type: int}")));
+  EXPECT_FALSE(may_matter_on_its_way_back(step_of("create_index: {name: i, columns: [a]}"),
+                                          step_of("add_column: {name: b, type: int}")));
+}
+
 TEST(StepNames, SqlCountsIfItMentionsTheNameOrCannotBeSeenThrough) {
   EXPECT_TRUE(matters("sql: ALTER TABLE t ADD Legacy int", "drop_column: legacy"));
   EXPECT_FALSE(matters("sql: ALTER TABLE t ADD other int", "drop_column: legacy"));

@@ -1,0 +1,265 @@
+// Rollback takes back what the steps did and nothing else, told by the objects themselves and not by their names; and
+// it looks at all of them before it begins.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/support/database_fixtures.h"
+
+namespace pgbackfill::tests {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+class RollbackTest : public DatabaseTest {
+ protected:
+  void SetUp() override {
+    DatabaseTest::SetUp();
+    make_tables();
+  }
+  void make_tables() {
+    client_->exec(
+        "DROP SCHEMA IF EXISTS pgbackfill CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public; CREATE TABLE t "
+        "(id "
+        "int PRIMARY KEY, a int, b text); INSERT INTO t SELECT g, g, 'b' FROM generate_series(1, 10) g");
+  }
+  void run_steps(std::vector<std::string> const& steps) {
+    std::string text = "name: m\ntable: t\nexpand:\n";
+    for (auto const& step : steps) text += "  - " + step + "\n";
+    write("m.yaml", text);
+    auto const ran = run({"run", "m.yaml"});
+    ASSERT_EQ(ran.exit_code, kDone) << text << ran.err;
+  }
+  // Before the first step, by name, and the same in --dry-run.
+  void expect_refused(std::string const& what, std::string const& why) {
+    auto const dry = run({"rollback", "m", "--dry-run"});
+    EXPECT_EQ(dry.exit_code, kFailed) << what << dry.out;
+    EXPECT_THAT(dry.out, HasSubstr(why)) << what;
+    auto const back = run({"rollback", "m", "--yes"});
+    EXPECT_EQ(back.exit_code, kFailed) << what << back.out;
+    EXPECT_THAT(back.err, AllOf(HasSubstr("was not begun"), HasSubstr(why))) << what;
+  }
+  std::string tables() const {
+    return client_->value(
+        "SELECT string_agg(line, E'\\n' ORDER BY line) FROM (SELECT attrelid::regclass || '.' || attname || ' ' || "
+        "attnotnull || ' ' || coalesce((SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = attrelid "
+        "AND "
+        "adnum = attnum), '') AS line FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE relkind = 'r' "
+        "AND "
+        "relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped UNION ALL SELECT "
+        "pg_get_indexdef(indexrelid) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE relnamespace = "
+        "'public'::regnamespace UNION ALL SELECT conrelid::regclass || ' ' || conname || pg_get_constraintdef(oid) "
+        "FROM "
+        "pg_constraint WHERE connamespace = 'public'::regnamespace) l");
+  }
+};
+
+struct Change {
+  std::string before;  // beside the tables
+  std::string step;
+  std::string sql;  // what somebody does
+  std::string query;
+  std::string value;
+  std::string why;
+};
+
+TEST_F(RollbackTest, WhatSomebodyMadeUnderTheNameOfAStepStays) {
+  std::vector<Change> const changes = {
+      {"", "create_table: {table: n, columns: id int PRIMARY KEY}",
+       "ALTER TABLE n RENAME TO n_old; CREATE TABLE n (mine int); INSERT INTO n VALUES (42)", "SELECT mine FROM n",
+       "42", "another name now: table public.n_old"},
+      {"", "create_table: {table: n, columns: id int PRIMARY KEY}",
+       "DROP TABLE n; CREATE TABLE n (mine int); INSERT INTO n VALUES (42)", "SELECT mine FROM n", "42",
+       "table public.n has the name"},
+      {"", "add_column: {name: c, type: int}", "ALTER TABLE t DROP COLUMN c; ALTER TABLE t ADD c text DEFAULT 'mine'",
+       "SELECT count(*) FROM t WHERE c = 'mine'", "10", "table column public.t.c has the name"},
+      {"", "add_column: {name: c, type: int}", "ALTER TABLE t RENAME c TO c_old; ALTER TABLE t ADD c int DEFAULT 7",
+       "SELECT count(*) FROM t WHERE c = 7", "10", "another name now: table column public.t.c_old"},
+      {"", "create_index: {name: ia, columns: [a]}", "DROP INDEX ia; CREATE INDEX ia ON t (b)",
+       "SELECT pg_get_indexdef('ia'::regclass)", "CREATE INDEX ia ON public.t USING btree (b)",
+       "index public.ia has the name"},
+      {"", "add_check: {name: k, check: a > 0}",
+       "ALTER TABLE t DROP CONSTRAINT k; ALTER TABLE t ADD CONSTRAINT k CHECK (a > 7) NOT VALID",
+       "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'k'", "CHECK ((a > 7)) NOT VALID",
+       "table constraint k on public.t has the name"},
+      {"", "add_unique: {name: u, columns: [a]}", "ALTER TABLE t DROP CONSTRAINT u; CREATE INDEX u ON t (b)",
+       "SELECT to_regclass('u')", "u", "index public.u has the name"},
+      {"CREATE TABLE p (x int PRIMARY KEY)", "add_foreign_key: {name: f, columns: [a], references: p}",
+       "ALTER TABLE t DROP CONSTRAINT f, ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES p NOT VALID",
+       "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'f'",
+       "FOREIGN KEY (id) REFERENCES p(x) NOT VALID", "table constraint f on public.t has the name"},
+      {"", "set_default: {column: a, value: \"5\"}", "ALTER TABLE t ALTER a SET DEFAULT 7",
+       "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = 't'::regclass", "7",
+       "default value for public.t.a has the name"}};
+  for (auto const& change : changes) {
+    make_tables();
+    // Rows of the table have no parent here.
+    if (!change.before.empty()) client_->exec(change.before + "; TRUNCATE t");
+    run_steps({change.step, "create_index: {name: later, columns: [b]}"});
+    client_->exec(change.sql);
+    expect_refused(change.step, "expand step 1: ");
+    expect_refused(change.step, change.why);
+    EXPECT_EQ(client_->value(change.query), change.value) << change.step;
+    EXPECT_EQ(client_->value("SELECT to_regclass('later')"), "later") << "it did not end half-way";
+  }
+}
+
+TEST_F(RollbackTest, WhatCannotBeFoundUnderItsNameIsNamedAndNotTakenForUndone) {
+  std::vector<Change> const changes = {
+      {"", "add_column: {name: c, type: int}", "ALTER TABLE t RENAME TO t9", "", "", "table column public.t9.c"},
+      {"", "add_column: {name: c, type: int}", "CREATE SCHEMA s; ALTER TABLE t SET SCHEMA s", "", "", "s.t.c"},
+      {"", "add_column: {name: c, type: int}", "ALTER TABLE t RENAME c TO cc", "", "", "table column public.t.cc"},
+      {"", "create_index: {name: ia, columns: [a]}", "ALTER INDEX ia RENAME TO ib", "", "", "index public.ib"},
+      {"", "add_check: {name: k, check: a > 0}", "ALTER TABLE t RENAME CONSTRAINT k TO kk", "", "",
+       "table constraint kk on public.t"},
+      {"", "set_not_null: a", "ALTER TABLE t RENAME a TO aa", "", "", "table column public.t.aa"},
+      {"", "set_default: {column: a, value: \"5\"}", "ALTER TABLE t RENAME a TO aa", "", "", "public.t.aa"},
+      {"", "rename_column: {name: a, to: aa}", "ALTER TABLE t RENAME aa TO a3", "", "", "table column public.t.a3"},
+      {"", "rename_table: {to: tt}", "ALTER TABLE tt RENAME TO t3", "", "", "table public.t3"},
+      {"CREATE INDEX ia ON t (a)", "drop_index: ia", "ALTER TABLE t RENAME TO t9", "", "", "table public.t9"},
+      {"CREATE INDEX ia ON t (a)", "drop_index: ia", "CREATE INDEX ia ON t (b)", "", "", "the name ia is taken"},
+      {"CREATE INDEX ia ON t (a)", "drop_index: ia", "CREATE TABLE ia (x int)", "", "", "the name ia is taken"},
+      {"ALTER TABLE t ADD CONSTRAINT k CHECK (a > 0)", "drop_constraint: k",
+       "ALTER TABLE t ADD CONSTRAINT k CHECK (b <> 'z')", "", "", "the name k is taken"},
+      {"", "rename_column: {name: a, to: aa}", "ALTER TABLE t ADD a int", "", "", "column public.t.a"}};
+  for (auto const& change : changes) {
+    make_tables();
+    if (!change.before.empty()) client_->exec(change.before);
+    run_steps({change.step});
+    client_->exec(change.sql);
+    auto const before = tables();
+    expect_refused(change.sql, change.why);
+    EXPECT_EQ(tables(), before) << change.step;
+  }
+}
+
+TEST_F(RollbackTest, IsNotBegunWhereItWouldEndHalfWay) {
+  std::vector<Change> const changes = {
+      {"", "set_not_null: a", "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (a)", "", "",
+       "column a of public.t is in the primary key"},
+      {"", "set_not_null: a", "ALTER TABLE t ALTER a ADD GENERATED ALWAYS AS IDENTITY", "", "",
+       "is an identity column"},
+      {"", "add_column: {name: c, type: int}", "CREATE TABLE parent (c int); ALTER TABLE t INHERIT parent", "", "",
+       "is inherited"},
+      {"", "add_check: {name: k, check: a > 0}",
+       "CREATE TABLE parent (a int, CONSTRAINT k CHECK (a > 0)); ALTER TABLE t INHERIT parent", "", "",
+       "constraint k of public.t is inherited"},
+      {"", "create_index: {name: ia, columns: [a], unique: true}",
+       "ALTER TABLE t ADD CONSTRAINT ia UNIQUE USING INDEX ia", "", "", "belongs to a constraint"}};
+  for (auto const& change : changes) {
+    make_tables();
+    run_steps({change.step, "create_index: {name: later, columns: [b]}"});
+    client_->exec(change.sql);
+    expect_refused(change.step, change.why);
+    EXPECT_EQ(client_->value("SELECT to_regclass('later')"), "later") << change.step;
+  }
+  make_tables();
+  run_steps({"rename_table: {to: tt}", "create_index: {table: tt, name: later, columns: [b]}"});
+  client_->exec("CREATE TABLE t (x int)");
+  expect_refused("rename_table", "table public.t has the name");
+  EXPECT_EQ(client_->value("SELECT to_regclass('later')"), "later");
+  client_->exec("DROP TABLE t");
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+}
+
+// Each way back meets what the steps behind it left, and what an earlier rollback would have left.
+TEST_F(RollbackTest, GoesThroughWhatTheStepsThemselvesRenamedAndReplaced) {
+  client_->exec("CREATE INDEX ia ON t (a); ALTER TABLE t ADD CONSTRAINT k CHECK (a > 0)");
+  auto const before = tables();
+  run_steps({"add_column: {name: c, type: int}", "set_default: {column: c, value: \"5\"}",
+             "set_default: {column: c, value: \"7\"}", "rename_column: {name: c, to: d}",
+             "create_index: {name: u, columns: [id, a], unique: true}", "add_unique: {name: u, columns: [id, a]}",
+             "drop_index: ia", "create_index: {name: ia, columns: [b]}", "drop_constraint: k",
+             "add_check: {name: k, check: a > -5}",
+             "sql: ALTER TABLE t RENAME b TO bb\n    down: ALTER TABLE t RENAME "
+             "bb TO b",
+             "rename_table: {to: tt}", "create_table: {table: t, columns: x int}",
+             "add_column: {table: tt, name: e, type: int}"});
+  EXPECT_NE(tables(), before);
+  auto const dry = run({"rollback", "m", "--dry-run"});
+  EXPECT_EQ(dry.exit_code, kDone) << dry.out;
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(tables(), before);
+}
+
+TEST_F(RollbackTest, AnIndexThatWasBuiltAnewIsStillThatOfTheStep) {
+  auto const before = tables();
+  run_steps({"create_index: {name: ia, columns: [a]}", "add_unique: {name: u, columns: [id, a]}"});
+  client_->exec("REINDEX INDEX CONCURRENTLY ia");
+  client_->exec("REINDEX INDEX CONCURRENTLY u");
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(tables(), before);
+}
+
+TEST_F(RollbackTest, WhatIsGoneOrIsAsItWasBeforeNeedsNoUndoing) {
+  run_steps({"add_column: {name: c, type: int}", "set_default: {column: a, value: \"5\"}",
+             "create_index: {name: ia, columns: [a]}"});
+  client_->exec(
+      "ALTER TABLE t DROP COLUMN c; ALTER TABLE t ALTER a DROP DEFAULT; DROP INDEX ia; CREATE TABLE u (x int); CREATE "
+      "INDEX ia ON u (x)");
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(client_->value("SELECT to_regclass('ia')"), "ia") << "of another table";
+  make_tables();
+  client_->exec("CREATE INDEX ib ON t (b)");
+  run_steps({"drop_index: ib", "set_default: {column: a, value: \"5\"}"});
+  client_->exec("DROP TABLE t");
+  auto const gone = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(gone.exit_code, kDone) << gone.err;
+  EXPECT_THAT(gone.err, HasSubstr("nothing of it is there any more"));
+}
+
+TEST_F(RollbackTest, ATableIsNotDroppedWithTheRowsThatWereMovedIntoIt) {
+  for (std::string const work :
+       {"{move_to: arch, where: id > 5}",
+        "{sql: 'WITH gone AS (DELETE FROM t WHERE id > 5 AND {batch:t} RETURNING *) INSERT INTO arch SELECT * FROM "
+        "gone'}"}) {
+    make_tables();
+    write("m.yaml",
+          "name: m\ntable: t\nexpand:\n  - create_table: {table: arch, columns: \"id int PRIMARY KEY, a int, b "
+          "text\"}\nbackfill: " +
+              work + "\n");
+    auto const ran = run({"run", "m.yaml"});
+    ASSERT_EQ(ran.exit_code, kDone) << ran.err;
+    expect_refused(work, "has rows that were moved into it");
+    EXPECT_EQ(client_->value("SELECT count(*) FROM arch"), "5") << work;
+    client_->exec("INSERT INTO t SELECT * FROM arch; TRUNCATE arch");
+    auto const back = run({"rollback", "m", "--yes"});
+    EXPECT_EQ(back.exit_code, kDone) << back.err;
+    EXPECT_EQ(client_->value("SELECT count(*) FROM t"), "10") << work;
+  }
+}
+
+TEST_F(RollbackTest, ADryRunNamesTheMigrationThatNeedsWhatWouldGo) {
+  run_steps({"add_column: {name: c, type: int}", "sql: CREATE TABLE z (id int)\n    down: DROP TABLE z"});
+  write("other.yaml",
+        "name: other\ntable: t\nexpand:\n  - add_column: {name: e, type: int}\ncontract:\n  - drop_column: "
+        "c\n  - drop_table: z\n");
+  auto const other = run({"run", "other.yaml"});
+  ASSERT_EQ(other.exit_code, kDone) << other.err;
+  auto const dry = run({"rollback", "m", "--dry-run"});
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kGateClosed) << back.err;
+  EXPECT_EQ(dry.exit_code, back.exit_code);
+  EXPECT_THAT(dry.err, AllOf(HasSubstr("expand step 1, undone"), HasSubstr("expand step 2, undone"),
+                             HasSubstr("migration other needs")));
+}
+
+// Of a state that an older version wrote.
+TEST_F(RollbackTest, AStepOfWhichNoObjectIsRecordedGoesByItsName) {
+  auto const before = tables();
+  run_steps({"add_column: {name: c, type: int}", "create_index: {name: ia, columns: [a]}"});
+  client_->exec("UPDATE pgbackfill.steps SET proof = ''");
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(tables(), before);
+}
+
+}  // namespace
+}  // namespace pgbackfill::tests
