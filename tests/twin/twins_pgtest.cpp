@@ -15,7 +15,7 @@ std::uint64_t number_of(char const* name, std::uint64_t otherwise) {
 }
 
 TEST(Twins, DoAsThePlainStatementDoesOrRefuse) {
-  int const cases = static_cast<int>(number_of("PGBACKFILL_CASES", 50));
+  int const cases = static_cast<int>(number_of("PGBACKFILL_CASES", 100));
   auto const figures = play_twins(number_of("PGBACKFILL_SEED", 1), cases);
   EXPECT_EQ(figures.wrong, 0);
 }
