@@ -20,6 +20,7 @@
 #include "engine/cli/commands.h"
 #include "engine/rehearse/profile_file.h"
 #include "engine/rehearse/rehearsal.h"
+#include "engine/rehearse/sandbox_role.h"
 #include "engine/sandbox/local_cluster.h"
 #include "engine/view/console.h"
 #include "engine/view/rehearsal_view.h"
@@ -142,7 +143,8 @@ RehearsalReport on_sandbox(RehearsalPlan plan, RehearsalTerms const& terms, Rehe
     LocalCluster cluster(cluster_options);
     cluster.start();
     auto const server = fmt::format("PostgreSQL {}, a sandbox of this machine", cluster.major_version());
-    return rehearse(std::move(plan), terms, cluster.dsn(), server);
+    auto const conninfo = make_sandbox_role(terms.options, cluster.dsn(), cluster.passfile(), plan.profile);
+    return rehearse(std::move(plan), terms, conninfo, server);
   } catch (std::runtime_error const& error) {
     throw CommandError{kExitFailed, fmt::format("the sandbox: {}", error.what())};
   }

@@ -459,8 +459,10 @@ void LocalCluster::create_databases() {
   };
   make_dir("socket");
   auto const version_text = run_tool({options_.bin_dir / "postgres", "--version"});
-  auto const digit = version_text.find_first_of("0123456789");
-  major_version_ = digit == std::string::npos ? 0 : leading_number(version_text.substr(digit));
+  // Before it may stand a warning, of a working folder that the servers' user may not read.
+  constexpr std::string_view kBeforeVersion = "(PostgreSQL) ";
+  auto const begin = version_text.find(kBeforeVersion);
+  major_version_ = begin == std::string::npos ? 0 : leading_number(version_text.substr(begin + kBeforeVersion.size()));
 
   servers_.push_back({"primary", make_dir("primary"), dir_ / "primary.log"});
   if (options_.has_password) create_password();

@@ -21,6 +21,7 @@ constexpr double kNoticed = 0.1;
 constexpr double kNoLimit = 9e18;
 constexpr int kMostParents = 16;
 constexpr double kReadsPerWrite = 4;
+constexpr double kAllDistinct = 0.99;
 constexpr std::int64_t kSeedsOfTable = 10'000;
 constexpr std::int64_t kSeedsOfColumn = 10;
 
@@ -82,6 +83,8 @@ class Filler {
   std::string drawn_number(TableProfile const& table, ColumnProfile const& column, double values,
                            bool with_common) const;
   double distinct_of(TableProfile const& table, ColumnProfile const& column) const;
+  bool is_all_distinct(TableProfile const& table, ColumnProfile const& column) const;
+  std::string all_distinct(TableProfile const& table, ColumnProfile const& column) const;
   std::string drawn(TableProfile const& table, ColumnProfile const& column) const;
   std::string foreign(TableProfile const& table, ColumnProfile const& column, ForeignKeyProfile const& key) const;
   std::string with_nulls(TableProfile const& table, ColumnProfile const& column, std::string value) const;
@@ -159,6 +162,17 @@ ForeignKeyProfile const* Filler::foreign_key_of(TableProfile const& table, std::
   return nullptr;
 }
 
+// A value of its own for each row, in the order in which values are found in production.
+KeyPlace place_in_order(ColumnProfile const& column, std::int64_t rows) {
+  KeyPlace place;
+  place.values = rows;
+  place.is_unique = true;
+  bool const is_small = rows <= kMostPermuted;
+  place.is_permuted = is_small && std::abs(column.correlation) < kInOrder && column.is_analyzed;
+  place.is_backwards = is_small && column.correlation < -kInOrder;
+  return place;
+}
+
 // How many values there can be.
 double Filler::capacity_of(TableProfile const& table, ColumnProfile const& column) const {
   if (auto const* key = foreign_key_of(table, column.name)) {
@@ -199,11 +213,8 @@ void Filler::place_key(TableProfile const& table, std::vector<std::string> colum
     auto const values = static_cast<std::int64_t>(std::min(distinct_of(table, column), capacity));
     KeyPlace place;
     if (is_last) {
+      if (columns.size() == 1) place = place_in_order(column, left);
       place.values = left;
-      place.is_unique = columns.size() == 1;
-      bool const is_alone = place.is_unique && left <= kMostPermuted;
-      place.is_permuted = is_alone && std::abs(column.correlation) < kInOrder && column.is_analyzed;
-      place.is_backwards = is_alone && column.correlation < -kInOrder;
       if (static_cast<double>(left) > capacity) {
         plan_.refused.push_back(shown_column(table.table, column.name) + " belongs to a unique key and has room for " +
                                 std::to_string(static_cast<std::int64_t>(capacity)) + " values, where " +
@@ -334,7 +345,23 @@ std::string Filler::kept_common(TableProfile const& table, ColumnProfile const& 
          rest + " END";
 }
 
+// As good as a key, though nothing says that it is one: an index of the migration may rely on it.
+bool Filler::is_all_distinct(TableProfile const& table, ColumnProfile const& column) const {
+  auto const rows = static_cast<double>(plans_[index_of(table)].rows);
+  return column.common_shares.empty() && column.distinct < 0 &&
+         -column.distinct >= kAllDistinct * (1 - column.null_share) && capacity_of(table, column) >= rows;
+}
+
+std::string Filler::all_distinct(TableProfile const& table, ColumnProfile const& column) const {
+  auto const rows = std::max<std::int64_t>(plans_[index_of(table)].rows, 1);
+  auto const place = place_in_order(column, rows);
+  auto const limits = limits_of(table, column);
+  return value_sql(column, {number_of_row(place, "n", true), static_cast<double>(rows), true, seed_of(table, column),
+                            terms_.now, limits.lowest, limits.beyond, limits.allowed});
+}
+
 std::string Filler::drawn(TableProfile const& table, ColumnProfile const& column) const {
+  if (is_all_distinct(table, column)) return with_nulls(table, column, all_distinct(table, column));
   auto const common = column.common_values.empty() ? 0.0 : static_cast<double>(column.common_values.size());
   double const values = std::max(std::min(distinct_of(table, column) - common, capacity_of(table, column)), 1.0);
   auto const limits = limits_of(table, column);

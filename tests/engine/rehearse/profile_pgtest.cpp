@@ -49,9 +49,14 @@ class ProfileTest : public DatabaseTest {
   }
 
   std::string profile(std::vector<std::string> const& options) const {
-    std::vector<std::string> words = {"profile", "users.yaml", "--output", "profile.json"};
+    std::vector<std::string> words = {PGBACKFILL_PROGRAM, "profile",     "users.yaml", "--dsn", dsn(),
+                                      "--output",         "profile.json"};
     words.insert(words.end(), options.begin(), options.end());
-    auto const result = run(words);
+    ProgramOptions program;
+    program.working_dir = dir();
+    // Nothing of its own environment says where to connect.
+    program.environment = {{"DATABASE_URL", ""}, {"PGHOST", "/nowhere"}};
+    auto const result = run_program(words, std::chrono::seconds(300), program);
     EXPECT_EQ(result.exit_code, kDone) << result.out << result.err;
     std::ifstream file(dir() / "profile.json");
     return {std::istreambuf_iterator<char>(file), {}};
@@ -133,7 +138,7 @@ TEST_F(ProfileTest, SaysWhatTheRoleMayNotDo) {
   client_->exec("CREATE ROLE profiler LOGIN");
   auto const result = run_program({PGBACKFILL_PROGRAM, "profile", (dir() / "users.yaml").string(), "--dsn",
                                    dsn("profiler"), "--output", (dir() / "p.json").string()},
-                                  std::chrono::seconds(120));
+                                  std::chrono::seconds(300));
   client_->exec("DROP ROLE profiler");
   // Whoever may not even lock the tables for pg_dump is told so.
   EXPECT_EQ(result.exit_code, kFailed) << result.err;

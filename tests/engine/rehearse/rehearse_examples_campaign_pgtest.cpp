@@ -41,10 +41,12 @@ TEST_P(RehearseExamplesTest, ComesToItsEndOnAStandIn) {
   client_->exec(GetParam().tables);
   client_->exec("ANALYZE");
   auto const file = (std::filesystem::path(PGBACKFILL_SOURCE_DIR) / "examples" / GetParam().file).string();
-  auto const profile = run({"profile", file, "--values", "statistics", "--output", "profile.json"});
-  ASSERT_EQ(profile.exit_code, kDone) << profile.out << profile.err;
   ProgramOptions options;
   options.working_dir = dir();
+  auto const profile = run_program(
+      {PGBACKFILL_PROGRAM, "profile", file, "--dsn", dsn(), "--values", "statistics", "--output", "profile.json"}, 300s,
+      options);
+  ASSERT_EQ(profile.exit_code, kDone) << profile.out << profile.err;
   auto const result = run_program(
       {PGBACKFILL_PROGRAM, "rehearse", file, "--profile", "profile.json", "--format", "json"}, 300s, options);
   ASSERT_EQ(result.exit_code, kDone) << result.out << result.err;
@@ -106,7 +108,7 @@ INSTANTIATE_TEST_SUITE_P(
             "generate_series(1, 3000) i; CREATE TABLE order_items (id serial PRIMARY KEY, order_id int NOT NULL "
             "REFERENCES orders, n int); CREATE INDEX order_items_order_id_idx ON order_items (order_id); INSERT INTO "
             "order_items (order_id, n) SELECT i, 1 FROM generate_series(1, 3000) i"}),
-    [](auto const& one) { return one.param.name; });
+    [](auto const& instance) { return instance.param.name; });
 
 }  // namespace
 }  // namespace pgbackfill::tests

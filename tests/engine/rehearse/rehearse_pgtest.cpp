@@ -67,10 +67,14 @@ class RehearseTest : public DatabaseTest {
         "(user_id, line)); INSERT INTO lines SELECT 1 + g / 3, g % 3 FROM generate_series(0, 29999) g; ANALYZE");
   }
 
+  // It runs pg_dump three times, which a busy machine takes its time for.
   void take_profile(std::vector<std::string> const& options = {}) const {
-    std::vector<std::string> words = {"profile", "users.yaml", "--output", "profile.json"};
+    std::vector<std::string> words = {PGBACKFILL_PROGRAM, "profile",     "users.yaml", "--dsn", dsn(),
+                                      "--output",         "profile.json"};
     words.insert(words.end(), options.begin(), options.end());
-    auto const result = run(words);
+    ProgramOptions program;
+    program.working_dir = dir();
+    auto const result = run_program(words, 300s, program);
     ASSERT_EQ(result.exit_code, kDone) << result.out << result.err;
   }
 
@@ -226,6 +230,23 @@ TEST_F(RehearseTest, FillsEveryPartition) {
   EXPECT_EQ(made.value("SELECT count(*) BETWEEN 1900 AND 2100 FROM users_1"), "t");
   EXPECT_EQ(made.value("SELECT count(*) BETWEEN 800 AND 1200 FROM users_2a"), "t");
   EXPECT_EQ(made.value("SELECT count(*) BETWEEN 800 AND 1200 FROM users_2b"), "t");
+}
+
+// A function that somebody planted in production must not reach the machine of whoever rehearses.
+TEST_F(RehearseTest, RunsWhatTheSchemaBringsAlongWithoutTheRightsOfASuperuser) {
+  client_->exec(
+      "CREATE EXTENSION pg_trgm; CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL); INSERT INTO users SELECT "
+      "g, "
+      "'user ' || g FROM generate_series(1, 2000) g; CREATE INDEX ON users USING gin (name gin_trgm_ops); CREATE "
+      "FUNCTION "
+      "plant() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF (SELECT rolsuper FROM pg_roles WHERE rolname = "
+      "session_user) THEN RAISE 'a superuser: %', session_user; END IF; RETURN NEW; END $$; CREATE TRIGGER plant "
+      "BEFORE "
+      "UPDATE ON users FOR EACH ROW EXECUTE FUNCTION plant(); ANALYZE users");
+  take_profile();
+  auto const result = rehearse({});
+  EXPECT_EQ(result.exit_code, kDone) << result.out << result.err;
+  EXPECT_THAT(result.out, testing::Not(HasSubstr("not made here")));
 }
 
 TEST_F(RehearseTest, RefusesAServerThatHasTheTables) {

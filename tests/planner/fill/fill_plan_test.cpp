@@ -73,6 +73,18 @@ TEST(FillPlan, RefusesAKeyThatHasNoRoomForTheRows) {
   EXPECT_THAT(plan_fill({flags}, {}).refused, ElementsAre(HasSubstr("public.flags.flag belongs to a unique key")));
 }
 
+TEST(FillPlan, MakesNoTwoAlikeWhereProductionHasNoTwoAlike) {
+  auto users = table("users", 1'000);
+  users.columns = {column("mail", "text"), column("nick", "text")};
+  users.columns[0].correlation = 1;
+  users.columns[1].distinct = 40;
+  auto const plan = plan_fill({users}, {});
+  auto const& values = plan.tables.at(0).values;
+  auto const comma = values.find("::text, ");
+  EXPECT_THAT(values.substr(0, comma), Not(HasSubstr("floor(")));
+  EXPECT_THAT(values.substr(comma), HasSubstr("floor("));
+}
+
 TEST(FillPlan, LeavesGeneratedColumnsToTheServer) {
   auto users = table("users", 10);
   users.columns = {column("id", "int8"), column("twice", "int8")};
