@@ -211,6 +211,9 @@ asio::awaitable<std::string> StepQuestion::suggestion() {
   if (facts_.kind == ' ') {
     auto tables = co_await list_tables(connection_);
     if (tables) known = std::move(*tables);
+    bool const is_elsewhere = std::find(known.begin(), known.end(), word) != known.end();
+    if (is_elsewhere)
+      co_return " in that schema, or in those of search_path; another schema has one, so write it with its schema";
   } else if (!names.names.empty()) {
     word = names.names.front();
     std::string const oid = planner::oid_of(facts_.table.schema, facts_.table.name);

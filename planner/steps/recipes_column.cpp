@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <regex>
+#include <set>
 
 #include "planner/model/sql_text.h"
 #include "planner/steps/index_parts.h"
@@ -95,8 +97,25 @@ std::string facts_sql(AddColumn const& step) {
   return facts_of_table(step.table, "", "");
 }
 
+namespace {
+
+// Why the empty copy, which is a temporary table, is not the place to try it.
+std::string refused_untried(AddColumn const& step) {
+  static std::regex const refers(R"(\bREFERENCES\b)", std::regex::icase);
+  static std::set<std::string> const of_system = {"tableoid", "cmax", "xmax", "cmin", "xmin", "ctid"};
+  if (of_system.count(step.column) != 0) return step.column + " is the name of a system column; choose another";
+  if (!std::regex_search(step.type, refers)) return {};
+  return "the type brings a foreign key along, which would be checked under a lock that stops writes of both tables; "
+         "add "
+         "it in a step of its own, with add_foreign_key";
+}
+
+}  // namespace
+
 std::vector<std::string> spelling(AddColumn const& step, StepFacts const& facts) {
   auto statements = probe_begin(facts);
+  auto const refusal = refused_untried(step);
+  if (!refusal.empty()) return {statements.front(), "SELECT '', " + quote_literal(refusal)};
   std::string const probe = kProbe;
   std::string const oid = quote_literal(probe) + "::pg_catalog.regclass";
   std::string const file = "pg_catalog.pg_relation_filenode(" + oid + ")::pg_catalog.text";

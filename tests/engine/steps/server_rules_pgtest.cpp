@@ -255,6 +255,7 @@ TEST_F(ServerRulesTest, AColumnOrDefaultIsOneThatTheServerTakes) {
        "ALTER TABLE t ADD c int DEFAULT NULL NOT NULL", "its default is NULL"},
       {kTable, "add_column: {name: c, type: text, default: \"nullif('x', 'x')\", not_null: true}",
        "ALTER TABLE t ADD c text DEFAULT nullif('x', 'x') NOT NULL", "its default is NULL"},
+      {kTable, "add_column: {name: xmin, type: int}", "ALTER TABLE t ADD xmin int", "is the name of a system column"},
       {kTable, "rename_column: {name: a, to: xmin}", "ALTER TABLE t RENAME a TO xmin", "system column"},
       {identity + "b int)", "drop_default: id", "ALTER TABLE t ALTER id DROP DEFAULT", "is an identity column"},
       {identity + "g int GENERATED ALWAYS AS (a * 2) STORED)", "drop_default: g", "ALTER TABLE t ALTER g DROP DEFAULT",
@@ -262,6 +263,20 @@ TEST_F(ServerRulesTest, AColumnOrDefaultIsOneThatTheServerTakes) {
       {"CREATE TABLE t (id int PRIMARY KEY, g int GENERATED ALWAYS AS (5) STORED)",
        "set_default: {column: g, value: \"5\"}", "ALTER TABLE t ALTER g SET DEFAULT 5", "is a generated column"},
   });
+}
+
+// The empty copy that it would be tried on is a temporary table, which nobody asked about.
+TEST_F(ServerRulesTest, AMessageSpeaksOfTheStepAndNotOfTheTrial) {
+  make(kTable + "CREATE SCHEMA IF NOT EXISTS elsewhere; CREATE TABLE IF NOT EXISTS elsewhere.far (id int)");
+  std::pair<std::string, std::string> const cases[] = {
+      {"add_column: {name: c, type: int REFERENCES t (id)}", "the type brings a foreign key along"},
+      {"add_column: {table: far, name: c, type: int}", "another schema has one, so write it with its schema"}};
+  for (auto const& [step, said] : cases) {
+    write_step(step);
+    auto const plan = run({"plan", "m.yaml"});
+    EXPECT_EQ(plan.exit_code, kUsage) << step;
+    EXPECT_THAT(plan.err, AllOf(HasSubstr(said), Not(HasSubstr("temporary")), Not(HasSubstr("did you mean")))) << step;
+  }
 }
 
 TEST_F(ServerRulesTest, TablesAndPartitionsHaveTheirRules) {
