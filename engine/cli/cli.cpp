@@ -212,6 +212,10 @@ void add_only_keys(CLI::App* command, CommonOptions& common) {
       ->type_name("FILE");
 }
 
+void add_no_exec(CLI::App* command, CommonOptions& common) {
+  command->add_flag("--no-exec", common.no_exec, "Start no program; checks that need one fail");
+}
+
 void add_run_commands(CLI::App& app, Cli& cli) {
   auto* init = add_command(app, cli, "init", "Make or upgrade schema pgbackfill",
                            [&cli](CommandContext& context) { return init_command(context, cli.init); });
@@ -290,6 +294,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
   add_params(gate, cli.common);
   add_only_keys(gate, cli.common);
   add_duration(gate, "--wait", cli.gate.wait, "How long to wait for it to open");
+  add_no_exec(gate, cli.common);
   auto* verify = add_command(app, cli, "verify", "Run the checks of a migration; exit 0 or 3",
                              [&cli](CommandContext& context) { return verify_command(context, cli.verify); });
   verify->add_option("NAME", cli.verify.file_or_name, "Name or file of the migration")->required();
@@ -298,6 +303,7 @@ void add_run_commands(CLI::App& app, Cli& cli) {
       ->type_name("CONNINFO");
   verify->add_flag("--repair", cli.verify.repair, "Fix rows that differ, then verify again");
   verify->add_flag("--restart", cli.verify.restart, "Compare from the first row once more");
+  add_no_exec(verify, cli.common);
   add_duration(verify, "--wait-for-server", cli.verify.reconnect_patience, "How long to try to reach a lost server");
 }
 

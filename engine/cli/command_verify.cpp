@@ -44,7 +44,8 @@ void print(CommandContext& context, std::string const& name, std::vector<CheckRe
 
 bool has_comparison(planner::Migration const& migration) {
   return std::any_of(migration.verify.begin(), migration.verify.end(), [](planner::Check const& check) {
-    return std::holds_alternative<planner::AgreesCheck>(check.kind);
+    auto const* agrees = std::get_if<planner::AgreesCheck>(&check.kind);
+    return agrees != nullptr && !agrees->asks_program();
   });
 }
 
@@ -87,6 +88,14 @@ asio::awaitable<std::int64_t> repair_all(CommandContext& context, std::shared_pt
   std::int64_t rows = 0;
   for (std::size_t number = 0; number < results.size(); ++number) {
     if (results[number].differing.empty()) continue;
+    auto const& check = std::get<planner::AgreesCheck>(loaded.migration.verify[number].kind);
+    if (check.asks_program()) {
+      tell(sink, Severity::kWarning,
+           results[number].check +
+               ": what a program computes is not repaired; set the columns of these rows back, so that "
+               "`where` picks them, and run the backfill again");
+      continue;
+    }
     auto const changed = co_await repair(context, connection, loaded, number, options, sink);
     rows += changed;
   }

@@ -636,6 +636,9 @@ LoadedMigration parse_stored(std::string const& name, std::string const& file, s
   loaded.had_receivers = !migration.on.empty() || loaded.source.find(kNoReceivers) != std::string::npos;
   migration.on.clear();
   for (auto const& hook : migration.hooks) loaded.stored_hooks.push_back(hook.boundary);
+  for (auto& check : migration.verify) {
+    if (auto* agrees = std::get_if<planner::AgreesCheck>(&check.kind)) agrees->is_stored = true;
+  }
   if (config == nullptr) return loaded;
   auto const problems = planner::lay_under(*config, migration);
   if (!problems.empty()) throw CommandError{kExitUsage, planner::to_lines(problems)};

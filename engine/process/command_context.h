@@ -41,6 +41,7 @@ struct CommonOptions {
   std::vector<std::string> trusted_owners;    // roles that schema pgbackfill may belong to
   std::vector<planner::ParamText> params;     // for the one file, or the job of a name, that a command is about
   std::string only_keys;                      // a file of the keys that alone are worked; empty: all rows are
+  bool no_exec = false;                       // no program of the file is started
   OutputFormat format = OutputFormat::kText;
   LogFormat log_format = LogFormat::kText;
   Severity log_level = Severity::kInfo;

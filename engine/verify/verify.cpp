@@ -12,6 +12,7 @@
 #include "engine/state/typed_rows.h"
 #include "engine/verify/agreement.h"
 #include "engine/verify/comparison.h"
+#include "engine/verify/program_answers.h"
 #include "planner/file/migration_file.h"
 #include "planner/model/duration.h"
 #include "planner/model/sql_text.h"
@@ -65,6 +66,18 @@ std::string text_of(ComparisonFound const& found) {
   return text;
 }
 
+std::string text_of(AnswersFound const& found) {
+  std::string text =
+      found.rows_differing == 0
+          ? fmt::format("{} row(s) have what the program says", found.rows_compared)
+          : fmt::format("{} of {} row(s) do not have what the program says", found.rows_differing, found.rows_compared);
+  if (!found.differing.empty()) text += ", for example " + planner::to_string(found.differing.front());
+  if (found.rows_refused > 0) {
+    text += fmt::format("; the program refuses {} row(s), for example {}", found.rows_refused, found.refused);
+  }
+  return text;
+}
+
 // What check_sql() has to know of the catalog.
 asio::awaitable<Result<Check>> with_equalities(PgConnection& connection, Check check) {
   std::string const statement = planner::equalities_sql(check);
@@ -97,6 +110,8 @@ class Checking {
   // False: the connection was lost meanwhile, and it may be asked again.
   asio::awaitable<bool> ask_once(std::size_t number, CheckResult& result);
   asio::awaitable<bool> compare_table(std::size_t number, CheckResult& result);
+  asio::awaitable<bool> ask_program(std::size_t number, CheckResult& result);
+  ReadPace& pace();
   ComparisonTerms comparison_terms(std::size_t number);
   void tell(Severity severity, std::string text);
 
@@ -109,14 +124,18 @@ void Checking::tell(Severity severity, std::string text) {
   terms_.sink.emit(log_line(severity, std::move(text), {{"migration", migration_.name}}));
 }
 
-ComparisonTerms Checking::comparison_terms(std::size_t number) {
+ReadPace& Checking::pace() {
   auto& context = terms_.context;
   if (!pace_) pace_ = std::make_unique<ReadPace>(context.io(), context.blocking(), context.target(), migration_);
+  return *pace_;
+}
+
+ComparisonTerms Checking::comparison_terms(std::size_t number) {
   ComparisonTerms comparison;
   comparison.rows = &terms_.rows;
   comparison.state = terms_.state;
-  comparison.pace = pace_.get();
-  comparison.owner = context.owner();
+  comparison.pace = &pace();
+  comparison.owner = terms_.context.owner();
   comparison.migration = migration_.name;
   comparison.position = static_cast<int>(number);
   comparison.is_stopping = terms_.is_stopping;
@@ -155,6 +174,39 @@ asio::awaitable<bool> Checking::compare_table(std::size_t number, CheckResult& r
   co_return true;
 }
 
+// Why the program is not asked here; empty: it may be.
+std::string why_not_asked(planner::AgreesCheck const& agrees, CommonOptions const& options,
+                          planner::Migration const& migration) {
+  if (options.no_exec) return "not asked: --no-exec starts no program";
+  if (!agrees.is_stored) return "";
+  return fmt::format(
+      "not asked: a program is started from the file alone, not from what the database keeps of it; give "
+      "the file instead of the name ({})",
+      migration.file);
+}
+
+// False: the connection was lost, and all of it may be asked again.
+asio::awaitable<bool> Checking::ask_program(std::size_t number, CheckResult& result) {
+  auto const& check = migration_.verify[number];
+  result.text = why_not_asked(std::get<planner::AgreesCheck>(check.kind), terms_.context.options(), migration_);
+  if (!result.text.empty()) co_return true;
+  ProgramTerms program;
+  program.rows = &terms_.rows;
+  program.pace = &pace();
+  program.pace->set_own_sessions({(*terms_.rows).backend_pid()});
+  program.migration = migration_.name;
+  program.is_stopping = terms_.is_stopping;
+  program.sink = &terms_.sink;
+  auto backfill = *migration_.backfill;
+  auto const found = co_await compare_answers(std::move(program), check, std::move(backfill));
+  result.text = found.error.empty() ? text_of(found) : found.error;
+  result.holds = found.error.empty() && found.rows_differing == 0 && found.rows_refused == 0;
+  result.names_what_is_gone = found.names_what_is_gone;
+  result.rows_compared = found.rows_compared;
+  result.differing = found.differing;
+  co_return !found.is_lost;
+}
+
 asio::awaitable<void> Checking::answer(std::size_t number, CheckResult& result) {
   for (int time = 0; time < kMostTimesAsked; ++time) {
     if (terms_.is_stopping()) throw CommandError{kExitResumable, migration_.name + ": interrupted"};
@@ -173,7 +225,9 @@ asio::awaitable<void> Checking::answer(std::size_t number, CheckResult& result) 
 
 asio::awaitable<bool> Checking::ask_once(std::size_t number, CheckResult& result) {
   auto const& check = migration_.verify[number];
-  if (std::holds_alternative<planner::AgreesCheck>(check.kind)) co_return co_await compare_table(number, result);
+  auto const* agrees = std::get_if<planner::AgreesCheck>(&check.kind);
+  if (agrees != nullptr && agrees->asks_program()) co_return co_await ask_program(number, result);
+  if (agrees != nullptr) co_return co_await compare_table(number, result);
   auto const rows = co_await ask_check(*terms_.rows, check);
   // Nothing was found out that could hold or not.
   bool const is_locked = !rows && rows.error().trouble == planner::Trouble::kLockTimeout;
@@ -209,7 +263,19 @@ struct CheckRefusal {
 
 asio::awaitable<Result<CheckRefusal>> plan_check(PgConnection& connection, Check check) {
   CheckRefusal refusal;
-  if (std::holds_alternative<planner::AgreesCheck>(check.kind)) {
+  auto const* agrees = std::get_if<planner::AgreesCheck>(&check.kind);
+  if (agrees != nullptr && agrees->asks_program()) {
+    // What is read and written is asked of the backfill.
+    if (agrees->where.empty()) co_return refusal;
+    auto const planned = co_await query_read_only(connection, users_sql("EXPLAIN " + planner::picked_sql(*agrees)));
+    if (planned) co_return refusal;
+    if (is_of_the_moment(planned.error())) co_return planned.error();
+    refusal.only_missing_names = is_missing_name(planned.error().sqlstate);
+    refusal.problems.push_back(
+        {agrees->where_position, fmt::format("{} ({})", planned.error().message, planned.error().sqlstate)});
+    co_return refusal;
+  }
+  if (agrees != nullptr) {
     auto plan = co_await plan_agreement(connection, check);
     if (!plan) co_return plan.error();
     refusal.problems = std::move(plan->problems);

@@ -115,8 +115,8 @@ _pgbackfill() {
     rollback) words='-h --help --param --lock-patience --terminate-blocker --terminate-idle-in-transaction --standby --skip-hooks --dry-run --to --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     stamp) words='-h --help --phase --param --subscribers-ready --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     approve) words='-h --help --param --reason --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
-    gate) words='-h --help --param --only-keys --wait --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
-    verify) words='-h --help --param --replica --repair --restart --wait-for-server --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    gate) words='-h --help --param --only-keys --wait --no-exec --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
+    verify) words='-h --help --param --replica --repair --restart --no-exec --wait-for-server --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     status) words='-h --help --param --watch --interval --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     locks) words='-h --help --param --release --terminate --release-leases --yes --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     exporter) words='-h --help --listen --interval --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;

@@ -71,8 +71,14 @@ std::string condition_of(WorkTarget const& work, Interval const& interval) {
 std::string rows_of(AgreementTarget const& target, Interval const& interval) {
   auto const& work = target.work;
   std::string const condition = condition_of(work, interval);
-  return from_clause(target) + " WHERE " + condition +
+  bool const is_joined = !target.joined.empty();
+  return from_clause(target) + (is_joined ? ", " + target.joined : "") + " WHERE " + condition +
+         (is_joined ? " AND " + target.join_condition : "") +
          (work.backfill.where.empty() ? "" : " AND " + parenthesised(work.backfill.where));
+}
+
+std::string with_of(AgreementTarget const& target) {
+  return target.with.empty() ? "" : "WITH " + target.with + "\n";
 }
 
 std::string shortened(std::string const& value, std::string const& type) {
@@ -181,6 +187,11 @@ Backfill repair_of(AgreementTarget const& target, std::optional<Backfill> const&
   return backfill;
 }
 
+std::string picked_sql(AgreesCheck const& check) {
+  return "SELECT 1 FROM " + quote_qualified(check.table.schema, check.table.name) + " WHERE " +
+         parenthesised(check.where);
+}
+
 std::string agreement_definition(AgreesCheck const& check) {
   std::string text = "table " + quote_qualified(check.table.schema, check.table.name) + "\n";
   for (auto const& one : check.set) text += quote_identifier(one.column) + " = " + one.expression + "\n";
@@ -189,8 +200,8 @@ std::string agreement_definition(AgreesCheck const& check) {
 }
 
 std::string compare_sql(AgreementTarget const& target, Interval const& interval) {
-  return "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE " + any_differs(target) + ")" +
-         rows_of(target, interval);
+  return with_of(target) + "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE " + any_differs(target) +
+         ")" + rows_of(target, interval);
 }
 
 std::string differing_sql(AgreementTarget const& target, Interval const& interval, std::size_t most) {
@@ -204,8 +215,8 @@ std::string differing_sql(AgreementTarget const& target, Interval const& interva
     values.push_back(differs(target, {column}));
   }
   std::string const order = is_by_block ? "" : " ORDER BY " + key_order(work.key, work.alias);
-  return "SELECT " + join(values, ", ") + rows_of(target, interval) + " AND " + any_differs(target) + order +
-         " LIMIT " + std::to_string(most);
+  return with_of(target) + "SELECT " + join(values, ", ") + rows_of(target, interval) + " AND " + any_differs(target) +
+         order + " LIMIT " + std::to_string(most);
 }
 
 DifferingRow differing_row(AgreementTarget const& target, std::vector<std::optional<std::string>> const& row) {

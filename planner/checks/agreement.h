@@ -32,6 +32,10 @@ struct ComparedColumn {
 struct AgreementTarget {
   WorkTarget work;  // its `where` says which rows are compared
   std::vector<ComparedColumn> columns;
+  // Of rows with answers of a program: see planner/work/compute_sql.h, answers_sql(). Else empty.
+  std::string with;
+  std::string joined;
+  std::string join_condition;
 };
 
 struct AgreementRefusal {
@@ -53,6 +57,9 @@ std::vector<Probe> agreement_probes(AgreementTarget const& target);
 
 // The work that fixes the rows that differ, and changes no other; as large and fast as `like`, if there is one.
 Backfill repair_of(AgreementTarget const& target, std::optional<Backfill> const& like);
+
+// To be explained: the rows that the `where` of a check picks.
+std::string picked_sql(AgreesCheck const& check);
 
 // What is compared, in a form that changes only when that does.
 std::string agreement_definition(AgreesCheck const& check);

@@ -41,16 +41,38 @@ constexpr Section kNoDuplicatesSection{"no_duplicates", kNoDuplicatesKeys};
 constexpr std::array<KeyRule, 1> kConstraintsValidKeys{{kTableRule}};
 constexpr Section kConstraintsValidSection{"constraints_valid", kConstraintsValidKeys};
 
-constexpr std::array<KeyRule, 3> kAgreesKeys{{
+constexpr std::array<std::string_view, 1> kAllWords{"all"};
+constexpr std::array<KeyRule, 1> kSampleKeys{{
+    {.key = "rows",
+     .kind = ValueKind::kCount,
+     .doc = "How many rows, chosen by chance.",
+     .example = "1000",
+     .is_required = true,
+     .min = 1,
+     .max = 100'000},
+}};
+constexpr Section kSampleSection{"compute", kSampleKeys};
+
+constexpr std::array<std::string_view, 2> kAgreesForms{"set", "compute"};
+constexpr std::array<KeyRule, 4> kAgreesKeys{{
     kTableRule,
     {.key = "set",
      .kind = ValueKind::kExpressions,
      .doc = "Columns and what they have to be: SQL expressions over the old columns.",
-     .example = R"json({"display_name": "upper(name)"})json",
-     .is_required = true},
+     .example = R"json({"display_name": "upper(name)"})json"},
+    {.key = "compute",
+     .kind = ValueKind::kWordOrSection,
+     .doc =
+         "Asks the program of the backfill again, about all rows or some of them: its answers are what the rows have "
+         "to have. For programs that give the same answer each time.",
+     .example = R"json({"rows": 1000})json",
+     .words = kAllWords,
+     .section = &kSampleSection,
+     .excludes = "table",
+     .excludes_hint = "the program is asked about the rows of the backfill"},
     where_rule("For which rows; all without it."),
 }};
-constexpr Section kAgreesSection{"agrees", kAgreesKeys};
+constexpr Section kAgreesSection{"agrees", kAgreesKeys, kAgreesForms};
 
 constexpr std::array<std::string_view, 6> kCheckWords{"zero",          "row_count",         "no_orphans",
                                                       "no_duplicates", "constraints_valid", "agrees"};

@@ -54,6 +54,24 @@ void keep_to_keys(FileReader& reader, Fields const& fields, Migration& migration
   reader.inputs().prepared.push_back(std::move(keys));
 }
 
+// A check that asks the program again is about the rows and columns of the backfill.
+void bind_program_checks(FileReader& reader, Migration& migration) {
+  if (!reader.problems().empty()) return;
+  auto const& backfill = migration.backfill;
+  bool const has_program = backfill && backfill->compute && backfill->kind == WorkKind::kUpdate;
+  for (auto& check : migration.verify) {
+    auto* agrees = std::get_if<AgreesCheck>(&check.kind);
+    if (agrees == nullptr || !agrees->asks_program()) continue;
+    if (has_program) {
+      agrees->table = backfill->table;
+    } else {
+      reader.refuse({check.position,
+                     "'agrees: {compute: ...}' asks the program of the backfill, and this file has none that writes "
+                     "columns of its table"});
+    }
+  }
+}
+
 Migration read_migration(FileReader& reader, std::string_view file_name, GivenParams const& given) {
   Migration migration;
   migration.file = file_name;
@@ -75,6 +93,7 @@ Migration read_migration(FileReader& reader, std::string_view file_name, GivenPa
   migration.backfill = file::read_backfill(reader, fields, top);
   migration.sync = file::read_sync(reader, fields, top, migration.backfill);
   migration.verify = file::read_verify(reader, fields, top);
+  bind_program_checks(reader, migration);
   migration.writers_gone = file::read_writers(reader, fields);
   if (auto const* ready = fields.find("subscribers_ready")) {
     migration.subscribers_ready = file::read_flag(reader, *ready) == "true";

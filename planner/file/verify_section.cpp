@@ -40,11 +40,25 @@ Check make_check(StepValues const& values, std::vector<Problem>& problems) {
   return check;
 }
 
+// The table is that of the backfill: see migration_file.cpp.
+void read_program_rows(FileReader& reader, Field const& field, AgreesCheck& check) {
+  if (field.value->kind == YamlKind::kMap) {
+    auto const sample = reader.read_map(field);
+    check.sample = read_count(reader, *sample, "rows").value_or(1);
+  } else if (is_scalar(reader, field)) {
+    word_of(reader, field);
+  }
+}
+
 AgreesCheck read_agrees(FileReader& reader, Field const& field, Top const& top) {
   AgreesCheck check;
   auto const fields = reader.read_map(field);
   if (!fields) return check;
-  check.table = read_table_or(reader, *fields, field, top.table);
+  if (auto const* compute = fields->find("compute")) {
+    read_program_rows(reader, *compute, check);
+  } else {
+    check.table = read_table_or(reader, *fields, field, top.table);
+  }
   if (auto const* set = fields->find("set")) check.set = read_assignments(reader, *set);
   if (auto const* where = fields->find("where")) {
     check.where = read_expression(reader, *where);

@@ -139,6 +139,7 @@ std::string text_of(ConstraintsValidCheck const& check) {
 }
 
 std::string text_of(AgreesCheck const& check) {
+  if (check.asks_program()) return "agrees: " + shown(check.table) + " and its program";
   std::vector<std::string> columns;
   for (auto const& one : check.set) columns.push_back(one.column);
   return "agrees: " + shown(check.table) + " (" + join(columns, ", ") + ")";

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <variant>
@@ -49,12 +50,18 @@ struct ConstraintsValidCheck {
   TableName table;
 };
 
-// Each column is what the expression over the other ones gives.
+// Each column is what the expression over the other ones gives, or what the program of the backfill says of the row.
 struct AgreesCheck {
   TableName table;
-  std::vector<Assignment> set;
-  std::string where;  // SQL; empty: all rows
+  std::vector<Assignment> set;  // empty: the program is asked
+  std::string where;            // SQL; empty: all rows
   SourcePosition where_position;
+  // Of the program: how many rows it is asked about, spread over the table; absent: all of them.
+  std::optional<std::int64_t> sample{};
+  // The check comes from the state of the database, which others may write to: no program is started for it.
+  bool is_stored = false;
+
+  bool asks_program() const { return set.empty(); }
 };
 
 struct Check {

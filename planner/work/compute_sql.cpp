@@ -340,6 +340,39 @@ BatchWork computed_visit(WorkTarget const& target, Computed const& computed) {
   return batch;
 }
 
+std::string compute_sample_sql(WorkTarget const& target, std::int64_t rows, double percent) {
+  Interval const whole;
+  std::string const chosen = "SELECT " + key_array(target, target.alias) + " AS key FROM " + from_clause(target) +
+                             " TABLESAMPLE pg_catalog.system (" + std::to_string(std::clamp(percent, 0.0001, 100.0)) +
+                             ") WHERE " + condition_of(target, whole) + and_where(target) +
+                             " ORDER BY pg_catalog.random() LIMIT " + std::to_string(rows);
+  return "SELECT " + set_config("due",
+                                "(SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('id', number, "
+                                "'key', key)), '[]'::pg_catalog.jsonb)::pg_catalog.text FROM (SELECT key, "
+                                "pg_catalog.row_number() OVER () AS number FROM (" +
+                                    chosen + ") AS pgbackfill_chosen) AS pgbackfill_numbered)");
+}
+
+AnswersSql answers_sql(WorkTarget const& target, Computed const& computed) {
+  std::string const rows = kRows;
+  AnswersSql sql;
+  sql.prepare = prepare(target, computed);
+  sql.with = rows_cte(target, computed.has_gaps);
+  sql.from = rows;
+  sql.condition = is_row_of(target, target.alias, kRows) + " AND NOT " + rows + ".pgbackfill_skips AND " + rows +
+                  ".pgbackfill_seen OPERATOR(pg_catalog.=) " + parenthesised(digest_of(guarded_values(target, false)));
+  auto const& write = target.backfill.compute->write;
+  for (std::size_t index = 0; index < write.size(); ++index) {
+    std::string value = rows + '.' + value_name(index);
+    if (computed.has_gaps) {
+      value = "CASE WHEN " + rows + ".pgbackfill_g" + std::to_string(index) + " THEN " + value + " ELSE " +
+              target.alias + '.' + quote_identifier(write[index]) + " END";
+    }
+    sql.values.push_back(std::move(value));
+  }
+  return sql;
+}
+
 std::vector<Probe> compute_probes(WorkTarget const& target) {
   std::vector<Probe> result;
   if (!target.backfill.compute) return result;

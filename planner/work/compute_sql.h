@@ -51,6 +51,21 @@ BatchWork computed_work(WorkTarget const& target, Interval const& interval, Comp
 // The same for deferred keys.
 BatchWork computed_visit(WorkTarget const& target, Computed const& computed);
 
+// Lists up to `rows` rows by chance, of about `percent` of the blocks of the leaf, in the setting pgbackfill.due: for
+// compute_read_due_sql(), in the same transaction.
+std::string compute_sample_sql(WorkTarget const& target, std::int64_t rows, double percent);
+
+// Answers that are compared with the rows and not written: what a statement on the leaf joins them by.
+struct AnswersSql {
+  std::string prepare;  // hands them over; ours, in the same transaction and before it
+  std::string with;     // the query of WITH that has them
+  std::string from;     // its name
+  // The row has an answer that does not leave it as it is, and still has the values that were handed over.
+  std::string condition;
+  std::vector<std::string> values;  // by column of `write`: what it has to be
+};
+AnswersSql answers_sql(WorkTarget const& target, Computed const& computed);
+
 // Statements to be planned by the server, never run: whether what `read` says fits the catalog.
 std::vector<Probe> compute_probes(WorkTarget const& target);
 

@@ -254,7 +254,7 @@ Rooms const& rooms_of(std::string const& folder) {
            {"process", {"base", "state", "pg", "run", "view", "tell"}},
            {"steps", {"base", "http", "state", "pg", "child", "probes", "run"}},
            {"notice", {"base", "http", "child"}},
-           {"verify", {"base", "state", "pg", "probes", "run", "steps", "process"}},
+           {"verify", {"base", "state", "pg", "compute", "probes", "run", "steps", "process"}},
            {"plan", {"base", "state", "pg", "compute", "probes", "run", "steps", "verify", "process", "view"}},
            {"app",
             {"base", "state", "pg", "probes", "run", "steps", "verify", "process", "plan", "view", "tell", "web",
