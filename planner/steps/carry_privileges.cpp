@@ -15,7 +15,7 @@ constexpr char kRows[] = R"sql(SELECT NULL::text AS col, a.grantee, CASE WHEN a.
   pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault(@kind@, c.relowner))) a WHERE c.oid = @oid@ UNION ALL
   SELECT t.attname::text, a.grantee, CASE WHEN a.grantor = c.relowner THEN 0::oid ELSE a.grantor END, a.privilege_type,
   a.is_grantable FROM pg_catalog.pg_attribute t JOIN pg_catalog.pg_class c ON c.oid = t.attrelid,
-  pg_catalog.aclexplode(t.attacl) a WHERE t.attnum > 0 AND NOT t.attisdropped AND t.attrelid = @oid@)sql";
+  pg_catalog.aclexplode(t.attacl) a WHERE NOT t.attisdropped AND t.attrelid = @oid@)sql";
 
 constexpr char kRowsOfColumn[] = R"sql(SELECT n.attname::text AS col, a.grantee, CASE WHEN a.grantor = c.relowner THEN
   0::oid ELSE a.grantor END AS grantor, a.privilege_type, a.is_grantable FROM pg_catalog.pg_attribute t JOIN

@@ -196,7 +196,8 @@ TEST_F(SwapTest, KeepsWhoGrantedWhat) {
       "swap_writer; "
       "GRANT SELECT (note) ON orders TO PUBLIC; RESET ROLE; GRANT ALL ON orders_new TO swap_reader WITH GRANT OPTION; "
       "SET "
-      "ROLE swap_reader; GRANT DELETE ON orders_new TO swap_writer; RESET ROLE");
+      "ROLE swap_reader; GRANT DELETE ON orders_new TO swap_writer; RESET ROLE; GRANT SELECT (ctid) ON orders TO "
+      "swap_writer");
   run_to_the_gate();
   auto const completed = run({"complete", "m", "--yes"});
   ASSERT_EQ(completed.exit_code, kDone) << completed.err;
@@ -210,6 +211,8 @@ TEST_F(SwapTest, KeepsWhoGrantedWhat) {
   EXPECT_THAT(rights("orders"), HasSubstr("swap_writer=r*/swap_reader"));
   EXPECT_THAT(rights("orders"), HasSubstr("=r/swap_writer"));
   EXPECT_EQ(rights("orders"), rights("orders_old"));
+  EXPECT_EQ(client_->value("SELECT attacl FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'ctid'"),
+            "{swap_writer=r/swap_owner}");
   EXPECT_EQ(client_->value("SELECT current_user || ' ' || current_setting('role')"), "postgres none");
   client_->exec("REVOKE SELECT ON orders FROM swap_reader CASCADE");
   EXPECT_THAT(rights("orders"), testing::Not(HasSubstr("/swap_reader")));
