@@ -212,6 +212,8 @@ TEST_F(SwapTest, KeepsWhoGrantedWhat) {
   EXPECT_THAT(rights("orders"), HasSubstr("swap_writer=r*/swap_reader"));
   EXPECT_THAT(rights("orders"), HasSubstr("=r/swap_writer"));
   EXPECT_EQ(rights("orders"), rights("orders_old"));
+  EXPECT_EQ(client_->value("SELECT attacl FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'ctid'"),
+            "{swap_writer=r/swap_owner}");
   EXPECT_EQ(client_->value("SELECT current_user || ' ' || current_setting('role')"), "postgres none");
   client_->exec("REVOKE SELECT ON orders FROM swap_reader CASCADE");
   EXPECT_THAT(rights("orders"), testing::Not(HasSubstr("/swap_reader")));
