@@ -419,10 +419,9 @@ asio::awaitable<Result<planner::Bound>> read_last_key(PgConnection& connection, 
 
 asio::awaitable<Result<std::vector<std::string>>> list_tables(PgConnection& connection) {
   auto rows = co_await connection.query(
-      "SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN '' ELSE n.nspname || '.' END || c.relname FROM "
-      "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE "
-      "c.relkind "
-      "IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgbackfill') LIMIT 10000",
+      "SELECT unnest(ARRAY[c.relname::text, n.nspname || '.' || c.relname]) FROM pg_catalog.pg_class c JOIN "
+      "pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN "
+      "('pg_catalog', 'information_schema', 'pgbackfill') LIMIT 20000",
       Deadlines());
   if (!rows) co_return rows.error();
   std::vector<std::string> names;

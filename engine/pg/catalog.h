@@ -44,7 +44,7 @@ asio::awaitable<Result<std::vector<planner::KeyValue>>> read_bounds(PgConnection
 // The last key of a leaf, or the last block when paging by block; absent when it has no rows.
 asio::awaitable<Result<planner::Bound>> read_last_key(PgConnection& connection, planner::WorkTarget const& target);
 
-// Names of tables, with their schema where the search_path does not find them, for "did you mean".
+// Names of tables, without their schema and with it, for "did you mean".
 asio::awaitable<Result<std::vector<std::string>>> list_tables(PgConnection& connection);
 
 }  // namespace pgbackfill::engine

@@ -65,8 +65,8 @@ class ProgramComparison {
   asio::awaitable<std::optional<planner::Interval>> find_page(std::size_t leaf, planner::Bound behind,
                                                               std::int64_t rows);
   // Rows that the last of the statements reads, up to the end of the interval or where it becomes too much for once.
-  asio::awaitable<bool> ask_and_compare(std::size_t leaf, planner::Interval& interval,
-                                        std::vector<Statement> reading, std::int64_t rows);
+  asio::awaitable<bool> ask_and_compare(std::size_t leaf, planner::Interval& interval, std::vector<Statement> reading,
+                                        std::int64_t rows);
   asio::awaitable<bool> compare_rows(std::size_t leaf, planner::Interval interval, RowsComputed computed);
   std::optional<planner::AgreementTarget> target_of(std::size_t leaf, planner::AnswersSql const& answers);
   bool fail(Failure const& failure);
