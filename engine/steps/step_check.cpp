@@ -459,7 +459,8 @@ asio::awaitable<std::optional<Failure>> UndoQuestion::ask_step(PlacedStep const&
   auto const rights = co_await query_read_only(connection_, std::move(question));
   if (!rights) co_return rights.error();
   for (auto const& row : rights->rows) answer_.stops.push_back(row.front().value_or(""));
-  auto const unchecked = co_await check(placed, *facts, done ? done->proof.value_or("") : "");
+  std::string const proof = done ? done->proof.value_or("") : "";
+  auto const unchecked = co_await check(placed, *facts, proof);
   if (unchecked) co_return unchecked;
   undone_first_.push_back(placed.step);
   made_.emplace_back(placed.step, std::move(*facts));
