@@ -485,7 +485,8 @@ asio::awaitable<std::optional<Failure>> UndoQuestion::ask_step(PlacedStep const&
   if (planner::recipe_for(placed.step, *facts).undo.empty()) co_return std::nullopt;
   auto const unasked = co_await ask_rights(placed, *facts);
   if (unasked) co_return unasked;
-  auto const unchecked = co_await check(placed, *facts, done ? done->proof.value_or("") : "");
+  std::string const proof = done ? done->proof.value_or("") : "";
+  auto const unchecked = co_await check(placed, *facts, proof);
   if (unchecked) co_return unchecked;
   undone_first_.push_back(placed.step);
   made_.emplace_back(placed.step, std::move(*facts));
