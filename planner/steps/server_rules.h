@@ -2,7 +2,7 @@
 // tables that inherit from the one of the step. What an empty copy of the table shows is not here (recipes' spelling),
 // nor are rights (step_rights.h) and what depends on something (step_dependents.h).
 //
-// Read from tablecmds.c, heap.c and indexcmds.c of PostgreSQL 13 to 18, and tried on them. Pure text; see recipes.h on
+// Tried on PostgreSQL 15 and 18 (tests/engine/steps/server_rules_pgtest.cpp). Pure text; see recipes.h on
 // names and search_path.
 #pragma once
 
