@@ -68,6 +68,7 @@ _pgbackfill() {
     serve:--tls-key) return ;;
     serve:--tls-client-ca) return ;;
     report:--param) return ;;
+    report:--replay) return ;;
     report:--output) return ;;
     report:--format) mapfile -t COMPREPLY < <(compgen -W 'text json markdown html' -- "$cur"); return ;;
     log:--param) return ;;
@@ -122,7 +123,7 @@ _pgbackfill() {
     exporter) words='-h --help --listen --interval --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     serve) words='-h --help --dsn --listen --host --allow-control --private --token-file --tls-cert --tls-key --tls-client-ca --behind-tls-proxy --show-values --config --trust-owner --format --log-format --log-level --no-progress' ;;
     history) words='-h --help --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
-    report) words='-h --help --param --output --format --dsn --config --trust-owner --log-format --log-level --no-progress' ;;
+    report) words='-h --help --param --replay --output --format --dsn --config --trust-owner --log-format --log-level --no-progress' ;;
     log) words='-h --help --param --limit --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     pause) words='-h --help --param --reason --for --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;
     resume) words='-h --help --param --reason --retry-quarantine --dsn --config --trust-owner --format --log-format --log-level --no-progress' ;;

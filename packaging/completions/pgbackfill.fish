@@ -24,7 +24,7 @@ complete -c pgbackfill -n __fish_use_subcommand -a lint -d 'Find dangerous SQL i
 complete -c pgbackfill -n __fish_use_subcommand -a doctor -d 'Check server, role and table beforehand'
 complete -c pgbackfill -n __fish_use_subcommand -a sandbox -d 'A throwaway PostgreSQL with a replica'
 complete -c pgbackfill -n __fish_use_subcommand -a profile -d 'What a rehearsal needs of production; reads only'
-complete -c pgbackfill -n __fish_use_subcommand -a rehearse -d 'Run it on a stand-in of production, and say what to expect'
+complete -c pgbackfill -n __fish_use_subcommand -a rehearse -d 'Run it on a stand-in, and say what to expect'
 complete -c pgbackfill -n __fish_use_subcommand -a help -d 'This text, or that of a command'
 complete -c pgbackfill -n __fish_use_subcommand -a version -d 'The version of this program'
 complete -c pgbackfill -s h -l help -d 'Print this help message and exit'
@@ -121,6 +121,7 @@ complete -c pgbackfill -n '__fish_seen_subcommand_from serve' -l show-values -d 
 complete -c pgbackfill -n '__fish_seen_subcommand_from serve' -f
 complete -c pgbackfill -n '__fish_seen_subcommand_from history' -f
 complete -c pgbackfill -n '__fish_seen_subcommand_from report' -l param -x -d 'A value of the file\'s params; repeatable'
+complete -c pgbackfill -n '__fish_seen_subcommand_from report' -l replay -r -F -d 'What --record-readings kept: seen and decided [PGBACKFILL_REPLAY]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from report' -l output -r -F -d 'Where to write it (-: standard output) [PGBACKFILL_OUTPUT]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from report' -l format -x -a 'text json markdown html' -d 'Else by the ending of FILE: .html .md .json .txt [PGBACKFILL_REPORT_FORMAT]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from log' -l param -x -d 'A value of the file\'s params; repeatable'
@@ -152,7 +153,7 @@ complete -c pgbackfill -n '__fish_seen_subcommand_from rehearse' -l param -x -d 
 complete -c pgbackfill -n '__fish_seen_subcommand_from rehearse' -l profile -r -F -d 'What `pgbackfill profile` wrote in production [PGBACKFILL_PROFILE]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from rehearse' -l scale -x -d 'So much of production\'s rows, such as 0.05 [PGBACKFILL_SCALE]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from rehearse' -l rows -x -d 'So many rows of the table that is worked [PGBACKFILL_ROWS]'
-complete -c pgbackfill -n '__fish_seen_subcommand_from rehearse' -l traffic -x -a 'auto none' -d 'Applications beside it, by the profile\'s write rates [PGBACKFILL_TRAFFIC]'
+complete -c pgbackfill -n '__fish_seen_subcommand_from rehearse' -l traffic -x -a 'auto none' -d 'Traffic beside it, by the profile [PGBACKFILL_TRAFFIC]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from rehearse' -l on -x -d 'An empty database instead of a sandbox [PGBACKFILL_ON]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from rehearse' -l replicas -x -d 'Streaming replicas of the sandbox [PGBACKFILL_REPLICAS]'
 complete -c pgbackfill -n '__fish_seen_subcommand_from rehearse' -l pg-bin -x -d 'Where postgres and initdb are [PGBACKFILL_PG_BIN]'
