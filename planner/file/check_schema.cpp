@@ -51,7 +51,7 @@ constexpr std::array<KeyRule, 1> kSampleKeys{{
      .min = 1,
      .max = 100'000},
 }};
-constexpr Section kSampleSection{"compute", kSampleKeys};
+constexpr Section kSampleSection{"rows to ask about", kSampleKeys};
 
 constexpr std::array<std::string_view, 2> kAgreesForms{"set", "compute"};
 constexpr std::array<KeyRule, 4> kAgreesKeys{{

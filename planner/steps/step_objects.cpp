@@ -68,6 +68,8 @@ struct Left {
   Objects operator()(AddCheck const& step) const { return {the_table(table), the_constraint(table, step.name)}; }
   Objects operator()(AddForeignKey const& step) const { return {the_table(table), the_constraint(table, step.name)}; }
   Objects operator()(AddKey const& step) const {
+    // The old key and the new one take each other's name, on a way back that is cut short as well.
+    if (step.is_replacing) return {the_table(table)};
     return {the_table(table), the_constraint(table, step.name), the_index(table, step.name)};
   }
   Objects operator()(DropConstraint const& /*step*/) const { return {the_table(table)}; }

@@ -968,6 +968,11 @@ class SchemaFile {
     if (section == "dedupe") return "{name: x, table: t, backfill: {dedupe: " + body + "}}";
     if (section == "probes") return "{name: x, probes: [" + body + "]}";
     if (section == "compute") return "{name: x, table: t, backfill: {compute: " + body + "}}";
+    if (section == "rows to ask about") {
+      return "{name: x, table: t, backfill: {compute: {read: {email: email}, write: [b], command: [c]}}, verify: [{agrees: "
+             "{compute: " +
+             body + "}}]}";
+    }
     if (section == "a service") {
       return "{name: x, table: t, backfill: {compute: {read: {email: email}, write: [b], http: " + body + "}}}";
     }
@@ -1036,6 +1041,7 @@ void expect_schema_of(YAML::Node const& schema, Section const& section) {
       return problem.find("'swap' belongs to 'contract'") != std::string::npos ||
              problem.find("'swap' needs 'sync: {mirror") != std::string::npos ||
              problem.find("'mirror' carries on what a backfill copies") != std::string::npos ||
+             problem.find("asks the program of the backfill, and this file has none") != std::string::npos ||
              problem.find("'follow' needs 'where' beside it") != std::string::npos ||
              problem.find("has no value and no default") != std::string::npos;
     });
