@@ -325,6 +325,8 @@ bool is_message_about_state(std::string const& path, std::string const& name) {
       {"engine/run/pg_database.cpp", "pgbackfill.ranges"},
       {"engine/steps/step_runner.cpp", "pgbackfill.claims"},
       {"engine/app/run_one.cpp", "pgbackfill.quarantine"},
+      {"engine/app/finish_one.cpp", "pgbackfill.steps"},
+      {"engine/app/finish_one.cpp", "pgbackfill.claims"},
       {"engine/view/status_text.cpp", "pgbackfill.quarantine"},
   };
   return messages.contains({path, name});

@@ -97,7 +97,9 @@ TEST_F(ApprovalTest, YesAgreesOnceAndIsRecorded) {
   ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
   EXPECT_EQ(run({"complete", "m", "--yes"}).exit_code, kDone);
   EXPECT_EQ(columns(), "id name display");
-  EXPECT_EQ(client_->value("SELECT string_agg(detail, ';') FROM pgbackfill.events WHERE kind = 'agreed'"), "by --yes");
+  // With what it was for.
+  EXPECT_THAT(client_->value("SELECT string_agg(detail, ';') FROM pgbackfill.events WHERE kind = 'agreed'"),
+              AllOf(testing::StartsWith("by --yes; contract step 2 takes table column "), HasSubstr("note")));
   EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.approvals"), "0");
   EXPECT_EQ(run({"complete", "m"}).exit_code, kDone) << "there is nothing left to agree to";
 }

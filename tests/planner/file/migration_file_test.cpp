@@ -969,8 +969,8 @@ class SchemaFile {
     if (section == "probes") return "{name: x, probes: [" + body + "]}";
     if (section == "compute") return "{name: x, table: t, backfill: {compute: " + body + "}}";
     if (section == "rows to ask about") {
-      return "{name: x, table: t, backfill: {compute: {read: {email: email}, write: [b], command: [c]}}, verify: [{agrees: "
-             "{compute: " +
+      return "{name: x, table: t, backfill: {compute: {read: {email: email}, write: [b], command: [c]}}, verify: "
+             "[{agrees: {compute: " +
              body + "}}]}";
     }
     if (section == "a service") {
