@@ -239,8 +239,8 @@ TEST_F(RollbackTest, ATableIsNotDroppedWithTheRowsThatWereMovedIntoIt) {
 TEST_F(RollbackTest, ADryRunNamesTheMigrationThatNeedsWhatWouldGo) {
   run_steps({"add_column: {name: c, type: int}", "sql: CREATE TABLE z (id int)\n    down: DROP TABLE z"});
   write("other.yaml",
-        "name: other\ntable: t\nexpand:\n  - add_column: {name: e, type: int}\ncontract:\n  - drop_column: "
-        "c\n  - drop_table: z\n");
+        "name: other\ntable: t\nexpand:\n  - add_column: {name: e, type: int}\ncontract:\n  - set_not_null: "
+        "c\n  - set_not_null: {table: z, column: id}\n");
   auto const other = run({"run", "other.yaml"});
   ASSERT_EQ(other.exit_code, kDone) << other.err;
   auto const dry = run({"rollback", "m", "--dry-run"});
