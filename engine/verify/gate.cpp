@@ -73,6 +73,11 @@ asio::awaitable<std::int64_t> count_rows(PgConnection& connection, planner::Work
 
 constexpr char kCountingRows[] = "counting rows that satisfy `where`";
 
+// The rows of a target that the copy does not have; the copy has a key.
+asio::awaitable<std::int64_t> count_missing(PgConnection& connection, planner::WorkTarget const& target) {
+  return count_rows(connection, target, planner::uncopied_sql, "counting what is not copied");
+}
+
 }  // namespace
 
 asio::awaitable<std::int64_t> count_remaining(PgConnection& connection, planner::WorkTarget const& target) {
@@ -93,8 +98,7 @@ asio::awaitable<std::int64_t> count_uncopied(PgConnection& connection, std::vect
   for (auto const& target : targets) {
     bool const can_tell =
         target.backfill.on_conflict == planner::ConflictMode::kCount && !target.traits.copy_key.empty();
-    if (can_tell)
-      count += co_await count_rows(connection, target, planner::uncopied_sql, "counting what is not copied");
+    if (can_tell) count += co_await count_missing(connection, target);
   }
   co_return count;
 }
@@ -135,7 +139,7 @@ asio::awaitable<void> look_at_partitions(PgConnection& connection, planner::Migr
     if (std::find(came.begin(), came.end(), target.relation_oid) == came.end()) continue;
     std::int64_t left = 0;
     if (is_copy) {
-      left = co_await count_rows(connection, target, planner::uncopied_sql, "looking into a partition");
+      left = co_await count_missing(connection, target);
     } else {
       left = co_await count_remaining(connection, target);
     }
@@ -161,8 +165,7 @@ asio::awaitable<void> look_into_copy(PgConnection& connection, planner::Migratio
   gate.is_other_copy = look.is_other;
   if (look.is_other || !look.is_written_anew || preflight.traits.copy_key.empty()) co_return;
   for (auto const& target : preflight.targets) {
-    auto const missing = co_await count_rows(connection, target, planner::uncopied_sql, "counting what is not copied");
-    gate.lost_from_copy += missing;
+    gate.lost_from_copy += co_await count_missing(connection, target);
   }
 }
 
