@@ -329,9 +329,9 @@ asio::awaitable<void> Finish::refuse_what_came_since() {
   if (!is_followed) co_return;
   auto const job = value_or_throw(co_await find_job(*connection_, migration().name), "looking for the job");
   if (!job) co_return;
-  auto const rows = value_or_throw(
-      co_await connection_->query(state::control(job->id, context_.owner().id), Deadlines()), "reading the job");
-  auto const deferred = rows.rows.empty() ? 0 : state::control_of(rows.rows.front()).deferred;
+  auto const control =
+      value_or_throw(co_await read_control(*connection_, job->id, context_.owner().id), "reading the job");
+  auto const deferred = control ? control->deferred : 0;
   if (deferred == 0) co_return;
   throw CommandError{kExitGateClosed,
                      fmt::format("{} row(s) of {} came while the gate was measured, and are not done; no contract step "

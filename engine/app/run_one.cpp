@@ -273,8 +273,8 @@ void Run::conclude(int exit_code, std::string headline, std::vector<std::string>
 
 asio::awaitable<void> Run::conclude_job(int exit_code, std::string headline, std::vector<std::string> notes,
                                         Ending ending) {
-  auto const rows = value_or_throw(
-      co_await connection_->query(state::control(job_id_, context_.owner().id), Deadlines()), "reading the job");
+  auto const control =
+      value_or_throw(co_await read_control(*connection_, job_id_, context_.owner().id), "reading the job");
   Summary summary;
   summary.exit_code = exit_code;
   summary.complete = exit_code == kExitDone;
@@ -282,17 +282,16 @@ asio::awaitable<void> Run::conclude_job(int exit_code, std::string headline, std
   summary.notes = std::move(notes);
   summary.ending = ending;
   summary.last.migration = loaded_.migration.name;
-  if (!rows.rows.empty()) {
-    auto const control = state::control_of(rows.rows.front());
-    summary.batches = control.batches;
-    summary.last.rows_done = control.rows_done;
-    summary.last.rows_estimated = control.rows_estimated;
-    summary.last.rows_changed = control.rows_changed;
-    summary.last.ranges_open = control.ranges_open;
-    summary.last.ranges_total = control.ranges_total;
-    summary.last.deferred = control.deferred;
-    summary.last.quarantined = control.quarantined;
-    summary.last.batch_target = control.batch_target;
+  if (control) {
+    summary.batches = control->batches;
+    summary.last.rows_done = control->rows_done;
+    summary.last.rows_estimated = control->rows_estimated;
+    summary.last.rows_changed = control->rows_changed;
+    summary.last.ranges_open = control->ranges_open;
+    summary.last.ranges_total = control->ranges_total;
+    summary.last.deferred = control->deferred;
+    summary.last.quarantined = control->quarantined;
+    summary.last.batch_target = control->batch_target;
   }
   tell_summary(std::move(summary));
 }
@@ -783,9 +782,9 @@ asio::awaitable<StoredJob> Run::find_or_create_job() {
 
 // Of one that was followed: rows that were found and not done.
 asio::awaitable<bool> Run::has_come_back(StoredJob job) {
-  auto const rows = value_or_throw(
-      co_await connection_->query(state::control(job.id, context_.owner().id), Deadlines()), "reading the job");
-  if (rows.rows.empty() || state::control_of(rows.rows.front()).deferred == 0) co_return false;
+  auto const control =
+      value_or_throw(co_await read_control(*connection_, job.id, context_.owner().id), "reading the job");
+  if (!control || control->deferred == 0) co_return false;
   std::string const statement = state::reopen_job(job.id, "rows that came later are deferred", context_.owner());
   auto const reopened = value_or_throw(co_await connection_->query(statement, Deadlines()), "taking the job up again");
   co_return !reopened.rows.empty();
@@ -985,9 +984,9 @@ asio::awaitable<bool> Run::is_to_be_followed() {
   auto const begun = value_or_throw(co_await connection_->query(state::has_contract_begun(migration.name), Deadlines()),
                                     "looking at the contract steps");
   if (state::value_as<bool>(begun)) co_return false;
-  auto const rows = value_or_throw(
-      co_await connection_->query(state::control(job_id_, context_.owner().id), Deadlines()), "reading the job");
-  bool const tells_nothing = !rows.rows.empty() && state::control_of(rows.rows.front()).rows_again > 0;
+  auto const control =
+      value_or_throw(co_await read_control(*connection_, job_id_, context_.owner().id), "reading the job");
+  bool const tells_nothing = control && control->rows_again > 0;
   if (tells_nothing) {
     tell(Severity::kWarning,
          "rows that were changed still satisfy `where`, so that it does not tell which rows came "

@@ -166,14 +166,14 @@ asio::awaitable<Result<Comparison>> read_comparison(PgConnection& connection, St
                                                     bool accepts_other_table, Owner owner) {
   auto const leaves = co_await read_leaves(connection, job.id);
   if (!leaves) co_return leaves.error();
-  auto const control = co_await connection.query(state::control(job.id, owner.id), Deadlines());
+  auto const control = co_await read_control(connection, job.id, owner.id);
   if (!control) co_return control.error();
   bool const has_rows = table.kind == 'r' || table.kind == 'p';
-  if (!has_rows || table.leaves.empty() || control->rows.empty()) co_return Comparison();
+  if (!has_rows || table.leaves.empty() || !*control) co_return Comparison();
   auto found = compare(job, *leaves, table);
   if (!found.is_other_table) co_return found;
   std::string const difference = difference_of(job, *leaves, table);
-  std::string const fate = fate_of_rows(job, state::control_of(control->rows.front()));
+  std::string const fate = fate_of_rows(job, **control);
   if (!found.refusal.empty()) {
     found.refusal = difference + "\nit cannot be gone on with: " + found.refusal;
   } else if (!accepts_other_table) {

@@ -528,6 +528,15 @@ asio::awaitable<Result<std::optional<StoredJob>>> find_job(PgConnection& connect
   co_return std::optional<StoredJob>(std::move(job));
 }
 
+asio::awaitable<Result<std::optional<Control>>> read_control(PgConnection& connection, std::int64_t job,
+                                                             std::string owner) {
+  auto const rows = co_await connection.query(state::control(job, owner), Deadlines());
+  if (!rows) co_return rows.error();
+  std::optional<Control> control;
+  if (!rows->rows.empty()) control = state::control_of(rows->rows.front());
+  co_return control;
+}
+
 asio::awaitable<Result<int>> release_dead_processes(PgConnection& connection, std::int64_t job, Owner owner) {
   auto holders = co_await connection.query(state::leases_of_machine(job, owner), Deadlines());
   if (!holders) co_return holders.error();

@@ -93,6 +93,10 @@ struct StoredJob {
 };
 asio::awaitable<Result<std::optional<StoredJob>>> find_job(PgConnection& connection, std::string name);
 
+// How far the job is, by its own record; nothing when it is gone. `owner`: the id of the process that asks, or "".
+asio::awaitable<Result<std::optional<Control>>> read_control(PgConnection& connection, std::int64_t job,
+                                                             std::string owner);
+
 // Gives back what processes of this machine held that are no more, so that nobody waits for their leases to run out.
 asio::awaitable<Result<int>> release_dead_processes(PgConnection& connection, std::int64_t job, Owner owner);
 

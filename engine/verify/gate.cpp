@@ -180,9 +180,8 @@ asio::awaitable<GateReading> measure_work(PgConnection& connection, planner::Mig
   auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
   gate.job_exists = job.has_value();
   if (!job) co_return gate;
-  auto const control =
-      value_or_throw(co_await connection.query(state::control(job->id, ""), Deadlines()), "reading the job");
-  auto const now = state::control_of(control.rows.at(0));
+  auto const control = value_or_throw(co_await read_control(connection, job->id, ""), "reading the job");
+  auto const& now = control.value();
   gate.status = state::status_name(now.status);
   gate.open_ranges = now.ranges_open;
   gate.deferred = now.deferred;

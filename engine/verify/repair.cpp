@@ -73,9 +73,9 @@ asio::awaitable<std::int64_t> repair(CommandContext& context, std::shared_ptr<Pg
   // It was idle meanwhile, and the server may have been away.
   auto const alive = co_await connection->query("SELECT 1", Deadlines());
   if (!alive) connection = co_await context.connect();
-  auto const rows = value_or_throw(co_await connection->query(state::control(job.id, context.owner().id), Deadlines()),
-                                   "reading the repair");
-  auto const changed = state::control_of(rows.rows.front()).rows_changed;
+  auto const control =
+      value_or_throw(co_await read_control(*connection, job.id, context.owner().id), "reading the repair");
+  auto const changed = control.value().rows_changed;
   bool const is_complete = outcome.end == PoolEnd::kComplete;
   std::string const detail = fmt::format("{}: {} row(s) repaired{}", planner::check_text(check), changed,
                                          is_complete ? "" : " so far; " + outcome.reason);
