@@ -63,12 +63,12 @@ WorkEstimate estimate_work(planner::Migration const& migration, planner::TableFa
   WorkEstimate estimate;
   double rows = 0;
   for (auto const& leaf : table.leaves) rows += static_cast<double>(leaf.rows_estimated);
-  estimate.seconds = rows / kRowsPerSecond / std::max(backfill.workers, 1);
-  estimate.seconds = seconds_within_limits(migration, estimate.seconds, rows, 0);
-  if (backfill.kind != planner::WorkKind::kUpdate) return estimate;
-  estimate.growth = growth_of(migration, table, bytes_more_per_row);
-  estimate.wal_bytes = wal_of(backfill, table, bytes_more_per_row);
-  estimate.seconds = seconds_within_limits(migration, estimate.seconds, rows, *estimate.wal_bytes);
+  if (backfill.kind == planner::WorkKind::kUpdate) {
+    estimate.growth = growth_of(migration, table, bytes_more_per_row);
+    estimate.wal_bytes = wal_of(backfill, table, bytes_more_per_row);
+  }
+  double const unlimited = rows / kRowsPerSecond / std::max(backfill.workers, 1);
+  estimate.seconds = seconds_within_limits(migration, unlimited, rows, estimate.wal_bytes.value_or(0));
   return estimate;
 }
 
