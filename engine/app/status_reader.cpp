@@ -50,14 +50,6 @@ SettingTexts settings_of_file(StatusOverview const& one) {
   return one.migration ? setting_texts(one.migration->throttle) : SettingTexts();
 }
 
-}  // namespace
-
-throttle::Limits limits_now(StatusOverview const& one) {
-  return limits_of(settings_of_file(one), one.live).limits;
-}
-
-namespace {
-
 StatusOverview overview_of(std::vector<std::optional<std::string>> const& row) {
   StatusOverview one{state::stored_overview_of(row), {}, {}, throttle::Schedule{{}}, {}, {}};
   read_source(one);
@@ -66,7 +58,7 @@ StatusOverview overview_of(std::vector<std::optional<std::string>> const& row) {
     auto const setting = effective_setting(rule.name, from_file, one.live);
     one.settings.push_back({std::string(rule.name), setting.text, name_of(setting.origin)});
   }
-  one.max_rows_per_second = limits_now(one).max_rows_per_second;
+  one.max_rows_per_second = limits_of(from_file, one.live).limits.max_rows_per_second;
   return one;
 }
 
@@ -173,6 +165,10 @@ std::string waiting_for_locks() {
 }
 
 }  // namespace
+
+throttle::Limits limits_now(StatusOverview const& one) {
+  return limits_of(settings_of_file(one), one.live).limits;
+}
 
 asio::awaitable<CommandError> unknown_name(PgConnection& connection, std::string name) {
   bool const is_path = name.find('/') != std::string::npos || name.ends_with(".yaml") || name.ends_with(".yml");
