@@ -19,10 +19,6 @@ namespace pgbackfill::engine {
 
 namespace {
 
-bool is_standard_output(std::string const& output) {
-  return output.empty() || output == "-";
-}
-
 // What of production is in the file, for whoever passes it on.
 std::string told(Profile const& profile, std::string const& output) {
   std::int64_t rows = 0;
@@ -45,8 +41,7 @@ asio::awaitable<int> profile(CommandContext& context, ProfileOptions options) {
   terms.values = options.values;
   terms.with_sample = options.with_sample;
   auto taken = co_await take_profile(context, *connection, std::move(loaded), terms);
-  auto const program = version_text();
-  taken.program = program.substr(0, program.find('\n'));
+  taken.program = program_text();
   auto const text = profile_text(taken);
   if (is_standard_output(options.output)) {
     context.draw(text);

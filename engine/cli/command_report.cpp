@@ -21,10 +21,6 @@ namespace pgbackfill::engine {
 
 namespace {
 
-bool is_standard_output(ReportOptions const& options) {
-  return options.output.empty() || options.output == "-";
-}
-
 std::optional<ReportFormat> format_of_ending(std::string const& path) {
   auto const ending = std::filesystem::path(path).extension().string();
   if (ending == ".html" || ending == ".htm") return ReportFormat::kHtml;
@@ -36,7 +32,7 @@ std::optional<ReportFormat> format_of_ending(std::string const& path) {
 
 ReportFormat format_of(CommandContext const& context, ReportOptions const& options) {
   if (options.format) return *options.format;
-  if (!is_standard_output(options)) {
+  if (!is_standard_output(options.output)) {
     if (auto const format = format_of_ending(options.output)) return *format;
     if (!context.is_json()) {
       throw CommandError{kExitUsage,
@@ -70,9 +66,8 @@ asio::awaitable<int> report(CommandContext& context, ReportOptions options) {
   std::string const name = co_await find_name(context, *connection, options.file_or_name);
   auto found = co_await read_report(*connection, name, context.owner());
   if (!options.replay.empty()) found.replay = read_replay(options.replay, limits_now(found.status.overview));
-  auto const program = version_text();
-  found.program = program.substr(0, program.find('\n'));
-  if (is_standard_output(options)) {
+  found.program = program_text();
+  if (is_standard_output(options.output)) {
     if (format == ReportFormat::kJson) {
       context.print(report_json(found));
     } else if (format == ReportFormat::kHtml) {
@@ -96,7 +91,7 @@ asio::awaitable<int> report(CommandContext& context, ReportOptions options) {
 
 int report_command(CommandContext& context, ReportOptions const& given) {
   auto const options = given;
-  if (options.format == ReportFormat::kJson && is_standard_output(options)) context.set_json();
+  if (options.format == ReportFormat::kJson && is_standard_output(options.output)) context.set_json();
   return context.run(report(context, options));
 }
 

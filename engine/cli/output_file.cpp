@@ -21,6 +21,10 @@ namespace {
 
 }  // namespace
 
+bool is_standard_output(std::string const& path) {
+  return path.empty() || path == "-";
+}
+
 void write_output(std::string const& path, std::string const& text) {
   std::string const partial = path + ".part";
   errno = 0;

@@ -7,6 +7,9 @@
 
 namespace pgbackfill::engine {
 
+// Whether --output names none: it is empty or "-".
+bool is_standard_output(std::string const& path);
+
 void write_output(std::string const& path, std::string const& text);
 
 }  // namespace pgbackfill::engine

@@ -16,10 +16,14 @@ constexpr char kCompiler[] = "GCC " __VERSION__;
 
 }  // namespace
 
+std::string program_text() {
+  return fmt::format("pgbackfill {}", PGBACKFILL_VERSION);
+}
+
 std::string version_text() {
   int const libpq = libpq_version();
-  return fmt::format("pgbackfill {}\ncommit {}\nlibpq {}.{}\ncompiler {}", PGBACKFILL_VERSION, PGBACKFILL_COMMIT,
-                     libpq / 10'000, libpq % 10'000, kCompiler);
+  return fmt::format("{}\ncommit {}\nlibpq {}.{}\ncompiler {}", program_text(), PGBACKFILL_COMMIT, libpq / 10'000,
+                     libpq % 10'000, kCompiler);
 }
 
 }  // namespace pgbackfill::engine

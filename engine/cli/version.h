@@ -8,4 +8,7 @@ namespace pgbackfill::engine {
 // The first line is "pgbackfill X.Y.Z"; then commit, libpq and compiler, one a line, without a line feed at the end.
 std::string version_text();
 
+// That line alone, for files that say what wrote them.
+std::string program_text();
+
 }  // namespace pgbackfill::engine
