@@ -124,6 +124,14 @@ std::string moment_text(std::int64_t at_ms, bool has_seconds) {
 
 }  // namespace
 
+double most_of(std::vector<ChartSeries> const& all) {
+  double most = 0;
+  for (auto const& series : all) {
+    for (auto const& point : series.points) most = std::max(most, point.value);
+  }
+  return most;
+}
+
 std::string chart_html(Chart const& chart, TimeSpan span, std::vector<ChartBand> const& bands,
                        std::vector<ChartMark> const& marks) {
   std::string html =

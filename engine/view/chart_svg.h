@@ -54,6 +54,9 @@ struct Chart {
   std::vector<ChartSeries> series;
   bool is_area = false;
 };
+// The largest value of all points; 0 where none is above it.
+double most_of(std::vector<ChartSeries> const& all);
+
 std::string chart_html(Chart const& chart, TimeSpan span, std::vector<ChartBand> const& bands,
                        std::vector<ChartMark> const& marks);
 

@@ -100,14 +100,6 @@ class Charts {
     return series;
   }
 
-  static double most_of(std::vector<ChartSeries> const& all) {
-    double most = 0;
-    for (auto const& series : all) {
-      for (auto const& point : series.points) most = std::max(most, point.value);
-    }
-    return most;
-  }
-
   static double mean_of(ChartSeries const& series) {
     double sum = 0;
     double time = 0;

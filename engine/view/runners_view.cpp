@@ -9,6 +9,7 @@
 #include "engine/state/stored_rows.h"
 #include "engine/state/typed_rows.h"
 #include "engine/view/console.h"
+#include "engine/view/json_values.h"
 #include "throttle/decision.h"
 #include "throttle/wording.h"
 
@@ -146,9 +147,6 @@ boost::json::array elsewhere_json(std::vector<throttle::NeighbourReading> const&
 }
 
 boost::json::array json_of(std::vector<RunnerSeen> const& runners) {
-  auto const or_null = [](std::optional<double> const& number) {
-    return number ? boost::json::value(*number) : boost::json::value(nullptr);
-  };
   boost::json::array array;
   for (auto const& runner : runners) {
     boost::json::array causes;

@@ -14,6 +14,7 @@
 #include "engine/view/console.h"
 #include "engine/view/course.h"
 #include "engine/view/html.h"
+#include "engine/view/json_values.h"
 
 namespace pgbackfill::engine {
 
@@ -70,10 +71,7 @@ ChartSeries series_of(ThrottleReplay const& replay, std::string name, ValueOf co
 
 std::string chart_of(ThrottleReplay const& replay, std::string title, std::vector<ChartSeries> series,
                      Words const& words) {
-  double most = 0;
-  for (auto const& one : series) {
-    for (auto const& point : one.points) most = std::max(most, point.value);
-  }
+  double const most = most_of(series);
   if (most <= 0) return "";
   Chart chart;
   chart.title = std::move(title);
@@ -189,7 +187,6 @@ std::string replay_html(ThrottleReplay const& replay) {
 
 boost::json::object json_of(ThrottleReplay const& replay) {
   boost::json::array stretches;
-  auto const or_null = [](std::optional<double> value) { return value ? boost::json::value(*value) : nullptr; };
   auto const amounts = [](std::map<std::string, double> const& all) {
     boost::json::object object;
     for (auto const& [name, amount] : all) object[valid_utf8(name)] = amount;
