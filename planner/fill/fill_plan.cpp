@@ -25,12 +25,6 @@ constexpr double kAllDistinct = 0.99;
 constexpr std::int64_t kSeedsOfTable = 10'000;
 constexpr std::int64_t kSeedsOfColumn = 10;
 
-std::string real(double number) {
-  char text[64];
-  std::snprintf(text, sizeof text, "'%.17g'::float8", number);
-  return text;
-}
-
 std::string counted(std::int64_t number) {
   return std::to_string(number) + "::int8";
 }
@@ -43,6 +37,22 @@ struct KeyPlace {
   bool is_backwards = false;
   bool is_unique = false;  // by itself
 };
+
+// Where a row's draw falls among NULLs, the common values in their order, and the others.
+struct CommonDraw {
+  std::string thresholds;  // SQL of a float8[]: the lower end of each common value
+  double beyond = 0;       // from here on: the others
+};
+
+CommonDraw common_draw(ColumnProfile const& column) {
+  std::string list;
+  double threshold = column.null_share;
+  for (double const share : column.common_shares) {
+    list += (list.empty() ? "" : ",") + std::to_string(threshold);
+    threshold += share;
+  }
+  return {"'{" + list + "}'::float8[]", threshold};
+}
 
 struct TablePlan {
   std::int64_t rows = 0;
@@ -292,14 +302,14 @@ std::string Filler::parent_value(ForeignKeyProfile const& key, std::string const
   auto const* parent_column = column_of(parent, name);
   if (parent_column == nullptr || !plan.places.contains(name)) return "NULL";
   double const step = static_cast<double>(plan.rows) / std::max(values, 1.0);
-  std::string const row = step == 1 ? number : "floor((" + number + ") * " + real(step) + ")::int8";
+  std::string const row = step == 1 ? number : "floor((" + number + ") * " + real_sql(step) + ")::int8";
   return key_value(parent, *parent_column, row, false, depth);
 }
 
 std::string Filler::with_nulls(TableProfile const& table, ColumnProfile const& column, std::string value) const {
   if (column.is_not_null || column.null_share <= 0) return value;
-  return "CASE WHEN " + random_sql("n", seed_of(table, column)) + " >= " + real(column.null_share) + " THEN " + value +
-         " END";
+  return "CASE WHEN " + random_sql("n", seed_of(table, column)) + " >= " + real_sql(column.null_share) + " THEN " +
+         value + " END";
 }
 
 // Which of its values a row has: the common ones as often as they are, the others evenly.
@@ -309,40 +319,33 @@ std::string Filler::drawn_number(TableProfile const& table, ColumnProfile const&
   auto const rows = static_cast<double>(std::max<std::int64_t>(plans_[index_of(table)].rows, 1));
   std::string place = random_sql("n", seed + 1);
   if (std::abs(column.correlation) > kNoticed) {
-    std::string const in_order = column.correlation > 0 ? "(n * " + real(1 / rows) + ")"
-                                                        : "((" + real(rows - 1) + " - n) * " + real(1 / rows) + ")";
-    place = "CASE WHEN " + random_sql("n", seed + 2) + " < " + real(std::abs(column.correlation)) + " THEN " +
+    std::string const in_order = column.correlation > 0
+                                     ? "(n * " + real_sql(1 / rows) + ")"
+                                     : "((" + real_sql(rows - 1) + " - n) * " + real_sql(1 / rows) + ")";
+    place = "CASE WHEN " + random_sql("n", seed + 2) + " < " + real_sql(std::abs(column.correlation)) + " THEN " +
             in_order + " ELSE " + place + " END";
   }
-  std::string const evenly = "floor((" + place + ") * " + real(values) + ")::int8";
+  std::string const evenly = "floor((" + place + ") * " + real_sql(values) + ")::int8";
   if (column.common_shares.empty() || !with_common) return evenly;
-  double threshold = column.null_share;
-  std::string thresholds;
   std::string numbers;
   auto const common = static_cast<double>(column.common_shares.size());
   for (std::size_t index = 0; index < column.common_shares.size(); ++index) {
-    thresholds += (index == 0 ? "" : ",") + std::to_string(threshold);
-    threshold += column.common_shares[index];
     auto const number = std::floor((static_cast<double>(index) + 0.5) * values / common);
     numbers += (index == 0 ? "" : ",") + std::to_string(static_cast<std::int64_t>(number));
   }
   std::string const draw = random_sql("n", seed);
-  return "CASE WHEN " + draw + " < " + real(threshold) + " THEN ('{" + numbers + "}'::int8[])[greatest(width_bucket(" +
-         draw + ", '{" + thresholds + "}'::float8[]), 1)] ELSE " + evenly + " END";
+  auto const found = common_draw(column);
+  return "CASE WHEN " + draw + " < " + real_sql(found.beyond) + " THEN ('{" + numbers +
+         "}'::int8[])[greatest(width_bucket(" + draw + ", " + found.thresholds + "), 1)] ELSE " + evenly + " END";
 }
 
 std::string Filler::kept_common(TableProfile const& table, ColumnProfile const& column, std::string const& rest) const {
   if (column.common_values.empty() || column.common_values.size() != column.common_shares.size()) return rest;
-  double threshold = column.null_share;
-  std::string thresholds;
-  for (std::size_t index = 0; index < column.common_shares.size(); ++index) {
-    thresholds += (index == 0 ? "" : ",") + std::to_string(threshold);
-    threshold += column.common_shares[index];
-  }
+  auto const found = common_draw(column);
   std::string const draw = random_sql("n", seed_of(table, column));
-  return "CASE WHEN " + draw + " < " + real(threshold) + " THEN ((" + text_array(column.common_values) +
-         ")[greatest(width_bucket(" + draw + ", '{" + thresholds + "}'::float8[]), 1)])::" + column.type + " ELSE " +
-         rest + " END";
+  return "CASE WHEN " + draw + " < " + real_sql(found.beyond) + " THEN ((" + text_array(column.common_values) +
+         ")[greatest(width_bucket(" + draw + ", " + found.thresholds + "), 1)])::" + column.type + " ELSE " + rest +
+         " END";
 }
 
 // As good as a key, though nothing says that it is one: an index of the migration may rely on it.

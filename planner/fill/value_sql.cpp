@@ -29,13 +29,6 @@ std::string whole(double number) {
   return text;
 }
 
-// A constant of type float8.
-std::string real(double number) {
-  char text[64];
-  std::snprintf(text, sizeof text, "'%.17g'::float8", number);
-  return text;
-}
-
 std::string reals(std::vector<double> const& numbers) {
   std::string list;
   for (auto const number : numbers) {
@@ -108,8 +101,8 @@ Span allowed_span(ColumnProfile const& column, ValueTerms const& terms) {
 // SQL of a float8 between the bounds of a histogram.
 std::string between_bounds(std::vector<double> const& bounds, ValueTerms const& terms) {
   auto const pieces = static_cast<double>(bounds.size() - 1);
-  std::string const place = "((" + terms.number + ") * " + real(pieces / terms.values) + ")";
-  std::string const piece = "least(floor(" + place + "), " + real(pieces - 1) + ")";
+  std::string const place = "((" + terms.number + ") * " + real_sql(pieces / terms.values) + ")";
+  std::string const piece = "least(floor(" + place + "), " + real_sql(pieces - 1) + ")";
   std::string const list = "(" + reals(bounds) + ")";
   return "(" + list + "[1 + " + piece + "::int4] + (" + place + " - " + piece + ") * (" + list + "[2 + " + piece +
          "::int4] - " + list + "[1 + " + piece + "::int4]))";
@@ -123,7 +116,7 @@ std::string integer_sql(ColumnProfile const& column, ValueTerms const& terms) {
     return "(" + whole(span.lowest) + "::int8 + (" + terms.number + ") * " + whole(step) + ")";
   }
   if (span.bounds.size() > 2) return "round(" + between_bounds(span.bounds, terms) + ")";
-  return "(" + whole(span.lowest) + "::int8 + floor((" + terms.number + ") * " + real(length / terms.values) +
+  return "(" + whole(span.lowest) + "::int8 + floor((" + terms.number + ") * " + real_sql(length / terms.values) +
          ")::int8)";
 }
 
@@ -133,8 +126,9 @@ std::string number_sql(ColumnProfile const& column, ValueTerms const& terms) {
   double step = (span.beyond - span.lowest) / terms.values;
   if (terms.is_unique) step = std::max(step, grain);
   bool const has_bounds = span.bounds.size() > 2 && !terms.is_unique;
-  std::string const value = has_bounds ? between_bounds(span.bounds, terms)
-                                       : "(" + real(span.lowest) + " + (" + terms.number + ") * " + real(step) + ")";
+  std::string const value = has_bounds
+                                ? between_bounds(span.bounds, terms)
+                                : "(" + real_sql(span.lowest) + " + (" + terms.number + ") * " + real_sql(step) + ")";
   if (column.plain != "numeric" && column.plain != "money") return value;
   return (terms.is_unique ? "round(" : "trunc(") + value + "::numeric, " + std::to_string(column.decimals) + ")";
 }
@@ -145,8 +139,9 @@ std::string moment_sql(ColumnProfile const& column, ValueTerms const& terms) {
   bool const is_date = column.plain == "date";
   if (terms.is_unique) step = std::max(step, is_date ? kDaySeconds : 1e-6);
   bool const has_bounds = span.bounds.size() > 2 && !terms.is_unique;
-  std::string const seconds = has_bounds ? between_bounds(span.bounds, terms)
-                                         : "(" + real(span.lowest) + " + (" + terms.number + ") * " + real(step) + ")";
+  std::string const seconds = has_bounds
+                                  ? between_bounds(span.bounds, terms)
+                                  : "(" + real_sql(span.lowest) + " + (" + terms.number + ") * " + real_sql(step) + ")";
   if (is_date) return "(date '1970-01-01' + floor(" + seconds + " / 86400)::int4)";
   std::string const moment = "to_timestamp(" + seconds + ")";
   return column.plain == "timestamp" ? "(" + moment + " AT TIME ZONE 'UTC')" : moment;
@@ -201,7 +196,7 @@ std::string digits_sql(ColumnProfile const& column, ValueTerms const& terms, std
   }
   // What cannot be compressed, then what can.
   double const share = std::clamp(column.stored_share, 0.01, 1.0);
-  std::string const words = "ceil((" + width.sql + ") * " + real(share / kMd5Width) + ")::int4";
+  std::string const words = "ceil((" + width.sql + ") * " + real_sql(share / kMd5Width) + ")::int4";
   return "left(" + prefix + " || (SELECT string_agg(md5((" + terms.number +
          ")::text || ' ' || word), '') FROM generate_series(1, " + words + ") AS word) || repeat('x', " + width.sql +
          "), " + width.sql + ")";
@@ -211,8 +206,8 @@ std::string text_sql(ColumnProfile const& column, ValueTerms const& terms) {
   if (column.bounds.size() < 2) return digits_sql(column, terms, 0);
   auto const pieces = static_cast<double>(column.bounds.size());
   std::string const list = "(" + text_array(column.bounds) + ")";
-  std::string const bound = list + "[1 + least(floor((" + terms.number + ") * " + real(pieces / terms.values) + "), " +
-                            real(pieces - 1) + ")::int4]";
+  std::string const bound = list + "[1 + least(floor((" + terms.number + ") * " + real_sql(pieces / terms.values) +
+                            "), " + real_sql(pieces - 1) + ")::int4]";
   if (terms.values <= pieces && !terms.is_unique) return bound;
   std::string const digits =
       "lpad(to_hex((" + terms.number + ")::int8), " + std::to_string(hex_digits(terms.values)) + ", '0')";
@@ -273,7 +268,7 @@ std::string element_sql(ColumnProfile const& column, ValueTerms const& terms) {
     case ValueFamily::kMoment:
       return moment_sql(column, terms);
     case ValueFamily::kTimeOfDay:
-      return "(time '00:00' + make_interval(secs => (" + terms.number + ") * " + real(86'399 / terms.values) + "))";
+      return "(time '00:00' + make_interval(secs => (" + terms.number + ") * " + real_sql(86'399 / terms.values) + "))";
     case ValueFamily::kInterval:
       return "make_interval(secs => (" + terms.number + "))";
     case ValueFamily::kUuid:
@@ -324,9 +319,15 @@ ValueFamily family_of(ColumnProfile const& column) {
   return found == families.end() ? ValueFamily::kUnknown : found->second;
 }
 
+std::string real_sql(double number) {
+  char text[64];
+  std::snprintf(text, sizeof text, "'%.17g'::float8", number);
+  return text;
+}
+
 std::string random_sql(std::string const& number, std::int64_t seed) {
   return "((hashint8extended(" + number + ", " + std::to_string(seed) + ") & 1073741823) * " +
-         real(1.0 / 1'073'741'824) + ")";
+         real_sql(1.0 / 1'073'741'824) + ")";
 }
 
 std::string value_sql(ColumnProfile const& column, ValueTerms const& terms) {

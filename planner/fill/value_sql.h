@@ -48,6 +48,9 @@ struct ValueTerms {
 // Of kUnknown: NULL.
 std::string value_sql(ColumnProfile const& column, ValueTerms const& terms);
 
+// A constant of type float8 that is this number to the last bit.
+std::string real_sql(double number);
+
 // From 0 to below 1: SQL of a float8 that looks random, and is the same for the same number and seed.
 std::string random_sql(std::string const& number, std::int64_t seed);
 
