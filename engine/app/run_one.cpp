@@ -445,7 +445,8 @@ asio::awaitable<std::optional<int>> Run::start_patiently() {
       bool const is_news = !failed.is_locked || locked.is_to_be_told();
       if (is_news) tell(Severity::kWarning, failed.text + (failed.is_locked ? "; waiting" : "; trying again"));
       tell_phase(RunPhase::kStarting);
-      slept = co_await sleep(throttle::backoff_delay(failed.is_locked ? 1 : attempt, backoff, uniform(random)));
+      auto const step = failed.is_locked ? 1 : attempt;
+      slept = co_await sleep(throttle::backoff_delay(step, backoff, uniform(random)));
     }
     if (slept) continue;
     conclude(

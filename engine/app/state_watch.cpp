@@ -163,10 +163,9 @@ class WatchedDatabases : public StateWatch {
     auto owner = watch.context().owner();
     owner.user = order.who;
     owner.host = order.host;
-    bool const is_written = order.word == "approve";
+    auto const use = order.word == "approve" ? StateUse::kWrites : StateUse::kReads;
     try {
-      auto const connection =
-          co_await watch.context().connect_to_state(is_written ? StateUse::kWrites : StateUse::kReads);
+      auto const connection = co_await watch.context().connect_to_state(use);
       outcome = co_await carry_out(*connection, std::move(order), std::move(owner));
     } catch (CommandError const& error) {
       outcome.text = error.text;

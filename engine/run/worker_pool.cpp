@@ -745,7 +745,8 @@ asio::awaitable<bool> WorkerPool::wait_for_turn(Worker& worker, std::optional<in
   if (!worker.waits_since) worker.waits_since = database_.now();
   // A vacuum between two parts is short.
   milliseconds const longest = options_.growth != nullptr ? kPatienceOfTheEnd : kPatienceOfAStop;
-  co_await pause_for(wait ? std::min(std::chrono::ceil<milliseconds>(*wait), longest) : longest);
+  auto const pause = wait ? std::min(std::chrono::ceil<milliseconds>(*wait), longest) : longest;
+  co_await pause_for(pause);
   co_return false;
 }
 

@@ -167,7 +167,8 @@ asio::awaitable<std::optional<Failure>> SimServer::wait_for_table(Transaction& t
 asio::awaitable<std::optional<Failure>> SimServer::work(Transaction& tx, milliseconds duration,
                                                         milliseconds statement_timeout) {
   bool const is_too_long = tx.elapsed() + duration >= statement_timeout;
-  co_await world_.sleep(group_, is_too_long ? std::max(statement_timeout - tx.elapsed(), 1ms) : duration);
+  auto const works = is_too_long ? std::max(statement_timeout - tx.elapsed(), 1ms) : duration;
+  co_await world_.sleep(group_, works);
   if (auto interrupted = tx.interrupted()) co_return interrupted;
   if (is_too_long) co_return tx.failed("57014", "statement timeout", statement_timeout);
   co_return std::nullopt;

@@ -385,14 +385,16 @@ std::size_t statement_begin(std::string const& code, std::size_t at) {
   return 0;
 }
 
-// GCC 12 destroys an aggregate or a lambda in the expression of a co_await twice. A brace is the mark of both.
-std::size_t brace_in_statement(std::string const& code, std::size_t begin) {
+// GCC 12 destroys an aggregate, a lambda or the chosen side of a conditional in the expression of a co_await twice. A
+// brace is the mark of the first two.
+std::size_t trap_in_statement(std::string const& code, std::size_t begin) {
   int depth = 0;
   for (std::size_t at = begin; at < code.size(); ++at) {
     char const letter = code[at];
     if (letter == '(' || letter == '[') ++depth;
     if (letter == ')' || letter == ']') --depth;
     if (letter == ';' && depth <= 0) return std::string::npos;
+    if (letter == '?') return at;
     if (letter != '{') continue;
     // if (co_await ...) {
     char const before = last_letter_before(code, at);
@@ -402,14 +404,15 @@ std::size_t brace_in_statement(std::string const& code, std::size_t begin) {
   return std::string::npos;
 }
 
-Findings braces_beside_co_await(Source const& source) {
+Findings traps_beside_co_await(Source const& source) {
   std::string const code = blanked(source.text, Keep::kCode);
   Findings findings;
   static std::regex const pattern("\\bco_await\\b");
   for (auto at = std::sregex_iterator(code.begin(), code.end(), pattern); at != std::sregex_iterator(); ++at) {
     auto const offset = static_cast<std::size_t>(at->position());
-    if (brace_in_statement(code, statement_begin(code, offset)) != std::string::npos) {
-      findings.push_back(finding(source, offset, "name it, then await it: a brace or lambda in a co_await expression"));
+    if (trap_in_statement(code, statement_begin(code, offset)) != std::string::npos) {
+      findings.push_back(
+          finding(source, offset, "name it, then await it: a brace, lambda or conditional with co_await"));
     }
   }
   return findings;
@@ -613,13 +616,15 @@ TEST(Tidy, ColumnsAreCountedWhereRowsAreDecodedAlone) {
                "auto a = rows.rows.at(0);\nauto b = document.at(\"plan\");\n");
 }
 
-TEST(Tidy, NothingWithBracesStandsBesideACoAwait) {
-  expect_kept(braces_beside_co_await);
-  for (char const* line : {"co_await run({.rows = 1});", "auto x = co_await run(Request{1});",
-                           "co_await run(Request{1},\n  two);", "co_await run([request] { return request; });",
-                           "co_await run([=]() { go(); });", "f(Request{1}, co_await g());",
-                           "if (Request{1} == co_await g()) {\n}", "co_return co_await run(std::vector<int>{1, 2});"}) {
-    auto const findings = braces_beside_co_await({"engine/a.cpp", "void f() {\n  " + std::string(line) + "\n}\n"});
+TEST(Tidy, NothingWithBracesAndNoConditionalStandsBesideACoAwait) {
+  expect_kept(traps_beside_co_await);
+  for (char const* line :
+       {"co_await run({.rows = 1});", "auto x = co_await run(Request{1});", "co_await run(Request{1},\n  two);",
+        "co_await run([request] { return request; });", "co_await run([=]() { go(); });",
+        "f(Request{1}, co_await g());", "if (Request{1} == co_await g()) {\n}",
+        "co_return co_await run(std::vector<int>{1, 2});", "auto x = co_await (is_new ? run(a) : walk(a));",
+        "x = is_new ? co_await run(a) : 0;", "co_await run(is_new ? one : other);"}) {
+    auto const findings = traps_beside_co_await({"engine/a.cpp", "void f() {\n  " + std::string(line) + "\n}\n"});
     EXPECT_FALSE(findings.empty()) << line;
   }
   for (char const* line :
@@ -628,7 +633,7 @@ TEST(Tidy, NothingWithBracesStandsBesideACoAwait) {
         "while (!co_await done()) {\n  }", "co_await tell(format(\"{} rows\", rows));",
         "co_await run(r);  // never {.rows = 1}", "if (is_new) {\n    co_await run(1'000);\n  }\n  auto c = '{';",
         "switch (kind) {\n    case kOne: {\n      co_await run(r);\n    }\n  }"}) {
-    expect_clean(braces_beside_co_await, "engine/a.cpp", "void f() {\n  " + std::string(line) + "\n}\n");
+    expect_clean(traps_beside_co_await, "engine/a.cpp", "void f() {\n  " + std::string(line) + "\n}\n");
   }
 }
 
