@@ -26,6 +26,7 @@
 #include "engine/steps/step_runner.h"
 #include "engine/steps/subscribers.h"
 #include "engine/verify/gate.h"
+#include "engine/verify/verify.h"
 #include "planner/file/migration_file.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
@@ -347,7 +348,8 @@ asio::awaitable<void> Finish::refuse_past_complete() {
 }
 
 asio::awaitable<void> Finish::refuse_half_way() {
-  auto const preview = co_await preview_rollback(*connection_, migration());
+  auto preview = co_await preview_rollback(*connection_, migration());
+  co_await ask_rows(*connection_, preview);
   for (auto const& name : preview.companions) {
     teller_.emit(log_line(Severity::kWarning, "the rollback drops along: " + name, {{"migration", migration().name}}));
   }
@@ -373,7 +375,8 @@ asio::awaitable<int> Finish::roll_back_now() {
   co_await load();
   appoint_herald("rollback");
   if (options_.is_dry_run) {
-    auto const preview = co_await preview_rollback(*connection_, migration());
+    auto preview = co_await preview_rollback(*connection_, migration());
+    co_await ask_rows(*connection_, preview);
     context_.print(rollback_text(migration().name, preview));
     if (preview.refusal.empty()) co_await check_others_of_undo();
     co_return preview.refusal.empty() && preview.stops.empty() ? kExitDone : kExitFailed;
@@ -480,12 +483,24 @@ asio::awaitable<RollbackPreview> preview_rollback(PgConnection& connection, plan
                              "asking the server what depends on what the steps made");
   preview.stops = std::move(tied.stops);
   preview.companions = std::move(tied.companions);
+  preview.questions = std::move(tied.questions);
   auto const rows = co_await rows_that_would_go(connection, migration);
   preview.stops.insert(preview.stops.end(), rows.begin(), rows.end());
   auto const job = value_or_throw(co_await find_job(connection, migration.name), "looking for the job");
   if (job) preview.job_status = state::status_name(job->status);
   if (migration.backfill) preview.what_stays = planner::what_stays(*migration.backfill);
   co_return preview;
+}
+
+asio::awaitable<void> ask_rows(PgConnection& connection, RollbackPreview& preview) {
+  constexpr std::chrono::hours kAsLongAsTheStep{24};
+  for (auto& question : preview.questions) {
+    question.check.timeout = kAsLongAsTheStep;
+    auto const found = co_await ask_check(connection, question.check);
+    if (!found && is_of_the_moment(found.error())) throw error_of(found.error(), "asking the rows");
+    // What cannot be asked of the rows now, the server asks them when that step is undone.
+    if (found && !found->holds) preview.stops.push_back(question.what + found->text);
+  }
 }
 
 std::string rollback_text(std::string const& name, RollbackPreview const& preview) {

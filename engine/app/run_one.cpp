@@ -165,7 +165,7 @@ class Run {
   asio::awaitable<bool> install_sync();
   asio::awaitable<void> check_sync_before(bool has_state);
   // Whom the expand steps would hurt: other migrations, and subscribers of logical replication.
-  asio::awaitable<void> check_others();
+  asio::awaitable<void> check_others(bool is_over);
   asio::awaitable<void> place_trigger();
   // Refuses what the server would refuse of steps that are open, before the first of them.
   asio::awaitable<void> check_steps();
@@ -513,7 +513,8 @@ asio::awaitable<std::optional<int>> Run::start() {
   co_await check_steps();
   if (migration.sync) co_await check_sync_before(state::value_as<bool>(there));
   co_await check_verify(true);
-  co_await check_others();
+  bool const is_over = known && known->status == JobStatus::kComplete;
+  co_await check_others(is_over);
   co_await ensure_state();
   co_await context_.require_state_rights(*connection_);
   value_or_throw(co_await connection_->query(
@@ -523,7 +524,6 @@ asio::awaitable<std::optional<int>> Run::start() {
   value_or_throw(co_await connection_->query(state::record_session_settings(migration.name, settings), Deadlines()),
                  "recording the settings of the session");
   if (known_change_.empty()) co_await remember_latest_change();
-  bool const is_over = known && known->status == JobStatus::kComplete;
   if (!is_over) {
     co_await run_hooks_at(planner::Boundary::kBackup);
     co_await run_hooks_at(planner::Boundary::kBeforeExpand);
@@ -711,11 +711,11 @@ asio::awaitable<void> Run::place_trigger() {
   throw CommandError{kExitGateClosed, step_name(placed) + ": " + problem + "; nothing of it was begun"};
 }
 
-asio::awaitable<void> Run::check_others() {
+asio::awaitable<void> Run::check_others(bool is_over) {
   auto const& migration = loaded_.migration;
   auto const steps = open_steps(recorded_, planner::expand_steps(migration));
-  auto const conflicts = co_await others_that_need(*connection_, migration.name, steps);
-  refuse_conflicts(conflicts);
+  refuse_conflicts(co_await others_that_need(*connection_, migration.name, steps));
+  refuse_conflicts(co_await others_with_copies(*connection_, migration, is_over));
   bool const is_agreed = options_.subscribers_ready || migration.subscribers_ready;
   auto made = without_places(steps);
   co_await require_subscribers_ready(*connection_, std::move(made), is_agreed);

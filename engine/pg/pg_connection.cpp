@@ -377,6 +377,7 @@ asio::awaitable<std::optional<Failure>> PgConnection::read_settings() {
   std::vector<Statement> statements;
   statements.push_back(users_sql(read_settings_sql()));
   statements.emplace_back(read_custom_settings_sql(named));
+  statements.emplace_back(survive_errors_sql());
   auto const read = co_await pipeline(std::move(statements), Deadlines());
   if (!read) co_return read.error();
   session_ = settings_of(read->at(0).rows.at(0));

@@ -106,6 +106,12 @@ std::string read_custom_settings_sql(std::vector<std::string> const& named) {
          "NOT NULL AND NOT EXISTS (SELECT FROM pg_settings s WHERE lower(s.name) = n.name AND s.context <> 'user')";
 }
 
+std::string survive_errors_sql() {
+  return "SELECT pg_catalog.set_config(s.name, 'off', false) FROM pg_catalog.pg_settings s WHERE s.name "
+         "OPERATOR(pg_catalog.=) "
+         "'exit_on_error' AND s.setting OPERATOR(pg_catalog.=) 'on'";
+}
+
 SessionSettings settings_of(std::vector<std::optional<std::string>> const& row) {
   SessionSettings settings;
   for (std::size_t index = 0; index < kReadSettings.size(); ++index) {
@@ -148,6 +154,8 @@ std::string our_settings_sql(SessionSettings const& session, NameSpace const& na
   calls.push_back(set_config("pgbackfill.schema", names.creates_in));
   // Questions to the catalog are long texts over few rows: compiling them takes seconds, running them milliseconds.
   calls.push_back(set_config("jit", "off"));
+  // A role's own would end the session with the first row that cannot be changed.
+  calls.push_back(set_config("exit_on_error", "off"));
   return select(calls);
 }
 

@@ -47,6 +47,9 @@ std::string read_settings_sql();
 // the database, and `named`, which the client asked for. Ours.
 std::string read_custom_settings_sql(std::vector<std::string> const& named);
 
+// Of the session: an error ends a statement, not the connection. Ours.
+std::string survive_errors_sql();
+
 SessionSettings settings_of(std::vector<std::optional<std::string>> const& row);
 NameSpace name_space_of(std::vector<std::optional<std::string>> const& row);
 

@@ -711,7 +711,9 @@ asio::awaitable<void> note_others(PgConnection& connection, planner::Migration c
   };
   add(planner::expand_steps(migration), report.expand);
   add(planner::contract_steps(migration), report.contract);
-  auto const conflicts = co_await others_that_need(connection, migration.name, open);
+  bool const is_over = report.job_status == state::status_name(JobStatus::kComplete);
+  auto conflicts = co_await others_that_need(connection, migration.name, open);
+  for (auto& one : co_await others_with_copies(connection, migration, is_over)) conflicts.push_back(std::move(one));
   for (auto const& conflict : conflicts) report.notes.push_back("in the way: " + conflict);
   std::vector<planner::SchemaStep> steps;
   for (auto const& one : open) steps.push_back(one.step);

@@ -28,6 +28,8 @@ using planner::TableName;
 struct Others {
   std::vector<planner::Need> needs;
   std::vector<planner::SyncColumns> syncs;
+  std::vector<planner::RowChanges> changes;
+  std::vector<planner::KeptCopy> copies;
 };
 
 struct TableIds {
@@ -102,7 +104,12 @@ asio::awaitable<Others> read_others(PgConnection& connection, std::string migrat
     auto const trigger = triggers.find(planner::sync_function_name(other->name));
     open.has_sync = other->sync && trigger != triggers.end();
     for (auto& need : planner::needs_of(*other, open)) others.needs.push_back(std::move(need));
+    if (open.has_job) {
+      for (auto& change : planner::row_changes_of(*other)) others.changes.push_back(std::move(change));
+    }
     if (!open.has_sync) continue;
+    auto copy = planner::kept_copy_of(*other);
+    if (copy) others.copies.push_back(std::move(*copy));
     auto columns = planner::sync_columns_of(*other);
     columns.trigger = trigger->second;
     if (!columns.table.name.empty()) others.syncs.push_back(std::move(columns));
@@ -200,6 +207,26 @@ asio::awaitable<std::vector<std::string>> others_that_need_undone(PgConnection& 
                                                                   std::vector<planner::PlacedStep> steps) {
   auto takings = planner::takings_of_undo(steps);
   co_return co_await hold_against(connection, std::move(migration), std::move(takings));
+}
+
+asio::awaitable<std::vector<std::string>> others_with_copies(PgConnection& connection, planner::Migration migration,
+                                                             bool is_over) {
+  auto const others = co_await read_others(connection, migration.name);
+  std::vector<planner::RowChanges> mine;
+  if (!is_over) mine = planner::row_changes_of(migration);
+  auto const own_copy = planner::kept_copy_of(migration);
+  std::vector<planner::KeptCopy> own_copies;
+  if (own_copy) own_copies.push_back(*own_copy);
+  std::vector<TableName> tables;
+  for (auto const& change : mine) tables.push_back(change.table);
+  for (auto const& change : others.changes) tables.push_back(change.table);
+  for (auto const& copy : own_copies) tables.push_back(copy.table);
+  for (auto const& copy : others.copies) tables.push_back(copy.table);
+  auto const ids = co_await read_ids(connection, std::move(tables));
+  auto const is_same = same_by(ids);
+  auto texts = planner::copy_conflicts(mine, others.copies, is_same);
+  for (auto& text : planner::copy_conflicts(others.changes, own_copies, is_same)) texts.push_back(std::move(text));
+  co_return texts;
 }
 
 asio::awaitable<std::string> place_sync_trigger(PgConnection& connection, planner::Migration& migration) {

@@ -22,6 +22,11 @@ asio::awaitable<std::vector<std::string>> others_that_need(PgConnection& connect
 asio::awaitable<std::vector<std::string>> others_that_need_undone(PgConnection& connection, std::string migration,
                                                                   std::vector<planner::PlacedStep> steps);
 
+// Where the backfill of one would change rows of a copy that the other one's sync trigger keeps. `is_over`: that of
+// this migration changes nothing any more.
+asio::awaitable<std::vector<std::string>> others_with_copies(PgConnection& connection, planner::Migration migration,
+                                                             bool is_over);
+
 // The place of the trigger of `sync:` among those of others: its name goes into the migration. Gives why there is none;
 // empty: there is one.
 asio::awaitable<std::string> place_sync_trigger(PgConnection& connection, planner::Migration& migration);

@@ -422,6 +422,7 @@ class UndoQuestion {
   asio::awaitable<std::optional<Failure>> check(PlacedStep const& placed, StepFacts const& facts,
                                                 std::string const& proof);
   asio::awaitable<std::optional<Failure>> ask_rights(PlacedStep const& placed, StepFacts const& facts);
+  asio::awaitable<std::optional<Failure>> collect_questions(PlacedStep const& placed, StepFacts const& facts);
   asio::awaitable<std::optional<Failure>> ask_dependents();
 
   PgConnection& connection_;
@@ -447,6 +448,24 @@ asio::awaitable<std::optional<Failure>> UndoQuestion::check(PlacedStep const& pl
   auto const checked = state::row_as<UndoChecked>(rows->rows.at(0));
   if (checked.refusal) {
     answer_.stops.push_back(fmt::format("{} step {}: {}", placed.phase, placed.position + 1, *checked.refusal));
+  }
+  co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<Failure>> UndoQuestion::collect_questions(PlacedStep const& placed,
+                                                                        StepFacts const& facts) {
+  auto recipe = planner::recipe_for(placed.step, facts);
+  bool const is_of_now = std::none_of(undone_first_.begin(), undone_first_.end(), [&](SchemaStep const& later) {
+    return planner::may_rename_on_its_way_back(later, placed.step);
+  });
+  if (recipe.undo_questions.empty() || !is_of_now) co_return std::nullopt;
+  auto const needed = co_await query_read_only(connection_, planner::needs_sql(recipe.undo));
+  if (!needed) co_return needed.error();
+  auto const& row = needed->rows.at(0);
+  if (std::find(row.begin(), row.end(), "t") == row.end()) co_return std::nullopt;
+  for (auto& question : recipe.undo_questions) {
+    question.what = fmt::format("{} step {}: {}", placed.phase, placed.position + 1, question.what);
+    answer_.questions.push_back(std::move(question));
   }
   co_return std::nullopt;
 }
@@ -488,6 +507,8 @@ asio::awaitable<std::optional<Failure>> UndoQuestion::ask_step(PlacedStep const&
   std::string const proof = done ? done->proof.value_or("") : "";
   auto const unchecked = co_await check(placed, *facts, proof);
   if (unchecked) co_return unchecked;
+  auto const uncollected = co_await collect_questions(placed, *facts);
+  if (uncollected) co_return uncollected;
   undone_first_.push_back(placed.step);
   made_.emplace_back(placed.step, std::move(*facts));
   co_return std::nullopt;

@@ -46,6 +46,7 @@ asio::awaitable<Result<std::vector<StepAnswer>>> ask_all_steps(PgConnection& con
 struct UndoAnswer {
   std::vector<std::string> stops;
   std::vector<std::string> companions;
+  std::vector<planner::RowQuestion> questions;  // not asked here: they may read whole tables
 };
 asio::awaitable<Result<UndoAnswer>> ask_undo(PgConnection& connection, std::string migration,
                                              std::vector<planner::PlacedStep> steps);

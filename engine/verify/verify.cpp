@@ -90,13 +90,6 @@ asio::awaitable<Result<Check>> with_equalities(PgConnection& connection, Check c
   co_return check;
 }
 
-asio::awaitable<Result<Rows>> ask_check(PgConnection& connection, Check check) {
-  auto const known = co_await with_equalities(connection, check);
-  if (!known) co_return known.error();
-  auto rows = co_await ask(connection, planner::check_sql(*known), check.timeout);
-  co_return rows;
-}
-
 // One run over the checks of a migration.
 class Checking {
  public:
@@ -228,15 +221,15 @@ asio::awaitable<bool> Checking::ask_once(std::size_t number, CheckResult& result
   auto const* agrees = std::get_if<planner::AgreesCheck>(&check.kind);
   if (agrees != nullptr && agrees->asks_program()) co_return co_await ask_program(number, result);
   if (agrees != nullptr) co_return co_await compare_table(number, result);
-  auto const rows = co_await ask_check(*terms_.rows, check);
+  auto const found = co_await ask_check(*terms_.rows, check);
   // Nothing was found out that could hold or not.
-  bool const is_locked = !rows && rows.error().trouble == planner::Trouble::kLockTimeout;
-  if (is_locked) throw error_of(rows.error(), result.position + ": " + result.check);
-  auto const verdict = rows ? planner::judge(check, rows->rows) : failed(rows.error(), check.timeout);
+  bool const is_locked = !found && found.error().trouble == planner::Trouble::kLockTimeout;
+  if (is_locked) throw error_of(found.error(), result.position + ": " + result.check);
+  auto const verdict = found ? *found : failed(found.error(), check.timeout);
   result.holds = verdict.holds;
   result.text = verdict.text;
-  result.names_what_is_gone = !rows && is_missing_name(rows.error().sqlstate);
-  co_return rows || rows.error().trouble != planner::Trouble::kConnection;
+  result.names_what_is_gone = !found && is_missing_name(found.error().sqlstate);
+  co_return found || found.error().trouble != planner::Trouble::kConnection;
 }
 
 asio::awaitable<std::vector<CheckResult>> Checking::go() {
@@ -306,6 +299,14 @@ asio::awaitable<Result<std::vector<planner::Problem>>> check_checks(PgConnection
     for (auto& problem : refusal->problems) problems.push_back(std::move(problem));
   }
   co_return problems;
+}
+
+asio::awaitable<Result<CheckVerdict>> ask_check(PgConnection& connection, Check check) {
+  auto const known = co_await with_equalities(connection, check);
+  if (!known) co_return known.error();
+  auto const rows = co_await ask(connection, planner::check_sql(*known), check.timeout);
+  if (!rows) co_return rows.error();
+  co_return planner::judge(check, rows->rows);
 }
 
 asio::awaitable<std::vector<CheckResult>> run_checks(CheckTerms terms, planner::Migration migration) {

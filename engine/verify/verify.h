@@ -49,6 +49,9 @@ asio::awaitable<Result<std::vector<planner::Problem>>> check_checks(PgConnection
                                                                     std::vector<planner::Check> checks,
                                                                     bool names_may_come);
 
+// One check that is one statement, asked once.
+asio::awaitable<Result<planner::CheckVerdict>> ask_check(PgConnection& connection, planner::Check check);
+
 // Throws CommandError where a comparison of a table ends before its end; checks that are one statement end as failures.
 asio::awaitable<std::vector<CheckResult>> run_checks(CheckTerms terms, planner::Migration migration);
 

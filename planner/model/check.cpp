@@ -56,8 +56,8 @@ std::string sql_of(NoOrphansCheck const& check) {
     pairs.push_back(to[index] + " OPERATOR(" + (known.empty() ? "pg_catalog.=" : known) + ") " + columns[index]);
   }
   return "SELECT pg_catalog.count(*), pg_catalog.min(pg_catalog.concat_ws(', ', " + join(columns, ", ") + ")) FROM " +
-         quoted(check.table) + " AS child WHERE " + none_is_null(columns) + " AND NOT EXISTS (SELECT FROM " +
-         quoted(check.references) + " AS parent WHERE " + join(pairs, " AND ") + ")";
+         (check.is_of_table_alone ? "ONLY " : "") + quoted(check.table) + " AS child WHERE " + none_is_null(columns) +
+         " AND NOT EXISTS (SELECT FROM " + quoted(check.references) + " AS parent WHERE " + join(pairs, " AND ") + ")";
 }
 
 std::string sql_of(NoDuplicatesCheck const& check) {

@@ -36,6 +36,7 @@ struct NoOrphansCheck {
   TableName references;
   std::vector<std::string> to;
   std::vector<std::string> equalities{};  // schema.operator of each pair, as equalities_sql() found it
+  bool is_of_table_alone = false;         // without tables that inherit from it, as a foreign key is
 };
 
 // As a unique index: NULL is like nothing else.

@@ -454,6 +454,57 @@ std::vector<std::string> conflicts(std::vector<Taking> const& takings, std::vect
   return texts;
 }
 
+std::vector<RowChanges> row_changes_of(Migration const& migration) {
+  std::vector<RowChanges> changes;
+  if (!migration.backfill) return changes;
+  auto const& backfill = *migration.backfill;
+  auto const change = [&](TableName const& table, std::vector<std::string> columns) {
+    changes.push_back({migration.name, backfill.position, table, std::move(columns)});
+  };
+  std::vector<std::string> assigned;
+  add_written(backfill.assignments, assigned);
+  if (backfill.kind == WorkKind::kUpdate) change(backfill.table, std::move(assigned));
+  if (backfill.kind == WorkKind::kCopy) change(backfill.copy_to, {});
+  if (backfill.kind == WorkKind::kDelete) change(backfill.table, {});
+  if (backfill.move_to) change(*backfill.move_to, {});
+  if (backfill.kind != WorkKind::kSql) return changes;
+  for (auto const& one : facts_of_statement(with_batch_as(backfill.sql, "true")).assigned) {
+    change(one.relation, {one.column});
+  }
+  if (moves_rows_into(backfill, backfill.table)) change(backfill.table, {});
+  return changes;
+}
+
+std::optional<KeptCopy> kept_copy_of(Migration const& migration) {
+  auto const* mirror = migration.sync ? std::get_if<InstallMirror>(&migration.sync->install.detail->kind) : nullptr;
+  if (mirror == nullptr) return std::nullopt;
+  KeptCopy copy{migration.name, migration.sync->install.position, mirror->to, {}};
+  add_written(mirror->columns, copy.columns);
+  return copy;
+}
+
+std::vector<std::string> copy_conflicts(std::vector<RowChanges> const& changes, std::vector<KeptCopy> const& copies,
+                                        SameTable const& is_same) {
+  std::vector<std::string> texts;
+  for (auto const& change : changes) {
+    for (auto const& copy : copies) {
+      if (change.migration == copy.migration || !is_same(change.table, copy.table, false)) continue;
+      bool const is_apart = !change.columns.empty() &&
+                            std::none_of(change.columns.begin(), change.columns.end(),
+                                         [&](std::string const& column) { return contains(copy.columns, column); });
+      if (is_apart) continue;
+      Problem const problem{change.position,
+                            "backfill of migration " + change.migration + ": the sync trigger of migration " +
+                                copy.migration + " keeps " + shown(copy.table) +
+                                " as a copy, and nothing counts what another one changes there; complete one of the "
+                                "two or roll it back first"};
+      std::string const text = to_string(problem);
+      if (!contains(texts, text)) texts.push_back(text);
+    }
+  }
+  return texts;
+}
+
 SyncColumns sync_columns_of(Migration const& migration) {
   SyncColumns columns;
   columns.migration = migration.name;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,31 @@ using SameTable = std::function<bool(TableName const&, TableName const&, bool)>;
 // One text for each that is needed by another migration: what, whom for, and what to do.
 std::vector<std::string> conflicts(std::vector<Taking> const& takings, std::vector<Need> const& needs,
                                    SameTable const& is_same);
+
+// --- copies that a sync trigger keeps
+
+// Rows of a table that a backfill changes. Of SQL: what its text assigns.
+struct RowChanges {
+  std::string migration;
+  SourcePosition position;
+  TableName table;
+  std::vector<std::string> columns;  // empty: any
+};
+std::vector<RowChanges> row_changes_of(Migration const& migration);
+
+// The table that `sync: {mirror: ...}` keeps like another one, and the columns that it fills.
+struct KeptCopy {
+  std::string migration;
+  SourcePosition position;
+  TableName table;
+  std::vector<std::string> columns;
+};
+std::optional<KeptCopy> kept_copy_of(Migration const& migration);
+
+// One text for each change of what a trigger keeps: it would be lost with the row's next change, or come into use with
+// the swap, and no check counts it.
+std::vector<std::string> copy_conflicts(std::vector<RowChanges> const& changes, std::vector<KeptCopy> const& copies,
+                                        SameTable const& is_same);
 
 // --- the order of triggers
 

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "planner/model/check.h"
 #include "planner/model/lock_mode.h"
 #include "planner/model/risk.h"
 #include "planner/model/schema_step.h"
@@ -39,6 +40,12 @@ struct Action {
   std::chrono::milliseconds bound{0};
 };
 
+// What rows are asked before the first of several steps is undone.
+struct RowQuestion {
+  std::string what;  // which comes back; the check's answer reads on from it
+  Check check;
+};
+
 struct Recipe {
   std::string title;     // "add_column display_name to public.users"
   std::string relation;  // the table, quoted; empty: none
@@ -55,9 +62,10 @@ struct Recipe {
   std::vector<Action> actions;
   std::vector<Action> undo;  // and the clearing away after a failure
   std::string undo_refusal;  // SQL text: why what is there forbids undo; NULL: nothing does. Empty: nothing to ask
-  std::string way_back;      // what undo will do, where its statements are known only once the step has begun
-  std::string proof;         // SQL query for one text: which object holds it; other text or none: not the same any more
-  std::string no_way_back;   // why undo cannot bring back what was; empty: it does
+  std::vector<RowQuestion> undo_questions;  // of rows; they may read the whole table
+  std::string way_back;     // what undo will do, where its statements are known only once the step has begun
+  std::string proof;        // SQL query for one text: which object holds it; other text or none: not the same any more
+  std::string no_way_back;  // why undo cannot bring back what was; empty: it does
   Risk risk = Risk::kLow;
   std::string reason;  // of the risk
 };

@@ -6,6 +6,7 @@
 #include "planner/steps/index_parts.h"
 #include "planner/steps/publications.h"
 #include "planner/steps/recipes.h"
+#include "planner/steps/row_questions.h"
 
 namespace pgbackfill::planner::recipes {
 namespace {
@@ -302,7 +303,11 @@ Recipe recipe(DropNotNull const& step, StepFacts const& facts) {
   recipe.undo = recipes::recipe(SetNotNull{table, step.column}, back).actions;
   if (marks.find("NO INHERIT") != std::string::npos) recipe.undo.front().sql += " NO INHERIT";
   // It was not validated before; it is the second statement that does it.
-  if (marks.find("NOT VALID") != std::string::npos) recipe.undo.resize(1);
+  bool const was_valid = marks.find("NOT VALID") == std::string::npos;
+  if (!was_valid) recipe.undo.resize(1);
+  if (was_valid) {
+    recipe.undo_questions.push_back(nulls_in(table, step.column, marks.find("NO INHERIT") != std::string::npos));
+  }
   if (end < facts.before.size()) {
     recipe.undo.push_back(comment_again(table, back.named, facts.before.substr(end + 1)));
   }

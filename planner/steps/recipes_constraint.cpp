@@ -5,6 +5,7 @@
 #include "planner/steps/index_parts.h"
 #include "planner/steps/publications.h"
 #include "planner/steps/recipes.h"
+#include "planner/steps/row_questions.h"
 
 namespace pgbackfill::planner::recipes {
 namespace {
@@ -370,6 +371,10 @@ Recipe recipe(DropConstraint const& step, StepFacts const& facts) {
     if (was_valid) {
       recipe.undo.push_back(validate(table, step.name, constraint_is(table, step.name, "NOT k.convalidated")));
     }
+  }
+  if (was_valid) {
+    auto question = rows_against(table, step.name, definition.substr(2), facts.kind == 'p');
+    if (question) recipe.undo_questions.push_back(std::move(*question));
   }
   std::string const mark = " NOT VALID";
   std::string const bare =

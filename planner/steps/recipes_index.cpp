@@ -2,6 +2,7 @@
 #include "planner/steps/index_parts.h"
 #include "planner/steps/publications.h"
 #include "planner/steps/recipes.h"
+#include "planner/steps/row_questions.h"
 
 namespace pgbackfill::planner::recipes {
 namespace {
@@ -215,6 +216,9 @@ Recipe recipe(DropIndex const& step, StepFacts const& facts) {
   build.effort = Effort::kBuild;
   build.needed = "NOT " + is_there;
   recipe.undo = {std::move(clear), std::move(build)};
+  bool const is_unique = statements.front().starts_with("CREATE UNIQUE ");
+  auto duplicates = is_unique ? duplicates_in(table, step.name, statements.front()) : std::nullopt;
+  if (duplicates) recipe.undo_questions.push_back(std::move(*duplicates));
   // An earlier rollback that was cut short may have built it.
   std::string const is_as_before = index_definition() + " = " + quote_literal(statements.front());
   recipe.undo_refusal = first_of(

@@ -6,6 +6,7 @@
 #include "planner/model/sql_text.h"
 #include "planner/steps/index_parts.h"
 #include "planner/steps/recipes.h"
+#include "planner/steps/row_questions.h"
 
 namespace pgbackfill::planner::recipes {
 namespace {
@@ -276,6 +277,8 @@ void undo_of_replacement(AddKey const& step, StepFacts const& facts, std::string
                          std::string const& has_constraint, Recipe& recipe) {
   auto const& table = facts.table;
   auto const back = build_back(table, before.old_name, before.old_index, has_constraint, recipe.undo);
+  auto duplicates = duplicates_in(table, before.old_name, before.old_index);
+  if (duplicates) recipe.undo_questions.push_back(std::move(*duplicates));
   std::string change = "DROP CONSTRAINT " + quote_identifier(step.name) + ", ADD CONSTRAINT " +
                        quote_identifier(before.old_name) + " PRIMARY KEY USING INDEX " + quote_identifier(back) +
                        before.old_words + followed_by(before.old_marks);
