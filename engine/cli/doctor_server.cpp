@@ -117,9 +117,10 @@ asio::awaitable<void> Doctor::check_role() {
     auto const found = strange ? state::first_as<state::StrangeObject>(*strange) : std::nullopt;
     if (found) {
       add("owner", Finding::kFail,
-          fmt::format("{}: it could run code of its choice with the rights of whoever uses pgbackfill",
-                      found->sentence),
-          "other commands refuse it, unless `--trust-owner ROLE` names the role");
+          fmt::format("{}: {} could run code of its choice with the rights of whoever uses pgbackfill", found->sentence,
+                      found->remedy.empty() ? "it" : "whoever has it"),
+          fmt::format("{}other commands refuse it, unless `--trust-owner ROLE` names the role",
+                      found->remedy.empty() ? "" : "`" + found->remedy + "`; "));
     }
   } else {
     bool const may_create = role.may_create_schema;

@@ -249,21 +249,31 @@ asio::awaitable<Result<std::shared_ptr<PgConnection>>> CommandContext::open() {
   co_return opened;
 }
 
+namespace {
+
+std::string what_to_do_about(state::StrangeObject const& found) {
+  std::string remedy = found.remedy.empty()
+                           ? "ALTER ... OWNER, or DROP SCHEMA pgbackfill CASCADE if no migration is under way"
+                           : "`" + found.remedy + "`";
+  if (!found.owner.empty()) {
+    return fmt::format("If that role is to be trusted: --trust-owner {}; else {}", found.owner, remedy);
+  }
+  return found.remedy.empty() ? "Drop it, or have it explained by whoever made it" : remedy;
+}
+
+}  // namespace
+
 // Our own functions run with the rights of whoever calls them, and there is where he would put something else.
 asio::awaitable<std::shared_ptr<PgConnection>> CommandContext::connect() {
   auto connection = co_await connect_to_look();
   auto const strange = value_or_throw(
       co_await connection->query(state::strange_state(options_.trusted_owners), Deadlines()), "looking at the state");
   if (strange.rows.empty()) co_return connection;
-  auto const& found = state::row_as<state::StrangeObject>(strange.rows.front());
+  auto const found = state::row_as<state::StrangeObject>(strange.rows.front());
   throw CommandError{
       kExitUsage,
-      fmt::format(
-          "{}: it could run code of its choice with the rights of this role, so nothing was done. {}", found.sentence,
-          found.owner.empty() ? "Drop it, or have it explained by whoever made it"
-                              : fmt::format("If that role is to be trusted: --trust-owner {}; else ALTER ... OWNER, or "
-                                            "DROP SCHEMA pgbackfill CASCADE if no migration is under way",
-                                            found.owner))};
+      fmt::format("{}: {} could run code of its choice with the rights of this role, so nothing was done. {}",
+                  found.sentence, found.remedy.empty() ? "it" : "whoever has it", what_to_do_about(found))};
 }
 
 asio::awaitable<std::shared_ptr<PgConnection>> CommandContext::connect_to_look() {
@@ -442,8 +452,9 @@ asio::awaitable<std::string> CommandContext::ensure_state(PgConnection& connecti
 asio::awaitable<bool> CommandContext::bring_up(PgConnection& connection, Layout from) {
   std::string script;
   for (auto const& upgrade : state::upgrades(from.version, from.revision)) script += upgrade;
-  std::string const text = fmt::format("BEGIN; SET LOCAL lock_timeout = {}; {}; {}COMMIT;",
-                                       std::chrono::milliseconds(kLockWait).count(), state::lock_layout(), script);
+  std::string const text =
+      fmt::format("BEGIN; SET LOCAL lock_timeout = {}; {}; {}{}{}COMMIT;", std::chrono::milliseconds(kLockWait).count(),
+                  state::lock_layout(), state::note_objects(), script, state::revoke_default_rights());
   auto const made = co_await connection.script(text, Deadlines());
   if (made) co_return true;
   Failure failure = made.error();

@@ -805,26 +805,4 @@ std::string grants_to(std::string const& role) {
          "; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA pgbackfill TO " + role;
 }
 
-std::string strange_state(std::vector<std::string> const& trusted) {
-  // Whose object it is may put code into it; whoever has TRIGGER on a table, too.
-  return "WITH ours AS (SELECT to_regnamespace('pgbackfill') AS oid), objects AS (SELECT 'schema pgbackfill' AS what, "
-         "n.nspowner AS owner FROM pg_namespace n JOIN ours ON ours.oid = n.oid UNION ALL SELECT "
-         "c.oid::regclass::text, c.relowner FROM pg_class c JOIN ours ON ours.oid = c.relnamespace WHERE c.relkind NOT "
-         "IN "
-         "('i', 'I', 't', 'c') UNION ALL SELECT f.oid::regprocedure::text, f.proowner FROM pg_proc f JOIN ours ON "
-         "ours.oid = f.pronamespace), strange AS (SELECT format('%s belongs to role %s', what, r.rolname) AS text, "
-         "r.rolname AS owner FROM objects JOIN pg_roles r ON r.oid = objects.owner WHERE NOT r.rolsuper AND r.rolname "
-         "<> "
-         "current_user UNION ALL SELECT format('trigger %s on %s calls %s', t.tgname, t.tgrelid::regclass, "
-         "t.tgfoid::regproc), NULL FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN ours ON ours.oid = "
-         "c.relnamespace JOIN pg_proc f ON f.oid = t.tgfoid WHERE NOT t.tgisinternal AND f.pronamespace <> ours.oid "
-         "UNION "
-         "ALL SELECT format('rule %s on %s', w.rulename, w.ev_class::regclass), NULL FROM pg_rewrite w JOIN pg_class c "
-         "ON "
-         "c.oid = w.ev_class JOIN ours ON ours.oid = c.relnamespace WHERE c.relkind <> 'v') SELECT text, "
-         "coalesce(owner, "
-         "'') FROM strange WHERE owner IS NULL OR owner <> ALL (" +
-         planner::text_array(trusted) + ") ORDER BY owner NULLS FIRST, text LIMIT 5";
-}
-
 }  // namespace pgbackfill::engine::state

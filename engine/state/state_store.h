@@ -63,10 +63,14 @@ std::vector<std::string> upgrades(int version, int revision = 0);
 
 // The statements that give a role (quoted) what running jobs takes.
 std::string grants_to(std::string const& role);
-// What in schema pgbackfill somebody could have put code of his own into: objects of a role that is neither the current
-// one, nor a superuser, nor among `trusted`; triggers and rules that are not ours. Rows: a sentence, and the role or
-// ''.
+// What in schema pgbackfill somebody could have put code of his own into, or could at any time: objects of a role that
+// is neither the current one, nor a superuser, nor among `trusted`; its rights to add triggers, references or objects;
+// triggers and rules that are not ours. Rows: a sentence, the role or '', and the SQL that ends it or ''.
 std::string strange_state(std::vector<std::string> const& trusted);
+// In the transaction that makes or upgrades the layout, before its scripts and after them: what ALTER DEFAULT
+// PRIVILEGES gave to others on what is new is taken away.
+std::string note_objects();
+std::string revoke_default_rights();
 // Takes the lock under which the layout is made and changed, until the transaction ends.
 std::string lock_layout();
 // Sentences about who may have stood in the way of a statement whose wait for a lock timed out: the likeliest first.

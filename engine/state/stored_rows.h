@@ -23,7 +23,8 @@ struct LayoutVersion {
 // strange_state()
 struct StrangeObject {
   std::string sentence;
-  std::string owner;  // that `--trust-owner` may name; empty where nobody is to be trusted
+  std::string owner;   // that `--trust-owner` may name; empty where nobody is to be trusted
+  std::string remedy;  // SQL; empty where there is none that fits
 };
 
 // find_migration()

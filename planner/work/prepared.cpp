@@ -43,6 +43,18 @@ std::string records(std::string const& condition) {
          condition + ") AS r";
 }
 
+// ALTER DEFAULT PRIVILEGES may give others rights on any new table; to read is the most that does no harm here.
+std::string none_but_readers(std::string const& table) {
+  return "DO " + quote_literal(
+                     "DECLARE given record; BEGIN FOR given IN SELECT a.privilege_type AS privilege, "
+                     "coalesce((SELECT quote_ident(r.rolname) FROM pg_roles r WHERE r.oid = a.grantee), "
+                     "'PUBLIC') AS who FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = " +
+                     quote_literal(table) +
+                     "::regclass AND a.grantee <> c.relowner AND a.privilege_type <> 'SELECT' LOOP EXECUTE "
+                     "format('REVOKE %s ON %s FROM %s', given.privilege, " +
+                     quote_literal(table) + ", given.who); END LOOP; END");
+}
+
 }  // namespace
 
 std::string in_place_of(Prepared const& prepared) {
@@ -106,7 +118,8 @@ PreparedStatements make_prepared(Prepared const& prepared, std::string_view migr
   PreparedStatements statements;
   // Whoever reads the old one is not in the way until the new one is there.
   statements.create = "CREATE UNLOGGED TABLE " + qualified(made) + " AS " + prepared.query;
-  statements.finish = {"CREATE UNIQUE INDEX ON " + qualified(made) + " (" + join(columns, ", ") + ")",
+  statements.finish = {none_but_readers(qualified(made)),
+                       "CREATE UNIQUE INDEX ON " + qualified(made) + " (" + join(columns, ", ") + ")",
                        "ANALYZE " + qualified(made), "DROP TABLE IF EXISTS " + qualified(name),
                        "ALTER TABLE " + qualified(made) + " RENAME TO " + quote_identifier(name)};
   return statements;

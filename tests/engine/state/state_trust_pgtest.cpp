@@ -82,7 +82,7 @@ TEST_F(StateTrustTest, WhatAnotherRoleWroteIsRunFromTheFileAlone) {
 TEST_F(StateTrustTest, WhoCouldTakeTheSignatureAwayIsNamed) {
   ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
   client_->exec("GRANT ALL ON pgbackfill.migrations TO " + app_);
-  auto result = run({"complete", "m"});
+  auto result = run({"complete", "m", "--trust-owner", app_});
   EXPECT_EQ(result.exit_code, kUsage);
   EXPECT_THAT(result.err, HasSubstr("role " + app_ + " could have changed"));
   client_->exec("REVOKE ALL ON pgbackfill.migrations FROM " + app_ +
@@ -91,6 +91,96 @@ TEST_F(StateTrustTest, WhoCouldTakeTheSignatureAwayIsNamed) {
   result = run({"complete", "m"});
   EXPECT_EQ(result.exit_code, kUsage);
   EXPECT_THAT(result.err, HasSubstr("nobody can tell who wrote"));
+}
+
+// What is planted while a run goes on is found by no look at its start.
+TEST_F(StateTrustTest, WhoeverCouldPlantCodeIsRefused) {
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  let_app_run_jobs();
+  ASSERT_EQ(run({"status"}).exit_code, kDone);
+  struct Case {
+    std::string given;
+    std::string told;
+    std::string remedy;
+  };
+  for (auto const& [given, told, remedy] : std::vector<Case>{
+           {"GRANT TRIGGER ON pgbackfill.events TO app", "role app has TRIGGER on pgbackfill.events",
+            "REVOKE TRIGGER, REFERENCES ON ALL TABLES IN SCHEMA pgbackfill FROM app"},
+           {"GRANT REFERENCES (id) ON pgbackfill.jobs TO app", "role app has REFERENCES on pgbackfill.jobs",
+            "REVOKE REFERENCES ON ALL TABLES IN SCHEMA pgbackfill FROM app"},
+           {"GRANT CREATE ON SCHEMA pgbackfill TO app", "role app has CREATE on schema pgbackfill",
+            "REVOKE CREATE ON SCHEMA pgbackfill FROM app"},
+           {"CREATE TABLE f (id bigint REFERENCES pgbackfill.jobs ON DELETE CASCADE); ALTER TABLE f OWNER TO app",
+            "foreign key f_id_fkey of public.f, of role app, refers to pgbackfill.jobs",
+            "ALTER TABLE public.f DROP CONSTRAINT f_id_fkey"}}) {
+    client_->exec(given);
+    for (std::vector<std::string> const& words :
+         {std::vector<std::string>{"init"}, {"run", "m.yaml"}, {"status"}, {"gate", "m.yaml"}}) {
+      auto const refused = run(words);
+      EXPECT_EQ(refused.exit_code, kUsage) << given << '\n' << words.front() << refused.out;
+      EXPECT_THAT(refused.err, AllOf(HasSubstr(told), HasSubstr("--trust-owner app; else `" + remedy + "`")));
+    }
+    EXPECT_THAT(run({"doctor", "m.yaml"}).out, HasSubstr(told));
+    EXPECT_EQ(run({"status", "--trust-owner", app_}).exit_code, kDone) << given;
+    EXPECT_EQ(run_program({PGBACKFILL_PROGRAM, "status", "--dsn", dsn(app_)}).exit_code, kDone) << "it is its own";
+    client_->exec(remedy);
+    EXPECT_EQ(run({"status"}).exit_code, kDone) << remedy;
+  }
+  client_->exec("GRANT TRIGGER ON pgbackfill.events TO PUBLIC");
+  auto const refused = run({"status"});
+  EXPECT_EQ(refused.exit_code, kUsage);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("everybody has TRIGGER on pgbackfill.events"), HasSubstr("FROM PUBLIC`")));
+}
+
+// A common way to set a database up for an application.
+class DefaultRightsTest : public StateTrustTest {
+ protected:
+  static constexpr char kGiven[] =
+      "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO app WITH GRANT OPTION; ALTER DEFAULT PRIVILEGES GRANT ALL ON "
+      "SEQUENCES TO app; ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO app; ALTER DEFAULT PRIVILEGES GRANT ALL ON "
+      "SCHEMAS TO app";
+  void SetUp() override {
+    StateTrustTest::SetUp();
+    client_->exec(kGiven);
+  }
+  // What others than the owner may do, with objects whose name is like this.
+  std::string rights(std::string const& like) {
+    return client_->value(
+        "SELECT coalesce(string_agg(DISTINCT a.privilege_type, ' '), '') FROM (SELECT relname, relacl, relowner FROM "
+        "pg_class WHERE relnamespace = 'pgbackfill'::regnamespace UNION ALL SELECT proname, proacl, proowner FROM "
+        "pg_proc WHERE pronamespace = 'pgbackfill'::regnamespace UNION ALL SELECT nspname, nspacl, nspowner FROM "
+        "pg_namespace WHERE nspname = 'pgbackfill') o (name, acl, owner), aclexplode(acl) a WHERE a.grantee <> owner "
+        "AND name LIKE '" +
+        like + "'");
+  }
+};
+
+TEST_F(DefaultRightsTest, GiveNobodyARightOnTheState) {
+  ASSERT_EQ(run({"init"}).exit_code, kDone);
+  EXPECT_EQ(rights("%"), "");
+  write("p.yaml",
+        "name: p\ntable: t\nthrottle: {max_rows_per_second: 5}\nbackfill:\n  prepare:\n    k: {as: SELECT id FROM t, "
+        "key: "
+        "[id]}\n  set: {n: \"(SELECT k.id FROM {prepare:k} k WHERE k.id = t.id)\"}\n  batch: {min_rows: 1, max_rows: "
+        "1}\n");
+  EXPECT_EQ(run({"run", "p.yaml", "--limit", "1"}).exit_code, kResumable);
+  EXPECT_EQ(rights("prepared%"), "SELECT");
+  EXPECT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+}
+
+TEST_F(DefaultRightsTest, OfAnUpgradeAreThoseThatTheOperatorGave) {
+  ASSERT_EQ(run({"init"}).exit_code, kDone);
+  let_app_run_jobs();
+  client_->exec(
+      "CREATE ROLE looks; GRANT SELECT ON pgbackfill.ranges TO looks; CREATE ROLE listed; ALTER DEFAULT PRIVILEGES IN "
+      "SCHEMA pgbackfill GRANT SELECT ON TABLES TO listed");
+  std::string const before = rights("ranges");
+  client_->exec("DROP TABLE pgbackfill.samples, pgbackfill.notices; UPDATE pgbackfill.meta SET revision = 2");
+  ASSERT_EQ(run({"init"}).exit_code, kDone);
+  EXPECT_EQ(rights("ranges"), before);
+  EXPECT_EQ(client_->value("SELECT relacl FROM pg_class WHERE oid = 'pgbackfill.samples'::regclass"),
+            "{postgres=arwdDxt/postgres,app=arwd/postgres,listed=r/postgres,looks=r/postgres}");
+  client_->exec("DROP OWNED BY looks, listed; DROP ROLE looks, listed");
 }
 
 TEST_F(StateTrustTest, AnApprovalBearsTheNameOfWhoMadeIt) {
