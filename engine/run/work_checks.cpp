@@ -43,10 +43,13 @@ std::string oid_list(planner::TableFacts const& table) {
 }
 
 // ENABLE ALWAYS and ENABLE REPLICA hold for `triggers: skip`, which works as a replica does.
-bool fires(planner::TriggerFacts const& trigger, planner::Backfill const& backfill) {
+bool is_enabled(planner::TriggerFacts const& trigger, planner::Backfill const& backfill) {
   char const by_default = backfill.triggers == planner::TriggerMode::kSkip ? 'R' : 'O';
-  if (trigger.enabled != 'A' && trigger.enabled != by_default) return false;
-  return planner::may_fire(backfill.kind, trigger);
+  return trigger.enabled == 'A' || trigger.enabled == by_default;
+}
+
+bool fires(planner::TriggerFacts const& trigger, planner::Backfill const& backfill) {
+  return is_enabled(trigger, backfill) && planner::may_fire(backfill.kind, trigger);
 }
 
 std::string_view privilege_of(planner::Backfill const& backfill) {
@@ -236,6 +239,31 @@ asio::awaitable<Result<Done>> check_sequences(PgConnection& connection, planner:
   co_return Done();
 }
 
+// What of the copy may change a row that is put into it, or keep it out; empty: nothing.
+std::string meddler_with_copies(planner::Backfill const& backfill, planner::TableFacts const& copy) {
+  if (copy.has_rules) return "a rule";
+  for (auto const& trigger : copy.triggers) {
+    bool const is_asked = trigger.on_insert && trigger.for_each_row && trigger.is_before;
+    bool const is_ours = trigger.definition.find(" EXECUTE FUNCTION pgbackfill.") != std::string::npos;
+    if (is_asked && !is_ours && is_enabled(trigger, backfill)) return "trigger " + quote_identifier(trigger.name);
+  }
+  return "";
+}
+
+// By such a key nobody can tell which rows are there, and a trigger would do again what it does beside.
+void drop_key_that_may_not_hold(planner::Backfill const& backfill, planner::TableFacts const& copy, CopyKey& key,
+                                Preflight& preflight) {
+  auto const meddler = meddler_with_copies(backfill, copy);
+  bool const is_left = meddler.empty() || key.columns.empty() || !backfill.mirror_key.empty();
+  if (is_left) return;
+  key = CopyKey();
+  preflight.warnings.push_back(fmt::format(
+      "{} of {} may change a row that is copied, or keep it out, so that nothing tells which rows are there: no pass "
+      "goes over the table once more. Rows with lower keys that come in while it is copied are left out, and nobody "
+      "counts them; beyond the old end they are copied",
+      meddler, name_of(copy)));
+}
+
 void take_copy_key(planner::Backfill const& backfill, CopyKey key, Preflight& preflight) {
   preflight.sweeps = !key.columns.empty();
   auto const refuse = [&](char const* text) { preflight.problems.push_back({backfill.on_conflict_position, text}); };
@@ -244,8 +272,8 @@ void take_copy_key(planner::Backfill const& backfill, CopyKey key, Preflight& pr
   if (counts && backfill.mirror_key.empty() && key.columns.empty()) {
     refuse(
         "'on_conflict: count' needs a unique key of the copy over NOT NULL columns that are plain copies of the "
-        "table's "
-        "key: by that it tells which rows are missing");
+        "table's key, and neither a rule nor a BEFORE INSERT trigger of the copy that may change it: by that it tells "
+        "which rows are missing");
   }
   preflight.traits.copy_key = std::move(key.columns);
   preflight.traits.copy_key_sources = std::move(key.sources);
@@ -319,6 +347,7 @@ asio::awaitable<Result<Done>> check_copy(PgConnection& connection, planner::Back
   if (about.lacks_identity) preflight.problems.push_back({backfill.position, *about.lacks_identity});
   auto key = co_await read_copy_key(connection, backfill, preflight.keys);
   if (!key) co_return key.error();
+  drop_key_that_may_not_hold(backfill, copy, *key, preflight);
   take_copy_key(backfill, std::move(*key), preflight);
   auto sequences = co_await check_sequences(connection, backfill, preflight);
   co_return sequences;
