@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <regex>
 #include <set>
 
 #include "engine/pg/catalog.h"
@@ -509,11 +510,68 @@ asio::awaitable<Result<Done>> look_at_constraints(PgConnection& connection, plan
   co_return Done();
 }
 
+// A BEFORE trigger keeps a row from being changed by saying so.
+bool may_skip_rows(TriggerCode const& trigger) {
+  constexpr int kBeforeRow = 1 + 2;
+  static std::regex const says_so(R"(\bRETURN\s+(NULL\b|["']?SKIP\b))", std::regex::icase);
+  return trigger.when == kBeforeRow && std::regex_search(trigger.text, says_so);
+}
+
+void look_at_skipped_rows(TriggerCode const& trigger, bool is_by_block, planner::Backfill const& backfill,
+                          Preflight& preflight) {
+  auto const name = quote_identifier(trigger.name);
+  auto const table = name_of(preflight.table);
+  if (is_by_block) {
+    preflight.problems.push_back(
+        {backfill.position,
+         fmt::format("trigger {} may keep rows of {} as they are (RETURN NULL), and the table has no key that can be "
+                     "paged by: each pass would meet them again, where one statement fires the trigger once. Give it "
+                     "a primary key, or write `triggers: skip`",
+                     name, table)});
+  } else if (preflight.sweeps) {
+    preflight.sweeps = false;
+    preflight.warnings.push_back(fmt::format(
+        "trigger {} may keep rows of {} as they are (RETURN NULL), so no last pass goes over the table, which would "
+        "fire it for them once more. Rows with lower keys that come in meanwhile are left, and the gate counts them; "
+        "`triggers: skip` does without the trigger",
+        name, table));
+  }
+}
+
+// One statement does not see what its triggers insert; a later pass does.
+void look_at_inserted_rows(TriggerCode const& trigger, bool is_by_block, planner::Backfill const& backfill,
+                           Preflight& preflight) {
+  auto const text =
+      fmt::format("trigger {} inserts rows into {} itself", quote_identifier(trigger.name), name_of(preflight.table));
+  bool const takes_all = backfill.where.empty() && backfill.kind != WorkKind::kSql;
+  if (is_by_block) {
+    preflight.problems.push_back(
+        {backfill.position, text + ", which has no key that can be paged by: each pass would meet those rows as well, "
+                                   "which one statement does not see. Give the table a primary key, or write "
+                                   "`triggers: skip`"});
+  } else if (takes_all) {
+    preflight.problems.push_back(
+        {backfill.position, text + ": the last pass would change those rows as well, which one statement does not "
+                                   "see. Write a `where` that leaves them out, or `triggers: skip`"});
+  } else {
+    preflight.sweeps = false;
+    preflight.warnings.push_back(
+        text +
+        ". Where those satisfy `where`, and come with higher keys, batches change them as well, which one statement "
+        "does not see; so no last pass goes over lower keys. Rows that come in there meanwhile are left, and the gate "
+        "counts them. Read the code of the trigger; if the work does not need it, write `triggers: skip`");
+  }
+}
+
 // One statement meets each row as it was, or fails where a trigger got there first (27000); batches meet what the
 // triggers of those before them have left.
 asio::awaitable<Result<Done>> look_at_trigger_code(PgConnection& connection, planner::Backfill backfill,
                                                    Preflight& preflight) {
+  constexpr int kOnDelete = 8;
+  constexpr int kOnUpdate = 16;
+  bool const is_sql = backfill.kind == WorkKind::kSql;
   bool const is_delete = backfill.kind == WorkKind::kDelete;
+  int const events = is_sql ? kOnDelete | kOnUpdate : is_delete ? kOnDelete : kOnUpdate;
   if (!planner::traits_of(backfill.kind).writes_table) co_return Done();
   std::vector<std::string> columns;
   for (auto const& assignment : backfill.assignments) columns.push_back(assignment.column);
@@ -521,23 +579,29 @@ asio::awaitable<Result<Done>> look_at_trigger_code(PgConnection& connection, pla
   std::string statement = fmt::format(
       "SELECT t.tgname, pg_catalog.pg_get_functiondef(t.tgfoid), max(t.tgtype & 3) FROM pg_catalog.pg_trigger t "
       "JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE "
-      "l.lanname "
-      "IN ('plpgsql', 'sql') AND NOT t.tgisinternal AND t.tgrelid IN ({}) AND t.tgenabled IN ('A', '{}') AND t.tgtype "
+      "l.lanname IN ('plpgsql', 'sql', 'plperl', 'plperlu', 'plpython3u', 'pltcl', 'pltclu') AND NOT t.tgisinternal "
+      "AND t.tgrelid IN ({}) AND t.tgenabled IN ('A', '{}') AND t.tgtype "
       "& "
       "{} <> 0 AND (t.tgattr::text = '' OR {} OR EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = "
       "t.tgrelid AND a.attnum = ANY (t.tgattr) AND a.attname = ANY ({}))) AND NOT EXISTS (SELECT FROM "
       "pg_catalog.pg_proc "
       "f JOIN pg_catalog.pg_namespace n ON n.oid = f.pronamespace WHERE f.oid = t.tgfoid AND n.nspname = 'pgbackfill') "
       "GROUP BY 1, 2 ORDER BY 1",
-      oid_list(preflight.table), is_skip ? 'R' : 'O', is_delete ? 8 : 16, is_delete ? "true" : "false",
+      oid_list(preflight.table), is_skip ? 'R' : 'O', events, is_delete || is_sql ? "true" : "false",
       planner::text_array(columns));
   auto triggers = co_await query_read_only(connection, std::move(statement));
   if (!triggers) co_return triggers.error();
+  bool const is_by_block = std::any_of(preflight.targets.begin(), preflight.targets.end(),
+                                       [](planner::WorkTarget const& target) { return target.key.is_by_block(); });
+  auto const has_ours = [&](std::vector<planner::TableName> const& tables) {
+    return std::any_of(tables.begin(), tables.end(),
+                       [&](planner::TableName const& name) { return is_ours(name, preflight.table); });
+  };
   for (auto const& trigger : state::rows_as<TriggerCode>(*triggers)) {
-    auto const changed = planner::lint::tables_changed_by(trigger.text);
-    bool const changes_ours = std::any_of(
-        changed.begin(), changed.end(), [&](planner::TableName const& name) { return is_ours(name, preflight.table); });
-    if (!changes_ours) continue;
+    if (may_skip_rows(trigger)) look_at_skipped_rows(trigger, is_by_block, backfill, preflight);
+    bool const inserts = has_ours(planner::lint::tables_inserted_into_by(trigger.text));
+    if (inserts) look_at_inserted_rows(trigger, is_by_block, backfill, preflight);
+    if (!has_ours(planner::lint::tables_changed_by(trigger.text))) continue;
     char const* otherwise = trigger.when == 3   ? "fails where it comes to such a row later (27000)"
                             : trigger.when == 2 ? "fires it once"
                                                 : "fires it after its last row";

@@ -14,8 +14,12 @@ bool changes_rows(SyntaxNode node) {
   return node.is("UpdateStmt") || node.is("DeleteStmt") || node.is("MergeStmt");
 }
 
+bool inserts_rows(SyntaxNode node) {
+  return node.is("InsertStmt");
+}
+
 bool writes_rows(SyntaxNode node) {
-  return changes_rows(node) || node.is("InsertStmt");
+  return changes_rows(node) || inserts_rows(node);
 }
 
 // Those in WITH, too.
@@ -53,6 +57,10 @@ std::vector<TableName> tables_of(std::string const& create_function, Condition i
 
 std::vector<TableName> tables_changed_by(std::string const& create_function) {
   return tables_of(create_function, &changes_rows);
+}
+
+std::vector<TableName> tables_inserted_into_by(std::string const& create_function) {
+  return tables_of(create_function, &inserts_rows);
 }
 
 std::vector<TableName> tables_written_by(std::string const& create_function) {

@@ -15,7 +15,10 @@ namespace pgbackfill::planner::lint {
 // empty where none is written. Nothing for code that cannot be read.
 std::vector<TableName> tables_changed_by(std::string const& create_function);
 
-// The same, and those that get rows by INSERT.
+// Those that get rows by INSERT.
+std::vector<TableName> tables_inserted_into_by(std::string const& create_function);
+
+// Both.
 std::vector<TableName> tables_written_by(std::string const& create_function);
 
 }  // namespace pgbackfill::planner::lint

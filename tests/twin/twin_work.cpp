@@ -83,6 +83,7 @@ void TwinMaker::make_trigger(std::string const& table, std::string const& event,
   std::string_view const name = kind->name;
   if (name == "before path") does_order_matter_ = true;
   if (name == "spares rows") twin_.may_stay_closed = "a trigger spares rows";
+  if (name == "spares rows" && !has_key_) twin_.may_refuse = "a trigger that spares rows of a table without a key";
   if (name == "statement" && (is_partitioned() || shape_ == TableShape::kParent)) {
     twin_.may_refuse = "a statement trigger of a table that is worked on leaf by leaf";
   }

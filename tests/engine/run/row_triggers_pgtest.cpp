@@ -99,5 +99,73 @@ TEST_F(CopyTriggers, LeaveNothingToCountBy) {
   EXPECT_EQ(rows_of("c"), "0");
 }
 
+// A row that a trigger kept as it is satisfies `where` still.
+TEST_F(RowTriggers, ThatKeepRowsAsTheyAreFireOnceForEach) {
+  struct Case {
+    std::string name;
+    std::string event;
+    std::string backfill;
+    std::string rows;
+  };
+  client_->exec("CREATE TABLE attic (id int, n int, g int)");
+  for (auto const& [name, event, backfill, rows] :
+       std::vector<Case>{{"gone", "DELETE", "{delete: true, where: id % 3 = 0}", "300"},
+                         {"kept", "UPDATE", "{set: {n: 1}, where: n = 0}", "900"},
+                         {"twice", "DELETE", "{dedupe: {by: [g], keep: ORDER BY id}}", "890"},
+                         {"moved", "DELETE", "{move_to: attic, where: g = 1}", "90"}}) {
+    client_->exec(fmt::format(
+        "CREATE TABLE {0} (id int PRIMARY KEY, n int NOT NULL DEFAULT 0, g int); CREATE INDEX ON {0} (g, id); INSERT "
+        "INTO {0} SELECT i, 0, i % 10 FROM generate_series(1, 900) i; CREATE TABLE {0}_audit (id int)",
+        name));
+    add_trigger(name, "BEFORE " + event, fmt::format("INSERT INTO {}_audit VALUES (OLD.id); RETURN NULL;", name));
+    auto const result = run_file(name, backfill);
+    EXPECT_NE(result.exit_code, kFailed) << name << result.err;
+    EXPECT_EQ(rows_of(name + "_audit"), rows) << name;
+    EXPECT_THAT(result.err, HasSubstr("may keep rows of \"public\".\"" + name + "\" as they are")) << name;
+  }
+}
+
+TEST_F(RowTriggers, ThatKeepRowsAsTheyAreNeedAKey) {
+  client_->exec("CREATE TABLE b (id int, n int NOT NULL DEFAULT 0); INSERT INTO b SELECT generate_series(1, 900)");
+  add_trigger("b", "BEFORE UPDATE", "RETURN NULL;");
+  auto const refused = run_file("b", "{set: {n: 1}, where: n = 0}");
+  EXPECT_EQ(refused.exit_code, kUsage);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("trigger \"b_x\" may keep rows"), HasSubstr("Give it a primary key")));
+}
+
+TEST_F(RowTriggers, ThatPutRowsIntoTheTableAreRefusedWhereThoseWouldBeChangedToo) {
+  client_->exec(
+      "CREATE TABLE h (id bigserial PRIMARY KEY, n int NOT NULL DEFAULT 0, old_of bigint); INSERT INTO h (n) SELECT 0 "
+      "FROM generate_series(1, 500); CREATE TABLE b (id int, n int NOT NULL DEFAULT 0); INSERT INTO b SELECT "
+      "generate_series(1, 500)");
+  add_trigger("h", "AFTER UPDATE", "INSERT INTO h (n, old_of) VALUES (OLD.n, OLD.id); RETURN NULL;");
+  add_trigger("b", "AFTER UPDATE", "INSERT INTO b VALUES (OLD.id, OLD.n); RETURN NULL;");
+  auto const all = run_file("h", "{set: {n: n + 1}}");
+  EXPECT_EQ(all.exit_code, kUsage);
+  EXPECT_THAT(all.err, AllOf(HasSubstr("trigger \"h_x\" inserts rows into \"public\".\"h\" itself"),
+                             HasSubstr("Write a `where` that leaves them out")));
+  EXPECT_EQ(rows_of("h"), "500");
+  auto const by_block = run_file("b", "{set: {n: 1}, where: n = 0}");
+  EXPECT_EQ(by_block.exit_code, kUsage);
+  EXPECT_THAT(by_block.err, HasSubstr("trigger \"b_x\" inserts rows into \"public\".\"b\" itself, which has no key"));
+  auto const some = run_file("h", "{set: {n: n + 1}, where: old_of IS NULL AND n = 0}");
+  EXPECT_EQ(some.exit_code, kDone) << some.err;
+  EXPECT_THAT(some.err, HasSubstr("trigger \"h_x\" inserts rows into \"public\".\"h\" itself"));
+  EXPECT_EQ(client_->value("SELECT string_agg(n || ':' || c, ' ' ORDER BY n) FROM (SELECT n, count(*) c FROM h GROUP "
+                           "BY n) x"),
+            "0:500 1:500");
+}
+
+TEST_F(RowTriggers, ARowInThePlaceOfADeletedOneStays) {
+  client_->exec(
+      "CREATE TABLE d (id int PRIMARY KEY, died int NOT NULL DEFAULT 0); INSERT INTO d SELECT generate_series(1, 900)");
+  add_trigger("d", "AFTER DELETE", "INSERT INTO d VALUES (OLD.id, OLD.died + 1); RETURN NULL;");
+  run_file("d", "{delete: true, where: id % 3 = 0}");
+  EXPECT_EQ(
+      client_->value("SELECT string_agg(died || ':' || c, ' ' ORDER BY died) FROM (SELECT died, count(*) c FROM d "
+                     "GROUP BY died) x"),
+      "0:600 1:300");
+}
+
 }  // namespace
 }  // namespace pgbackfill::tests

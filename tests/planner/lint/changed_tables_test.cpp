@@ -38,6 +38,15 @@ TEST(ChangedTables, AndThoseThatGetRows) {
   EXPECT_EQ(shown(written.at(0)) + " " + shown(written.at(1)), "app.t u");
 }
 
+TEST(ChangedTables, AndThoseThatGetRowsByInsertAlone) {
+  auto const tables = tables_inserted_into_by(
+      "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN UPDATE u SET n = 1; INSERT INTO app.t (n) "
+      "VALUES "
+      "(OLD.n); RETURN NULL; END$$");
+  ASSERT_EQ(tables.size(), 1U);
+  EXPECT_EQ(shown(tables.front()), "app.t");
+}
+
 TEST(ChangedTables, OfCodeThatCannotBeReadAreNone) {
   EXPECT_EQ(changed_by("this is no code"), "");
   EXPECT_TRUE(tables_changed_by("CREATE FUNCTION f() RETURNS trigger LANGUAGE c AS 'a', 'b'").empty());
