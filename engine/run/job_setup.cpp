@@ -17,6 +17,7 @@
 #include "planner/keys/key_choice.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/suggestion.h"
+#include "planner/model/value_text.h"
 #include "planner/model/work_kind.h"
 #include "planner/steps/step_order.h"
 
@@ -288,6 +289,36 @@ asio::awaitable<Result<Done>> check_key_operators(PgConnection& connection, plan
   co_return Done();
 }
 
+// Of any key that comes later, pgbackfill.key_text() says so.
+constexpr int kKeysLookedAt = 10'000;
+
+// The cursor is the text of a key: where that is another key, batches pass rows over, or change them again.
+asio::awaitable<Result<Done>> check_key_texts(PgConnection& connection, planner::SourcePosition position,
+                                              Preflight& preflight) {
+  for (auto const& target : preflight.targets) {
+    for (auto const& column : target.key.columns) {
+      auto const name = planner::quote_identifier(column.name);
+      auto const differs = planner::has_other_text("k." + name, column.type);
+      if (differs.empty()) continue;
+      auto found = co_await query_read_only(
+          connection,
+          fmt::format("SELECT concat(k.{0}) FROM (SELECT {0} FROM ONLY {1} LIMIT {2}) k WHERE num_nulls(k.{0}) "
+                      "= 0 AND {3} LIMIT 1",
+                      name, target.relation, kKeysLookedAt, differs));
+      if (!found) co_return found.error();
+      if (found->rows.empty()) continue;
+      preflight.lacks_key = true;
+      preflight.problems.push_back(
+          {position, fmt::format("column {} of the key is of type {}, whose text does not tell its values apart: {} is "
+                                 "the text of several, so that batches would pass rows over or change them again. Page "
+                                 "by another key",
+                                 name, column.type, found->rows.front().front().value_or(""))});
+      co_return Done();
+    }
+  }
+  co_return Done();
+}
+
 // A statement on the table computes a virtual column by the table's expression, also in a partition that has another
 // one (18): then the work leads through the table.
 asio::awaitable<Result<Done>> look_at_virtual_columns(PgConnection& connection, Preflight& preflight) {
@@ -377,6 +408,8 @@ asio::awaitable<Result<Preflight>> check_backfill(PgConnection& connection, plan
     if (columns_only) preflight.problems.resize(before);
   }
   if (preflight.problems.empty()) {
+    auto told = co_await check_key_texts(connection, backfill.position, preflight);
+    if (!told) co_return told.error();
     auto looked = co_await look_at_work(connection, backfill, preflight);
     if (!looked) co_return looked.error();
     auto groups = co_await check_dedupe(connection, backfill, preflight);

@@ -1,7 +1,6 @@
 // The layout of schema pgbackfill: a script for each version, and what is asked of it as a whole.
 
 #include "engine/state/state_store.h"
-#include "planner/model/sql_text.h"
 
 namespace pgbackfill::engine::state {
 
@@ -766,6 +765,43 @@ END $do$;
 UPDATE pgbackfill.meta SET revision = 4 WHERE version = 9;
 )sql";
 
+// Revision 5: a key whose text is that of another key is told, by the equality of its type.
+constexpr char kRevision5[] = R"sql(
+CREATE OR REPLACE FUNCTION pgbackfill.key_text(a_value anyelement) RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
+SET extra_float_digits = '3' SET bytea_output = 'hex' AS $fn$
+DECLARE
+  kind pg_type;
+  told text;
+  is_other boolean;
+BEGIN
+  -- A cast of a type that is not the server's own may be a function of somebody's.
+  IF pg_typeof(a_value)::oid < 16384 THEN
+    RETURN a_value::text;
+  END IF;
+  told := concat(a_value);
+  SELECT * INTO kind FROM pg_type t WHERE t.oid = pg_typeof(a_value);
+  WHILE kind.typtype = 'd' LOOP
+    SELECT * INTO kind FROM pg_type t WHERE t.oid = kind.typbasetype;
+  END LOOP;
+  IF kind.oid < 16384 OR kind.typtype = 'e' OR num_nulls(a_value) > 0
+    OR EXISTS (SELECT FROM pg_proc f WHERE f.oid = kind.typoutput AND f.prosrc = 'textout') THEN
+    RETURN told;
+  END IF;
+  EXECUTE format('SELECT record_ne(ROW(r.v), ROW($2::%1$s)) FROM jsonb_to_record(jsonb_build_object(''v'', $1)) AS r (v '
+    '%1$s)', kind.oid::regtype) INTO is_other USING told, a_value;
+  IF is_other THEN
+    RAISE EXCEPTION USING ERRCODE = 'BF011',
+      MESSAGE = format('a key of type %s cannot be told by its text: %s is the text of another value too', kind.oid::regtype,
+        told),
+      HINT = 'Page by another key, or give the table one.';
+  END IF;
+  RETURN told;
+END $fn$;
+
+UPDATE pgbackfill.meta SET revision = 5 WHERE version = 9;
+)sql";
+
 }  // namespace
 
 std::string has_version() {
@@ -781,7 +817,7 @@ std::string read_version() {
 std::vector<std::string> upgrades(int version, int revision) {
   static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5,
                                                    kVersion6, kVersion7, kVersion8, kVersion9};
-  static std::vector<std::string> const revisions = {kRevision1, kRevision2, kRevision3, kRevision4};
+  static std::vector<std::string> const revisions = {kRevision1, kRevision2, kRevision3, kRevision4, kRevision5};
   if (version < 0 || version > kStateVersion || revision > kStateRevision) return {};
   std::vector<std::string> needed(scripts.begin() + version, scripts.end());
   // Those of an older version went into the next one.

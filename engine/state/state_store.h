@@ -32,7 +32,7 @@ namespace pgbackfill::engine {
 // The layout of schema pgbackfill. A program refuses a newer version; a newer revision of the same version only adds,
 // and programs that do not know it go on.
 inline constexpr int kStateVersion = 9;
-inline constexpr int kStateRevision = 4;
+inline constexpr int kStateRevision = 5;
 // Commands that look, pause, resume, cancel and set go by older layouts too, from this one on.
 inline constexpr int kOldestReadableVersion = 8;
 

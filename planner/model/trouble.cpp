@@ -6,6 +6,8 @@ namespace pgbackfill::planner {
 
 namespace {
 
+constexpr char kKeyTextState[] = "BF011";  // key_text: the text of a key is that of another key too
+
 bool is_one_of(std::string_view sqlstate, std::initializer_list<std::string_view> states) {
   for (auto const state : states) {
     if (sqlstate == state) return true;
@@ -28,8 +30,9 @@ Trouble classify(std::string_view sqlstate, std::chrono::milliseconds elapsed,
   if (sqlstate.size() != 5) return Trouble::kConnection;
   std::string_view const klass = sqlstate.substr(0, 2);
   if (sqlstate == kFencedState) return Trouble::kFenced;
-  if (is_one_of(sqlstate, {kRepeatState, kBudgetState, kMovedState, kFanOutState, kKeyLeftState}))
+  if (is_one_of(sqlstate, {kRepeatState, kBudgetState, kMovedState, kFanOutState, kKeyLeftState, kKeyTextState})) {
     return Trouble::kFatal;
+  }
   if (sqlstate == "55P03") return Trouble::kLockTimeout;
   if (sqlstate == "57014") return elapsed >= statement_timeout ? Trouble::kStatementTimeout : Trouble::kCancelled;
   // 25P03: the server closed an idle transaction; 25P04: transaction_timeout. Both end the session or transaction.

@@ -12,6 +12,14 @@ bool is_users_type(std::string const& qualified) {
 
 }  // namespace
 
+std::string has_other_text(std::string const& value, std::string_view type) {
+  auto const qualified = qualified_type(type);
+  if (!is_users_type(qualified)) return "";
+  // The value may be of a domain over the type.
+  return "pg_catalog.record_ne(ROW((" + value + ")::" + qualified + "), ROW(" +
+         value_of_text("pg_catalog.concat(" + value + ")", type) + "))";
+}
+
 std::string text_of_value(std::string const& value, std::string_view type) {
   if (!is_users_type(qualified_type(type))) return value + "::pg_catalog.text";
   return "CASE WHEN pg_catalog.num_nulls(" + value + ") OPERATOR(pg_catalog.=) 0 THEN pg_catalog.concat(" + value +

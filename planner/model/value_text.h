@@ -15,4 +15,8 @@ std::string text_of_value(std::string const& value, std::string_view type);
 
 std::string value_of_text(std::string const& text, std::string_view type);
 
+// Whether the text of a value that is not NULL is that of another one too, by the equality of the type: one that shows
+// fewer digits than it has. Empty: no value of this type, which is PostgreSQL's own.
+std::string has_other_text(std::string const& value, std::string_view type);
+
 }  // namespace pgbackfill::planner

@@ -167,5 +167,53 @@ TEST_F(RowTriggers, ARowInThePlaceOfADeletedOneStays) {
       "0:600 1:300");
 }
 
+// The cursor would be another key: rows are changed twice, or never, or for ever.
+class KeyTexts : public RowTriggers {
+ protected:
+  void SetUp() override {
+    RowTriggers::SetUp();
+    if (client_->value("SELECT count(*) FROM pg_available_extensions WHERE name = 'seg'") == "0") GTEST_SKIP();
+    client_->exec("CREATE EXTENSION seg; CREATE DOMAIN part AS seg; CREATE TYPE pair AS (a int, s seg)");
+  }
+  void make(std::string const& type, std::string const& key) {
+    client_->exec(
+        fmt::format("DROP TABLE IF EXISTS k; CREATE TABLE k (id {} PRIMARY KEY, n int NOT NULL DEFAULT 0); "
+                    "INSERT INTO k (id) SELECT {} FROM generate_series(1, 1500) g",
+                    type, key));
+  }
+};
+
+TEST_F(KeyTexts, OfSeveralKeysAreRefused) {
+  for (auto const& [type, key] :
+       std::vector<std::pair<std::string, std::string>>{{"seg", "((100000 + g * 0.125)::text)::seg"},
+                                                        {"part", "((100000 + g * 0.125)::text)::seg"},
+                                                        {"pair", "ROW(1, (100000 + g * 0.125)::text)::pair"},
+                                                        {"seg[]", "ARRAY[((100000 + g * 0.125)::text)::seg]"}}) {
+    make(type, key);
+    for (char const* command : {"plan", "run"}) {
+      write("k.yaml", "name: k\ntable: k\nbackfill: {set: {n: n + 1}}\n");
+      auto const refused = run({command, "k.yaml"});
+      EXPECT_EQ(refused.exit_code, kUsage) << type << refused.out << refused.err;
+      EXPECT_THAT(refused.out + refused.err, HasSubstr("column \"id\" of the key is of type")) << type;
+    }
+  }
+  EXPECT_EQ(client_->value("SELECT sum(n) FROM k"), "0");
+}
+
+TEST_F(KeyTexts, ThatTellKeysApartAreFine) {
+  make("seg", "(g::text)::seg");
+  auto const done = run_file("k", "{set: {n: n + 1}, batch: {min_rows: 20, max_rows: 20}}");
+  EXPECT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_EQ(client_->value("SELECT min(n) || ' ' || max(n) FROM k"), "1 1");
+}
+
+// Beyond what is looked at before a job begins.
+TEST_F(KeyTexts, AreLookedAtWhereverAKeyIsWritten) {
+  ASSERT_EQ(run({"init"}).exit_code, kDone);
+  EXPECT_EQ(client_->try_exec("SELECT pgbackfill.key_text('100000.125'::seg)"), "BF011");
+  EXPECT_EQ(client_->try_exec("SELECT pgbackfill.key_text(ROW(1, '100000.125')::pair)"), "BF011");
+  EXPECT_EQ(client_->value("SELECT pgbackfill.key_text('1.5'::part)"), "1.5");
+}
+
 }  // namespace
 }  // namespace pgbackfill::tests

@@ -61,6 +61,7 @@ TEST(Trouble, EachStateMeansWhatAnOperatorWouldDo) {
       {kLinkLostState, Trouble::kConnection},
   };
   for (auto const& [sqlstate, trouble] : states) EXPECT_EQ(trouble_of(sqlstate), trouble) << sqlstate;
+  EXPECT_EQ(trouble_of("BF011"), Trouble::kFatal) << "its key could not be set aside either";
 }
 
 TEST(Trouble, AFullDiskIsNotTriedAgain) {

@@ -20,5 +20,13 @@ TEST(ValueText, CallsNoCastsOfOtherTypes) {
             "pgbackfill_one (v \"My.S\".mood[]))");
 }
 
+TEST(ValueText, MayBeThatOfAnotherValueInOtherTypesAlone) {
+  EXPECT_EQ(has_other_text("t.a", "timestamp with time zone"), "");
+  EXPECT_EQ(has_other_text("t.a", "public.seg"),
+            "pg_catalog.record_ne(ROW((t.a)::public.seg), ROW((SELECT pgbackfill_one.v FROM "
+            "pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v', pg_catalog.concat(t.a))) AS pgbackfill_one "
+            "(v public.seg))))");
+}
+
 }  // namespace
 }  // namespace pgbackfill::planner
