@@ -15,6 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::HasSubstr;
+using testing::Not;
 
 class SettingsTest : public DatabaseTest {
  protected:
@@ -49,6 +50,20 @@ TEST_F(SettingsTest, TextOfDatesIntervalsAndBytesIsWhatAPlainStatementGives) {
   auto const result = run({"run", "m.yaml"});
   EXPECT_EQ(result.exit_code, kDone) << result.err;
   EXPECT_EQ(rows_that_differ(), "0");
+}
+
+// It would end the session with the first row that cannot be changed, and the next one with the same row.
+TEST_F(SettingsTest, AnErrorEndsNoSessionWhereTheRoleWouldHaveItSo) {
+  set("exit_on_error = on");
+  client_->exec(
+      "CREATE TABLE t (id int PRIMARY KEY, a text, n int); INSERT INTO t SELECT g, CASE g WHEN 70 THEN 'x' ELSE "
+      "g::text END FROM generate_series(1, 500) g");
+  write("m.yaml",
+        "name: m\ntable: t\nexpand:\n  - create_index: {name: t_n, columns: [n]}\nbackfill:\n  set: {n: \"a::int\"}\n  "
+        "on_bad_row: {quarantine: 1}\n");
+  auto const result = run({"run", "m.yaml"});
+  EXPECT_EQ(client_->value("SELECT string_agg(id::text, ' ') FROM t WHERE n IS NULL"), "70") << result.err;
+  EXPECT_THAT(result.err, Not(HasSubstr("connection")));
 }
 
 TEST_F(SettingsTest, APurgeComparesDatesAsThePlainStatementDoes) {

@@ -126,6 +126,39 @@ TEST_F(Neighbours, WhatAnotherMigrationNeedsIsNotTakenAway) {
   EXPECT_EQ(done.exit_code, kDone) << done.err;
 }
 
+// Nothing would count what differs then, and the swap would bring it into use.
+TEST_F(Neighbours, NobodyElseChangesTheRowsOfACopyThatATriggerKeeps) {
+  make_t();
+  client_->exec("CREATE TABLE t_new (id int PRIMARY KEY, a text, n int, own int)");
+  std::string const keeping =
+      "name: keeping\ntable: t\nsync:\n  mirror: [id]\nbackfill:\n  copy_to: t_new\n  columns: {id: id, a: a, n: n}\n";
+  auto const of_copy = [](std::string const& name, std::string const& work) {
+    return "name: " + name + "\ntable: t_new\nbackfill:\n  " + work + "\n";
+  };
+  auto const kept = run_file("keeping.yaml", keeping);
+  ASSERT_EQ(kept.exit_code, kDone) << kept.err;
+  for (std::string const work :
+       {"set: {n: n + 1}", "delete: true\n  where: n > 5", "sql: UPDATE t_new SET a = 'x' WHERE {batch}"}) {
+    auto const other = run_file("other.yaml", of_copy("other", work));
+    EXPECT_EQ(other.exit_code, kGateClosed) << work << other.out << other.err;
+    EXPECT_THAT(other.err, HasSubstr("the sync trigger of migration keeping keeps t_new as a copy")) << work;
+  }
+  EXPECT_THAT(run({"plan", "other.yaml"}).out, HasSubstr("in the way: "));
+  // What the trigger does not fill is nobody's.
+  auto const own = run_file("own.yaml", of_copy("own", "set: {own: id}"));
+  EXPECT_EQ(own.exit_code, kDone) << own.err;
+  // The other way round, while a job is open.
+  client_->exec(
+      "DROP TABLE t_new; CREATE TABLE t_new (id int PRIMARY KEY, a text, n int); INSERT INTO t_new VALUES (1)");
+  auto const rolled_back = run({"rollback", "keeping", "--yes"});
+  ASSERT_EQ(rolled_back.exit_code, kDone) << rolled_back.err;
+  auto const open = run_file("open.yaml", of_copy("open", "set: {a: \"'y' || (1 / (id - 1))\"}"));
+  ASSERT_NE(open.exit_code, kDone);
+  auto const late = run_file("keeping.yaml", keeping);
+  EXPECT_EQ(late.exit_code, kGateClosed) << late.err;
+  EXPECT_THAT(late.err, HasSubstr("backfill of migration open"));
+}
+
 TEST_F(Neighbours, RollbackDoesNotTakeAwayWhatAnotherSyncReads) {
   make_t();
   ASSERT_EQ(run_file("b.yaml", filling("one", "b", "upper(a)")).exit_code, kDone);

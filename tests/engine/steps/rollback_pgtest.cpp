@@ -167,6 +167,63 @@ TEST_F(RollbackTest, IsNotBegunWhereItWouldEndHalfWay) {
 }
 
 // Each way back meets what the steps behind it left, and what an earlier rollback would have left.
+struct Rows {
+  std::string made;  // beside the tables
+  std::string step;
+  std::string forbidding;  // rows that come afterwards
+  std::string gone;        // and how they go
+  std::string why;
+};
+
+TEST_F(RollbackTest, AsksTheRowsBeforeItBegins) {
+  std::string const unique = "CREATE UNIQUE INDEX t_u ON t ";
+  std::vector<Rows> const cases = {
+      {"ALTER TABLE t ALTER a SET NOT NULL", "drop_not_null: a", "UPDATE t SET a = NULL WHERE id < 4",
+       "UPDATE t SET a = 1 WHERE a IS NULL", "column a of public.t is NOT NULL again, and rows with NULL: 3"},
+      {"ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0 AND b <> ')')", "drop_constraint: c",
+       "UPDATE t SET a = -1 WHERE id = 2", "UPDATE t SET a = 2 WHERE id = 2",
+       "constraint c of public.t is there again, and rows that fail it: 1"},
+      {"CREATE TABLE p (a int, b text, PRIMARY KEY (b, a)); INSERT INTO p SELECT a, b FROM t; ALTER TABLE t ADD "
+       "CONSTRAINT f FOREIGN KEY (b, a) REFERENCES p (b, a)",
+       "drop_constraint: f", "UPDATE t SET a = 77 WHERE id = 2; UPDATE t SET b = NULL, a = 99 WHERE id = 3",
+       "UPDATE t SET a = 2 WHERE id = 2", "constraint f of public.t is there again, and 1 row(s) refer to nothing"},
+      {unique + "(a)", "drop_index: t_u", "UPDATE t SET a = 1 WHERE id < 4; UPDATE t SET a = NULL WHERE id > 8",
+       "UPDATE t SET a = id WHERE id < 4",
+       "unique index t_u of public.t is there again, and values that appear more than once: 1"},
+      {"UPDATE t SET b = b || id; " + unique + "(lower(b), (a % 2) DESC) WHERE b <> ' WHERE )'", "drop_index: t_u",
+       "UPDATE t SET b = 'B1', a = 1 WHERE id = 3", "UPDATE t SET b = 'b3', a = 3 WHERE id = 3",
+       "values that appear more than once: 1"},
+      {unique + "(a, (b || ', ') COLLATE \"C\" text_pattern_ops)", "drop_index: t_u", "UPDATE t SET a = 1 WHERE id < 4",
+       "UPDATE t SET a = id WHERE id < 4", "values that appear more than once: 1"},
+      {"ALTER TABLE t ADD c int; UPDATE t SET c = id; CREATE UNIQUE INDEX t_c ON t (c); ALTER TABLE t ALTER c SET NOT "
+       "NULL",
+       "swap_primary_key: {name: t_c, columns: [c]}", "UPDATE t SET id = 1 WHERE id = 2",
+       "UPDATE t SET id = c WHERE id = 1", "values that appear more than once: 1"},
+  };
+  for (auto const& one : cases) {
+    make_tables();
+    client_->exec(one.made);
+    auto const before = tables();
+    run_steps({one.step, "add_column: {name: later, type: int}"});
+    client_->exec(one.forbidding);
+    expect_refused(one.step + one.forbidding, one.why);
+    EXPECT_EQ(client_->value("SELECT count(*) FROM pg_attribute WHERE attname = 'later'"), "1") << one.step;
+    client_->exec(one.gone);
+    auto const back = run({"rollback", "m", "--yes"});
+    EXPECT_EQ(back.exit_code, kDone) << one.step << back.err;
+    EXPECT_EQ(tables(), before) << one.step;
+  }
+}
+
+// What a constraint that was not validated let in, the way back lets in as well.
+TEST_F(RollbackTest, AsksNoRowsOfWhatWasNotValidated) {
+  client_->exec("UPDATE t SET a = -1 WHERE id = 1; ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0) NOT VALID");
+  run_steps({"drop_constraint: c"});
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(client_->value("SELECT convalidated FROM pg_constraint WHERE conname = 'c'"), "f");
+}
+
 TEST_F(RollbackTest, GoesThroughWhatTheStepsThemselvesRenamedAndReplaced) {
   client_->exec("CREATE INDEX ia ON t (a); ALTER TABLE t ADD CONSTRAINT k CHECK (a > 0)");
   auto const before = tables();
