@@ -61,6 +61,32 @@ void add_other_tables(SqlFacts const& facts, Need const& own, std::vector<Need>&
   }
 }
 
+// The column that an expression is no more than; empty: it is more.
+std::string column_alone(std::string const& expression) {
+  auto const facts = facts_of_expressions({expression});
+  return facts.is_one_column && facts.columns.size() == 1 ? facts.columns.front().name : "";
+}
+
+// The columns of the copy that hold those of the table, and the other way round; empty: not all of them.
+std::vector<std::string> copied_as(std::vector<std::string> const& names, std::vector<Assignment> const& columns) {
+  std::vector<std::string> copied;
+  for (auto const& name : names) {
+    for (auto const& one : columns) {
+      if (column_alone(one.expression) == name) copied.push_back(one.column);
+    }
+  }
+  return copied.size() == names.size() ? copied : std::vector<std::string>();
+}
+std::vector<std::string> copied_from(std::vector<std::string> const& names, std::vector<Assignment> const& columns) {
+  std::vector<std::string> sources;
+  for (auto const& name : names) {
+    for (auto const& one : columns) {
+      if (one.column == name) sources.push_back(column_alone(one.expression));
+    }
+  }
+  return sources;
+}
+
 void add_sync(Migration const& migration, std::vector<Need>& needs) {
   constexpr char kPart[] = "its sync trigger";
   auto const& kind = migration.sync->install.detail->kind;
@@ -83,6 +109,9 @@ void add_sync(Migration const& migration, std::vector<Need>& needs) {
   source.is_of_all = add_columns(facts_of_expressions(expressions), mirror.table, source.columns);
   auto copy = need_of(migration.name, kPart, mirror.to);
   add_written(mirror.columns, copy.columns);
+  // The trigger's ON CONFLICT goes by the one, and without the other two rows would be one in the copy.
+  copy.key = mirror.key;
+  source.key = copied_from(mirror.key, mirror.columns);
   needs.push_back(std::move(source));
   needs.push_back(std::move(copy));
 }
@@ -106,6 +135,7 @@ void add_job(Migration const& migration, OpenParts const& open, std::vector<Need
   if (backfill.kind == WorkKind::kCopy) {
     auto copy = need_of(migration.name, kPart, backfill.copy_to);
     add_written(backfill.assignments, copy.columns);
+    copy.key = copied_as(open.key, backfill.assignments);
     needs.push_back(std::move(copy));
   }
   if (backfill.move_to) {

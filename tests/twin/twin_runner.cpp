@@ -393,7 +393,9 @@ std::string reason_in(std::string const& text) {
 // It ended with neither 0 nor 4.
 TwinOutcome Play::judge_failure(Contents const& before) const {
   auto const reason = reason_in(last_.err + last_.out);
-  bool const is_refusal = last_.exit_code == kUsage || last_.exit_code == kGateClosed;
+  // Which rows a `where` picks again, the first batch tells.
+  bool const picks_again = last_.exit_code == kFailed && reason.find("(BF002)") != std::string::npos;
+  bool const is_refusal = last_.exit_code == kUsage || last_.exit_code == kGateClosed || picks_again;
   auto const now = contents(main_, true);
   bool const is_untouched = now == before || !twin_.writes.empty() || !done_beside_.empty();
   if (is_refusal && !twin_.may_refuse.empty()) {

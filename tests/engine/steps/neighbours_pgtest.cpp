@@ -159,6 +159,33 @@ TEST_F(Neighbours, NobodyElseChangesTheRowsOfACopyThatATriggerKeeps) {
   EXPECT_THAT(late.err, HasSubstr("backfill of migration open"));
 }
 
+// Without the one every write to the table would fail, and without the other two rows would be one in the copy.
+TEST_F(Neighbours, TheKeysThatAMirrorGoesByStay) {
+  struct Taking {
+    std::string key_of_copy;
+    std::string step;
+  };
+  std::vector<Taking> const takings = {
+      {"ALTER TABLE t_new ADD PRIMARY KEY (no)", "drop_constraint: {table: t_new, name: t_new_pkey}"},
+      {"CREATE UNIQUE INDEX t_no ON t_new (no)", "drop_index: {table: t_new, name: t_no}"},
+      {"ALTER TABLE t_new ADD PRIMARY KEY (no)", "swap_primary_key: {table: t_new, name: t_new_pkey, columns: [a]}"},
+      {"ALTER TABLE t_new ADD PRIMARY KEY (no)", "drop_constraint: {table: t, name: t_pkey}"},
+  };
+  for (auto const& one : takings) {
+    client_->exec("DROP SCHEMA IF EXISTS pgbackfill CASCADE; DROP TABLE IF EXISTS t, t_new");
+    make_t();
+    client_->exec("CREATE TABLE t_new (no int NOT NULL, a text NOT NULL); " + one.key_of_copy);
+    auto const kept = run_file(
+        "keeping.yaml",
+        "name: keeping\ntable: t\nsync:\n  mirror: [no]\nbackfill:\n  copy_to: t_new\n  columns: {no: id, a: a}\n");
+    ASSERT_EQ(kept.exit_code, kDone) << kept.err;
+    auto const taken = run_file("taking.yaml", "name: taking\nexpand:\n  - " + one.step + "\n");
+    EXPECT_EQ(taken.exit_code, kGateClosed) << one.step << taken.out << taken.err;
+    EXPECT_THAT(taken.err, HasSubstr("migration keeping needs")) << one.step;
+    client_->exec("INSERT INTO t VALUES (1000, 'a')");
+  }
+}
+
 TEST_F(Neighbours, RollbackDoesNotTakeAwayWhatAnotherSyncReads) {
   make_t();
   ASSERT_EQ(run_file("b.yaml", filling("one", "b", "upper(a)")).exit_code, kDone);
