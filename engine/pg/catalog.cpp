@@ -67,7 +67,13 @@ std::string columns_sql(std::string const& oids) {
       "= a.attrelid AND d.objsubid = a.attnum OR d.classid = 'pg_attrdef'::regclass AND d.objid IN (SELECT f.oid FROM "
       "pg_attrdef f WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum))) END, (SELECT quote_ident(n.nspname) || '.' "
       "|| quote_ident(co.collname) FROM pg_collation co JOIN pg_namespace n ON n.oid = co.collnamespace WHERE co.oid = "
-      "a.attcollation) FROM pg_attribute a WHERE a.attrelid IN "
+      "a.attcollation), (WITH RECURSIVE base AS (SELECT t.typtype, t.typbasetype, t.typtypmod FROM pg_type t WHERE "
+      "t.oid = a.atttypid UNION ALL SELECT t.typtype, t.typbasetype, CASE WHEN base.typtypmod >= 0 THEN "
+      "base.typtypmod ELSE t.typtypmod END FROM pg_type t JOIN base ON base.typbasetype = t.oid WHERE base.typtype = "
+      "'d' AND t.typtype = 'd') SELECT format_type(base.typbasetype, base.typtypmod) FROM base WHERE base.typtype = "
+      "'d' "
+      "AND NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = base.typbasetype AND t.typtype = 'd')) FROM pg_attribute a "
+      "WHERE a.attrelid IN "
       "({}) AND a.attnum > 0 AND NOT "
       "a.attisdropped ORDER BY a.attrelid, "
       "a.attnum",
@@ -195,7 +201,8 @@ void add_columns(planner::TableFacts& table, Rows const& rows) {
     auto* leaf = find_leaf(table, *row[0]);
     if (leaf == nullptr) continue;
     leaf->columns.push_back({*row[1], *row[2], is_true(row[3]), is_true(row[4]), is_true(row[5]), *row[6],
-                             state::parse_text_array(row[7]).value_or(planner::KeyValue()), row[8].value_or("")});
+                             state::parse_text_array(row[7]).value_or(planner::KeyValue()), row[8].value_or(""),
+                             row[9].value_or("")});
   }
 }
 

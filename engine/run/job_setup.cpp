@@ -228,7 +228,9 @@ void take_types(planner::Backfill const& backfill, Preflight& preflight) {
   for (auto const& assignment : backfill.assignments) {
     auto const column = std::find_if(columns.begin(), columns.end(),
                                      [&](planner::ColumnFacts const& each) { return each.name == assignment.column; });
-    if (column != columns.end()) preflight.traits.assigned_types.push_back(column->declared_type);
+    if (column != columns.end()) {
+      preflight.traits.assigned_types.push_back({column->declared_type, column->base_type});
+    }
   }
   bool const has_column = std::any_of(columns.begin(), columns.end(),
                                       [](planner::ColumnFacts const& each) { return each.name == "changed"; });

@@ -722,7 +722,7 @@ asio::awaitable<Result<Done>> check_compute(PgConnection& connection, planner::B
                     "attrelid = {} AND attname = {} AND NOT attisdropped",
                     planner::oid_of(backfill.copy_to.schema, backfill.copy_to.name), planner::quote_literal(column)));
     if (!type) co_return type.error();
-    traits.assigned_types.push_back(state::value_as<std::string>(*type));
+    traits.assigned_types.push_back({state::value_as<std::string>(*type)});
   }
   co_return Done();
 }

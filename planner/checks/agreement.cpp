@@ -21,11 +21,11 @@ std::string from_clause(AgreementTarget const& target) {
 }
 
 std::string found(AgreementTarget const& target, ComparedColumn const& column) {
-  return target.work.alias + '.' + quote_identifier(column.column);
+  return column_as_stored(target.work.alias + '.' + quote_identifier(column.column), column.type);
 }
 
 std::string expected(ComparedColumn const& column) {
-  return "CAST(" + parenthesised(column.expression) + " AS " + qualified_type(column.type) + ')';
+  return value_as_assigned(column.expression, column.type);
 }
 
 std::string record(std::vector<std::string> const& values) {
@@ -123,8 +123,12 @@ std::variant<AgreementTarget, AgreementRefusal> make_agreement_target(
     }
     bool const has_no_equality =
         std::find(without_equality.begin(), without_equality.end(), one.column) != without_equality.end();
-    target.columns.push_back(
-        {one.position, one.column, one.expression, column->declared_type, column->collation, has_no_equality});
+    target.columns.push_back({one.position,
+                              one.column,
+                              one.expression,
+                              {column->declared_type, column->base_type},
+                              column->collation,
+                              has_no_equality});
   }
   return target;
 }
@@ -210,8 +214,8 @@ std::string differing_sql(AgreementTarget const& target, Interval const& interva
   std::string const key = is_by_block ? work.alias + ".ctid::pg_catalog.text" : key_texts(work.key, work.alias);
   std::vector<std::string> values{key};
   for (auto const& column : target.columns) {
-    values.push_back(shortened(found(target, column), column.type));
-    values.push_back(shortened(expected(column), column.type));
+    values.push_back(shortened(found(target, column), column.type.declared));
+    values.push_back(shortened(expected(column), column.type.declared));
     values.push_back(differs(target, {column}));
   }
   std::string const order = is_by_block ? "" : " ORDER BY " + key_order(work.key, work.alias);

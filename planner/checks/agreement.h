@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "planner/model/assigned_value.h"
 #include "planner/model/check.h"
 #include "planner/model/table_facts.h"
 #include "planner/work/batch.h"
@@ -22,8 +23,8 @@ namespace pgbackfill::planner {
 struct ComparedColumn {
   SourcePosition position;
   std::string column;
-  std::string expression;        // SQL
-  std::string type;              // SQL, with length and precision
+  std::string expression;  // SQL
+  AssignedType type;
   std::string collation;         // of the column, which decides what is equal; empty: none
   bool has_no_equality = false;  // the type, or a part of it: its texts alone are compared
 };

@@ -20,6 +20,7 @@ struct ColumnFacts {
   std::string declared_type{};                // qualified, with length or precision
   std::vector<std::string> generated_from{};  // columns that a generated one is computed from
   std::string collation{};                    // qualified and quoted; empty: the type has none
+  std::string base_type{};                    // of a domain, that of its values, as declared; empty: it is none
 };
 
 struct IndexFacts {

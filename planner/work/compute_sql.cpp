@@ -180,7 +180,7 @@ std::string rows_cte(WorkTarget const& target, bool has_gaps) {
     std::string const value = "d.v" + number;
     selected.push_back((is_bytes ? "pg_catalog.decode(" + value + ", 'base64')" : value) + " AS " + value_name(index));
     columns.push_back("v" + number + ' ' +
-                      (is_bytes ? "pg_catalog.text" : qualified_type(target.traits.assigned_types[index])));
+                      (is_bytes ? "pg_catalog.text" : qualified_type(target.traits.assigned_types[index].declared)));
     if (!has_gaps) continue;
     selected.push_back("d.g" + number + " AS pgbackfill_g" + number);
     columns.push_back("g" + number + " pg_catalog.bool");

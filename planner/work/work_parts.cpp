@@ -62,9 +62,9 @@ std::string would_change(WorkTarget const& target) {
   std::vector<std::string> found;
   std::vector<std::string> wanted;
   for (auto const& assignment : target.backfill.assignments) {
-    found.push_back(target.alias + '.' + quote_identifier(assignment.column));
-    wanted.push_back("CAST(" + parenthesised(assignment.expression) + " AS " +
-                     qualified_type(target.traits.assigned_types[found.size() - 1]) + ')');
+    auto const& type = target.traits.assigned_types[found.size()];
+    found.push_back(column_as_stored(target.alias + '.' + quote_identifier(assignment.column), type));
+    wanted.push_back(value_as_assigned(assignment.expression, type));
   }
   return "(ROW(" + join(found, ", ") + ")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(" + join(wanted, ", ") +
          ")::pg_catalog.record)";

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "planner/model/assigned_value.h"
 #include "planner/model/key.h"
 #include "planner/model/migration.h"
 #include "planner/model/table_facts.h"
@@ -64,7 +65,7 @@ struct WorkTraits {
   std::vector<std::string> copy_key_sources{};    // the columns that they are copied from
   std::vector<std::string> copy_key_types{};      // SQL
   std::vector<std::string> copy_key_operators{};  // schema.operator by which the copy's index tells equal ones
-  std::vector<std::string> assigned_types{};      // of an update: SQL, with length and precision, by assignment
+  std::vector<AssignedType> assigned_types{};     // of an update: by assignment
   std::vector<ValueForm> input_forms{};           // of `compute`: by entry of `read`
   std::vector<ValueForm> output_forms{};          // by column of `write`
   std::vector<GroupColumn> group{};               // of `dedupe`: by column of `by`

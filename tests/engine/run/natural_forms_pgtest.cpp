@@ -82,6 +82,35 @@ TEST_F(WhereChanged, ComparesWhatIsStoredAndTypesWithoutEquality) {
   EXPECT_EQ(run({"gate", "m"}).exit_code, kDone);
 }
 
+// A cast would cut what an assignment refuses, so that the row would count as right.
+TEST_F(WhereChanged, AValueThatIsTooLongIsABadRowAndNotRight) {
+  client_->exec(
+      "DROP TABLE t; CREATE DOMAIN code AS varchar(3); CREATE DOMAIN inner_code AS code; CREATE TABLE t (id int PRIMARY KEY, s text, "
+      "v varchar(3), c char(3), d inner_code, b bit(3), vb bit varying(3)); INSERT INTO t SELECT g, CASE g WHEN 50 "
+      "THEN "
+      "'abcd' WHEN 60 THEN 'abc  ' WHEN 70 THEN 'ab' ELSE 'abc' END, 'abc', 'abc', 'abc', B'101', B'101' FROM "
+      "generate_series(1, 100) g");
+  for (std::string const column : {"v", "c", "d"}) {
+    write("m.yaml", "name: m_" + column + "\ntable: t\nbackfill:\n  set: {" + column +
+                        ": s}\n  where: changed\n  on_bad_row: {quarantine: 1}\nverify:\n  - agrees: {set: {" + column +
+                        ": s}}\n");
+    auto const ran = run({"run", "m.yaml"});
+    EXPECT_THAT(ran.out + ran.err, HasSubstr("too long")) << column;
+    EXPECT_EQ(
+        client_->value("SELECT string_agg(id::text, ' ' ORDER BY id) FROM t WHERE (" + column + ")::text <> rtrim(s)"),
+        "50")
+        << column;
+    auto const verified = run({"verify", "m.yaml"});
+    EXPECT_NE(verified.exit_code, kDone) << column;
+    EXPECT_THAT(verified.out, HasSubstr("1 of 100 row(s) do not agree")) << column << verified.err;
+  }
+  for (std::string const column : {"b", "vb"}) {
+    write("m.yaml", "name: m_" + column + "\ntable: t\nbackfill:\n  set: {" + column +
+                        ": \"CASE WHEN id = 50 THEN B'1010' ELSE B'101' END\"}\n  where: changed\n");
+    EXPECT_NE(run({"run", "m.yaml"}).exit_code, kDone) << column;
+  }
+}
+
 TEST_F(WhereChanged, TheLastPassFindsRowsThatCameMeanwhile) {
   write("m.yaml",
         "name: m\ntable: t\nbackfill: {set: {share: a * 2}, where: changed, batch: {max_rows: 50}}\nthrottle: "

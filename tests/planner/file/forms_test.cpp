@@ -45,7 +45,7 @@ Interval const kSome{KeyValue{"1"}, KeyValue{"9"}};
 
 TEST(WhereChanged, ComparesWhatTheAssignmentWouldStore) {
   WorkTraits traits;
-  traits.assigned_types = {"numeric(10,2)"};
+  traits.assigned_types = {{"numeric(10,2)"}};
   auto const target = target_of("set: {v: a / 3}\n  where: changed", traits);
   auto const batch = batch_work(target, kSome, BatchMode::kPlain);
   EXPECT_THAT(batch.work, HasSubstr("CAST((a / 3\n) AS numeric(10,2))"));
