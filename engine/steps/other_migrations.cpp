@@ -48,6 +48,7 @@ struct IndexColumn {
   std::string schema;
   std::string table;
   std::string name;
+  bool is_unique = false;
 };
 
 // Row triggers by the function that they call; a trigger that is switched off reads nothing.
@@ -160,7 +161,8 @@ std::string index_columns_sql(planner::Taking const& taking) {
                                 ? "pg_catalog.pg_table_is_visible(c.oid)"
                                 : "i.indrelid = " + planner::oid_of(taking.table.schema, taking.table.name);
   return fmt::format(
-      "SELECT n.nspname, t.relname, a.attname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = "
+      "SELECT n.nspname, t.relname, a.attname, i.indisunique AND i.indpred IS NULL FROM pg_catalog.pg_index i JOIN "
+      "pg_catalog.pg_class c ON c.oid = "
       "i.indexrelid "
       "JOIN pg_catalog.pg_class t ON t.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace CROSS "
       "JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY k (number, "
@@ -176,6 +178,7 @@ asio::awaitable<void> find_index_columns(PgConnection& connection, std::vector<p
                                      "looking for an index that is to go");
     for (auto const& column : state::rows_as<IndexColumn>(rows)) {
       taking.index_columns.push_back(column.name);
+      taking.is_unique = column.is_unique;
       if (taking.table.name.empty()) taking.table = {column.schema, column.table};
     }
   }

@@ -67,7 +67,7 @@ std::string column_alone(std::string const& expression) {
   return facts.is_one_column && facts.columns.size() == 1 ? facts.columns.front().name : "";
 }
 
-// The columns of the copy that hold those of the table, and the other way round; empty: not all of them.
+// The columns of the copy that hold those of the table; empty: not all of them.
 std::vector<std::string> copied_as(std::vector<std::string> const& names, std::vector<Assignment> const& columns) {
   std::vector<std::string> copied;
   for (auto const& name : names) {
@@ -77,13 +77,15 @@ std::vector<std::string> copied_as(std::vector<std::string> const& names, std::v
   }
   return copied.size() == names.size() ? copied : std::vector<std::string>();
 }
-std::vector<std::string> copied_from(std::vector<std::string> const& names, std::vector<Assignment> const& columns) {
-  std::vector<std::string> sources;
-  for (auto const& name : names) {
-    for (auto const& one : columns) {
-      if (one.column == name) sources.push_back(column_alone(one.expression));
-    }
+
+// What the expressions of these columns read.
+std::vector<std::string> sources_of(std::vector<Assignment> const& assignments, std::vector<std::string> const& key) {
+  std::vector<std::string> expressions;
+  for (auto const& one : assignments) {
+    if (contains(key, one.column)) expressions.push_back(one.expression);
   }
+  std::vector<std::string> sources;
+  for (auto const& one : facts_of_expressions(expressions).columns) sources.push_back(one.name);
   return sources;
 }
 
@@ -109,9 +111,10 @@ void add_sync(Migration const& migration, std::vector<Need>& needs) {
   source.is_of_all = add_columns(facts_of_expressions(expressions), mirror.table, source.columns);
   auto copy = need_of(migration.name, kPart, mirror.to);
   add_written(mirror.columns, copy.columns);
-  // The trigger's ON CONFLICT goes by the one, and without the other two rows would be one in the copy.
+  // By the one it finds the row of the copy (ON CONFLICT); without the other two rows become one there.
   copy.key = mirror.key;
-  source.key = copied_from(mirror.key, mirror.columns);
+  source.key = sources_of(mirror.columns, mirror.key);
+  for (auto* need : {&source, &copy}) need->is_key_unique = true;
   needs.push_back(std::move(source));
   needs.push_back(std::move(copy));
 }
@@ -136,6 +139,7 @@ void add_job(Migration const& migration, OpenParts const& open, std::vector<Need
     auto copy = need_of(migration.name, kPart, backfill.copy_to);
     add_written(backfill.assignments, copy.columns);
     copy.key = copied_as(open.key, backfill.assignments);
+    copy.is_key_unique = true;
     needs.push_back(std::move(copy));
   }
   if (backfill.move_to) {
@@ -398,8 +402,10 @@ void add_takings(PlacedStep const& placed, AllTaken taken, std::string const& ho
 }
 
 // Partitions' indexes have names of their own; their columns are those of the table's.
-bool goes_by(std::vector<std::string> const& index_columns, Need const& need) {
+bool goes_by(Taking const& taking, Need const& need) {
+  auto const& index_columns = taking.index_columns;
   if (need.key.empty() || index_columns.size() < need.key.size()) return false;
+  if (need.is_key_unique && !taking.is_unique) return false;
   if (!need.is_key_a_beginning && index_columns.size() != need.key.size()) return false;
   return std::is_permutation(need.key.begin(), need.key.end(), index_columns.begin());
 }
@@ -411,7 +417,7 @@ std::string needed_part(Taking const& taking, Need const& need) {
     return is_needed ? "column " + taking.column + " of " + shown(taking.table) : "";
   }
   if (!taking.index.empty() || taking.is_primary_key) {
-    bool const is_needed = contains(need.indexes, taking.index) || goes_by(taking.index_columns, need);
+    bool const is_needed = contains(need.indexes, taking.index) || goes_by(taking, need);
     if (!is_needed) return "";
     return taking.is_primary_key ? "the primary key of " + shown(taking.table) : "index " + taking.index;
   }

@@ -32,6 +32,7 @@ struct Need {
   std::vector<std::string> indexes;
   std::vector<std::string> key;     // columns of an index that it goes by, in any order
   bool is_key_a_beginning = false;  // of the index, which may have more
+  bool is_key_unique = false;       // no other index will do
   bool is_of_all = false;           // each column
 };
 
@@ -50,6 +51,7 @@ struct Taking {
   std::string index;
   bool is_primary_key = false;                  // the index, whatever its name
   std::vector<std::string> index_columns = {};  // as the catalog has them; empty: there is no such index
+  bool is_unique = false;                       // the index, for all rows
 };
 
 std::vector<Taking> takings_of(std::vector<PlacedStep> const& steps);

@@ -68,6 +68,25 @@ TEST(OtherMigrations, WhoReadsTheRowNeedsAllOfIt) {
   EXPECT_THAT(conflicts_of("drop_column: whatever", sync, with_sync()), testing::SizeIs(1));
 }
 
+TEST(OtherMigrations, AMirrorNeedsTheKeysOfBothTables) {
+  auto const other = migration_of(
+      "name: other\ntable: t\nsync: {mirror: [id]}\nbackfill: {copy_to: c, columns: {id: number, a: a}}\n");
+  auto const needs = needs_of(other, with_sync());
+  auto const conflicts_with = [&](TableName const& table, std::vector<std::string> columns, bool is_unique) {
+    Taking taking;
+    taking.table = table;
+    taking.index = "some";
+    taking.index_columns = std::move(columns);
+    taking.is_unique = is_unique;
+    return conflicts({taking}, needs, by_name);
+  };
+  EXPECT_THAT(conflicts_with({"", "c"}, {"id"}, true),
+              ElementsAre(HasSubstr("migration other needs index some for its sync trigger")));
+  EXPECT_THAT(conflicts_with({"", "t"}, {"number"}, true), testing::SizeIs(1)) << "what the key is computed from";
+  EXPECT_THAT(conflicts_with({"", "c"}, {"id"}, false), IsEmpty()) << "no ON CONFLICT goes by it";
+  EXPECT_THAT(conflicts_with({"", "c"}, {"a"}, true), IsEmpty());
+}
+
 TEST(OtherMigrations, AJobNeedsItsColumnsItsKeyAndItsIndex) {
   std::string const job = "backfill: {set: {b: \"upper(a)\"}, where: \"c > 0\"}\n";
   for (char const* step : {"drop_column: a", "drop_column: b", "drop_column: c", "drop_column: id",
