@@ -52,6 +52,18 @@ constexpr Refusal kDependents[] = {
        c.reltype
        IN
        (t.oid, t.typelem))))sql"},
+    // The table as a constant, 'orders'::regclass, in what is of other tables and of the copy, or goes over to the
+    // copy.
+    {"these have the table as a constant of type regclass, and would go on with the old one; drop them before, and "
+     "make "
+     "them again after: ",
+     R"sql(SELECT string_agg(DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), ', ') FROM
+       pg_catalog.pg_depend d LEFT JOIN pg_catalog.pg_class c ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+       AND c.oid = d.objid LEFT JOIN pg_catalog.pg_constraint k ON d.classid =
+       'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.oid = d.objid WHERE d.deptype = 'n' AND d.refobjsubid = 0
+       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid IN @old_tree@ AND (c.relkind IN
+       ('i', 'I') OR k.contype = 'c' OR d.classid IN ('pg_catalog.pg_attrdef'::pg_catalog.regclass,
+       'pg_catalog.pg_statistic_ext'::pg_catalog.regclass)))sql"},
     {"the table belongs to this, and the copy would not: ",
      R"sql(SELECT pg_catalog.pg_describe_object(d.refclassid, d.refobjid, 0) FROM pg_catalog.pg_depend d WHERE
   d.classid =

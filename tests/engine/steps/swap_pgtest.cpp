@@ -452,6 +452,12 @@ TEST_F(SwapTest, RefusesWhatWouldStayBehind) {
       {"CREATE PUBLICATION news FOR TABLE orders", "publications", "DROP PUBLICATION news"},
       {"ALTER TABLE orders ENABLE ROW LEVEL SECURITY", "row level security",
        "ALTER TABLE orders DISABLE ROW LEVEL SECURITY"},
+      {"CREATE TABLE other (tab regclass DEFAULT 'orders'::regclass, CONSTRAINT not_it CHECK (tab <> "
+       "'orders'::regclass))",
+       "constraint not_it on table public.other, default value for column tab of table public.other",
+       "DROP TABLE other"},
+      {"ALTER TABLE orders_new ADD CONSTRAINT not_it CHECK ('orders'::regclass::oid <> 0)",
+       "constraint not_it on table public.orders_new", "ALTER TABLE orders_new DROP CONSTRAINT not_it"},
       {"CREATE TABLE orders_old ()", "the name orders_old is taken already", "DROP TABLE orders_old"},
       {"CREATE TABLE child () INHERITS (orders)", "a partition, or inherits", "DROP TABLE child"},
   };
