@@ -14,6 +14,7 @@
 #include "engine/pg/stoppable_sleep.h"
 #include "engine/state/typed_rows.h"
 #include "planner/model/short_line.h"
+#include "planner/model/sql_text.h"
 #include "planner/steps/step_notice.h"
 #include "planner/work/lock_watch.h"
 #include "throttle/ladder_climb.h"
@@ -413,6 +414,23 @@ asio::awaitable<std::vector<Blocker>> find_holders(PgConnection& watch, std::vec
   co_return rows ? state::rows_as<Blocker>(*rows) : std::vector<Blocker>();
 }
 
+// LOCK TABLE takes no foreign table: what is done to one waits for its own lock.
+asio::awaitable<std::vector<planner::TableLock>> without_foreign_tables(PgConnection& watch,
+                                                                        std::vector<planner::TableLock> locks) {
+  std::vector<std::string> names;
+  for (auto const& lock : locks) names.push_back(lock.relation);
+  std::string statement =
+      "SELECT n.name FROM pg_catalog.unnest(" + planner::text_array(names) +
+      ") AS n (name) JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(n.name) WHERE c.relkind = 'f'";
+  auto const rows = co_await watch.query(std::move(statement), Deadlines());
+  // Whatever is wrong with the connection, the statement itself meets next.
+  auto const foreign = rows ? state::column_as<std::string>(*rows) : std::vector<std::string>();
+  std::erase_if(locks, [&](planner::TableLock const& lock) {
+    return std::find(foreign.begin(), foreign.end(), lock.relation) != foreign.end();
+  });
+  co_return locks;
+}
+
 StatementOutcome outcome_after(throttle::AfterAttempt::Kind kind, Failure const& failure) {
   using throttle::AfterAttempt;
   if (kind == AfterAttempt::kLost) return ended(StatementEnd::kLost, words_of(failure), failure);
@@ -539,6 +557,8 @@ asio::awaitable<StatementOutcome> StepSession::perform(StatementTerms statement)
   if (is_alone) {
     outcome = co_await run_alone(statement);
   } else {
+    auto locks = co_await without_foreign_tables(*watch_, std::move(statement.action.locks));
+    statement.action.locks = std::move(locks);
     outcome = co_await climb(statement);
   }
   co_return outcome;

@@ -177,6 +177,11 @@ void ask_of_foreign_key(ServerRules& rules, AddForeignKey const& step, StepFacts
   refuse_if(rules,
             "(SELECT c.relkind FROM pg_catalog.pg_class c WHERE c.oid = " + oid_of(other) + ") NOT IN ('r', 'p')",
             shown(other) + " is not a table, and a foreign key refers to tables alone");
+  refuse_found(
+      rules, "",
+      "SELECT min(c.oid::pg_catalog.regclass::text) FROM pg_catalog.pg_class c WHERE c.relkind = 'f' AND " +
+          std::string(facts.kind == 'p' ? is_heir(table, "c.oid") : "false"),
+      ", a partition of " + shown(table) + ", is a foreign table, which takes no foreign key; detach it first");
   for (auto const& column : step.columns) {
     refuse_if(rules, "NOT " + recipes::has_column(table, column),
               "there is no column " + column + " in " + shown(table));
