@@ -571,6 +571,8 @@ asio::awaitable<StepsOutcome> StepRun::undo_recipe(std::string const& doing) {
     if (next == row.end()) {
       auto const forgotten = co_await session_.ask(forget_sql());
       if (!forgotten) co_return failed(forgotten.error());
+      auto const unfinished = co_await run_unclaimed(recipe.undo_finish);
+      if (unfinished) co_return *unfinished;
       session_.tell(Severity::kInfo, fmt::format("{} {}: {}", name_, doing, shortened(step_.text)));
       outcome.ran = 1;
       co_return outcome;

@@ -60,7 +60,8 @@ struct Recipe {
   std::vector<Action> prepare;
   std::vector<Action> finish;
   std::vector<Action> actions;
-  std::vector<Action> undo;  // and the clearing away after a failure
+  std::vector<Action> undo;         // and the clearing away after a failure
+  std::vector<Action> undo_finish;  // as `finish`, before the step counts as undone
   std::string undo_refusal;  // SQL text: why what is there forbids undo; NULL: nothing does. Empty: nothing to ask
   std::vector<RowQuestion> undo_questions;  // of rows; they may read the whole table
   std::string way_back;     // what undo will do, where its statements are known only once the step has begun

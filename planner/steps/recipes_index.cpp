@@ -40,7 +40,7 @@ std::string same_definition(CreateIndex const& step, StepFacts const& facts) {
 // LOCK TABLE takes no materialized view: what is done to one waits for its own lock.
 void lock_nothing_of_a_view(StepFacts const& facts, Recipe& recipe) {
   if (facts.kind != 'm') return;
-  for (auto* list : {&recipe.actions, &recipe.finish, &recipe.undo}) {
+  for (auto* list : {&recipe.actions, &recipe.finish, &recipe.undo, &recipe.undo_finish}) {
     for (auto& action : *list) {
       if (action.way != Way::kConcurrent) action.locks.clear();
     }
@@ -216,6 +216,7 @@ Recipe recipe(DropIndex const& step, StepFacts const& facts) {
   build.effort = Effort::kBuild;
   build.needed = "NOT " + is_there;
   recipe.undo = {std::move(clear), std::move(build)};
+  recipe.undo_finish = {analyze(table, index_is(table, step.name, "i.indexprs IS NOT NULL"))};
   bool const is_unique = statements.front().starts_with("CREATE UNIQUE ");
   auto duplicates = is_unique ? duplicates_in(table, step.name, statements.front()) : std::nullopt;
   if (duplicates) recipe.undo_questions.push_back(std::move(*duplicates));
