@@ -184,12 +184,27 @@ Action drop_index(TableName const& table, std::string const& name, std::string n
   return action;
 }
 
+namespace {
+
+// Schema and name in turn, of pg_class c out of `from`.
+std::string names_in_turn(std::string const& from, std::string const& condition) {
+  return "SELECT array_agg(u.part ORDER BY n.nspname, c.relname, u.place) FROM " + from +
+         " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL (VALUES (1, n.nspname::text), "
+         "(2, c.relname::text)) u (place, part) WHERE " +
+         condition;
+}
+
+}  // namespace
+
 std::string leaves_of(TableName const& table) {
-  return "SELECT array_agg(u.part ORDER BY n.nspname, c.relname, u.place) FROM pg_catalog.pg_partition_tree(" +
-         oid_of(table) +
-         ") p JOIN pg_catalog.pg_class c ON c.oid = p.relid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-         "CROSS JOIN LATERAL (VALUES (1, n.nspname::text), (2, c.relname::text)) u (place, part) WHERE p.isleaf AND "
-         "p.level > 0";
+  return names_in_turn(
+      "pg_catalog.pg_partition_tree(" + oid_of(table) + ") p JOIN pg_catalog.pg_class c ON c.oid = p.relid",
+      "p.isleaf AND p.level > 0");
+}
+
+std::string heirs_of(TableName const& table) {
+  return names_in_turn("pg_catalog.pg_class c",
+                       "c.oid <> " + oid_of(table) + " AND c.oid IN " + tree_of(oid_of(table)));
 }
 
 std::string facts_of_table(TableName const& table, std::string const& parents, std::string const& named,

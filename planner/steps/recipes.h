@@ -79,6 +79,8 @@ std::string facts_of_table(TableName const& table, std::string const& parents, s
                            std::string const& leaves = {});
 // Query for an array of the partitions that hold rows, as schema and name in turn; NULL: it is not partitioned.
 std::string leaves_of(TableName const& table);
+// The same of all tables below it, whether they inherit or are partitions.
+std::string heirs_of(TableName const& table);
 
 // A transaction on a copy without rows, named pg_temp.pgbackfill_probe; to be followed by what is to be tried.
 // `with`: what of the table goes along, as LIKE takes it.

@@ -3,6 +3,8 @@
 #include <set>
 
 #include "planner/model/sql_text.h"
+#include "planner/sql/sql_syntax.h"
+#include "planner/steps/heirs.h"
 #include "planner/steps/index_parts.h"
 #include "planner/steps/publications.h"
 #include "planner/steps/recipes.h"
@@ -15,6 +17,8 @@ constexpr int kVersionWithNotNullConstraints = 180000;
 // chr(31)
 constexpr char kNotNullMark = '\x1f';
 
+// Between the default of a table and those of the tables below. chr(31)
+constexpr char kHeirsMark = '\x1f';
 std::string column_missing(TableName const& table, std::string const& column) {
   return quote_literal("there is no column " + column + " in " + shown(table));
 }
@@ -65,6 +69,16 @@ Recipe not_null_by_constraint(SetNotNull const& step, StepFacts const& facts, Re
 }
 
 Recipe not_null_by_check(SetNotNull const& step, StepFacts const& facts, Recipe recipe) {
+// What below the table was NOT NULL before stays so; facts.before lists it.
+std::vector<Action> nullable_again(SetNotNull const& step, StepFacts const& facts, std::string const& is_set) {
+  bool const has_keepers = facts.is_claimed && !facts.before.empty();
+  if (!has_keepers) {
+    return {brief(facts.table, "ALTER COLUMN " + quote_identifier(step.column) + " DROP NOT NULL", is_set)};
+  }
+  if (facts.kind == 'p') return drop_not_null_of_partitions_but(facts, step.column, facts.before);
+  return {drop_not_null_but(facts.table, step.column, facts.before)};
+}
+
   auto const& table = facts.table;
   std::string const name = object_name(table.name, step.column, "not_null");
   std::string const column = quote_identifier(step.column);
@@ -86,7 +100,10 @@ Recipe not_null_by_check(SetNotNull const& step, StepFacts const& facts, Recipe 
       validate(table, name, is_open + " AND " + check("NOT k.convalidated")),
       brief(table, "ALTER COLUMN " + column + " SET NOT NULL", is_open + " AND " + check("k.convalidated")),
       brief(table, drop, is_set + " AND " + check("true"))};
-  recipe.undo = {brief(table, "ALTER COLUMN " + column + " DROP NOT NULL", is_set), brief(table, drop, check("true"))};
+  recipe.undo = nullable_again(step, facts, is_set);
+  recipe.undo.push_back(brief(table, drop, check("true")));
+  recipe.before = "SELECT " + heirs_with(table, {step.column}, "a.attnotnull");
+  recipe.undo_refusal = keepers_of_not_null(facts, step.column, facts.is_claimed ? facts.before : "");
   return recipe;
 }
 
@@ -214,7 +231,7 @@ std::string facts_sql(SetNotNull const& step) {
       "SELECT k.conname FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND "
       "k.conkey = ARRAY[a.attnum] WHERE k.contype = 'n' AND k.conrelid = " +
       oid_of(step.table) + " AND a.attname = " + quote_literal(step.column);
-  return facts_of_table(step.table, "", named);
+  return facts_of_table(step.table, "", named, heirs_of(step.table));
 }
 
 std::vector<std::string> spelling(SetNotNull const& /*step*/, StepFacts const& /*facts*/) {
@@ -255,6 +272,27 @@ std::vector<std::string> spelling(DropNotNull const& /*step*/, StepFacts const& 
 }
 
 Recipe recipe(DropNotNull const& step, StepFacts const& facts) {
+namespace {
+
+// Up to 17 tables below may take NULLs while the table does not: Recipe::before lists them.
+Recipe with_way_back_to_not_null(DropNotNull const& step, StepFacts const& facts, Recipe recipe) {
+  auto const& table = facts.table;
+  recipe.before = "SELECT " + heirs_with(table, {step.column}, "NOT a.attnotnull");
+  std::string const list = facts.is_claimed ? facts.before : "";
+  recipe.undo_questions.push_back(nulls_in_all_but(table, step.column, list));
+  if (!list.empty()) {
+    recipe.undo = set_not_null_but(facts, step.column, list);
+    return recipe;
+  }
+  StepFacts back = facts;
+  back.is_claimed = true;
+  back.before.clear();
+  recipe.undo = recipes::recipe(SetNotNull{table, step.column}, back).actions;
+  return recipe;
+}
+
+}  // namespace
+
   auto const& table = facts.table;
   Recipe recipe;
   recipe.title = "drop_not_null " + step.column + " of " + shown(table);
@@ -294,6 +332,7 @@ Recipe recipe(DropNotNull const& step, StepFacts const& facts) {
   recipe.actions = {brief(table, "ALTER COLUMN " + quote_identifier(step.column) + " DROP NOT NULL",
                           column_is(table, step.column, "a.attnotnull"))};
   StepFacts back = facts;
+  if (facts.server_version < kVersionWithNotNullConstraints) return with_way_back_to_not_null(step, facts, recipe);
   back.is_claimed = true;
   auto const end = std::min(facts.before.find('\n'), facts.before.size());
   std::string const constraint = facts.before.substr(0, end);
@@ -318,10 +357,16 @@ Recipe recipe(DropNotNull const& step, StepFacts const& facts) {
 
 namespace {
 
-std::string default_of(std::string const& oid, std::string const& column) {
-  return "coalesce((SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d JOIN "
-         "pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.adrelid = " +
-         oid + " AND a.attname = " + quote_literal(column) + " AND NOT a.attisdropped), '')";
+// The step gave all tables below the same default.
+std::string changed_default_below(TableName const& table, std::string const& column) {
+  std::string const is_own = default_of("a.attrelid", column);
+  return "(SELECT min(" + quote_literal("column " + column + " of ") +
+         " || a.attrelid::pg_catalog.regclass::text) || " +
+         quote_literal(
+             ", which inherits from " + shown(table) +
+             ", has got a default of its own since, which would be lost; give it the one of the table first") +
+         " FROM pg_catalog.pg_attribute a WHERE " + is_of_heir(table, column) + " AND " + is_own + " <> " +
+         default_of(oid_of(table), column) + ")";
 }
 
 }  // namespace
@@ -352,7 +397,7 @@ Recipe recipe(SetDefault const& step, StepFacts const& facts) {
   // What an identity or generated column has instead is not a default, nor the lack of one.
   recipe.done = column_is(table, step.column, "a.attidentity = '' AND a.attgenerated = ''") + " AND " + is_now + " = " +
                 quote_literal(facts.spelling);
-  recipe.before = "SELECT " + is_now;
+  recipe.before = "SELECT " + is_now + " || pg_catalog.chr(31) || " + other_defaults(table, step.column);
   auto refusals = table_refusals(table);
   refusals.emplace_back("NOT " + has_column(table, step.column), column_missing(table, step.column));
   refusals.push_back(
@@ -364,8 +409,18 @@ Recipe recipe(SetDefault const& step, StepFacts const& facts) {
   recipe.actions = {brief(table, alter + change, is_now + " <> " + quote_literal(facts.spelling))};
   recipe.way_back = "the default that was there before is set again";
   if (!facts.is_claimed) return recipe;
-  std::string const back = facts.before.empty() ? " DROP DEFAULT" : " SET DEFAULT " + parenthesised(facts.before);
-  recipe.undo = {brief(table, alter + back, is_now + " <> " + quote_literal(facts.before))};
+  // Claims from before that have no mark.
+  auto const mark = std::min(facts.before.rfind(kHeirsMark), facts.before.size());
+  std::string const was = facts.before.substr(0, mark);
+  std::string const kept = facts.before.substr(std::min(mark + 1, facts.before.size()));
+  std::string const back = was.empty() ? " DROP DEFAULT" : " SET DEFAULT " + parenthesised(was);
+  std::string const is_open = is_now + " <> " + quote_literal(was);
+  recipe.undo = {brief(table, alter + back, is_open)};
+  if (!kept.empty()) {
+    recipe.undo[0].sql += "; " + set_other_defaults(table, step.column, kept);
+    recipe.undo[0].needed += " OR EXISTS (SELECT FROM " + rows_of_other_defaults(table, step.column, kept) + ")";
+  }
+  recipe.undo_refusal = "CASE WHEN " + is_open + " THEN " + changed_default_below(table, step.column) + " END";
   return recipe;
 }
 

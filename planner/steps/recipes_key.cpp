@@ -4,6 +4,7 @@
 #include <array>
 
 #include "planner/model/sql_text.h"
+#include "planner/steps/heirs.h"
 #include "planner/steps/index_parts.h"
 #include "planner/steps/recipes.h"
 #include "planner/steps/row_questions.h"
@@ -13,6 +14,8 @@ namespace {
 
 // Their index may not be NULLS NOT DISTINCT.
 constexpr int kVersionWithStrictPrimaryKeys = 160000;
+// Until then NOT NULL goes from the tables below whatever they had.
+constexpr int kVersionWithNotNullConstraints = 180000;
 
 // Method, operator classes, COLLATEs and order of index i.
 std::string sorting_of_index() {
@@ -35,13 +38,16 @@ struct KeyBefore {
   std::string old_name;
   std::string old_words;
   std::string old_marks;
+  std::string heirs;  // a list of heirs.h: columns of tables below that were NOT NULL
 };
+
+constexpr int kPartsOfOldKey = 4;
 
 KeyBefore read_before(StepFacts const& facts) {
   KeyBefore before;
   if (!facts.is_claimed) return before;
-  std::array<std::string*, 7> const parts{&before.index,    &before.nullables, &before.marks,    &before.old_index,
-                                          &before.old_name, &before.old_words, &before.old_marks};
+  std::array<std::string*, 8> const parts{&before.index,    &before.nullables, &before.marks,     &before.old_index,
+                                          &before.old_name, &before.old_words, &before.old_marks, &before.heirs};
   auto const texts = counted_texts(facts.before);
   for (std::size_t part = 0; part < std::min(parts.size(), texts.size()); ++part) *parts[part] = texts[part];
   return before;
@@ -54,7 +60,12 @@ std::string before_sql(AddKey const& step, TableName const& table, std::string c
       " AND NOT a.attnotnull AND a.attname::text = ANY (" + text_array(step.columns) + "))";
   std::string sql = "SELECT " + counted("(SELECT " + index_tail() + taken + ")") + " || " +
                     counted(step.is_primary ? nullables : "NULL::text") + " || " + counted(index_marks_text(taken));
-  if (!step.is_replacing) return sql;
+  std::string const heirs =
+      counted(step.is_primary ? heirs_with(table, step.columns, "a.attnotnull") : std::string("NULL::text"));
+  if (!step.is_replacing) {
+    for (int part = 0; part < kPartsOfOldKey; ++part) sql += " || " + counted("NULL::text");
+    return sql + " || " + heirs;
+  }
   std::string const key = " FROM pg_catalog.pg_constraint k WHERE k.contype = 'p' AND k.conrelid = " + oid_of(table);
   std::string const old = index_of_primary_key(table);
   std::string const said = "(SELECT 'COMMENT ON CONSTRAINT ' || pg_catalog.quote_ident(k.conname) || ' ON ' || " +
@@ -64,7 +75,8 @@ std::string before_sql(AddKey const& step, TableName const& table, std::string c
                            key + ")";
   return sql + " || " + counted("(SELECT " + index_tail() + old + ")") + " || " +
          counted("(SELECT k.conname::text" + key + ")") + " || " + counted("(SELECT " + words_of_key() + key + ")") +
-         " || " + counted("nullif(pg_catalog.concat_ws('; ', " + index_marks_text(old) + ", " + said + "), '')");
+         " || " + counted("nullif(pg_catalog.concat_ws('; ', " + index_marks_text(old) + ", " + said + "), '')") +
+         " || " + heirs;
 }
 
 // What the server takes for a constraint's index: each column with the operators, COLLATE and order that an index has
@@ -117,15 +129,22 @@ std::vector<Action> not_null_actions(AddKey const& step, StepFacts const& facts,
   return actions;
 }
 
-void make_nullable_again(AddKey const& step, StepFacts const& facts, std::string const& nullables, Recipe& recipe) {
+void make_nullable_again(AddKey const& step, StepFacts const& facts, KeyBefore const& before, Recipe& recipe) {
+  auto const& nullables = before.nullables;
   if (nullables.empty()) return;
+  bool const goes_down = facts.server_version < kVersionWithNotNullConstraints;
   auto const& table = facts.table;
   auto& undo = recipe.undo;
   std::vector<std::pair<std::string, std::string>> refusals;
   for (auto const& column : step.columns) {
     std::string const was_nullable = quote_literal(column) + " = ANY (" + quote_literal(nullables) + "::text[])";
-    undo.push_back(brief(table, "ALTER COLUMN " + quote_identifier(column) + " DROP NOT NULL",
-                         column_is(table, column, "a.attnotnull") + " AND " + was_nullable));
+    auto drop = brief(table, "ALTER COLUMN " + quote_identifier(column) + " DROP NOT NULL",
+                      column_is(table, column, "a.attnotnull"));
+    if (goes_down && !before.heirs.empty()) drop = drop_not_null_but(table, column, before.heirs);
+    drop.needed += " AND " + was_nullable;
+    undo.push_back(std::move(drop));
+    std::string const keepers = goes_down ? keepers_of_not_null(facts, column, before.heirs) : "NULL::text";
+    refusals.emplace_back(was_nullable + " AND " + keepers + " IS NOT NULL", keepers);
     refusals.emplace_back(was_nullable + " AND " + column_is(table, column, "a.attidentity <> ''"),
                           quote_literal("column " + column + " of " + shown(table) + " is an identity column now"));
     std::string const check = object_name(table.name, column, "not_null");
@@ -293,7 +312,7 @@ void undo_of_replacement(AddKey const& step, StepFacts const& facts, std::string
     recipe.undo.push_back(
         drop_index(table, index, index_is(table, index, "NOT i.indisprimary") + " AND NOT " + has_constraint));
   }
-  make_nullable_again(step, facts, before.nullables, recipe);
+  make_nullable_again(step, facts, before, recipe);
 }
 
 void replace_key(AddKey const& step, StepFacts const& facts, std::string const& index,
@@ -326,7 +345,7 @@ void add_key(AddKey const& step, StepFacts const& facts, std::string const& has_
   } else {
     undo_of_taken_index(table, step.name, before, has_constraint, recipe.undo);
   }
-  make_nullable_again(step, facts, before.nullables, recipe);
+  make_nullable_again(step, facts, before, recipe);
 }
 
 }  // namespace

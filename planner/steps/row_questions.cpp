@@ -6,6 +6,7 @@
 
 #include "planner/model/sql_text.h"
 #include "planner/sql/sql_syntax.h"
+#include "planner/steps/heirs.h"
 #include "planner/steps/recipes.h"
 
 namespace pgbackfill::planner::recipes {
@@ -148,6 +149,13 @@ RowQuestion nulls_in(TableName const& table, std::string_view column, bool only)
   return counted_rows(
       "column " + std::string(column) + " of " + shown(table) + " is NOT NULL again, and rows with NULL: ",
       only_of(only) + quoted(table) + " WHERE " + quote_identifier(column) + " IS NULL");
+}
+
+RowQuestion nulls_in_all_but(TableName const& table, std::string const& column, std::string const& list) {
+  auto question = nulls_in(table, column, false);
+  if (list.empty()) return question;
+  std::get<ZeroCheck>(question.check.kind).sql += " AND NOT " + is_listed(list, "tableoid", column);
+  return question;
 }
 
 std::optional<RowQuestion> rows_against(TableName const& table, std::string_view constraint,

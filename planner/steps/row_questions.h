@@ -17,6 +17,8 @@ namespace pgbackfill::planner::recipes {
 
 // NOT NULL of a column; `only`: children of the table may have NULLs.
 RowQuestion nulls_in(TableName const& table, std::string_view column, bool only);
+// The same where these tables below may have NULLs: a list of heirs.h.
+RowQuestion nulls_in_all_but(TableName const& table, std::string const& column, std::string const& list);
 
 // A check constraint or a foreign key, as pg_get_constraintdef() spells it. `is_partitioned`: the table.
 std::optional<RowQuestion> rows_against(TableName const& table, std::string_view constraint,

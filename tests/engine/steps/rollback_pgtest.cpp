@@ -13,6 +13,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 class RollbackTest : public DatabaseTest {
  protected:
@@ -47,7 +48,8 @@ class RollbackTest : public DatabaseTest {
         "SELECT string_agg(line, E'\\n' ORDER BY line) FROM (SELECT attrelid::regclass || '.' || attname || ' ' || "
         "attnotnull || ' ' || coalesce((SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = attrelid "
         "AND "
-        "adnum = attnum), '') AS line FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE relkind = 'r' "
+        "adnum = attnum), '') AS line FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE relkind IN "
+        "('r', 'p') "
         "AND "
         "relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped UNION ALL SELECT "
         "pg_get_indexdef(indexrelid) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE relnamespace = "
@@ -316,6 +318,112 @@ TEST_F(RollbackTest, AStepOfWhichNoObjectIsRecordedGoesByItsName) {
   auto const back = run({"rollback", "m", "--yes"});
   EXPECT_EQ(back.exit_code, kDone) << back.err;
   EXPECT_EQ(tables(), before);
+}
+
+TEST_F(RollbackTest, AnIndexThatIsBuiltAgainIsAnalyzed) {
+  client_->exec("CREATE INDEX ie ON t (lower(b)); ALTER TABLE t SET (autovacuum_enabled = off)");
+  run_steps({"drop_index: ie"});
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pg_stats WHERE tablename = 'ie'"), "1");
+}
+
+// --- what tables below have of their own
+// ------------------------------------------------------------------------------
+
+class HeirsTest : public RollbackTest {
+ protected:
+  void make(std::string const& sql) const {
+    client_->exec(
+        "SET client_min_messages = warning; DROP SCHEMA IF EXISTS pgbackfill CASCADE; DROP SCHEMA public CASCADE; "
+        "CREATE SCHEMA public; " +
+        sql);
+  }
+  // And back, after which all is as it was.
+  void expect_back(std::string const& sql, std::string const& table, std::string const& step) {
+    make(sql);
+    auto const before = tables();
+    write("m.yaml", "name: m\ntable: " + table + "\nexpand:\n  - " + step + "\n");
+    auto const ran = run({"run", "m.yaml"});
+    ASSERT_EQ(ran.exit_code, kDone) << step << ran.err;
+    EXPECT_NE(tables(), before) << step;
+    auto const back = run({"rollback", "m", "--yes"});
+    EXPECT_EQ(back.exit_code, kDone) << step << back.err;
+    EXPECT_EQ(tables(), before) << step;
+  }
+};
+
+constexpr char kParted[] =
+    "CREATE TABLE o (id int, a int DEFAULT 1, b int) PARTITION BY RANGE (id); CREATE TABLE o1 PARTITION OF o FOR "
+    "VALUES "
+    "FROM (0) TO (10); CREATE TABLE o2 PARTITION OF o FOR VALUES FROM (10) TO (30) PARTITION BY RANGE (id); CREATE "
+    "TABLE o21 PARTITION OF o2 FOR VALUES FROM (10) TO (20); CREATE TABLE o22 PARTITION OF o2 FOR VALUES FROM (20) TO "
+    "(30); INSERT INTO o SELECT g, g, g FROM generate_series(1, 29) g; ";
+constexpr char kInherited[] =
+    "CREATE TABLE o (id int, a int DEFAULT 1, b int); CREATE TABLE ch (c int) INHERITS (o); CREATE TABLE grand () "
+    "INHERITS (ch); INSERT INTO ch SELECT g, g, g FROM generate_series(1, 29) g; ";
+
+TEST_F(HeirsTest, KeepTheirOwnDefaults) {
+  std::string const own = "ALTER TABLE o1 ALTER a SET DEFAULT 7; ALTER TABLE o21 ALTER a DROP DEFAULT";
+  for (char const* step : {"set_default: {column: a, value: \"3\"}", "drop_default: a"}) {
+    expect_back(kParted + own, "o", step);
+    expect_back(
+        std::string(kInherited) + "ALTER TABLE ch ALTER a SET DEFAULT 7; ALTER TABLE grand ALTER a SET DEFAULT 8", "o",
+        step);
+  }
+  make(kParted + own);
+  write("m.yaml", "name: m\ntable: public.o\nexpand:\n  - set_default: {column: a, value: \"7\"}\n");
+  auto const plan = run({"plan", "m.yaml"});
+  EXPECT_EQ(plan.exit_code, kDone) << plan.err;
+  EXPECT_THAT(plan.out,
+              AllOf(HasSubstr("public.o21.a (none) is a default that goes with it"), Not(HasSubstr("public.o1.a"))))
+      << "o1 has that default already";
+}
+
+TEST_F(HeirsTest, ADefaultThatCameSinceIsNotLost) {
+  make(kParted);
+  write("m.yaml", "name: m\ntable: o\nexpand:\n  - set_default: {column: a, value: \"3\"}\n");
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  client_->exec("ALTER TABLE o22 ALTER a SET DEFAULT 9");
+  expect_refused("set_default",
+                 "column a of public.o22, which inherits from public.o, has got a default of its own since");
+  client_->exec("ALTER TABLE o22 ALTER a SET DEFAULT 3");
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+}
+
+TEST_F(HeirsTest, KeepTheirOwnNotNull) {
+  expect_back(std::string(kParted) + "ALTER TABLE o1 ALTER b SET NOT NULL; ALTER TABLE o2 ALTER b SET NOT NULL", "o",
+              "set_not_null: b");
+  expect_back(std::string(kParted) + "ALTER TABLE o21 ALTER b SET NOT NULL", "o", "set_not_null: b");
+  expect_back(std::string(kInherited) + "ALTER TABLE ch ALTER b SET NOT NULL", "o", "set_not_null: b");
+  std::string const key = "ALTER TABLE ch ADD PRIMARY KEY (b)";
+  expect_back(kInherited + key, "o", "set_not_null: b");
+  expect_back(kInherited + key, "o", "add_primary_key: {name: o_pkey, columns: [b]}");
+}
+
+TEST_F(HeirsTest, ANullableOneStaysSo) {
+  expect_back(
+      "CREATE TABLE o (id int, a int NOT NULL); CREATE TABLE own () INHERITS (o); INSERT INTO own VALUES (1, 1)", "o",
+      "drop_not_null: a");
+  if (cluster_->major_version() >= 18) return;  // there is no such child any more
+  std::string const nullable =
+      "CREATE TABLE o (id int, a int NOT NULL); CREATE TABLE own () INHERITS (o); CREATE TABLE ch () INHERITS (o); "
+      "ALTER TABLE ch ALTER a DROP NOT NULL; INSERT INTO ch VALUES (1, NULL)";
+  expect_back(nullable, "o", "drop_not_null: a");
+  make(nullable);
+  write("m.yaml", "name: m\ntable: o\nexpand:\n  - drop_not_null: a\n");
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  client_->exec("INSERT INTO own VALUES (2, NULL)");
+  expect_refused("drop_not_null", "rows with NULL: 1");
+}
+
+TEST_F(HeirsTest, APartitionWhoseKeyTakesNoNullForbidsTheWayBack) {
+  if (cluster_->major_version() >= 18) return;
+  make(std::string(kParted) + "ALTER TABLE o1 ADD PRIMARY KEY (b)");
+  write("m.yaml", "name: m\ntable: o\nexpand:\n  - set_not_null: b\n");
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  expect_refused("set_not_null", "column b of public.o1, which inherits from public.o, is in its primary key");
 }
 
 }  // namespace
