@@ -4,6 +4,7 @@
 
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
+#include "planner/steps/heirs.h"
 #include "planner/steps/recipes.h"
 
 namespace pgbackfill::planner {
@@ -187,6 +188,18 @@ std::string rows_of(std::string const& tied, std::string const& readers) {
          readers + ") AS e (tie, type, identity, name) ORDER BY 1 DESC, 2, 3 LIMIT " + std::to_string(kMostDependents);
 }
 
+// A new default goes down to all tables below, whatever they have: rows as of rows_of().
+std::string defaults_below(StepFacts const& facts, SetDefault const& step) {
+  std::string const own = recipes::default_of("a.attrelid", step.column);
+  std::string const of_table = recipes::default_of(recipes::oid_of(facts.table), step.column);
+  return "SELECT 'goes', 'default', i.identity || ' (' || coalesce(nullif(" + own +
+         ", ''), 'none') || ')', i.identity FROM " +
+         "pg_catalog.pg_attribute a CROSS JOIN LATERAL pg_catalog.pg_identify_object(" + catalog("pg_class") +
+         ", a.attrelid, a.attnum::pg_catalog.int4) i WHERE " + recipes::is_of_heir(facts.table, step.column) + " AND " +
+         own + " NOT IN (" + of_table + ", " + quote_literal(facts.spelling) + ") ORDER BY i.identity LIMIT " +
+         std::to_string(kMostDependents);
+}
+
 struct Asker {
   StepFacts const& facts;
   std::string oid() const { return recipes::oid_of(facts.table); }
@@ -205,6 +218,7 @@ struct Asker {
   std::string operator()(ChangeType const& step) const {
     return rows_of(type_users(oid(), step.column), readers(oid(), step.column));
   }
+  std::string operator()(SetDefault const& step) const { return defaults_below(facts, step); }
   std::string operator()(RenameColumn const& step) const { return rows_of(no_users(), readers(oid(), step.column)); }
   template <class Detail>
   std::string operator()(Detail const& /*step*/) const {
