@@ -75,6 +75,7 @@ struct StepTable {
   std::vector<std::string> parents;
   std::string named;
   std::optional<std::vector<std::string>> leaves;  // schema, name, schema, name...; not asked for most steps
+  std::optional<std::string> collation;
 };
 
 StepFacts facts_of(Rows const& rows, int server_version) {
@@ -85,6 +86,7 @@ StepFacts facts_of(Rows const& rows, int server_version) {
   facts.kind = table.kind.front();
   facts.parents = std::move(table.parents);
   facts.named = std::move(table.named);
+  facts.collation = table.collation.value_or("");
   auto const leaves = table.leaves.value_or(std::vector<std::string>());
   for (std::size_t at = 0; at + 1 < leaves.size(); at += 2) facts.leaves.push_back({leaves[at], leaves[at + 1]});
   return facts;
@@ -569,10 +571,10 @@ asio::awaitable<StepsOutcome> StepRun::undo_recipe(std::string const& doing) {
     auto const& row = rows->rows.front();
     auto const next = std::find_if(row.begin(), row.end(), [](auto const& field) { return field == "t"; });
     if (next == row.end()) {
-      auto const forgotten = co_await session_.ask(forget_sql());
-      if (!forgotten) co_return failed(forgotten.error());
       auto const unfinished = co_await run_unclaimed(recipe.undo_finish);
       if (unfinished) co_return *unfinished;
+      auto const forgotten = co_await session_.ask(forget_sql());
+      if (!forgotten) co_return failed(forgotten.error());
       session_.tell(Severity::kInfo, fmt::format("{} {}: {}", name_, doing, shortened(step_.text)));
       outcome.ran = 1;
       co_return outcome;

@@ -77,16 +77,17 @@ struct StepFacts {
   TableName table;                   // with its schema
   char kind = ' ';                   // pg_class.relkind; blank: no such table
   std::vector<std::string> parents;  // tables that foreign keys concerned refer to, quoted
-  std::vector<TableName> leaves;     // partitions that hold rows, where the step goes through them
+  std::vector<TableName> leaves;     // partitions that hold rows, or all tables below, where it goes through them
   std::string named;                 // a constraint that is there under a name of somebody else's choice
+  std::string collation;             // of a column whose type changes, quoted; empty: the one of all types
   std::string spelling;              // the definition as the server spells it, by spelling_statements()
   bool is_mutable = false;           // its expressions may depend on settings: the server takes them for no index
   bool is_claimed = false;           // the step has begun: what it makes is ours
   std::string before;                // the answer to Recipe::before then
 };
 
-// One row: schema, table, kind, parents (text[]), named, and for most tables leaves (text[]: schema and name in turn).
-// Empty for a step that needs no facts.
+// One row: schema, table, kind, parents (text[]), named, and for most tables leaves (text[]: schema and name in turn)
+// and collation. Empty for a step that needs no facts.
 std::string facts_sql(SchemaStep const& step);
 
 // Statements for one transaction that is rolled back: the definition is tried on an empty table of the same columns.

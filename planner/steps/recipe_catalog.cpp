@@ -208,15 +208,16 @@ std::string heirs_of(TableName const& table) {
 }
 
 std::string facts_of_table(TableName const& table, std::string const& parents, std::string const& named,
-                           std::string const& leaves) {
+                           std::string const& leaves, std::string const& collation) {
   std::string const schema = table.schema.empty()
                                  ? std::string{"nullif(pg_catalog.current_setting('pgbackfill.schema', true), '')"}
                                  : quote_literal(table.schema);
   return "SELECT coalesce(n.nspname, " + schema + ", ''), coalesce(c.relname, " + quote_literal(table.name) +
          "), coalesce(c.relkind::text, ' '), coalesce((" + (parents.empty() ? std::string{"NULL::text[]"} : parents) +
          "), '{}'), coalesce((" + (named.empty() ? std::string{"NULL::text"} : named) + "), ''), coalesce((" +
-         (leaves.empty() ? std::string{"NULL::text[]"} : leaves) +
-         "), '{}') FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_class c ON c.oid = " + oid_of(table) +
+         (leaves.empty() ? std::string{"NULL::text[]"} : leaves) + "), '{}'), coalesce((" +
+         (collation.empty() ? std::string{"NULL::text"} : collation) +
+         "), '') FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_class c ON c.oid = " + oid_of(table) +
          " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
 }
 

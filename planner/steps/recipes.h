@@ -76,7 +76,7 @@ Action analyze(TableName const& table, std::string needed);
 Action drop_index(TableName const& table, std::string const& name, std::string needed);
 
 std::string facts_of_table(TableName const& table, std::string const& parents, std::string const& named,
-                           std::string const& leaves = {});
+                           std::string const& leaves = {}, std::string const& collation = {});
 // Query for an array of the partitions that hold rows, as schema and name in turn; NULL: it is not partitioned.
 std::string leaves_of(TableName const& table);
 // The same of all tables below it, whether they inherit or are partitions.

@@ -505,10 +505,42 @@ std::string forgotten_of_type(TableName const& table, std::string const& column)
 }
 
 }  // namespace
+// Other than the database's own, which is the one of all types that bring none along.
+std::string collation_of(TableName const& table, std::string const& column) {
+  return "SELECT pg_catalog.format('%I.%I', n.nspname, l.collname) FROM pg_catalog.pg_attribute a JOIN "
+         "pg_catalog.pg_collation l ON l.oid = a.attcollation JOIN pg_catalog.pg_namespace n ON n.oid = "
+         "l.collnamespace WHERE l.collprovider <> 'd' AND a.attrelid = " +
+         oid_of(table) + " AND a.attname = " + quote_literal(column) + " AND a.attnum > 0 AND NOT a.attisdropped";
+}
+
+// What stands behind the type in the file.
+struct TypeTail {
+  bool has_collation = false;
+  bool has_expression = false;  // USING
+};
+
+TypeTail tail_of(ChangeType const& step) {
+  // The line break keeps a comment in the type from hiding what follows.
+  auto const syntax = lint::parse_sql("ALTER TABLE t ALTER COLUMN c TYPE " + step.type + "\n");
+  if (syntax.statements.size() != 1) return {};
+  auto const changes = syntax.statements.front().list("cmds");
+  if (changes.size() != 1) return {};
+  auto const column = changes.front().get("def");
+  return {static_cast<bool>(column.get("collClause")), static_cast<bool>(column.get("raw_default"))};
+}
+
+// The server gives a column the new type's collation, and with it other answers to =, LIKE and ORDER BY.
+std::string new_type(ChangeType const& step, StepFacts const& facts) {
+  auto const tail = tail_of(step);
+  bool const keeps = !facts.collation.empty() && !tail.has_collation && !tail.has_expression;
+  return step.type + (keeps ? "\n COLLATE " + facts.collation : "");
+}
+
 
 // `named` is what gives back what the server forgets.
 std::string facts_sql(ChangeType const& step) {
-  return facts_of_table(step.table, "", forgotten_of_type(step.table, step.column));
+  return facts_of_table(step.table, "", forgotten_of_type(step.table, step.column), heirs_of(step.table),
+                        collation_of(step.table, step.column));
 }
 
 std::vector<std::string> spelling(ChangeType const& step, StepFacts const& facts) {
@@ -526,7 +558,7 @@ std::vector<std::string> spelling(ChangeType const& step, StepFacts const& facts
                       " INCLUDING DEFAULTS INCLUDING INDEXES INCLUDING GENERATED)";
   statements.push_back("SELECT pg_catalog.set_config('pgbackfill.probe', " + files + ", true)");
   statements.push_back("ALTER TABLE " + probe + " ALTER COLUMN " + quote_identifier(step.column) + " TYPE " +
-                       step.type);
+                       new_type(step, facts));
   std::string const rewrites =
       "this would write every row or index entry anew under a lock that stops reads and writes; add a column of the "
       "new "
@@ -563,8 +595,14 @@ Recipe recipe(ChangeType const& step, StepFacts const& facts) {
                     ", and would be tried on every row under a lock that stops reads and writes; "
                     "drop_constraint first, and add_check or add_foreign_key again afterwards"));
   recipe.refusal = first_of(refusals);
+  auto const tail = tail_of(step);
+  if (!facts.collation.empty() && tail.has_expression && !tail.has_collation) {
+    refusals.emplace_back("true", quote_literal("column " + step.column + " has COLLATE " + facts.collation +
+                                                ", which it would lose; write it behind the type, before USING"));
+  }
   std::string const again = facts.named.empty() ? "" : "\n; " + facts.named;
-  recipe.actions = {brief(table, "ALTER COLUMN " + quote_identifier(step.column) + " TYPE " + step.type + again,
+  recipe.actions = {brief(table,
+                          "ALTER COLUMN " + quote_identifier(step.column) + " TYPE " + new_type(step, facts) + again,
                           has_column(table, step.column) + " AND " + spelled + " <> " + quote_literal(facts.spelling))};
   // The server throws away what it knew of the column's values, and of expressions with it.
   recipe.finish = {analyze(table, "true")};

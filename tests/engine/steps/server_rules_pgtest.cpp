@@ -367,6 +367,51 @@ TEST_F(ServerRulesTest, AChangeOfTypeForgetsNothing) {
   client_->exec("DROP TABLE t; DROP OWNED BY " + role + "; DROP ROLE " + role);
 }
 
+// It decides what = and ORDER BY answer.
+TEST_F(ServerRulesTest, AChangeOfTypeKeepsTheCollation) {
+  struct Change {
+    char const* type;
+    char const* collation;
+  };
+  constexpr Change kChanges[] = {{"varchar(20)", "nocase"}, {"text", "nocase"}, {"text COLLATE \"POSIX\"", "POSIX"}};
+  std::string const table =
+      "CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false); CREATE TABLE t (id "
+      "int, b varchar(10) COLLATE nocase); CREATE TABLE t1 () INHERITS (t)";
+  for (auto const& change : kChanges) {
+    make(table);
+    write_step("change_type: {column: b, type: '" + std::string(change.type) + "'}");
+    auto const ran = run({"run", "m.yaml"});
+    EXPECT_EQ(ran.exit_code, kDone) << change.type << ran.err;
+    EXPECT_EQ(client_->value("SELECT string_agg(collname, ' ') FROM pg_attribute JOIN pg_collation c ON c.oid = "
+                             "attcollation WHERE attrelid IN ('t'::regclass, 't1'::regclass) AND attname = 'b'"),
+              std::string(change.collation) + " " + change.collation)
+        << change.type;
+  }
+  make(table);
+  write_step("change_type: {column: b, type: 'text USING b'}");
+  auto const plan = run({"plan", "m.yaml"});
+  EXPECT_EQ(plan.exit_code, kUsage) << plan.out;
+  EXPECT_THAT(plan.err, HasSubstr("column b has COLLATE public.nocase, which it would lose"));
+}
+
+TEST_F(ServerRulesTest, AForeignTableAsAPartitionTakesNoForeignKeyAndIsAttachedAgain) {
+  std::string const parted =
+      "DROP FOREIGN DATA WRAPPER IF EXISTS w CASCADE; CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA "
+      "WRAPPER "
+      "w; CREATE TABLE t (id int) PARTITION BY RANGE (id); CREATE FOREIGN TABLE fo PARTITION OF t FOR VALUES FROM (0) "
+      "TO "
+      "(10) SERVER s; CREATE TABLE p (id int PRIMARY KEY)";
+  expect_refused({{parted, "add_foreign_key: {name: fk, columns: [id], references: public.p}",
+                   "ALTER TABLE t ADD CONSTRAINT fk FOREIGN KEY (id) REFERENCES p",
+                   "public.fo, a partition of public.t, is a foreign table, which takes no foreign key"}});
+  make(parted);
+  write_step("detach_partition: {partition: public.fo}");
+  ASSERT_EQ(run({"run", "m.yaml"}).exit_code, kDone);
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(client_->value("SELECT relispartition FROM pg_class WHERE relname = 'fo'"), "t");
+}
+
 class LesserRoleTest : public ServerRulesTest {
  protected:
   void SetUp() override {
