@@ -14,11 +14,12 @@ namespace pgbackfill::planner::recipes {
 namespace {
 
 constexpr int kVersionWithNotNullConstraints = 180000;
+constexpr int kVersionThatAnalyzesHeirs = 180000;
 // chr(31)
 constexpr char kNotNullMark = '\x1f';
-
 // Between the default of a table and those of the tables below. chr(31)
 constexpr char kHeirsMark = '\x1f';
+
 std::string column_missing(TableName const& table, std::string const& column) {
   return quote_literal("there is no column " + column + " in " + shown(table));
 }
@@ -68,7 +69,6 @@ Recipe not_null_by_constraint(SetNotNull const& step, StepFacts const& facts, Re
   return recipe;
 }
 
-Recipe not_null_by_check(SetNotNull const& step, StepFacts const& facts, Recipe recipe) {
 // What below the table was NOT NULL before stays so; facts.before lists it.
 std::vector<Action> nullable_again(SetNotNull const& step, StepFacts const& facts, std::string const& is_set) {
   bool const has_keepers = facts.is_claimed && !facts.before.empty();
@@ -79,6 +79,7 @@ std::vector<Action> nullable_again(SetNotNull const& step, StepFacts const& fact
   return {drop_not_null_but(facts.table, step.column, facts.before)};
 }
 
+Recipe not_null_by_check(SetNotNull const& step, StepFacts const& facts, Recipe recipe) {
   auto const& table = facts.table;
   std::string const name = object_name(table.name, step.column, "not_null");
   std::string const column = quote_identifier(step.column);
@@ -271,7 +272,6 @@ std::vector<std::string> spelling(DropNotNull const& /*step*/, StepFacts const& 
   return {};
 }
 
-Recipe recipe(DropNotNull const& step, StepFacts const& facts) {
 namespace {
 
 // Up to 17 tables below may take NULLs while the table does not: Recipe::before lists them.
@@ -293,6 +293,7 @@ Recipe with_way_back_to_not_null(DropNotNull const& step, StepFacts const& facts
 
 }  // namespace
 
+Recipe recipe(DropNotNull const& step, StepFacts const& facts) {
   auto const& table = facts.table;
   Recipe recipe;
   recipe.title = "drop_not_null " + step.column + " of " + shown(table);
@@ -331,8 +332,8 @@ Recipe with_way_back_to_not_null(DropNotNull const& step, StepFacts const& facts
   recipe.refusal = first_of(refusals);
   recipe.actions = {brief(table, "ALTER COLUMN " + quote_identifier(step.column) + " DROP NOT NULL",
                           column_is(table, step.column, "a.attnotnull"))};
-  StepFacts back = facts;
   if (facts.server_version < kVersionWithNotNullConstraints) return with_way_back_to_not_null(step, facts, recipe);
+  StepFacts back = facts;
   back.is_claimed = true;
   auto const end = std::min(facts.before.find('\n'), facts.before.size());
   std::string const constraint = facts.before.substr(0, end);
@@ -504,7 +505,6 @@ std::string forgotten_of_type(TableName const& table, std::string const& column)
          index_marks(indexes) + ") x WHERE x.place IN (3, 6)) AS m (place, sql)";
 }
 
-}  // namespace
 // Other than the database's own, which is the one of all types that bring none along.
 std::string collation_of(TableName const& table, std::string const& column) {
   return "SELECT pg_catalog.format('%I.%I', n.nspname, l.collname) FROM pg_catalog.pg_attribute a JOIN "
@@ -536,6 +536,7 @@ std::string new_type(ChangeType const& step, StepFacts const& facts) {
   return step.type + (keeps ? "\n COLLATE " + facts.collation : "");
 }
 
+}  // namespace
 
 // `named` is what gives back what the server forgets.
 std::string facts_sql(ChangeType const& step) {
@@ -594,18 +595,22 @@ Recipe recipe(ChangeType const& step, StepFacts const& facts) {
       quote_literal("a check or foreign key has column " + step.column +
                     ", and would be tried on every row under a lock that stops reads and writes; "
                     "drop_constraint first, and add_check or add_foreign_key again afterwards"));
-  recipe.refusal = first_of(refusals);
   auto const tail = tail_of(step);
   if (!facts.collation.empty() && tail.has_expression && !tail.has_collation) {
     refusals.emplace_back("true", quote_literal("column " + step.column + " has COLLATE " + facts.collation +
                                                 ", which it would lose; write it behind the type, before USING"));
   }
+  recipe.refusal = first_of(refusals);
   std::string const again = facts.named.empty() ? "" : "\n; " + facts.named;
   recipe.actions = {brief(table,
                           "ALTER COLUMN " + quote_identifier(step.column) + " TYPE " + new_type(step, facts) + again,
                           has_column(table, step.column) + " AND " + spelled + " <> " + quote_literal(facts.spelling))};
   // The server throws away what it knew of the column's values, and of expressions with it.
   recipe.finish = {analyze(table, "true")};
+  // Of an inheritance parent it analyzes the whole, but until 18 none of its children for themselves.
+  if (facts.kind != 'p' && facts.server_version < kVersionThatAnalyzesHeirs) {
+    for (auto const& heir : facts.leaves) recipe.finish.push_back(analyze(heir, oid_of(heir) + " IS NOT NULL"));
+  }
   return recipe;
 }
 
