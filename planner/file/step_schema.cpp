@@ -141,7 +141,8 @@ constexpr std::array<KeyRule, 4> kSwapColumnKeys{{
      .is_required = true},
     {.key = "keep_as",
      .kind = ValueKind::kIdentifier,
-     .doc = "The name of the old column from then on; its own with _old behind it, if this is left out.",
+     .doc =
+         "The name of the old column from then on; its own with _old behind it, cut to 63 bytes, if this is left out.",
      .example = "id_int"},
 }};
 constexpr Section kSwapColumnSection{"swap_column", kSwapColumnKeys};
