@@ -24,6 +24,21 @@ std::string number_of(TableName const& table, std::string const& column) {
          " AND a.attname = " + quote_literal(column) + " AND a.attnum > 0 AND NOT a.attisdropped)";
 }
 
+// Whether the tree of an expression has the table's row as a whole.
+std::string holds_row(std::string const& tree, std::string const& table) {
+  return "coalesce((" + tree +
+         ")::pg_catalog.text ~ (SELECT ':varattno 0 :vartype ' || c.reltype || ' ' FROM pg_catalog.pg_class c WHERE "
+         "c.oid = " +
+         table + "), false)";
+}
+
+// Whether an object of a catalog has the table in it, whatever it is on.
+std::string has_table(std::string const& alias, std::string const& catalog, std::string const& table) {
+  return alias + ".oid IN (SELECT d.objid FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog." + catalog +
+         "'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = " +
+         table + ")";
+}
+
 using Refusals = std::vector<std::pair<std::string, std::string>>;
 
 // `list` is an SQL text, NULL where there is nothing to refuse.
@@ -35,13 +50,16 @@ void refuse_list(Refusals& refusals, std::string const& before, std::string cons
 struct Earlier {
   bool is_anything = false;          // SQL that creates, alters or drops
   std::vector<std::string> dropped;  // names of constraints and indexes
-  bool makes_index = false;          // over the new column
-  bool makes_unique = false;         // a constraint
-  bool makes_key = false;            // a foreign key with it
+  // Columns of indexes, and of unique constraints among them, with the old column for the new one.
+  std::vector<std::vector<std::string>> indexes;
+  std::vector<std::vector<std::string>> uniques;
+  bool makes_other_index = false;  // over expressions, or of some rows
+  bool makes_key = false;          // a foreign key with it
   bool makes_check = false;
   bool makes_not_null = false;
   bool drops_default = false;
   bool sets_default = false;
+  bool adds_column = false;  // the new one
   bool adds_filler = false;  // the new column, NOT NULL with a default that nobody but the rows of before needs
 };
 
@@ -55,8 +73,14 @@ bool may_change_schema(std::string const& sql) {
   return std::regex_search(sql, pattern);
 }
 
-void add_to(Earlier& earlier, SchemaStep const& step, std::string const& column) {
-  auto const& kind = step.detail->kind;
+std::vector<std::string> with_old_column(std::vector<std::string> columns, SwapColumn const& step) {
+  std::replace(columns.begin(), columns.end(), step.with, step.column);
+  return columns;
+}
+
+void add_to(Earlier& earlier, SchemaStep const& one, SwapColumn const& step) {
+  auto const& column = step.with;
+  auto const& kind = one.detail->kind;
   if (auto const* run = std::get_if<RunSql>(&kind)) earlier.is_anything |= may_change_schema(run->sql);
   if (std::holds_alternative<DropTable>(kind) || std::holds_alternative<RenameTable>(kind)) earlier.is_anything = true;
   if (std::holds_alternative<SwapColumn>(kind) || std::holds_alternative<RenameColumn>(kind)) {
@@ -66,11 +90,12 @@ void add_to(Earlier& earlier, SchemaStep const& step, std::string const& column)
   if (auto const* drop = std::get_if<DropConstraint>(&kind)) earlier.dropped.push_back(drop->name);
   if (auto const* drop = std::get_if<DropIndex>(&kind)) earlier.dropped.push_back(drop->name);
   if (auto const* index = std::get_if<CreateIndex>(&kind)) {
-    earlier.makes_index |= has(index->columns, column) || !index->keys.empty() || !index->where.empty();
+    earlier.indexes.push_back(with_old_column(index->columns, step));
+    earlier.makes_other_index |= !index->keys.empty() || !index->where.empty();
   }
   if (auto const* key = std::get_if<AddKey>(&kind)) {
-    earlier.makes_index |= has(key->columns, column);
-    earlier.makes_unique |= !key->is_primary && has(key->columns, column);
+    earlier.indexes.push_back(with_old_column(key->columns, step));
+    if (!key->is_primary) earlier.uniques.push_back(earlier.indexes.back());
     earlier.makes_not_null |= key->is_primary && has(key->columns, column);
   }
   if (auto const* key = std::get_if<AddForeignKey>(&kind)) {
@@ -84,6 +109,7 @@ void add_to(Earlier& earlier, SchemaStep const& step, std::string const& column)
   }
   if (auto const* add = std::get_if<AddColumn>(&kind)) {
     if (add->column != column) return;
+    earlier.adds_column = true;
     earlier.makes_not_null |= add->is_not_null;
     earlier.adds_filler |= add->is_not_null && !add->default_value.empty();
   }
@@ -91,7 +117,7 @@ void add_to(Earlier& earlier, SchemaStep const& step, std::string const& column)
 
 Earlier earlier_of(SwapColumn const& step) {
   Earlier earlier;
-  for (auto const& one : step.earlier) add_to(earlier, one, step.with);
+  for (auto const& one : step.earlier) add_to(earlier, one, step);
   return earlier;
 }
 
@@ -125,6 +151,9 @@ class Questions {
            columns_.table + " AND o.attnum = " + columns_.old_number + " AND n.attnum = " + columns_.new_number +
            " AND (" + condition + "))";
   }
+  std::string name_is_taken() const {
+    return "column " + step_.keep_as + " is there already; name another one in keep_as, or drop it first";
+  }
   void ask_for_columns();
   void ask_for_kind();
   void ask_for_domain();
@@ -135,10 +164,11 @@ class Questions {
   void ask_for_not_null();
   void ask_for_key();
   void ask_for_indexes();
-  void ask_for_constraints(std::string const& alone, bool may_index_come);
   std::string indexes_without_counterpart() const;
+  std::string comes(std::vector<std::vector<std::string>> const& made) const;
   void ask_for_triggers();
   void ask_for_dependents();
+  void ask_for_whole_rows();
   std::string left_behind() const;
 
   SwapColumn const& step_;
@@ -163,8 +193,7 @@ void Questions::ask_for_columns() {
   for (auto const* column : {&step_.column, &step_.with}) {
     refuse("NOT " + has_column(table_, *column), "there is no column " + *column + " in " + shown(table_));
   }
-  refuse(has_column(table_, step_.keep_as),
-         "column " + step_.keep_as + " is there already; name another one in keep_as, or drop it first");
+  refuse(has_column(table_, step_.keep_as), name_is_taken());
 }
 
 void Questions::ask_for_kind() {
@@ -302,30 +331,44 @@ std::string Questions::indexes_without_counterpart() const {
          ") AND q.index NOT IN (SELECT p.old_index FROM index_pairs p)) q";
 }
 
+// Whether a step before it makes an index over the same columns as index q.
+std::string Questions::comes(std::vector<std::vector<std::string>> const& made) const {
+  std::string condition = "false";
+  if (!is_early_) return condition;
+  for (auto const& columns : made) {
+    condition +=
+        " OR ARRAY(SELECT a.attname::text FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY x (number, place) "
+        "JOIN pg_attribute a ON a.attrelid = " +
+        columns_.table +
+        " AND a.attnum = x.number WHERE i.indexrelid = q.index AND x.place <= i.indnkeyatts ORDER BY x.place) = " +
+        text_array(columns);
+  }
+  return "(" + condition + ")";
+}
+
 void Questions::ask_for_key() {
-  if (may_come(&Earlier::makes_index)) return;
-  refuse("EXISTS (SELECT FROM " + indexes_without_counterpart() + " WHERE q.kind = 'p')",
+  if (may_come(&Earlier::makes_other_index)) return;
+  refuse("EXISTS (SELECT FROM " + indexes_without_counterpart() + " WHERE q.kind = 'p' AND NOT " +
+             comes(earlier_.indexes) + ")",
          "column " + step_.column + " is in the primary key, and there is no index that a key with " + step_.with +
              " in its place could be made of; create_index with unique: true first");
 }
 
 void Questions::ask_for_indexes() {
+  if (is_early_ && earlier_.is_anything) return;
   std::string const alone = indexes_without_counterpart();
-  bool const may_index_come = may_come(&Earlier::makes_index);
-  if (!may_come(&Earlier::makes_unique)) ask_for_constraints(alone, may_index_come);
-  if (may_index_come) return;
-  refuse_list(refusals_, "this index would stay with the old column: ",
-              "(SELECT string_agg(pg_get_indexdef(q.index), '; ') FROM " + alone + " WHERE q.kind IN ('i', 'n'))",
-              "; create_index the same over " + step_.with + " first, or drop_index it");
-}
-
-void Questions::ask_for_constraints(std::string const& alone, bool may_index_come) {
   refuse_list(refusals_, "this constraint would stay with the old column: ",
               "(SELECT string_agg(quote_ident(q.title) || ' ' || pg_get_constraintdef(k.oid), '; ') FROM " + alone +
                   " JOIN pg_constraint k ON k.conindid = q.index AND k.contype IN ('u', 'x') AND k.conrelid = " +
-                  columns_.table + " WHERE q.kind IN ('u', 'x')" + (may_index_come ? " AND NOT q.is_deferrable)" : ")"),
+                  columns_.table + " WHERE q.kind IN ('u', 'x') AND NOT " + comes(earlier_.uniques) +
+                  " AND NOT (q.is_deferrable AND " + comes(earlier_.indexes) + "))",
               "; add_unique over the same columns with " + step_.with +
                   " in its place first, which takes over a unique index of its name, or drop_constraint it");
+  if (may_come(&Earlier::makes_other_index)) return;
+  refuse_list(refusals_, "this index would stay with the old column: ",
+              "(SELECT string_agg(pg_get_indexdef(q.index), '; ') FROM " + alone +
+                  " WHERE q.kind IN ('i', 'n') AND NOT " + comes(earlier_.indexes) + ")",
+              "; create_index the same over " + step_.with + " first, or drop_index it");
 }
 
 // Those by which the server holds foreign keys and deferrable keys. They are made with their constraints.
@@ -420,6 +463,38 @@ void Questions::ask_for_dependents() {
               "; run this as a role that may alter them");
 }
 
+// Whoever takes the row as a whole takes the old column along, which stays under another name and is filled no more: a
+// check would refuse each new row, a policy hide it. No dependency tells; the tree of the expression does.
+void Questions::ask_for_whole_rows() {
+  if (is_early_ && earlier_.is_anything) return;
+  auto const holds = [&](std::string const& tree) { return holds_row(tree, columns_.table); };
+  std::string const& table = columns_.table;
+  std::vector<std::string> const users = {
+      "SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k WHERE k.conrelid = " + table +
+          " AND k.conname <> ALL (" + text_array(is_early_ ? earlier_.dropped : std::vector<std::string>{}) + ") AND " +
+          holds("k.conbin"),
+      "SELECT 'pg_policy'::regclass, p.oid FROM pg_policy p WHERE (p.polrelid = " + table + " OR " +
+          has_table("p", "pg_policy", table) + ") AND (" + holds("p.polqual") + " OR " + holds("p.polwithcheck") + ")",
+      // Whether anything at all is another value it tells as before.
+      "SELECT 'pg_trigger'::regclass, g.oid FROM pg_trigger g WHERE g.tgrelid = " + table + " AND " +
+          holds("g.tgqual") + " AND pg_get_triggerdef(g.oid) !~* " +
+          quote_literal(R"(WHEN \(\((old\.\* IS DISTINCT FROM new|new\.\* IS DISTINCT FROM old)\.\*\)\))"),
+      "SELECT 'pg_publication_rel'::regclass, r.oid FROM pg_publication_rel r WHERE r.prrelid = " + table + " AND " +
+          holds("to_jsonb(r) ->> 'prqual'"),
+      "SELECT 'pg_statistic_ext'::regclass, e.oid FROM pg_statistic_ext e WHERE e.stxrelid = " + table + " AND " +
+          holds("to_jsonb(e) ->> 'stxexprs'"),
+      "SELECT 'pg_class'::regclass, i.indexrelid FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE "
+      "i.indrelid = " +
+          table + " AND x.relname <> ALL (" + text_array(is_early_ ? earlier_.dropped : std::vector<std::string>{}) +
+          ") AND (" + holds("i.indexprs") + " OR " + holds("i.indpred") + ")"};
+  refuse_list(refusals_,
+              "these take the row as a whole, in which " + step_.column + " would stay as " + step_.keep_as +
+                  ", and be filled no more: ",
+              "(SELECT string_agg(DISTINCT pg_describe_object(u.classid, u.objid, 0), ', ') FROM (" +
+                  join(users, " UNION ALL ") + ") u (classid, objid))",
+              "; drop them first, and make them again over the columns that they are about");
+}
+
 std::string Questions::sql() {
   if (!is_early_) refusals_ = table_refusals(table_);
   ask_for_columns();
@@ -433,12 +508,16 @@ std::string Questions::sql() {
   ask_for_privileges();
   ask_for_triggers();
   ask_for_dependents();
+  ask_for_whole_rows();
   ask_for_indexes();
   std::string cases = first_of(refusals_);
   if (is_early_) {
     // Once it is swapped, the column of that name is another one.
-    cases = "CASE WHEN " + has_column(table_, step_.column) + " AND " + has_column(table_, step_.with) + " AND NOT " +
-            has_column(table_, step_.keep_as) + " THEN " + cases + " END";
+    std::string const is_taken = has_column(table_, step_.keep_as);
+    std::string const comes = earlier_.adds_column ? "true" : has_column(table_, step_.with);
+    std::string const name = earlier_.is_anything ? "false" : is_taken + " AND " + comes;
+    cases = "CASE WHEN " + name + " THEN " + quote_literal(name_is_taken()) + " WHEN " +
+            has_column(table_, step_.column) + " AND " + comes + " AND NOT " + is_taken + " THEN " + cases + " END";
   }
   return "(WITH old_indexes AS MATERIALIZED (" + indexes_of_old_column(columns_) + "), index_pairs AS MATERIALIZED (" +
          index_pairs(columns_) + "), constraint_pairs AS MATERIALIZED (" + constraint_pairs(columns_) + ") SELECT " +
@@ -497,9 +576,20 @@ std::string swap_column_notes(SwapColumn const& step, TableName const& table) {
   };
   std::string const was = place("p.old_index");
   std::string const comes = place("p.new_index");
-  return "SELECT " + quote_literal(quoted(table)) +
-         ", pg_catalog.format('has index %I in tablespace %s, and what comes in its place is in %s', p.old_title, " +
-         was + ", " + comes + ") FROM (" + index_pairs(columns_of(step, table)) + ") p WHERE " + was + " <> " + comes;
+  std::string const indexes =
+      "SELECT " + quote_literal(quoted(table)) +
+      ", pg_catalog.format('has index %I in tablespace %s, and what comes in its place is in %s', p.old_title, " + was +
+      ", " + comes + ") FROM (" + index_pairs(columns_of(step, table)) + ") p WHERE " + was + " <> " + comes;
+  std::string const oid = oid_of(table);
+  std::string const words = quote_literal("takes rows of it as a whole, in which " + step.column + " stays as " +
+                                          step.keep_as + ", and is filled no more");
+  std::string const views = "SELECT r.ev_class::pg_catalog.regclass::text, " + words +
+                            " FROM pg_catalog.pg_rewrite r WHERE " + has_table("r", "pg_rewrite", oid) + " AND " +
+                            holds_row("r.ev_action", oid);
+  std::string const functions = "SELECT f.oid::pg_catalog.regprocedure::text, " + words +
+                                " FROM pg_catalog.pg_proc f WHERE " + has_table("f", "pg_proc", oid) + " AND " +
+                                holds_row("pg_catalog.to_jsonb(f) ->> 'prosqlbody'", oid);
+  return indexes + " UNION ALL " + views + " UNION ALL " + functions;
 }
 
 std::string facts_sql(SwapColumn const& step) {

@@ -14,6 +14,7 @@
 namespace pgbackfill::tests {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -261,6 +262,8 @@ TEST_F(SwapColumnTest, RefusesWhatWouldMeanAnotherColumn) {
     client_->exec("DROP PUBLICATION less");
   }
   write_steps(step);
+  EXPECT_THAT(run({"plan", "m.yaml"}).out,
+              HasSubstr("just_read takes rows of it as a whole, in which a stays as a_old"));
   auto const done = run({"run", "m.yaml"});
   EXPECT_EQ(done.exit_code, kDone) << done.err;
 }
@@ -408,6 +411,70 @@ TEST_F(SwapColumnTest, RefusesWhatItWouldLose) {
   EXPECT_EQ(done.exit_code, kDone) << done.err;
 }
 
+// The old column goes on in the row, and is NULL in each new one.
+TEST_F(SwapColumnTest, RefusesWhatTakesTheRowAsAWhole) {
+  char const* const users[] = {
+      "ALTER TABLE t ADD CONSTRAINT whole CHECK (t IS NOT NULL)", "CREATE POLICY whole ON t USING (t IS NOT NULL)",
+      "CREATE TRIGGER whole BEFORE UPDATE ON t FOR EACH ROW WHEN (NEW IS NOT NULL) EXECUTE FUNCTION f()",
+      "CREATE INDEX whole ON t ((t IS NOT NULL))"};
+  for (auto const* user : users) {
+    make(std::string("DROP TABLE IF EXISTS t CASCADE; CREATE TABLE t (id int PRIMARY KEY, a int, b bigint); CREATE OR "
+                     "REPLACE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; ") +
+         user);
+    write_steps("  - swap_column: {column: a, with: b}\n");
+    auto const plan = run({"plan", "m.yaml"});
+    EXPECT_EQ(plan.exit_code, kUsage) << user;
+    EXPECT_THAT(plan.err,
+                AllOf(HasSubstr("these take the row as a whole, in which a would stay as a_old"), HasSubstr("whole")))
+        << user;
+  }
+  make(
+      "DROP TABLE t CASCADE; CREATE TABLE t (id int PRIMARY KEY, a int, b bigint); CREATE TRIGGER whole BEFORE UPDATE "
+      "ON t "
+      "FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION f()");
+  write_steps("  - swap_column: {column: a, with: b}\n");
+  auto const done = run({"run", "m.yaml"});
+  EXPECT_EQ(done.exit_code, kDone) << "it tells what it told before: " << done.err;
+}
+
+TEST_F(SwapColumnTest, KeepsALongNameCut) {
+  std::string const name(63, 'x');
+  make("CREATE TABLE t (id int PRIMARY KEY, " + name + " int, b bigint)");
+  write_steps("  - swap_column: {column: " + name + ", with: b}\n");
+  auto const done = run({"run", "m.yaml"});
+  EXPECT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_EQ(client_->value("SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass AND attname LIKE '%old'"),
+            std::string(59, 'x') + "_old");
+}
+
+// Also while the column that takes its place is still to be added.
+TEST_F(SwapColumnTest, WhatNoStepCanChangeIsRefusedBeforeTheFirst) {
+  struct Case {
+    char const* sql;
+    char const* message;
+  };
+  constexpr Case kCases[] = {
+      {"CREATE VIEW v AS SELECT a FROM t", "rule _RETURN on view public.v would stay with the old column"},
+      {"CREATE POLICY p ON t USING (a > 0)", "policy p on table public.t would stay"},
+      {"ALTER TABLE t ADD g int GENERATED ALWAYS AS (a + 1) STORED", "generated column: "},
+      {"CREATE INDEX i ON t (a)", "this index would stay with the old column: CREATE INDEX i"},
+      {"ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0)", "constraint c on table public.t would stay"},
+      {"ALTER TABLE t ADD UNIQUE (a)", "this constraint would stay with the old column: t_a_key"},
+      {"CREATE TABLE x (c t)", "these keep rows of the table's type"},
+      {"ALTER TABLE t ADD UNIQUE (a, id)", "this constraint would stay with the old column: t_a_id_key"},
+      {"ALTER TABLE t ADD a_old int", "column a_old is there already"}};
+  for (auto const& one : kCases) {
+    make(std::string("DROP TABLE IF EXISTS t, x CASCADE; CREATE TABLE t (id int PRIMARY KEY, a int); ") + one.sql);
+    write("m.yaml",
+          "name: m\ntable: t\nexpand:\n  - add_column: {name: z, type: bigint}\nsync: {set: {z: a}}\nbackfill: {set: "
+          "{z: a}, where: z IS NULL}\ncontract:\n  - add_unique: {name: u, columns: [id, z]}\n  - swap_column: "
+          "{column: a, with: z}\n");
+    auto const plan = run({"plan", "m.yaml"});
+    EXPECT_EQ(plan.exit_code, kUsage) << one.sql << plan.out;
+    EXPECT_THAT(plan.err, AllOf(HasSubstr("m.yaml:9:5: contract step 2"), HasSubstr(one.message))) << one.sql;
+  }
+}
+
 TEST_F(SwapColumnTest, IsRefusedBeforeWhatIsBuiltForIt) {
   make(
       "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT g, g FROM generate_series(1, 9) g; CREATE "
@@ -487,6 +554,19 @@ TEST_F(SwapColumnTest, AnalyzesWhatHasNoStatistics) {
   EXPECT_EQ(client_->value("SELECT string_agg(tablename || ' ' || attname, ', ' ORDER BY tablename, attname) FROM "
                            "pg_stats WHERE tablename IN ('t', 't_len') AND attname <> 'id'"),
             "t kind, t_len length");
+}
+
+TEST_F(SwapColumnTest, AnalyzesTablesThatInheritAsWell) {
+  make(
+      "CREATE TABLE t (id int, kind varchar(4)); CREATE TABLE ch (c int) INHERITS (t) WITH (autovacuum_enabled = off); "
+      "CREATE STATISTICS ch_st ON c, kind FROM ch; INSERT INTO ch SELECT g, g % 10, g % 7 FROM generate_series(1, 999) "
+      "g; ANALYZE t; ANALYZE ch");
+  write_steps("  - change_type: {column: kind, type: varchar(8)}\n");
+  auto const done = run({"run", "m.yaml"});
+  ASSERT_EQ(done.exit_code, kDone) << done.err;
+  EXPECT_EQ(client_->value("SELECT (SELECT count(*) FROM pg_stats WHERE tablename = 'ch' AND attname = 'kind' AND NOT "
+                           "inherited) || ' ' || (SELECT count(*) FROM pg_statistic_ext_data)"),
+            "1 1");
 }
 
 TEST_F(SwapColumnTest, AStepIsNotDoneBeforeItIsAnalyzed) {
