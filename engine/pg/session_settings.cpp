@@ -172,15 +172,20 @@ std::string session_setting_sql(std::string const& name, std::string const& valu
   return fmt::format("SELECT pg_catalog.set_config({}, {}, false)", quote_literal(name), quote_literal(value));
 }
 
-std::vector<Statement> tried_out(std::vector<std::string> statements) {
+std::vector<Statement> to_try(std::vector<std::string> statements) {
   std::vector<Statement> tried;
-  tried.emplace_back("BEGIN");
   for (auto& statement : statements) {
     // What only keeps something for the last one is ours too.
     bool const is_ours =
         &statement == &statements.back() || statement.starts_with("SELECT pg_catalog.set_config('pgbackfill.");
     tried.push_back(is_ours ? Statement(std::move(statement)) : users_sql(std::move(statement)));
   }
+  return tried;
+}
+
+std::vector<Statement> tried_out(std::vector<std::string> statements) {
+  auto tried = to_try(std::move(statements));
+  tried.insert(tried.begin(), Statement("BEGIN"));
   tried.emplace_back("ROLLBACK");
   return tried;
 }

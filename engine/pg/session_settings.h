@@ -66,6 +66,8 @@ std::string session_setting_sql(std::string const& name, std::string const& valu
 
 // What is tried out and rolled back: the file's SQL, and a last statement of ours that looks at what came of it.
 std::vector<Statement> tried_out(std::vector<std::string> statements);
+// The same without BEGIN and ROLLBACK, for a transaction that is open.
+std::vector<Statement> to_try(std::vector<std::string> statements);
 
 // JSON, and back; nothing where that is not an object of texts.
 std::string to_json(SessionSettings const& settings);

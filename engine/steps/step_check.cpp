@@ -12,6 +12,7 @@
 #include "engine/state/typed_rows.h"
 #include "engine/steps/step_answers.h"
 #include "engine/steps/step_runner.h"
+#include "engine/steps/table_ahead.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
 #include "planner/model/suggestion.h"
@@ -20,6 +21,7 @@
 #include "planner/steps/step_names.h"
 #include "planner/steps/step_objects.h"
 #include "planner/steps/step_rights.h"
+#include "planner/steps/table_ahead.h"
 
 namespace pgbackfill::engine {
 
@@ -37,33 +39,11 @@ constexpr auto kLookWait = 2'000ms;
 // A claim comes and goes once in a run.
 constexpr int kMostLooks = 4;
 
-// Columns that earlier steps add, for the empty copy on which a definition is tried.
-std::vector<std::string> additions_of(std::vector<SchemaStep> const& earlier, SchemaStep const& step) {
-  std::vector<std::string> additions;
-  auto const names = planner::names_of(step);
-  for (auto const& one : earlier) {
-    auto const* add = std::get_if<planner::AddColumn>(&one.detail->kind);
-    bool const is_here = add != nullptr && !names.tables.empty() && add->table.name == names.tables.front().name;
-    // The line break keeps a comment in the type from hiding what follows.
-    if (is_here) {
-      additions.push_back("ALTER TABLE pg_temp.pgbackfill_probe ADD COLUMN IF NOT EXISTS " +
-                          planner::quote_identifier(add->column) + " " + add->type + "\n");
-    }
-  }
-  return additions;
-}
-
-bool takes_additions(SchemaStep const& step) {
-  auto const& kind = step.detail->kind;
-  return std::holds_alternative<planner::AddCheck>(kind) || std::holds_alternative<planner::SetDefault>(kind) ||
-         std::holds_alternative<planner::CreateIndex>(kind);
-}
-
 // One step, beside those that run before it.
 class StepQuestion {
  public:
   StepQuestion(PgConnection& connection, std::string const& migration, bool has_claims, PlacedStep const& placed,
-               std::vector<SchemaStep> const& earlier, bool names_objects)
+               std::vector<PlacedStep> const& earlier, bool names_objects)
       : connection_(connection),
         migration_(migration),
         has_claims_(has_claims),
@@ -71,8 +51,9 @@ class StepQuestion {
         step_(placed.step),
         earlier_(earlier),
         names_objects_(names_objects) {
-    may_change_ = std::any_of(earlier.begin(), earlier.end(),
-                              [&](SchemaStep const& one) { return planner::may_matter(one, step_); });
+    may_change_ = any_earlier([&](SchemaStep const& one) { return planner::may_change_refusal(one, step_); });
+    may_lift_ = any_earlier([&](SchemaStep const& one) { return planner::may_lift_refusal(one, step_); });
+    may_change_done_ = any_earlier([&](SchemaStep const& one) { return planner::may_change_done(one, step_); });
   }
 
   asio::awaitable<Result<StepAnswer>> ask();
@@ -81,6 +62,7 @@ class StepQuestion {
   asio::awaitable<std::optional<Failure>> read_facts();
   asio::awaitable<std::optional<Failure>> read_claim();
   asio::awaitable<std::optional<Failure>> ask_once();
+  asio::awaitable<std::optional<Failure>> ask_of_table_ahead();
   asio::awaitable<std::optional<Failure>> try_definition();
   asio::awaitable<std::optional<Failure>> ask_early_refusal(planner::Recipe const& recipe);
   asio::awaitable<std::optional<Failure>> ask_recipe();
@@ -90,7 +72,10 @@ class StepQuestion {
   asio::awaitable<std::optional<Failure>> ask_objects();
   asio::awaitable<std::optional<Failure>> ask_rows_of_partition();
   asio::awaitable<std::string> suggestion();
-  std::string without_probes(std::string text) const;
+  template <class Predicate>
+  bool any_earlier(Predicate const& holds) const {
+    return std::any_of(earlier_.begin(), earlier_.end(), [&](PlacedStep const& one) { return holds(one.step); });
+  }
   void refuse(std::string text) { answer_.refusals.push_back(std::move(text)); }
 
   PgConnection& connection_;
@@ -98,11 +83,13 @@ class StepQuestion {
   bool has_claims_;
   PlacedStep const& placed_;
   SchemaStep const& step_;
-  std::vector<SchemaStep> const& earlier_;
+  std::vector<PlacedStep> const& earlier_;
   bool names_objects_;  // what it is about is what it will be about at its turn
   StepFacts facts_;
   StepAnswer answer_;
-  bool may_change_ = false;  // an earlier step may make another answer of it
+  bool may_change_ = false;       // an earlier step may make another answer of it
+  bool may_lift_ = false;         // or take away why it is refused
+  bool may_change_done_ = false;  // or may make or undo what the step is to bring about
   bool is_done_ = false;
 };
 
@@ -111,8 +98,7 @@ asio::awaitable<std::optional<Failure>> StepQuestion::read_facts() {
   if (!facts) co_return facts.error();
   facts_ = std::move(*facts);
   // Any SQL ahead may make the table.
-  bool const has_sql =
-      std::any_of(earlier_.begin(), earlier_.end(), [](SchemaStep const& one) { return !planner::is_typed(one); });
+  bool const has_sql = any_earlier([](SchemaStep const& one) { return !planner::is_typed(one); });
   if (facts_.kind == ' ' && has_sql) may_change_ = true;
   co_return co_await read_claim();
 }
@@ -128,13 +114,23 @@ asio::awaitable<std::optional<Failure>> StepQuestion::read_claim() {
   co_return std::nullopt;
 }
 
+// What the table will be once the steps ahead have run.
+asio::awaitable<std::optional<Failure>> StepQuestion::ask_of_table_ahead() {
+  bool const is_of_now = !may_change_ && !may_lift_;
+  if (is_of_now || facts_.is_claimed) co_return std::nullopt;
+  auto refusal = co_await ask_table_ahead(connection_, earlier_, step_, facts_);
+  if (!refusal) co_return refusal.error();
+  if (!refusal->empty()) refuse(std::move(*refusal));
+  co_return std::nullopt;
+}
+
 // On an empty copy. Only a primary can make one.
 asio::awaitable<std::optional<Failure>> StepQuestion::try_definition() {
-  if (connection_.is_standby()) co_return std::nullopt;
+  // A swap of tables is asked by its spelling what no earlier step can change.
+  bool const is_of_now = !may_change_ || std::holds_alternative<planner::Swap>(step_.detail->kind);
+  if (!is_of_now || connection_.is_standby()) co_return std::nullopt;
   auto statements = planner::spelling_statements(step_, facts_);
   if (statements.empty()) co_return std::nullopt;
-  auto const additions = takes_additions(step_) ? additions_of(earlier_, step_) : std::vector<std::string>();
-  statements.insert(statements.begin() + 2, additions.begin(), additions.end());
   std::size_t const last = statements.size();
   auto tried = tried_out(std::move(statements));
   auto const results = co_await connection_.pipeline(std::move(tried), Deadlines());
@@ -144,7 +140,9 @@ asio::awaitable<std::optional<Failure>> StepQuestion::try_definition() {
     if (!connection_.is_usable()) co_return failure;
     // Who has the table now may be gone when the step runs; and a read-only session cannot try.
     bool const says_nothing = is_of_the_moment(failure) || failure.sqlstate == "25006" || may_change_;
-    if (!says_nothing) refuse(fmt::format("{} ({})", without_probes(failure.message), failure.sqlstate));
+    if (!says_nothing) {
+      refuse(fmt::format("{} ({})", without_probes(failure.message, step_, facts_.table), failure.sqlstate));
+    }
     co_return std::nullopt;
   }
   auto const spelled = state::row_as<Spelled>(results->at(last).rows.at(0));
@@ -154,31 +152,12 @@ asio::awaitable<std::optional<Failure>> StepQuestion::try_definition() {
   co_return std::nullopt;
 }
 
-// What the empty copies stand for.
-std::string StepQuestion::without_probes(std::string text) const {
-  std::vector<std::pair<std::string, std::string>> names = {{"\"pgbackfill_probe\"", facts_.table.name}};
-  if (auto const* attach = std::get_if<planner::AttachPartition>(&step_.detail->kind)) {
-    names.emplace_back("\"pgbackfill_probe_part\"", attach->partition.name);
-  }
-  if (auto const* key = std::get_if<planner::AddForeignKey>(&step_.detail->kind)) {
-    names.emplace_back("\"pgbackfill_probe_part\"", key->references.name);
-  }
-  for (auto const& [probe, name] : names) {
-    std::string const quoted = planner::quote_identifier(name);
-    for (auto at = text.find(probe); at != std::string::npos; at = text.find(probe, at + quoted.size())) {
-      text.replace(at, probe.size(), quoted);
-    }
-  }
-  return text;
-}
-
 // What no earlier step can change.
 asio::awaitable<std::optional<Failure>> StepQuestion::ask_early_refusal(planner::Recipe const& recipe) {
   if (recipe.early_refusal.empty() || facts_.is_claimed) co_return std::nullopt;
   // A swap of columns looks at the steps before it by itself.
   bool const is_swap = std::holds_alternative<planner::Swap>(step_.detail->kind);
-  bool const may_go = is_swap && std::any_of(earlier_.begin(), earlier_.end(),
-                                             [](SchemaStep const& one) { return planner::may_take_away(one); });
+  bool const may_go = is_swap && any_earlier([](SchemaStep const& one) { return planner::may_take_away(one); });
   if (may_go) co_return std::nullopt;
   auto const seen = co_await query_read_only(connection_, "SELECT " + recipe.early_refusal);
   if (!seen) co_return seen.error();
@@ -195,10 +174,12 @@ asio::awaitable<std::optional<Failure>> StepQuestion::ask_recipe() {
   auto const seen = co_await query_read_only(connection_, planner::inspection_sql(recipe));
   if (!seen) co_return seen.error();
   auto const inspected = state::row_as<Inspected>(seen->rows.at(0));
-  is_done_ = inspected.is_done;
-  if (is_done_ || !inspected.refusal) co_return std::nullopt;
+  is_done_ = inspected.is_done && !may_change_done_;
+  if (inspected.is_done || !inspected.refusal) co_return std::nullopt;
   std::string text = *inspected.refusal;
-  if (text.starts_with("there is no ")) text += co_await suggestion();
+  bool const is_missing = text.starts_with("there is no ");
+  if (may_lift_ && !is_missing) co_return std::nullopt;
+  if (is_missing) text += co_await suggestion();
   refuse(std::move(text));
   co_return std::nullopt;
 }
@@ -256,9 +237,8 @@ asio::awaitable<std::optional<Failure>> StepQuestion::ask_dependents() {
   if (!rows) co_return rows.error();
   for (auto const& row : rows->rows) {
     auto dependent = planner::dependent_of(row);
-    bool const may_be_gone = std::any_of(earlier_.begin(), earlier_.end(), [&](SchemaStep const& one) {
-      return planner::may_take_away(one, dependent.name);
-    });
+    bool const may_be_gone =
+        any_earlier([&](SchemaStep const& one) { return planner::may_take_away(one, dependent.name); });
     if (may_be_gone) continue;
     (dependent.tie == Tie::kStops ? answer_.in_the_way : answer_.companions).push_back(std::move(dependent));
   }
@@ -308,6 +288,7 @@ asio::awaitable<std::optional<Failure>> StepQuestion::ask_once() {
     co_return std::nullopt;
   }
   if (!failed) failed = co_await ask_rights();
+  if (!failed && !answer_.is_refused()) failed = co_await ask_of_table_ahead();
   if (!failed && !answer_.is_refused()) failed = co_await try_definition();
   if (!failed) failed = co_await ask_recipe();
   if (!failed && !is_done_) failed = co_await ask_dependents();
@@ -365,9 +346,9 @@ asio::awaitable<Result<std::vector<StepAnswer>>> ask_steps(PgConnection& connect
   auto const claims = co_await query_read_only(connection, state::has_claims());
   if (!claims && is_of_the_moment(claims.error())) co_return claims.error();
   bool const has_claims = claims && state::value_as<bool>(*claims);
-  std::vector<SchemaStep> earlier;
+  std::vector<PlacedStep> earlier;
   for (auto const& one : ahead) {
-    if (!is_done_as_it_is(recorded, one)) earlier.push_back(one.step);
+    if (!is_done_as_it_is(recorded, one)) earlier.push_back(one);
   }
   // Of expand, which may make or replace what a contract step is about.
   auto before_contract = earlier;
@@ -375,16 +356,17 @@ asio::awaitable<Result<std::vector<StepAnswer>>> ask_steps(PgConnection& connect
     if (is_done_as_it_is(recorded, placed)) continue;
     bool const is_asked = placed.phase != planner::kSyncPhase && planner::is_typed(placed.step);
     if (is_asked) {
-      bool const names_objects = is_of_contract(placed) &&
-                                 std::none_of(before_contract.begin(), before_contract.end(),
-                                              [&](auto const& one) { return planner::may_matter(one, placed.step); });
+      bool const names_objects =
+          is_of_contract(placed) && std::none_of(before_contract.begin(), before_contract.end(), [&](auto const& one) {
+            return planner::may_matter(one.step, placed.step);
+          });
       StepQuestion question(connection, migration, has_claims, placed, earlier, names_objects);
       auto answer = co_await question.ask();
       if (!answer) co_return answer.error();
       answers.push_back(std::move(*answer));
     }
-    earlier.push_back(placed.step);
-    if (!is_of_contract(placed)) before_contract.push_back(placed.step);
+    earlier.push_back(placed);
+    if (!is_of_contract(placed)) before_contract.push_back(placed);
   }
   co_return answers;
 }

@@ -2,8 +2,8 @@
 // that are not there, rights that are missing, what depends on what would be dropped, definitions that it refuses.
 //
 // Reads only, but for empty temporary tables in transactions that are rolled back. What an earlier open step may change
-// is not asked about: nothing is known of it yet, and the step asks again when its turn comes. Belongs to the engine's
-// thread.
+// is asked of the table as it will be then (engine/steps/table_ahead.h). Where that is not known nothing is said, and
+// the step asks again when its turn comes. Belongs to the engine's thread.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

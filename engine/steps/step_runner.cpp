@@ -78,6 +78,8 @@ struct StepTable {
   std::optional<std::string> collation;
 };
 
+}  // namespace
+
 StepFacts facts_of(Rows const& rows, int server_version) {
   auto table = state::row_as<StepTable>(rows.rows.at(0));
   StepFacts facts;
@@ -91,6 +93,8 @@ StepFacts facts_of(Rows const& rows, int server_version) {
   for (std::size_t at = 0; at + 1 < leaves.size(); at += 2) facts.leaves.push_back({leaves[at], leaves[at + 1]});
   return facts;
 }
+
+namespace {
 
 // One step on its way there or back.
 class StepRun {

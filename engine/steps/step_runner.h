@@ -51,6 +51,9 @@ asio::awaitable<std::vector<StepInspection>> inspect_steps(std::vector<planner::
 // Facts of a step, from a connection that only reads; what is claimed of it is not among them.
 asio::awaitable<Result<planner::StepFacts>> read_step_facts(PgConnection& connection, planner::SchemaStep const& step);
 
+// The answer to facts_sql().
+planner::StepFacts facts_of(Rows const& rows, int server_version);
+
 // "file.yaml:3:5: expand step 1", for messages.
 std::string step_name(planner::PlacedStep const& step);
 

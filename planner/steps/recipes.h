@@ -75,6 +75,11 @@ Action analyze(TableName const& table, std::string needed);
 // DROP INDEX CONCURRENTLY of an index in the schema of the table.
 Action drop_index(TableName const& table, std::string const& name, std::string needed);
 
+// What stands behind ADD COLUMN.
+std::string column_definition(AddColumn const& step);
+// `how`: "", "CONCURRENTLY " or the like; `table` is quoted.
+std::string create_index_sql(CreateIndex const& step, std::string const& how, std::string const& table);
+
 std::string facts_of_table(TableName const& table, std::string const& parents, std::string const& named,
                            std::string const& leaves = {}, std::string const& collation = {});
 // Query for an array of the partitions that hold rows, as schema and name in turn; NULL: it is not partitioned.

@@ -32,14 +32,6 @@ std::pair<std::string, std::string> column_refusal(TableName const& table, std::
   return {column_is(table, column, condition), quote_literal("column " + column + " of " + shown(table) + " " + why)};
 }
 
-std::string column_definition(AddColumn const& step) {
-  // The line breaks keep a comment at the end of the user's text from hiding what follows.
-  std::string sql = quote_identifier(step.column) + " " + step.type + "\n";
-  if (!step.default_value.empty()) sql += " DEFAULT " + parenthesised(step.default_value);
-  if (step.is_not_null) sql += " NOT NULL";
-  return sql;
-}
-
 // From 18 on a NOT NULL is a constraint, which can be added first and validated later.
 Recipe not_null_by_constraint(SetNotNull const& step, StepFacts const& facts, Recipe recipe) {
   auto const& table = facts.table;
@@ -111,6 +103,14 @@ Recipe not_null_by_check(SetNotNull const& step, StepFacts const& facts, Recipe 
 }  // namespace
 
 // --- add_column -----------------------------------------------------------------------------------------------------
+
+std::string column_definition(AddColumn const& step) {
+  // The line breaks keep a comment at the end of the user's text from hiding what follows.
+  std::string sql = quote_identifier(step.column) + " " + step.type + "\n";
+  if (!step.default_value.empty()) sql += " DEFAULT " + parenthesised(step.default_value);
+  if (step.is_not_null) sql += " NOT NULL";
+  return sql;
+}
 
 std::string facts_sql(AddColumn const& step) {
   return facts_of_table(step.table, "", "");

@@ -91,6 +91,11 @@ Action give_back(TableName const& table, std::string const& name, std::string co
 
 }  // namespace
 
+std::string create_index_sql(CreateIndex const& step, std::string const& how, std::string const& table) {
+  return "CREATE " + unique_word(step) + "INDEX " + how + quote_identifier(step.name) + " ON " + table +
+         definition_of(step);
+}
+
 std::string facts_sql(CreateIndex const& step) {
   return facts_of_table(step.table, "", "");
 }
@@ -99,8 +104,7 @@ std::vector<std::string> spelling(CreateIndex const& step, StepFacts const& fact
   if (facts.kind == ' ') return {};
   auto statements = probe_begin(facts, " INCLUDING GENERATED");
   std::string const probe = kProbe;
-  statements.push_back("CREATE " + unique_word(step) + "INDEX " + quote_identifier(step.name) + " ON " + probe +
-                       definition_of(step));
+  statements.push_back(create_index_sql(step, "", probe));
   // On an empty table nothing is called.
   std::string const forbidden =
       "(SELECT min(d.refobjid::pg_catalog.regprocedure::text) FROM pg_catalog.pg_depend d WHERE d.classid = "
@@ -150,8 +154,7 @@ Recipe recipe(CreateIndex const& step, StepFacts const& facts) {
   auto clear =
       drop_index(table, step.name, facts.is_claimed ? index_is(table, step.name, "NOT i.indisvalid") : "false");
   Action build = clear;
-  build.sql = "CREATE " + unique_word(step) + "INDEX CONCURRENTLY " + quote_identifier(step.name) + " ON " +
-              quoted(table) + definition_of(step);
+  build.sql = create_index_sql(step, "CONCURRENTLY ", quoted(table));
   build.effort = Effort::kBuild;
   build.needed = "NOT " + index_is(table, step.name, "true");
   auto drop = drop_index(table, step.name, index_is(table, step.name, "true"));

@@ -86,9 +86,9 @@ std::string has_plain_columns(std::string const& spelling) {
   return "NOT EXISTS (SELECT FROM unnest(i.indoption::int2[]) o WHERE o <> 0) AND NOT EXISTS (SELECT FROM "
          "pg_catalog.pg_opclass p WHERE p.oid = ANY (i.indclass::pg_catalog.oid[]) AND NOT p.opcdefault) AND NOT "
          "EXISTS "
-         "(SELECT FROM unnest(i.indkey::pg_catalog.int2[], i.indcollation::pg_catalog.oid[]) x (number, collation) "
+         "(SELECT FROM unnest(i.indkey::pg_catalog.int2[], i.indcollation::pg_catalog.oid[]) x (number, sorting) "
          "JOIN "
-         "pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = x.number WHERE x.collation <> "
+         "pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = x.number WHERE x.sorting <> "
          "a.attcollation)";
 }
 
