@@ -85,7 +85,8 @@ TEST_F(WhereChanged, ComparesWhatIsStoredAndTypesWithoutEquality) {
 // A cast would cut what an assignment refuses, so that the row would count as right.
 TEST_F(WhereChanged, AValueThatIsTooLongIsABadRowAndNotRight) {
   client_->exec(
-      "DROP TABLE t; CREATE DOMAIN code AS varchar(3); CREATE DOMAIN inner_code AS code; CREATE TABLE t (id int PRIMARY KEY, s text, "
+      "DROP TABLE t; CREATE DOMAIN code AS varchar(3); CREATE DOMAIN inner_code AS code; CREATE TABLE t (id int "
+      "PRIMARY KEY, s text, "
       "v varchar(3), c char(3), d inner_code, b bit(3), vb bit varying(3)); INSERT INTO t SELECT g, CASE g WHEN 50 "
       "THEN "
       "'abcd' WHEN 60 THEN 'abc  ' WHEN 70 THEN 'ab' ELSE 'abc' END, 'abc', 'abc', 'abc', B'101', B'101' FROM "
