@@ -456,7 +456,7 @@ TEST_F(SwapColumnTest, WhatNoStepCanChangeIsRefusedBeforeTheFirst) {
   constexpr Case kCases[] = {
       {"CREATE VIEW v AS SELECT a FROM t", "rule _RETURN on view public.v would stay with the old column"},
       {"CREATE POLICY p ON t USING (a > 0)", "policy p on table public.t would stay"},
-      {"ALTER TABLE t ADD g int GENERATED ALWAYS AS (a + 1) STORED", "generated column: "},
+      {"ALTER TABLE t ADD g int GENERATED ALWAYS AS (a + 1) STORED", "column g of table public.t would stay"},
       {"CREATE INDEX i ON t (a)", "this index would stay with the old column: CREATE INDEX i"},
       {"ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0)", "constraint c on table public.t would stay"},
       {"ALTER TABLE t ADD UNIQUE (a)", "this constraint would stay with the old column: t_a_key"},
