@@ -788,12 +788,12 @@ BEGIN
     OR EXISTS (SELECT FROM pg_proc f WHERE f.oid = kind.typoutput AND f.prosrc = 'textout') THEN
     RETURN told;
   END IF;
-  EXECUTE format('SELECT record_ne(ROW(r.v), ROW($2::%1$s)) FROM jsonb_to_record(jsonb_build_object(''v'', $1)) AS r (v '
-    '%1$s)', kind.oid::regtype) INTO is_other USING told, a_value;
+  EXECUTE format('SELECT record_ne(ROW(r.v), ROW($2::%1$s)) FROM jsonb_to_record(jsonb_build_object(''v'', $1)) AS r '
+    '(v %1$s)', kind.oid::regtype) INTO is_other USING told, a_value;
   IF is_other THEN
     RAISE EXCEPTION USING ERRCODE = 'BF011',
-      MESSAGE = format('a key of type %s cannot be told by its text: %s is the text of another value too', kind.oid::regtype,
-        told),
+      MESSAGE = format('a key of type %s cannot be told by its text: %s is the text of another value too',
+        kind.oid::regtype, told),
       HINT = 'Page by another key, or give the table one.';
   END IF;
   RETURN told;
