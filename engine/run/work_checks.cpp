@@ -553,11 +553,15 @@ void look_at_inserted_rows(TriggerCode const& trigger, bool is_by_block, planner
     preflight.problems.push_back(
         {backfill.position, text + ": the last pass would change those rows as well, which one statement does not "
                                    "see. Write a `where` that leaves them out, or `triggers: skip`"});
+  } else if (backfill.kind == WorkKind::kUpdate) {
+    preflight.warnings.push_back(text +
+                                 ". Those that satisfy `where` are changed as well, which one statement does not see. "
+                                 "Read the code of the trigger; if the work does not need it, write `triggers: skip`");
   } else {
     preflight.sweeps = false;
     preflight.warnings.push_back(
         text +
-        ". Where those satisfy `where`, and come with higher keys, batches change them as well, which one statement "
+        ". Where those satisfy `where`, and come with higher keys, batches work them as well, which one statement "
         "does not see; so no last pass goes over lower keys. Rows that come in there meanwhile are left, and the gate "
         "counts them. Read the code of the trigger; if the work does not need it, write `triggers: skip`");
   }
