@@ -39,6 +39,10 @@ constexpr auto kLookWait = 2'000ms;
 // A claim comes and goes once in a run.
 constexpr int kMostLooks = 4;
 
+bool is_of_contract(PlacedStep const& placed) {
+  return placed.phase == "contract";
+}
+
 // One step, beside those that run before it.
 class StepQuestion {
  public:
@@ -72,6 +76,7 @@ class StepQuestion {
   asio::awaitable<std::optional<Failure>> ask_objects();
   asio::awaitable<std::optional<Failure>> ask_rows_of_partition();
   asio::awaitable<std::string> suggestion();
+  bool swaps_coming_column() const;
   template <class Predicate>
   bool any_earlier(Predicate const& holds) const {
     return std::any_of(earlier_.begin(), earlier_.end(), [&](PlacedStep const& one) { return holds(one.step); });
@@ -162,8 +167,21 @@ asio::awaitable<std::optional<Failure>> StepQuestion::ask_early_refusal(planner:
   auto const seen = co_await query_read_only(connection_, "SELECT " + recipe.early_refusal);
   if (!seen) co_return seen.error();
   auto const& refusal = seen->rows.front().front();
-  if (refusal) refuse(*refusal);
+  if (refusal && swaps_coming_column()) {
+    answer_.until_complete.push_back(*refusal);
+  } else if (refusal) {
+    refuse(*refusal);
+  }
   co_return std::nullopt;
+}
+
+// What a swap would leave behind can be made anew while the backfill runs.
+bool StepQuestion::swaps_coming_column() const {
+  auto const* swap = std::get_if<planner::SwapColumn>(&step_.detail->kind);
+  return swap != nullptr && is_of_contract(placed_) && any_earlier([&](SchemaStep const& one) {
+           auto const* add = std::get_if<planner::AddColumn>(&one.detail->kind);
+           return add != nullptr && add->column == swap->with;
+         });
 }
 
 asio::awaitable<std::optional<Failure>> StepQuestion::ask_recipe() {
@@ -326,10 +344,6 @@ planner::Problem problem_of(StepAnswer const& answer, std::string const& text) {
 std::string in_the_way_text(StepAnswer const& answer) {
   return fmt::format("the server refuses it because of what depends on it: {}; change or drop that first",
                      named(answer.in_the_way));
-}
-
-bool is_of_contract(PlacedStep const& placed) {
-  return placed.phase == "contract";
 }
 
 bool is_of_contract(StepAnswer const& answer) {
@@ -534,6 +548,7 @@ std::vector<planner::Problem> refusals_of(std::vector<StepAnswer> const& answers
   std::vector<planner::Problem> problems;
   for (auto const& answer : answers) {
     for (auto const& refusal : answer.refusals) problems.push_back(problem_of(answer, refusal));
+    for (auto const& refusal : answer.until_complete) problems.push_back(problem_of(answer, refusal));
     if (!answer.in_the_way.empty()) problems.push_back(problem_of(answer, in_the_way_text(answer)));
   }
   return problems;
@@ -542,7 +557,9 @@ std::vector<planner::Problem> refusals_of(std::vector<StepAnswer> const& answers
 std::vector<planner::Problem> refusals_before_run(std::vector<StepAnswer> const& answers) {
   auto kept = answers;
   for (auto& answer : kept) {
-    if (is_of_contract(answer)) answer.in_the_way.clear();
+    if (!is_of_contract(answer)) continue;
+    answer.in_the_way.clear();
+    answer.until_complete.clear();
   }
   return refusals_of(kept);
 }
@@ -550,8 +567,9 @@ std::vector<planner::Problem> refusals_before_run(std::vector<StepAnswer> const&
 std::vector<planner::Problem> in_the_way_of_contract(std::vector<StepAnswer> const& answers) {
   std::vector<planner::Problem> problems;
   for (auto const& answer : answers) {
-    bool const is_told = is_of_contract(answer) && !answer.in_the_way.empty();
-    if (is_told) problems.push_back(problem_of(answer, in_the_way_text(answer)));
+    if (!is_of_contract(answer)) continue;
+    for (auto const& refusal : answer.until_complete) problems.push_back(problem_of(answer, refusal));
+    if (!answer.in_the_way.empty()) problems.push_back(problem_of(answer, in_the_way_text(answer)));
   }
   return problems;
 }

@@ -23,6 +23,7 @@ struct StepAnswer {
   planner::PlacedStep placed;
   std::string title;                           // "drop_column b of public.t"
   std::vector<std::string> refusals;           // why the server, or the step, will refuse
+  std::vector<std::string> until_complete;     // the same of what can still be changed until then
   std::vector<planner::Dependent> in_the_way;  // the server refuses it while they are there
   std::vector<planner::Dependent> companions;  // what goes with it, and what reads it
   std::vector<std::string> way_back_lacks;     // rights that rollback would need beside those of the step
