@@ -11,6 +11,7 @@
 #include "engine/state/typed_rows.h"
 #include "engine/steps/step_answers.h"
 #include "engine/steps/step_runner.h"
+#include "planner/model/replace_all.h"
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
 #include "planner/model/suggestion.h"
@@ -26,12 +27,6 @@ using planner::SchemaStep;
 using planner::StepFacts;
 using planner::TableAhead;
 using planner::TableName;
-
-void replace_all(std::string& text, std::string const& from, std::string const& to) {
-  for (auto at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
-    text.replace(at, from.size(), to);
-  }
-}
 
 // What the copy cannot have, the role may not try, or somebody else says, is no answer about the table. What depends on
 // a column is asked of the table itself.
@@ -249,7 +244,7 @@ std::string without_probes(std::string text, SchemaStep const& step, TableName c
     names.emplace_back(planner::kOtherCopyAhead, key->references);
   }
   for (auto const& [copy, name] : names) {
-    replace_all(text, planner::quote_identifier(copy), planner::quote_identifier(name.name));
+    planner::replace_all(text, planner::quote_identifier(copy), planner::quote_identifier(name.name));
   }
   // As the recipes name it: with a schema, of which each session has its own.
   static std::regex const shown_copy(std::string(R"(pg_temp(_\d+)?\.)") + planner::kCopyAhead + R"(\b)");

@@ -6,6 +6,7 @@
 
 #include "planner/model/sql_text.h"
 #include "planner/model/step_detail.h"
+#include "planner/steps/recipes.h"
 
 namespace pgbackfill::planner::file {
 namespace {
@@ -64,21 +65,12 @@ AddColumn StepMaker::add_column() {
   return {table(), text("name"), text("type"), text("default"), flag("not_null")};
 }
 
-// The server would cut it at its end, perhaps to the column's own name.
-std::string kept_name(std::string const& column) {
-  constexpr std::string_view kBehind = "_old";
-  std::size_t bytes = std::min(column.size(), kMaxIdentifierBytes - kBehind.size());
-  auto const is_inside_character = [&] {
-    return bytes < column.size() && (static_cast<unsigned char>(column[bytes]) & 0xC0) == 0x80;
-  };
-  while (is_inside_character()) --bytes;
-  return column.substr(0, bytes) + std::string(kBehind);
-}
-
 SwapColumn StepMaker::swap_column() {
   std::string const column = text("column");
   std::string const keep_as = text("keep_as");
-  return {table(), column, text("with"), keep_as.empty() ? kept_name(column) : keep_as, "", {}};
+  // The server would cut a long one at its end, perhaps to the column's own name.
+  std::string const kept = keep_as.empty() ? recipes::object_name(column, "", "old") : keep_as;
+  return {table(), column, text("with"), kept, "", {}};
 }
 
 CreateIndex StepMaker::create_index() {

@@ -15,6 +15,9 @@
 
 namespace pgbackfill::planner::recipes {
 
+// From then on a NOT NULL is a constraint, with a name and of each table for itself.
+inline constexpr int kVersionWithNotNullConstraints = 180000;
+
 // --- questions to the catalog ---------------------------------------------------------------------------------------
 
 // The table's oid or NULL, as an SQL expression.

@@ -13,7 +13,6 @@
 namespace pgbackfill::planner::recipes {
 namespace {
 
-constexpr int kVersionWithNotNullConstraints = 180000;
 constexpr int kVersionThatAnalyzesHeirs = 180000;
 // chr(31)
 constexpr char kNotNullMark = '\x1f';

@@ -14,8 +14,6 @@ namespace {
 
 // Their index may not be NULLS NOT DISTINCT.
 constexpr int kVersionWithStrictPrimaryKeys = 160000;
-// Until then NOT NULL goes from the tables below whatever they had.
-constexpr int kVersionWithNotNullConstraints = 180000;
 
 // Method, operator classes, COLLATEs and order of index i.
 std::string sorting_of_index() {
@@ -132,6 +130,7 @@ std::vector<Action> not_null_actions(AddKey const& step, StepFacts const& facts,
 void make_nullable_again(AddKey const& step, StepFacts const& facts, KeyBefore const& before, Recipe& recipe) {
   auto const& nullables = before.nullables;
   if (nullables.empty()) return;
+  // Until then NOT NULL goes from the tables below whatever they had.
   bool const goes_down = facts.server_version < kVersionWithNotNullConstraints;
   auto const& table = facts.table;
   auto& undo = recipe.undo;

@@ -9,9 +9,9 @@
 namespace pgbackfill::planner {
 namespace {
 
+using recipes::kVersionWithNotNullConstraints;
 using recipes::oid_of;
 
-constexpr int kVersionWithNotNullConstraints = 180000;
 constexpr int kMostColumns = 1600;
 // Below are the objects that came with the server.
 constexpr int kFirstOidOfUsers = 16384;
