@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "engine/base/text.h"
+#include "engine/state/typed_rows.h"
 #include "planner/keys/key_choice.h"
 #include "planner/model/sql_text.h"
 
@@ -129,7 +130,9 @@ std::string difference_of(StoredJob const& job, std::vector<StoredLeaf> const& l
     text += fmt::format(": none of its oids is that of {} then, {}",
                         planner::quote_qualified(leaves.front().schema, leaves.front().name), leaves.front().oid);
   }
-  return text + ". It was restored from a dump, swapped, made anew, or is found by another search_path";
+  return text + (job.is_state_restored
+                     ? ". It was restored from a dump"
+                     : ". It was restored from a dump, swapped, made anew, or is found by another search_path");
 }
 
 std::string fate_of_rows(StoredJob const& job, Control const& control) {
@@ -158,10 +161,6 @@ asio::awaitable<Result<std::vector<StoredLeaf>>> read_leaves(PgConnection& conne
   co_return leaves;
 }
 
-}  // namespace
-
-namespace {
-
 asio::awaitable<Result<Comparison>> read_comparison(PgConnection& connection, StoredJob job, planner::TableFacts table,
                                                     bool accepts_other_table, Owner owner) {
   auto const leaves = co_await read_leaves(connection, job.id);
@@ -176,12 +175,30 @@ asio::awaitable<Result<Comparison>> read_comparison(PgConnection& connection, St
   std::string const fate = fate_of_rows(job, **control);
   if (!found.refusal.empty()) {
     found.refusal = difference + "\nit cannot be gone on with: " + found.refusal;
+  } else if (job.is_state_restored) {
+    found.told.insert(found.told.begin(),
+                      difference + ", and schema pgbackfill with it: the job goes on here. " + fate);
   } else if (!accepts_other_table) {
     found.refusal = refusal_of_table(difference, fate);
   } else {
     found.told.insert(found.told.begin(), difference + ". The job goes on with it: " + fate);
   }
   co_return found;
+}
+
+// A label that was renamed has the place in the order that it had, but the texts of keys name the old one.
+asio::awaitable<Result<std::string>> read_lost_label(PgConnection& connection, std::int64_t job) {
+  auto const rows = co_await connection.query(state::find_lost_label(job), Deadlines());
+  if (!rows) co_return rows.error();
+  auto const lost = state::first_as<state::LostLabelRow>(*rows);
+  if (!lost) co_return std::string();
+  std::string const label = planner::quote_literal(lost->label);
+  co_return fmt::format(
+      "the job stands at key {} in column {} of {}, and enum {} has no such label any more: it was renamed. Rename it "
+      "back until the job is done (ALTER TYPE {} RENAME VALUE '...' TO {}), or give the migration another name and "
+      "begin with the first row again, if its work may be done twice on a row",
+      label, planner::quote_identifier(lost->column), planner::quote_qualified(lost->table_schema, lost->table_name),
+      lost->type, lost->type, label);
 }
 
 }  // namespace
@@ -203,8 +220,12 @@ asio::awaitable<Result<Binding>> bind_job(PgConnection& connection, StoredJob jo
   Binding binding;
   binding.refusal = std::move(found.refusal);
   if (!binding.refusal.empty() || !found.has_table) co_return binding;
-  bool const is_known =
-      job.relation && !found.is_other_table && job.table.schema == table.schema && job.table.name == table.name;
+  auto lost = co_await read_lost_label(connection, job.id);
+  if (!lost) co_return lost.error();
+  binding.refusal = std::move(*lost);
+  if (!binding.refusal.empty()) co_return binding;
+  bool const is_known = job.relation && !job.is_state_restored && !found.is_other_table &&
+                        job.table.schema == table.schema && job.table.name == table.name;
   if (is_known && found.leaves.empty()) co_return binding;
   auto statements = state::bind_job(job.id, table, found.leaves, found.is_other_table);
   for (auto const& text : found.told) {

@@ -276,8 +276,10 @@ asio::awaitable<Result<Done>> check_key_operators(PgConnection& connection, plan
     for (auto const& column : target.key.columns) {
       auto comparisons = planner::column_comparisons(column, "pgbackfill_key");
       if (!asked.insert(comparisons).second) continue;
+      // The role may have rights on the table alone, and not on its partitions.
+      std::string const& table = target.parent.empty() ? target.relation : target.parent;
       auto explained = co_await query_read_only(
-          connection, "EXPLAIN SELECT FROM ONLY " + target.relation + " AS pgbackfill_key WHERE " + comparisons);
+          connection, "EXPLAIN SELECT FROM ONLY " + table + " AS pgbackfill_key WHERE " + comparisons);
       if (explained || explained.error().sqlstate != kNotUnique) continue;
       preflight.lacks_key = true;
       preflight.problems.push_back(
@@ -298,15 +300,16 @@ constexpr int kKeysLookedAt = 10'000;
 asio::awaitable<Result<Done>> check_key_texts(PgConnection& connection, planner::SourcePosition position,
                                               Preflight& preflight) {
   for (auto const& target : preflight.targets) {
+    // Of a table, not only of a leaf, where the role has no rights on that.
+    std::string const from = target.traits.reads_through_parent ? target.parent : "ONLY " + target.relation;
     for (auto const& column : target.key.columns) {
       auto const name = planner::quote_identifier(column.name);
       auto const differs = planner::has_other_text("k." + name, column.type);
       if (differs.empty()) continue;
       auto found = co_await query_read_only(
-          connection,
-          fmt::format("SELECT concat(k.{0}) FROM (SELECT {0} FROM ONLY {1} LIMIT {2}) k WHERE num_nulls(k.{0}) "
-                      "= 0 AND {3} LIMIT 1",
-                      name, target.relation, kKeysLookedAt, differs));
+          connection, fmt::format("SELECT concat(k.{0}) FROM (SELECT {0} FROM {1} LIMIT {2}) k WHERE num_nulls(k.{0}) "
+                                  "= 0 AND {3} LIMIT 1",
+                                  name, from, kKeysLookedAt, differs));
       if (!found) co_return found.error();
       if (found->rows.empty()) continue;
       preflight.lacks_key = true;
@@ -560,6 +563,7 @@ asio::awaitable<Result<std::optional<StoredJob>>> find_job(PgConnection& connect
   job.compute_settings = state::live_settings(row->settings, state::kComputePrefix);
   job.pause_has_end = row->pause_has_end;
   if (row->relation) job.relation = *row->relation;
+  job.is_state_restored = row->is_state_restored;
   co_return std::optional<StoredJob>(std::move(job));
 }
 

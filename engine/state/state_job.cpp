@@ -93,8 +93,9 @@ std::vector<std::string> create_job(NewJob const& job, Owner const& owner) {
   std::vector<std::string> statements;
   statements.push_back(
       fmt::format("INSERT INTO pgbackfill.jobs (name, definition, table_schema, table_name, relation, sweeps, workers, "
-                  "batch_target_ms, rows_estimated, estimated_ms, estimated_bytes, estimated_wal_bytes, wal_at_start) "
-                  "VALUES ({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
+                  "batch_target_ms, rows_estimated, estimated_ms, estimated_bytes, estimated_wal_bytes, wal_at_start, "
+                  "state_relation) VALUES ({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
+                  "'pgbackfill.jobs'::regclass)",
                   quote_literal(job.name), quote_literal(job.definition), quote_literal(job.table_schema),
                   quote_literal(job.table_name), job.relation, job.sweeps ? "true" : "false", job.workers,
                   job.batch_target.count(), rows, job.estimate ? milliseconds_text(job.estimate->time) : "NULL",
@@ -128,7 +129,8 @@ std::vector<std::string> stamp_job(NewJob const& job, Owner const& owner) {
 std::string find_job(std::string const& name) {
   return fmt::format(
       "SELECT id, definition, table_schema, table_name, status, status_reason, pass, sweeps, workers, batch_target_ms, "
-      "{}, paused_until IS NOT NULL, to_jsonb(j) ->> 'relation' FROM pgbackfill.jobs j WHERE name = {}",
+      "{}, paused_until IS NOT NULL, to_jsonb(j) ->> 'relation', coalesce((to_jsonb(j) ->> "
+      "'state_relation')::oid <> j.tableoid, false) FROM pgbackfill.jobs j WHERE name = {}",
       kLiveSettings, quote_literal(name));
 }
 

@@ -210,6 +210,21 @@ std::string count_new_leaves(std::int64_t job, std::uint32_t root) {
   return fmt::format("SELECT count(*) FROM ({}) came", new_leaves(job, root));
 }
 
+std::string find_lost_label(std::int64_t job) {
+  return fmt::format(
+      "SELECT l.table_schema, l.table_name, k.name, k.type, v.label FROM pgbackfill.leaves l CROSS JOIN LATERAL ROWS "
+      "FROM (unnest(l.key_columns), unnest(l.key_types)) WITH ORDINALITY k (name, type, place) JOIN pg_catalog.pg_type "
+      "t ON t.oid = to_regtype(k.type) AND t.typtype = 'e' CROSS JOIN LATERAL (SELECT l.upper_key[k.place] UNION "
+      "SELECT "
+      "unnest(ARRAY[r.lo[k.place], r.hi[k.place], r.cursor[k.place]]) FROM pgbackfill.ranges r WHERE r.job_id = "
+      "l.job_id AND r.leaf = l.leaf AND NOT r.done UNION SELECT d.key[k.place] FROM pgbackfill.deferred d WHERE "
+      "d.job_id = l.job_id AND d.leaf = l.leaf UNION SELECT q.key[k.place] FROM pgbackfill.quarantine q WHERE q.job_id "
+      "= l.job_id AND q.leaf = l.leaf) v (label) WHERE l.job_id = {} AND l.gone_at IS NULL AND v.label IS NOT NULL AND "
+      "NOT EXISTS (SELECT FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid AND e.enumlabel = v.label) ORDER BY "
+      "l.leaf, k.place, v.label LIMIT 1",
+      job);
+}
+
 std::vector<std::string> bind_job(std::int64_t job, planner::TableFacts const& table,
                                   std::vector<StoredLeaf> const& leaves, bool is_other_table) {
   std::vector<std::string> statements;
@@ -220,9 +235,10 @@ std::vector<std::string> bind_job(std::int64_t job, planner::TableFacts const& t
         fmt::format("UPDATE pgbackfill.leaves SET relation = ({} - leaf)::oid WHERE job_id = {}", kNobody, job));
   }
   for (auto const& leaf : leaves) statements.push_back(leaf_update(job, leaf));
-  statements.push_back(
-      fmt::format("UPDATE pgbackfill.jobs SET relation = {}, table_schema = {}, table_name = {} WHERE id = {}",
-                  table.oid, quote_literal(table.schema), quote_literal(table.name), job));
+  statements.push_back(fmt::format(
+      "UPDATE pgbackfill.jobs SET relation = {}, table_schema = {}, table_name = {}, state_relation = tableoid "
+      "WHERE id = {}",
+      table.oid, quote_literal(table.schema), quote_literal(table.name), job));
   return statements;
 }
 

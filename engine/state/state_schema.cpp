@@ -802,6 +802,15 @@ END $fn$;
 UPDATE pgbackfill.meta SET revision = 5 WHERE version = 9;
 )sql";
 
+// Revision 6: a job knows which pgbackfill.jobs it was made in, so that one that was restored with it is told apart.
+constexpr char kRevision6[] = R"sql(
+ALTER TABLE pgbackfill.jobs ADD COLUMN IF NOT EXISTS state_relation oid;
+COMMENT ON COLUMN pgbackfill.jobs.state_relation IS
+  'oid of pgbackfill.jobs when the job was last bound to its table; another one: the state was restored from a dump';
+
+UPDATE pgbackfill.meta SET revision = 6 WHERE version = 9;
+)sql";
+
 }  // namespace
 
 std::string has_version() {
@@ -817,7 +826,8 @@ std::string read_version() {
 std::vector<std::string> upgrades(int version, int revision) {
   static std::vector<std::string> const scripts = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5,
                                                    kVersion6, kVersion7, kVersion8, kVersion9};
-  static std::vector<std::string> const revisions = {kRevision1, kRevision2, kRevision3, kRevision4, kRevision5};
+  static std::vector<std::string> const revisions = {kRevision1, kRevision2, kRevision3,
+                                                     kRevision4, kRevision5, kRevision6};
   if (version < 0 || version > kStateVersion || revision > kStateRevision) return {};
   std::vector<std::string> needed(scripts.begin() + version, scripts.end());
   // Those of an older version went into the next one.

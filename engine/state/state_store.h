@@ -32,7 +32,7 @@ namespace pgbackfill::engine {
 // The layout of schema pgbackfill. A program refuses a newer version; a newer revision of the same version only adds,
 // and programs that do not know it go on.
 inline constexpr int kStateVersion = 9;
-inline constexpr int kStateRevision = 5;
+inline constexpr int kStateRevision = 6;
 // Commands that look, pause, resume, cancel and set go by older layouts too, from this one on.
 inline constexpr int kOldestReadableVersion = 8;
 
@@ -200,8 +200,11 @@ std::vector<std::string> create_job(NewJob const& job, Owner const& owner);
 // Of a job that somebody did by hand: complete from the start, without ranges.
 std::vector<std::string> stamp_job(NewJob const& job, Owner const& owner);
 // id, definition, table_schema, table_name, status, status_reason, pass, sweeps, workers, batch_target_ms, live
-// settings, whether its pause has an end, the table's oid.
+// settings, whether its pause has an end, the table's oid, whether the state was restored from a dump since.
 std::string find_job(std::string const& name);
+// At most one row: a label of an enum where the job stands in its table's key, and that the enum does not have any
+// more: table_schema, table_name, column, type, label.
+std::string find_lost_label(std::int64_t job);
 
 std::string leaf_insert(std::string const& job, NewLeaf const& leaf);
 std::string leaf_update(std::int64_t job, StoredLeaf const& leaf);

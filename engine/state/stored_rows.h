@@ -106,6 +106,18 @@ struct JobRow {
   std::optional<std::string> settings;
   bool pause_has_end = false;
   std::optional<std::uint32_t> relation;
+  bool is_state_restored = false;
+};
+
+// find_lost_label()
+struct LostLabelRow {
+  static constexpr char kFrom[] = "pgbackfill.leaves";
+
+  std::string table_schema;
+  std::string table_name;
+  std::string column;
+  std::string type;
+  std::string label;
 };
 
 // job_lease_owners()

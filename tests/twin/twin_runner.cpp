@@ -29,7 +29,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kLongestRun = 60s;
+constexpr auto kLongestRun = 180s;
 constexpr int kMostStarts = 12;
 constexpr int kPlayers = 3;
 constexpr std::size_t kRowsTold = 8;

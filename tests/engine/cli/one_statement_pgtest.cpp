@@ -346,6 +346,21 @@ TEST_F(Partitions, RightsOnTheParentAloneSuffice) {
   EXPECT_EQ(value("SELECT count(*) FROM p WHERE n = 1"), "1999");
 }
 
+// Its values are asked for their texts before the first row.
+TEST_F(Partitions, RightsOnTheParentAloneSufficeWithAKeyOfAnyType) {
+  client_->exec(
+      "CREATE TYPE pair AS (a int, b int); CREATE TABLE q (k pair NOT NULL, part int NOT NULL, n int NOT NULL DEFAULT "
+      "0, PRIMARY KEY (k, part)) PARTITION BY LIST (part); CREATE TABLE q1 PARTITION OF q FOR VALUES IN (1); CREATE "
+      "TABLE q2 PARTITION OF q DEFAULT; INSERT INTO q SELECT ROW(g, g)::pair, g % 2 FROM generate_series(1, 500) g; "
+      "DROP ROLE IF EXISTS pair_keeper; CREATE ROLE pair_keeper LOGIN");
+  client_->exec(
+      fmt::format("GRANT CREATE ON DATABASE {} TO pair_keeper; GRANT SELECT, UPDATE ON q TO pair_keeper", database_));
+  write("m.yaml", "name: m\ntable: q\nbackfill: {set: {n: n + 1}}\n");
+  auto const result = run({"run", "m.yaml", "--dsn", dsn("pair_keeper")}, false);
+  EXPECT_EQ(result.exit_code, kDone) << result.err;
+  EXPECT_EQ(value("SELECT count(*) FROM q WHERE n = 1"), "500");
+}
+
 TEST_F(Partitions, ColumnsMayBeNamedWithTheSchema) {
   is_done("table: p\nbackfill: {set: {n: public.p.n + 1}, where: public.p.id > 50}\n");
   EXPECT_EQ(value("SELECT count(*) FROM p WHERE n = 1"), "1950");

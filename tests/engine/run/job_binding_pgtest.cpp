@@ -4,14 +4,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "tests/support/database_fixtures.h"
+#include "tests/support/pg_dump.h"
 
 namespace pgbackfill::tests {
 namespace {
 
+using namespace std::chrono_literals;
 using testing::AllOf;
 using testing::HasSubstr;
 
@@ -58,7 +62,58 @@ TEST_F(JobBindingTest, ATableOfTheSameNameIsRefusedUntilItIsAccepted) {
   EXPECT_EQ(client_->value("SELECT count(*) FROM pgbackfill.events WHERE kind = 'bound'"), "1");
 }
 
-// As with pg_dump and pg_restore, where numbers of tables may be those that others had.
+// Job and table come from one moment then: what is done there is done here.
+TEST_F(JobBindingTest, ADatabaseThatWasRestoredInTheMiddleOfAJobIsGoneOnWith) {
+  if (!has_pg_dump_for(cluster_->major_version())) GTEST_SKIP() << "no pg_dump of the server's version";
+  make_table();
+  run_half();
+  auto const before = counts_of();
+  std::string const restored = database_ + "_restored";
+  PgClient(cluster_->dsn()).exec("CREATE DATABASE " + restored);
+  std::string const there = cluster_->dsn() + " dbname=" + restored;
+  PgClient(there).exec("CREATE TABLE takes_a_number (n int)");
+  ProgramOptions options;
+  options.environment = {{"HERE", dsn()}, {"THERE", there}};
+  auto const copied =
+      run_program({"sh", "-c", "pg_dump \"$HERE\" | psql -qAtX -v ON_ERROR_STOP=1 \"$THERE\""}, 60s, options);
+  ASSERT_EQ(copied.exit_code, 0) << copied.err;
+  ASSERT_EQ(counts(there, "t"), before);
+  auto const ran = run({"run", "m.yaml", "--dsn", there}, false);
+  EXPECT_EQ(ran.exit_code, kDone) << ran.err;
+  EXPECT_THAT(ran.err, HasSubstr("It was restored from a dump, and schema pgbackfill with it: the job goes on here"));
+  EXPECT_EQ(counts(there, "t"), "1: 6000");
+  EXPECT_EQ(counts_of(), before);
+  // From now on it belongs there.
+  PgClient(there).exec(
+      "UPDATE pgbackfill.jobs SET status = 'running'; ALTER TABLE t RENAME TO t_old; CREATE TABLE t (LIKE t_old "
+      "INCLUDING ALL)");
+  EXPECT_EQ(run({"run", "m.yaml", "--dsn", there}, false).exit_code, kGateClosed);
+}
+
+TEST_F(JobBindingTest, ALabelOfAKeyThatWasRenamedIsToldWithTheWayOn) {
+  client_->exec(
+      "CREATE TYPE level AS ENUM ('low', 'high'); CREATE TABLE t (l level, id int, n int NOT NULL DEFAULT 0, PRIMARY "
+      "KEY (l, id)); INSERT INTO t SELECT (enum_range(NULL::level))[1 + g % 2], g FROM generate_series(1, 6000) g");
+  write("m.yaml", kCountUp);
+  run_half();
+  client_->exec("ALTER TYPE level RENAME VALUE 'low' TO 'lowest'; ALTER TYPE level RENAME VALUE 'high' TO 'highest'");
+  auto const before = counts_of();
+  for (bool const is_accepted : {false, true}) {
+    std::vector<std::string> command = {"run", "m.yaml"};
+    if (is_accepted) command.emplace_back("--accept-drift");
+    auto const refused = run(command);
+    EXPECT_EQ(refused.exit_code, kGateClosed) << refused.err;
+    EXPECT_THAT(refused.err, AllOf(HasSubstr("in column \"l\" of \"public\".\"t\""), HasSubstr("it was renamed"),
+                                   HasSubstr("ALTER TYPE public.level RENAME VALUE '...' TO 'high'")));
+  }
+  EXPECT_EQ(counts_of(), before);
+  client_->exec("ALTER TYPE level RENAME VALUE 'lowest' TO 'low'; ALTER TYPE level RENAME VALUE 'highest' TO 'high'");
+  auto const accepted = run({"run", "m.yaml", "--accept-drift"});
+  EXPECT_EQ(accepted.exit_code, kDone) << accepted.err;
+  EXPECT_EQ(counts_of(), "1: 6000");
+}
+
+// As with pg_dump and pg_restore of the table alone, where numbers of tables may be those that others had.
 TEST_F(JobBindingTest, PartitionsThatWereRestoredAreToldByTheirNames) {
   client_->exec(
       "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (id); CREATE TABLE t0 "

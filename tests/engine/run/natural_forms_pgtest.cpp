@@ -112,6 +112,33 @@ TEST_F(WhereChanged, AValueThatIsTooLongIsABadRowAndNotRight) {
   }
 }
 
+TEST_F(WhereChanged, AnElementThatIsTooLongIsABadRowAndNotRight) {
+  client_->exec(
+      "DROP TABLE t; CREATE DOMAIN codes AS varchar(3)[]; CREATE TABLE t (id int PRIMARY KEY, s text[], v "
+      "varchar(3)[], "
+      "c char(3)[], d codes, b bit(3)[]); INSERT INTO t SELECT g, CASE g WHEN 50 THEN '{x,abcd}' WHEN 60 THEN "
+      "'[0:1]={NULL,\"abc  \"}' WHEN 70 THEN '{{ab},{b}}' WHEN 80 THEN '{}' WHEN 90 THEN NULL ELSE '{abc,d}' "
+      "END::text[], "
+      "'{x,abc}', '{x,abc}', '{x,abc}', '{101}' FROM generate_series(1, 100) g");
+  for (std::string const column : {"v", "c", "d"}) {
+    write("m.yaml", "name: m_" + column + "\ntable: t\nbackfill:\n  set: {" + column +
+                        ": s}\n  where: changed\n  on_bad_row: {quarantine: 1}\nverify:\n  - agrees: {set: {" + column +
+                        ": s}}\n");
+    auto const ran = run({"run", "m.yaml"});
+    EXPECT_THAT(ran.out + ran.err, HasSubstr("too long")) << column;
+    std::string const type = column == "c" ? "char(3)[]" : "varchar(3)[]";
+    EXPECT_EQ(client_->value("SELECT count(*) FROM t WHERE id <> 50 AND " + column + "::" + type +
+                             " IS DISTINCT FROM s::" + type),
+              "0")
+        << column;
+    EXPECT_THAT(run({"verify", "m.yaml"}).out, HasSubstr("1 of 100 row(s) do not agree")) << column;
+  }
+  write("m.yaml",
+        "name: m_b\ntable: t\nbackfill:\n  set: {b: \"ARRAY[CASE WHEN id = 50 THEN B'1010' ELSE B'101' END]\"}\n  "
+        "where: changed\n");
+  EXPECT_NE(run({"run", "m.yaml"}).exit_code, kDone);
+}
+
 TEST_F(WhereChanged, TheLastPassFindsRowsThatCameMeanwhile) {
   write("m.yaml",
         "name: m\ntable: t\nbackfill: {set: {share: a * 2}, where: changed, batch: {max_rows: 50}}\nthrottle: "
