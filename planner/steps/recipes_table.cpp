@@ -1,7 +1,10 @@
+#include <boost/algorithm/hex.hpp>
+#include <iterator>
 #include <regex>
 
 #include "planner/model/sql_text.h"
 #include "planner/steps/recipes.h"
+#include "planner/steps/row_questions.h"
 
 namespace pgbackfill::planner::recipes {
 namespace {
@@ -241,6 +244,37 @@ std::string triggers_to_keep(TableName const& table, TableName const& partition)
          extensions + " IS NOT NULL) OR k.oid IS NOT NULL AND g.tgenabled <> 'O'), '')";
 }
 
+// What of `before` says which rows the partition may have, in hexadecimal. Of a default partition that is what its
+// siblings leave over, and they come and go.
+constexpr char kBoundsMark = '/';
+constexpr char kConditionToKeep[] =
+    "CASE WHEN pg_catalog.pg_get_expr(c.relpartbound, c.oid) <> 'DEFAULT' THEN '/' || "
+    "pg_catalog.encode(pg_catalog.convert_to(pg_catalog.pg_get_partition_constraintdef(c.oid), 'UTF8'), 'hex') ELSE '' "
+    "END";
+
+// Empty where it is none.
+std::string text_of_hex(std::string const& hex) {
+  std::string text;
+  try {
+    boost::algorithm::unhex(hex, std::back_inserter(text));
+  } catch (boost::algorithm::hex_decode_error const&) {
+    return {};
+  }
+  return text;
+}
+
+// Of a partition that comes back: rows of its own that left its bounds, and rows that went elsewhere meanwhile.
+std::vector<RowQuestion> rows_against_attach(TableName const& table, TableName const& partition,
+                                             std::string const& attached, std::string const& condition_in_hex) {
+  auto const condition = text_of_hex(condition_in_hex);
+  if (condition.empty()) return {};
+  std::string const what = "partition " + shown(partition) + " is attached to " + shown(table) + " again, and ";
+  return {counted_rows(what + "rows of it that its bounds do not allow any more: ",
+                       quoted(partition) + " WHERE (" + condition + ") IS NOT TRUE AND NOT " + attached),
+          counted_rows(what + "rows of other partitions that belong in it: ",
+                       quoted(table) + " WHERE " + condition + " AND NOT " + attached)};
+}
+
 // In the transaction that attaches it: until then they fire. `kept` is hexadecimal, as above.
 std::string triggers_as_before(std::string const& kept) {
   std::string const state =
@@ -283,11 +317,11 @@ Recipe recipe(DetachPartition const& step, StepFacts const& facts) {
   std::string const attached = is_attached(facts, partition, "");
   // What this step has not detached may be misspelt.
   recipe.done = facts.is_claimed ? oid_of(partition) + " IS NOT NULL AND NOT " + attached : "false";
-  // The checks that it has, its triggers that are enabled otherwise, a blank, its bounds.
+  // The checks that it has, its triggers that are enabled otherwise, which rows it may have, a blank, its bounds.
   recipe.before =
       "SELECT coalesce((SELECT array_agg(k.oid) FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid)::text, '{}') "
       "|| " +
-      triggers_to_keep(table, partition) +
+      triggers_to_keep(table, partition) + " || " + kConditionToKeep +
       " || ' ' || pg_catalog.pg_get_expr(c.relpartbound, c.oid) FROM pg_catalog.pg_class c WHERE c.oid = " +
       oid_of(partition);
   auto refusals = table_refusals(table);
@@ -318,7 +352,12 @@ Recipe recipe(DetachPartition const& step, StepFacts const& facts) {
   if (has_pending) recipe.undo.push_back(std::move(finalize));
   auto const blank = facts.before.find(' ');
   auto const checks = facts.before.substr(0, facts.before.find('}') + 1);
-  auto const kept = facts.before.substr(checks.size(), blank - checks.size());
+  auto const marks = facts.before.substr(checks.size(), blank - checks.size());
+  auto const mark = marks.find(kBoundsMark);
+  auto const kept = marks.substr(0, mark);
+  if (mark != std::string::npos) {
+    recipe.undo_questions = rows_against_attach(table, partition, attached, marks.substr(mark + 1));
+  }
   Action attach;
   attach.sql = "ALTER TABLE " + parent + " ATTACH PARTITION " + child + facts.before.substr(blank);
   if (!kept.empty()) attach.sql += triggers_as_before(kept);

@@ -13,12 +13,6 @@ namespace pgbackfill::planner::recipes {
 
 namespace {
 
-RowQuestion counted_rows(std::string what, std::string from_and_where) {
-  Check check;
-  check.kind = ZeroCheck{"SELECT pg_catalog.count(*) FROM " + std::move(from_and_where)};
-  return {std::move(what), std::move(check)};
-}
-
 std::string only_of(bool is_only) {
   return is_only ? "ONLY " : "";
 }
@@ -144,6 +138,12 @@ std::string compared(std::string const& element) {
 }
 
 }  // namespace
+
+RowQuestion counted_rows(std::string what, std::string from_and_where) {
+  Check check;
+  check.kind = ZeroCheck{"SELECT pg_catalog.count(*) FROM " + std::move(from_and_where)};
+  return {std::move(what), std::move(check)};
+}
 
 RowQuestion nulls_in(TableName const& table, std::string_view column, bool only) {
   return counted_rows(

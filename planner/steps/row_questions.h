@@ -15,6 +15,9 @@
 
 namespace pgbackfill::planner::recipes {
 
+// Rows that are counted, of "FROM ..." without that word: none of them may be there.
+RowQuestion counted_rows(std::string what, std::string from_and_where);
+
 // NOT NULL of a column; `only`: children of the table may have NULLs.
 RowQuestion nulls_in(TableName const& table, std::string_view column, bool only);
 // The same where these tables below may have NULLs: a list of heirs.h.

@@ -217,6 +217,28 @@ TEST_F(RollbackTest, AsksTheRowsBeforeItBegins) {
   }
 }
 
+TEST_F(RollbackTest, AsksTheRowsOfAPartitionThatIsAttachedAgain) {
+  client_->exec(
+      "CREATE TABLE p (id int, \"K d\" text) PARTITION BY LIST (\"K d\"); CREATE TABLE p_1 PARTITION OF p FOR VALUES "
+      "IN "
+      "('a / b', E'c\n d'); CREATE TABLE p_2 PARTITION OF p DEFAULT; INSERT INTO p VALUES (1, 'a / b'), (2, E'c\n d'), "
+      "(3, 'e')");
+  auto const before = tables();
+  run_steps({"detach_partition: {partition: p_1, table: p}", "add_column: {name: later, type: int}"});
+  client_->exec("INSERT INTO p_1 VALUES (4, 'f'), (5, NULL)");
+  expect_refused("moved",
+                 "partition p_1 is attached to public.p again, and rows of it that its bounds do not "
+                 "allow any more: 2");
+  client_->exec("DELETE FROM p_1 WHERE id > 3; INSERT INTO p VALUES (6, 'a / b')");
+  expect_refused("elsewhere", "rows of other partitions that belong in it: 1");
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pg_attribute WHERE attname = 'later'"), "1");
+  client_->exec("DELETE FROM p WHERE id = 6");
+  auto const back = run({"rollback", "m", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(tables(), before);
+  EXPECT_EQ(client_->value("SELECT string_agg(id::text, ' ' ORDER BY id) FROM p"), "1 2 3");
+}
+
 // What a constraint that was not validated let in, the way back lets in as well.
 TEST_F(RollbackTest, AsksNoRowsOfWhatWasNotValidated) {
   client_->exec("UPDATE t SET a = -1 WHERE id = 1; ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0) NOT VALID");

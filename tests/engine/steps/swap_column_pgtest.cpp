@@ -447,6 +447,27 @@ TEST_F(SwapColumnTest, KeepsALongNameCut) {
             std::string(59, 'x') + "_old");
 }
 
+TEST_F(SwapColumnTest, RightsOnWhatGoesWithTheColumnAreAskedAtTheStart) {
+  std::string const role = "swapper_owner_" + std::to_string(cluster_->port());
+  client_->exec("CREATE ROLE " + role + " LOGIN; GRANT CREATE ON DATABASE " + database_ + " TO " + role +
+                "; GRANT CREATE ON SCHEMA public TO " + role);
+  make("CREATE SEQUENCE s; GRANT USAGE ON SEQUENCE s TO " + role +
+       "; CREATE TABLE t (id int PRIMARY KEY, a int DEFAULT nextval('s')); ALTER TABLE t OWNER TO " + role);
+  write("m.yaml",
+        "name: m\ntable: t\nexpand:\n  - add_column: {name: z, type: bigint}\nsync: {set: {z: a}}\nbackfill: {set: {z: "
+        "a}, where: z IS NULL}\ncontract:\n  - swap_column: {column: a, with: z}\n");
+  // The owner of the sequence may give it away until complete.
+  auto const plan = run({"plan", "m.yaml", "--dsn", dsn(role)}, false);
+  EXPECT_EQ(plan.exit_code, kUsage) << plan.out;
+  EXPECT_THAT(plan.err, AllOf(HasSubstr("m.yaml:8:5: contract step 1"), HasSubstr("sequence"), HasSubstr("public.s")));
+  auto const ran = run({"run", "m.yaml", "--dsn", dsn(role)}, false);
+  EXPECT_EQ(ran.exit_code, kDone) << ran.err;
+  EXPECT_THAT(ran.err, AllOf(HasSubstr("sequence"), HasSubstr("public.s")));
+  EXPECT_NE(run({"complete", "m.yaml", "--yes", "--dsn", dsn(role)}, false).exit_code, kDone);
+  client_->exec("ALTER SEQUENCE s OWNER TO " + role);
+  EXPECT_EQ(run({"complete", "m.yaml", "--yes", "--dsn", dsn(role)}, false).exit_code, kDone);
+}
+
 // Also while the column that takes its place is still to be added.
 TEST_F(SwapColumnTest, WhatNoStepCanChangeIsRefusedBeforeTheFirst) {
   struct Case {
