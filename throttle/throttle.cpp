@@ -341,10 +341,22 @@ Decision Throttle::decide(Reading const& reading, Work const& work, TimePoint no
   state.apply_guards(guards, decision);
   state.apply_slots(reading, now, decision);
   state.decide_workers(reading, work, now, decision);
+  judge_growth(work.growth, work.wanted, decision, state.causes);
   state.apply_ceiling(decision);
   decision.causes = state.causes.take();
   state.last = decision;
   state.apply_mode(decision);
+  return decision;
+}
+
+Decision Throttle::decide_unread(Work const& work, TimePoint now) {
+  State& state = *state_;
+  state.causes.begin(now);
+  Decision decision;
+  decision.at = now;
+  decision.may_start = true;
+  judge_growth(work.growth, work.wanted, decision, state.causes);
+  decision.causes = state.causes.take();
   return decision;
 }
 

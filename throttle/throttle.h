@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "throttle/decision.h"
+#include "throttle/growth_guard.h"
 #include "throttle/limits.h"
 #include "throttle/reading.h"
 
@@ -24,6 +25,7 @@ struct Work {
   double busy = 0;       // batches running, in the mean
   int wanted = 0;        // workers that would run if nothing held them
   int processes = 1;     // that work on this job and divide its weight, this one too
+  GrowthHold growth{};   // of the tables that they change
 };
 
 class Throttle {
@@ -38,6 +40,8 @@ class Throttle {
   Limits const& limits() const;
 
   Decision decide(Reading const& reading, Work const& work, TimePoint now);
+  // Where nothing is read of the server: only the growth of the job's tables holds.
+  Decision decide_unread(Work const& work, TimePoint now);
 
   // Best estimate of the WAL bytes that a row of this job costs; a guess until something was measured, never 0.
   double wal_bytes_per_row() const;

@@ -5,18 +5,11 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
-#include <string>
 
-#include "throttle/decision.h"
+#include "throttle/growth_guard.h"
 #include "throttle/limits.h"
 
 namespace pgbackfill::engine {
-
-struct GrowthHold {
-  double share = 1;  // of the workers that may go on
-  throttle::CauseKind kind = throttle::CauseKind::kBloat;
-  std::string text;  // why; empty if there is nothing to say
-};
 
 class Growth {
  public:
@@ -35,7 +28,7 @@ class Growth {
   virtual void set_working(bool is_working) = 0;
   // That change rows of this job; what a reading leaves room for is divided among them.
   virtual void set_processes(int processes) = 0;
-  virtual GrowthHold hold() const = 0;
+  virtual throttle::GrowthHold hold() const = 0;
 
   // Rows of a leaf that the next batch may change before its growth is read again; infinity: as many as one likes. Less
   // than one asks for that reading.

@@ -20,17 +20,11 @@ constexpr std::chrono::seconds kRunnersAgeMax{10};
 // replica runs dry between two.
 constexpr double kSecondsOfWalInBatch = 0.1;
 
-throttle::Decision free_decision() {
-  throttle::Decision decision;
-  decision.may_start = true;
-  return decision;
-}
-
 }  // namespace
 
 Pacer::Pacer(throttle::Limits limits, Health* health) : health_(health), throttle_(std::move(limits)) {
   if (health_ == nullptr) {
-    decision_ = free_decision();
+    decide_unread({});
   } else {
     health_->set_limits(throttle_.limits());
   }
@@ -52,17 +46,23 @@ std::shared_ptr<HealthTold const> Pacer::decide(int wanted, TimePoint now) {
   told->reading = health_->reading();
   add_neighbours(told->reading, now);
   work_.processes = runners_.of_job;
+  work_.growth = growth_;
   told->work = work_;
   told->decision = throttle_.decide(told->reading, work_, now);
   told->mode = throttle_.limits().mode;
   decision_ = told->decision;
-  add_growth_cause();
-  told->decision.causes = decision_.causes;
   wal_.set_rate(decision_.wal_per_second, now);
   health_->set_batches_running(!began_.empty());
   health_->set_listening(decision_.is_listening);
   work_ = throttle::Work();
   return told;
+}
+
+void Pacer::decide_unread(TimePoint now) {
+  throttle::Work work;
+  work.wanted = static_cast<int>(turns_.size());
+  work.growth = growth_;
+  decision_ = throttle_.decide_unread(work, now);
 }
 
 void Pacer::set_runners(RunnersHeard heard, TimePoint now) {
@@ -106,30 +106,9 @@ throttle::NeighbourReading Pacer::told_elsewhere(std::string const& job) const {
   return told;
 }
 
-void Pacer::set_growth(GrowthHold hold, TimePoint now) {
-  bool const is_same = !hold.text.empty() && !growth_.text.empty() && hold.kind == growth_.kind;
-  if (!is_same) growth_since_ = now;
+void Pacer::set_growth(throttle::GrowthHold hold, TimePoint now) {
   growth_ = std::move(hold);
-  if (health_ != nullptr) return;
-  // Nobody else decides.
-  decision_.causes.clear();
-  add_growth_cause();
-}
-
-void Pacer::add_growth_cause() {
-  if (growth_.text.empty()) return;
-  auto const grip = growth_.share <= 0  ? throttle::Grip::kStops
-                    : growth_.share < 1 ? throttle::Grip::kSlows
-                                        : throttle::Grip::kWarns;
-  auto& causes = decision_.causes;
-  auto const weaker =
-      std::find_if(causes.begin(), causes.end(), [&](throttle::Cause const& cause) { return cause.grip < grip; });
-  causes.insert(weaker, {growth_.kind, grip, growth_.text, growth_since_});
-}
-
-double Pacer::workers_allowed() const {
-  if (growth_.share >= 1) return decision_.workers;
-  return std::min(decision_.workers, growth_.share * static_cast<double>(std::max<std::size_t>(turns_.size(), 1)));
+  if (health_ == nullptr) decide_unread(now);
 }
 
 void Pacer::join(int worker) {
@@ -148,7 +127,7 @@ std::optional<nanoseconds> Pacer::wait_before_batch(int worker, TimePoint now) c
   if (!decision_.may_start || is_blind(now)) return std::nullopt;
   auto const found = last_.find(worker);
   auto const last = found == last_.end() ? std::nullopt : std::optional(found->second);
-  auto const rest = throttle::wait_before_batch(rank_of(worker), workers_allowed(), last, now);
+  auto const rest = throttle::wait_before_batch(rank_of(worker), decision_.workers, last, now);
   if (!rest) return std::nullopt;
   return std::max({*rest, rows_.wait_before(now), wal_.wait_before(now)});
 }

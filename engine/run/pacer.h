@@ -17,7 +17,6 @@
 #include "engine/base/events.h"
 #include "engine/base/runner.h"
 #include "engine/probes/health.h"
-#include "engine/run/growth.h"
 #include "throttle/duty_cycle.h"
 #include "throttle/row_pace.h"
 #include "throttle/throttle.h"
@@ -36,8 +35,8 @@ class Pacer {
   void set_row_limit(std::optional<std::int64_t> rows_per_second) { rows_.set_limit(rows_per_second); }
   std::optional<std::int64_t> row_limit() const { return rows_.limit(); }
   throttle::Limits const& limits() const { return throttle_.limits(); }
-  // What the growth of the tables allows; on top of every decision, until it is told anew.
-  void set_growth(GrowthHold hold, TimePoint now);
+  // What the growth of the tables allows, until it is told anew.
+  void set_growth(throttle::GrowthHold hold, TimePoint now);
 
   // To be called about five times a second. `wanted`: the workers that would run if nothing held them. Null without a
   // Health.
@@ -89,10 +88,8 @@ class Pacer {
   std::optional<double> latency_ratio() const { return throttle_.latency_ratio(); }
 
  private:
+  void decide_unread(TimePoint now);
   int rank_of(int worker) const;
-  // Of those that have a range.
-  double workers_allowed() const;
-  void add_growth_cause();
   void add_neighbours(throttle::Reading& reading, TimePoint now) const;
   void count_held_time(TimePoint now);
 
@@ -102,8 +99,7 @@ class Pacer {
   int wanted_ = 0;
   RunnersHeard runners_;
   std::optional<TimePoint> runners_heard_at_;
-  GrowthHold growth_;
-  TimePoint growth_since_{};
+  throttle::GrowthHold growth_;
   throttle::RowPace rows_;
   throttle::TokenBucket wal_{throttle::kUnlimited};
   throttle::Work work_;

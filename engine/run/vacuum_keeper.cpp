@@ -115,7 +115,7 @@ class VacuumKeeper::Watch : public std::enable_shared_from_this<VacuumKeeper::Wa
   throttle::Limits limits;
   int processes = 1;
   double wal_per_second = throttle::kUnlimited;
-  GrowthHold hold;
+  throttle::GrowthHold hold;
 
  private:
   using Self = std::shared_ptr<Watch>;
@@ -239,11 +239,11 @@ asio::awaitable<void> VacuumKeeper::Watch::run(Self /*self*/) {
       conclude();
       co_await pause(interval);
     } else {
-      hold = GrowthHold();
+      hold = throttle::GrowthHold();
       co_await pause(kIdleInterval);
     }
   }
-  hold = GrowthHold();
+  hold = throttle::GrowthHold();
   is_running_ = false;
 }
 
@@ -379,14 +379,14 @@ void VacuumKeeper::Watch::judge(Rows const& tables, Rows const& horizon) {
 }
 
 void VacuumKeeper::Watch::conclude() {
-  GrowthHold next;
+  throttle::GrowthHold next;
   KeptTable* due = nullptr;
   for (auto& table : tables_) {
     auto const& advice = table.advice;
     if (next.text.empty() || advice.share < next.share) {
       next.share = std::min(next.share, advice.share);
       next.text = advice.text;
-      next.kind = advice.is_held ? throttle::CauseKind::kXminHorizon : throttle::CauseKind::kBloat;
+      next.is_held = advice.is_held;
     }
     bool const is_ready = advice.should_vacuum && now() >= table.not_before;
     bool const is_behind_another = is_vacuuming_ && &table != &tables_[vacuumed_];
@@ -395,7 +395,7 @@ void VacuumKeeper::Watch::conclude() {
   }
   if (limits.mode != throttle::Mode::kOn) {
     if (due != nullptr) tell_once(*due, "observed", true, "throttle.mode on would vacuum " + due->relation + " now");
-    hold = GrowthHold();
+    hold = throttle::GrowthHold();
     return;
   }
   hold = std::move(next);
@@ -543,7 +543,7 @@ void VacuumKeeper::set_processes(int processes) {
   watch_->processes = std::max(processes, 1);
 }
 
-GrowthHold VacuumKeeper::hold() const {
+throttle::GrowthHold VacuumKeeper::hold() const {
   return watch_->hold;
 }
 

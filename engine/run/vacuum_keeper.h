@@ -35,7 +35,7 @@ class VacuumKeeper final : public Growth {
   void set_beside_others(bool is_beside_others) override;
   void set_working(bool is_working) override;
   void set_processes(int processes) override;
-  GrowthHold hold() const override;
+  throttle::GrowthHold hold() const override;
   double rows_left(int leaf) override;
   void batch_started(int leaf, std::int64_t rows) override;
   void batch_ended(int leaf, std::int64_t rows, std::int64_t changed) override;

@@ -188,6 +188,13 @@ void fields(Archive& archive, Reading& reading) {
 }
 
 template <class Archive>
+void fields(Archive& archive, GrowthHold& hold) {
+  archive("share", hold.share);
+  archive("is_held", hold.is_held);
+  archive("text", hold.text);
+}
+
+template <class Archive>
 void fields(Archive& archive, Work& work) {
   archive("rows", work.rows);
   archive("rows_changed", work.rows_changed);
@@ -197,6 +204,7 @@ void fields(Archive& archive, Work& work) {
   archive("busy", work.busy);
   archive("wanted", work.wanted);
   archive("processes", work.processes);
+  archive("growth", work.growth);
 }
 
 template <class Archive>

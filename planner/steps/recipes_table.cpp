@@ -1,5 +1,5 @@
-#include <boost/algorithm/hex.hpp>
-#include <iterator>
+#include <algorithm>
+#include <charconv>
 #include <regex>
 
 #include "planner/model/sql_text.h"
@@ -244,29 +244,41 @@ std::string triggers_to_keep(TableName const& table, TableName const& partition)
          extensions + " IS NOT NULL) OR k.oid IS NOT NULL AND g.tgenabled <> 'O'), '')";
 }
 
-// What of `before` says which rows the partition may have, in hexadecimal. Of a default partition that is what its
-// siblings leave over, and they come and go.
-constexpr char kBoundsMark = '/';
+// Which rows a partition may have, behind its length: /34:((id IS NOT NULL) AND (id >= 5)). Of a default partition that
+// is what its siblings leave over, and they come and go.
 constexpr char kConditionToKeep[] =
-    "CASE WHEN pg_catalog.pg_get_expr(c.relpartbound, c.oid) <> 'DEFAULT' THEN '/' || "
-    "pg_catalog.encode(pg_catalog.convert_to(pg_catalog.pg_get_partition_constraintdef(c.oid), 'UTF8'), 'hex') ELSE '' "
-    "END";
+    "coalesce((SELECT '/' || pg_catalog.octet_length(pg_catalog.convert_to(d.condition, 'UTF8')) || ':' || d.condition "
+    "FROM pg_catalog.pg_get_partition_constraintdef(c.oid) AS d (condition) WHERE "
+    "pg_catalog.pg_get_expr(c.relpartbound, "
+    "c.oid) <> 'DEFAULT'), '')";
 
-// Empty where it is none.
-std::string text_of_hex(std::string const& hex) {
-  std::string text;
-  try {
-    boost::algorithm::unhex(hex, std::back_inserter(text));
-  } catch (boost::algorithm::hex_decode_error const&) {
-    return {};
-  }
-  return text;
+// What was recorded before the step.
+struct Detached {
+  std::string checks;     // its own, an array of oids
+  std::string triggers;   // in hexadecimal, see triggers_to_keep()
+  std::string condition;  // empty: not known
+  std::string bounds;     // with the blank before them
+};
+
+Detached detached_of(std::string const& before) {
+  Detached was;
+  was.checks = before.substr(0, before.find('}') + 1);
+  auto const end = std::min(before.find_first_of("/ ", was.checks.size()), before.size());
+  was.triggers = before.substr(was.checks.size(), end - was.checks.size());
+  was.bounds = before.substr(end);
+  auto const colon = was.bounds.find(':');
+  if (!was.bounds.starts_with('/') || colon == std::string::npos) return was;
+  std::size_t length = 0;
+  std::from_chars(was.bounds.data() + 1, was.bounds.data() + colon, length);
+  length = std::min(length, was.bounds.size() - colon - 1);
+  was.condition = was.bounds.substr(colon + 1, length);
+  was.bounds.erase(0, colon + 1 + length);
+  return was;
 }
 
 // Of a partition that comes back: rows of its own that left its bounds, and rows that went elsewhere meanwhile.
 std::vector<RowQuestion> rows_against_attach(TableName const& table, TableName const& partition,
-                                             std::string const& attached, std::string const& condition_in_hex) {
-  auto const condition = text_of_hex(condition_in_hex);
+                                             std::string const& attached, std::string const& condition) {
   if (condition.empty()) return {};
   std::string const what = "partition " + shown(partition) + " is attached to " + shown(table) + " again, and ";
   return {counted_rows(what + "rows of it that its bounds do not allow any more: ",
@@ -350,17 +362,11 @@ Recipe recipe(DetachPartition const& step, StepFacts const& facts) {
   recipe.way_back = "it is attached again; the check that it keeps spares it the scan";
   if (!facts.is_claimed || facts.before.empty()) return recipe;
   if (has_pending) recipe.undo.push_back(std::move(finalize));
-  auto const blank = facts.before.find(' ');
-  auto const checks = facts.before.substr(0, facts.before.find('}') + 1);
-  auto const marks = facts.before.substr(checks.size(), blank - checks.size());
-  auto const mark = marks.find(kBoundsMark);
-  auto const kept = marks.substr(0, mark);
-  if (mark != std::string::npos) {
-    recipe.undo_questions = rows_against_attach(table, partition, attached, marks.substr(mark + 1));
-  }
+  auto const was = detached_of(facts.before);
+  recipe.undo_questions = rows_against_attach(table, partition, attached, was.condition);
   Action attach;
-  attach.sql = "ALTER TABLE " + parent + " ATTACH PARTITION " + child + facts.before.substr(blank);
-  if (!kept.empty()) attach.sql += triggers_as_before(kept);
+  attach.sql = "ALTER TABLE " + parent + " ATTACH PARTITION " + child + was.bounds;
+  if (!was.triggers.empty()) attach.sql += triggers_as_before(was.triggers);
   attach.way = Way::kPatient;
   attach.effort = Effort::kScan;
   attach.locks = {{parent, LockMode::kShareUpdateExclusive}, {child, LockMode::kAccessExclusive}};
@@ -369,7 +375,7 @@ Recipe recipe(DetachPartition const& step, StepFacts const& facts) {
   // Detaching CONCURRENTLY leaves a check of the old bounds, under a name of the server's choice.
   std::string const left =
       " FROM pg_catalog.pg_constraint k WHERE k.contype = 'c' AND k.conrelid = " + oid_of(partition) +
-      " AND k.oid <> ALL (" + quote_literal(checks) +
+      " AND k.oid <> ALL (" + quote_literal(was.checks) +
       "::pg_catalog.oid[]) AND pg_catalog.pg_get_constraintdef(k.oid) = 'CHECK (' || "
       "pg_catalog.pg_get_partition_constraintdef(" +
       oid_of(partition) + ") || ')'";

@@ -178,11 +178,11 @@ TEST(Pacer, AGrowingTableHoldsWorkersBackWithoutAHealthToo) {
   Pacer pacer({}, nullptr);
   pacer.join(0);
   pacer.join(1);
-  pacer.set_growth({0.5, throttle::CauseKind::kBloat, "vacuum of users is at work"}, kStart);
+  pacer.set_growth({0.5, false, "vacuum of users is at work"}, kStart);
   EXPECT_EQ(pacer.wait_before_batch(0, kStart), 0ns);
   EXPECT_FALSE(pacer.wait_before_batch(1, kStart).has_value());
   EXPECT_EQ(pacer.held_back(), "vacuum of users is at work");
-  pacer.set_growth({0, throttle::CauseKind::kBloat, "vacuum of users is at work"}, kStart);
+  pacer.set_growth({0, false, "vacuum of users is at work"}, kStart);
   EXPECT_FALSE(pacer.wait_before_batch(0, kStart).has_value());
   pacer.set_growth({}, kStart);
   EXPECT_EQ(pacer.wait_before_batch(1, kStart), 0ns);
@@ -193,7 +193,7 @@ TEST(Pacer, AGrowingTableIsACauseOfTheDecisionAndItsTimeIsCounted) {
   ScriptedHealth health;
   Pacer pacer({}, &health);
   health.see_replica(1'000'000, 1'000'000, kStart);
-  pacer.set_growth({0, throttle::CauseKind::kBloat, "vacuum of users is at work"}, kStart);
+  pacer.set_growth({0, false, "vacuum of users is at work"}, kStart);
   auto const told = pacer.decide(1, kStart);
   // Not alone: of all else there are no readings here.
   auto const& causes = told->decision.causes;
@@ -205,7 +205,7 @@ TEST(Pacer, AGrowingTableIsACauseOfTheDecisionAndItsTimeIsCounted) {
   pacer.decide(1, kStart + 2s);
   EXPECT_EQ(pacer.time_held().at(throttle::CauseKind::kBloat), 2s);
   // What only warns holds nobody.
-  pacer.set_growth({1, throttle::CauseKind::kXminHorizon, "vacuum cannot free old rows"}, kStart + 2s);
+  pacer.set_growth({1, true, "vacuum cannot free old rows"}, kStart + 2s);
   pacer.decide(1, kStart + 2s);
   pacer.decide(1, kStart + 4s);
   EXPECT_FALSE(pacer.time_held().contains(throttle::CauseKind::kXminHorizon));

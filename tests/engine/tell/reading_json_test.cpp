@@ -17,6 +17,7 @@ RecordedMoment full_moment() {
   moment.at = now;
   moment.clock_ms = 1'700'000'000'000;
   moment.work = {1'200, 1'100, 3, 4.5e6, 2, 1.5, 4};
+  moment.work.growth = {0.25, true, "vacuum of users is at work"};
   auto& reading = moment.reading;
   throttle::ReplicaReading replica;
   replica.name = "db-2 \"odd\"";
@@ -63,6 +64,9 @@ TEST(ReadingJson, ComesBackAsItWas) {
   EXPECT_EQ(again.work.busy, 1.5);
   EXPECT_EQ(again.work.rows_changed, 1'100);
   EXPECT_EQ(again.work.wal_bytes, 4.5e6);
+  EXPECT_EQ(again.work.growth.share, 0.25);
+  EXPECT_TRUE(again.work.growth.is_held);
+  EXPECT_EQ(again.work.growth.text, "vacuum of users is at work");
 }
 
 TEST(ReadingJson, LeavesOutWhatALineDoesNotHave) {
