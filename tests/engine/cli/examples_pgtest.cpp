@@ -87,13 +87,13 @@ TEST_F(ExamplesTest, EveryFileHasATestHere) {
   for (auto const& entry : std::filesystem::recursive_directory_iterator(examples_dir())) {
     if (entry.path().extension() == ".yaml") files.insert(entry.path().filename().string());
   }
-  EXPECT_THAT(files,
-              testing::UnorderedElementsAre(
-                  "1-copy.yaml", "1-orders.yaml", "2-drop.yaml", "2-order-items.yaml", "add-not-null-column.yaml",
-                  "composite-key.yaml", "copy-to-new-table.yaml", "expand-contract.yaml", "join-backfill.yaml",
-                  "low-traffic-window.yaml", "partition-existing-table.yaml", "purge-old-rows.yaml", "quickstart.yaml",
-                  "rename-column.yaml", "tell-somebody.yaml", "text-to-jsonb.yaml", "users-display-name.yaml"))
-      << "a new example needs a test, here, in example_traffic_pgtest.cpp or in tests/beside_tools";
+  EXPECT_THAT(files, testing::UnorderedElementsAre(
+                         "1-copy.yaml", "1-orders.yaml", "2-drop.yaml", "2-order-items.yaml",
+                         "add-not-null-column.yaml", "composite-key.yaml", "copy-to-new-table.yaml", "embeddings.yaml",
+                         "expand-contract.yaml", "join-backfill.yaml", "low-traffic-window.yaml",
+                         "partition-existing-table.yaml", "purge-old-rows.yaml", "quickstart.yaml",
+                         "rename-column.yaml", "tell-somebody.yaml", "text-to-jsonb.yaml", "users-display-name.yaml"))
+      << "a new example needs a test: here, in example_traffic_pgtest.cpp, embeddings_pgtest.cpp or tests/beside_tools";
 }
 
 TEST_F(ExamplesTest, TellSomebodyTellsTheChannel) {
