@@ -673,7 +673,7 @@ asio::awaitable<Result<planner::BatchDone>> PgSession::run_batch(planner::BatchR
     done.reached = computed->reached;
     // Leaves may have been read anew while programs computed, by another worker: no reference to one outlives a wait.
     batch = planner::computed_work(target(request.lease.leaf), request.interval, computed->rows.computed,
-                                   is_passed_by(request.lease.leaf));
+                                   is_passed_by(request.lease.leaf), request.mode);
     // Behind its back: what is locked or has changed is visited later, and computed anew.
     request.set_aside = planner::SetAside::kDefer;
     if (!computed->rows.refused.empty()) {

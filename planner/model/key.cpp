@@ -272,6 +272,20 @@ std::string same_key_as(Key const& key, std::string const& alias, std::vector<st
   return join(terms, " AND ");
 }
 
+std::string key_is_among(Key const& key, std::string const& alias, std::vector<std::string> const& values,
+                         std::string const& rows) {
+  std::string const equal = key.columns.front().comparison(KeyComparison::kEqual);
+  bool const is_one_operator = std::all_of(key.columns.begin(), key.columns.end(), [&](KeyColumn const& column) {
+    return column.comparison(KeyComparison::kEqual) == equal;
+  });
+  if (!is_one_operator) return "EXISTS (SELECT FROM " + rows + " WHERE " + same_key_as(key, alias, values) + ")";
+  std::vector<std::string> columns;
+  for (auto const& column : key.columns) columns.push_back(column_text(column, alias));
+  std::string const own = columns.size() == 1 ? columns.front() : "ROW(" + join(columns, ", ") + ")";
+  // IS TRUE keeps it from becoming a join.
+  return "(" + own + ' ' + equal + " ANY (SELECT " + join(values, ", ") + " FROM " + rows + ")) IS TRUE";
+}
+
 std::string key_is(Key const& key, KeyValue const& value, std::string const& alias) {
   return join(Conditions(key, alias).equal_prefix(value.size(), value), " AND ");
 }

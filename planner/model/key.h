@@ -82,6 +82,13 @@ std::string same_key(Key const& key, std::string const& alias, std::string const
 // The same with SQL of a value for each key column; not for paging by block.
 std::string same_key_as(Key const& key, std::string const& alias, std::vector<std::string> const& values);
 
+// Holds where the key of `alias` is among those of `rows`, a relation that has `values` for it, SQL of a value for each
+// key column. For a condition that finds its rows by other means: the server keeps the keys in a hash table, where it
+// can, whatever number of rows it expects. A join of its choice compares each row with each where statistics are wrong.
+// Not for paging by block.
+std::string key_is_among(Key const& key, std::string const& alias, std::vector<std::string> const& values,
+                         std::string const& rows);
+
 // Holds for the rows whose leading key columns have these values.
 std::string key_is(Key const& key, KeyValue const& value, std::string const& alias);
 

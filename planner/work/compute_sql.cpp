@@ -15,6 +15,7 @@ namespace {
 constexpr char kRows[] = "pgbackfill_rows";
 constexpr char kLocked[] = "pgbackfill_locked";
 constexpr char kReady[] = "pgbackfill_ready";
+constexpr char kWork[] = "pgbackfill_work";
 
 // What a row takes beside its values.
 constexpr int kBytesOfARow = 50;
@@ -189,13 +190,17 @@ std::string rows_cte(WorkTarget const& target, bool has_gaps) {
          " FROM pg_catalog.jsonb_to_recordset(" + setting_as_json("rows") + ") AS d (" + join(columns, ", ") + "))";
 }
 
-// Whether the row stands in pgbackfill_rows or in pgbackfill_ready.
-std::string is_row_of(WorkTarget const& target, std::string const& relation, char const* rows) {
+// Of pgbackfill_rows or pgbackfill_ready.
+std::vector<std::string> keys_of(WorkTarget const& target, char const* rows) {
   std::vector<std::string> values;
   for (std::size_t index = 0; index < target.key.columns.size(); ++index) {
     values.push_back(std::string(rows) + '.' + key_name(index));
   }
-  return same_key_as(target.key, relation, values);
+  return values;
+}
+
+std::string is_row_of(WorkTarget const& target, std::string const& relation, char const* rows) {
+  return same_key_as(target.key, relation, keys_of(target, rows));
 }
 
 bool changes_rows(WorkTarget const& target) {
@@ -223,22 +228,23 @@ std::string ready_ctes(WorkTarget const& target, std::string const& condition) {
          parenthesised(digest_of(names)) + ")";
 }
 
-std::string update_text(WorkTarget const& target, std::string const& condition, bool has_gaps,
+// From `rows`, those of which are as they were handed over.
+std::string update_text(WorkTarget const& target, std::string const& condition, std::string const& rows, bool has_gaps,
                         std::string const& more) {
   auto const& write = target.backfill.compute->write;
   std::vector<std::string> assignments;
   for (std::size_t index = 0; index < write.size(); ++index) {
     std::string const name = quote_identifier(write[index]);
-    std::string value = std::string(kReady) + '.' + value_name(index);
+    std::string value = rows + '.' + value_name(index);
     if (has_gaps) {
-      value = "CASE WHEN " + std::string(kReady) + ".pgbackfill_g" + std::to_string(index) + " THEN " + value +
-              " ELSE " + target.alias + '.' + name + " END";
+      value = "CASE WHEN " + rows + ".pgbackfill_g" + std::to_string(index) + " THEN " + value + " ELSE " +
+              target.alias + '.' + name + " END";
     }
     assignments.push_back(name + " = " + value);
   }
   std::string const again = target.backfill.where.empty() ? "false" : parenthesised(target.backfill.where);
-  return "UPDATE " + changed_table(target) + " SET " + join(assignments, ", ") + " FROM " + kReady + " WHERE " +
-         condition + and_where(target) + " AND " + is_row_of(target, target.alias, kReady) + " AND NOT " + kReady +
+  return "UPDATE " + changed_table(target) + " SET " + join(assignments, ", ") + " FROM " + rows + " WHERE " +
+         condition + and_where(target) + " AND " + is_row_of(target, target.alias, rows.c_str()) + " AND NOT " + rows +
          ".pgbackfill_skips RETURNING " + again + " AS again" + more;
 }
 
@@ -258,24 +264,34 @@ std::string insert_text(WorkTarget const& target, std::string const& condition) 
 
 std::string written_text(WorkTarget const& target, std::string const& condition, bool has_gaps,
                          std::string const& more) {
-  if (changes_rows(target)) return update_text(target, condition, has_gaps, more);
+  if (changes_rows(target)) return update_text(target, condition, kReady, has_gaps, more);
   if (target.backfill.kind == WorkKind::kCopy) return insert_text(target, condition);
   return "SELECT false AS again FROM " + std::string(kReady) + " WHERE NOT " + kReady + ".pgbackfill_skips";
 }
 
+// Without locking them before: a row that somebody holds is waited for, as long as the lock timeout lets it, and is
+// looked at again then, as in any UPDATE. What it changed is in pgbackfill_work, with its keys.
+std::string update_at_once(WorkTarget const& target, std::string const& condition, bool has_gaps,
+                           std::string const& moved) {
+  std::string const rows = kRows;
+  std::string const is_as_seen = " AND " + rows + ".pgbackfill_seen OPERATOR(pg_catalog.=) " +
+                                 parenthesised(digest_of(guarded_values(target, false)));
+  return std::string(kWork) + " AS (" +
+         update_text(target, condition + is_as_seen, rows, has_gaps,
+                     moved + ", " + join(keys_of(target, kRows), ", ")) +
+         ")";
+}
+
 // Something is still to be done for the row: it has come or changed since it was read, or somebody holds it. One that
 // stays as it is may be held.
-std::string and_is_undone(WorkTarget const& target, Computed const& computed) {
-  auto const not_in = [&](char const* rows, std::string const& more) {
-    return " AND NOT EXISTS (SELECT FROM " + std::string(rows) + " WHERE " + is_row_of(target, target.alias, rows) +
-           more + ")";
-  };
-  std::string text = not_in(kReady, "");
+// `done`: the relation of the rows for which nothing is.
+std::string and_is_undone(WorkTarget const& target, Computed const& computed, char const* done) {
+  std::string const text = " AND NOT (" + key_is_among(target.key, target.alias, keys_of(target, done), done) + ")";
   if (!computed.has_skips) return text;
   std::string const rows = kRows;
-  return text +
-         not_in(kRows, " AND " + rows + ".pgbackfill_skips AND " + rows + ".pgbackfill_seen OPERATOR(pg_catalog.=) " +
-                           parenthesised(digest_of(guarded_values(target, false))));
+  return text + " AND NOT EXISTS (SELECT FROM " + rows + " WHERE " + is_row_of(target, target.alias, kRows) + " AND " +
+         rows + ".pgbackfill_skips AND " + rows + ".pgbackfill_seen OPERATOR(pg_catalog.=) " +
+         parenthesised(digest_of(guarded_values(target, false))) + ")";
 }
 
 }  // namespace
@@ -304,22 +320,24 @@ std::string compute_read_due_sql(WorkTarget const& target, std::int64_t bytes) {
 }
 
 BatchWork computed_work(WorkTarget const& target, Interval const& interval, Computed const& computed,
-                        std::string const& is_passed_by) {
+                        std::string const& is_passed_by, BatchMode mode) {
   std::string const condition = condition_of(target, interval);
+  bool const is_plain = mode == BatchMode::kPlain && changes_rows(target) && !target.traits.reads_elsewhere;
   BatchWork batch;
   batch.has_work = true;
   batch.has_left = true;
   batch.knows_again = asks_again(target);
   batch.knows_moved = knows_moved(target);
   batch.prepare = prepare(target, computed);
+  std::string const moved = moved_text(target, interval);
   std::string const left = "pgbackfill_left AS (SELECT " + key_array(target, target.alias) + " AS key FROM " +
                            from_clause(target) + " WHERE " + condition + and_where(target) + and_not(is_passed_by) +
-                           and_is_undone(target, computed) + ")";
-  batch.work = "WITH " + rows_cte(target, computed.has_gaps) + ",\n" + ready_ctes(target, condition) +
-               ",\npgbackfill_work AS (" +
-               written_text(target, condition, computed.has_gaps, moved_text(target, interval)) + "),\n" + left +
-               "\nSELECT " + counted_work(target, knows_moved(target)) + ", " + left_setting() +
-               " FROM pgbackfill_work";
+                           and_is_undone(target, computed, is_plain ? kWork : kReady) + ")";
+  std::string const work = is_plain ? update_at_once(target, condition, computed.has_gaps, moved)
+                                    : ready_ctes(target, condition) + ",\npgbackfill_work AS (" +
+                                          written_text(target, condition, computed.has_gaps, moved) + ")";
+  batch.work = "WITH " + rows_cte(target, computed.has_gaps) + ",\n" + work + ",\n" + left + "\nSELECT " +
+               counted_work(target, knows_moved(target)) + ", " + left_setting() + " FROM pgbackfill_work";
   return batch;
 }
 
@@ -332,7 +350,7 @@ BatchWork computed_visit(WorkTarget const& target, Computed const& computed) {
   // A row that is not there, or that `where` does not pick, is settled: it was done by somebody else, or is gone.
   std::string const undone = "pgbackfill_undone AS MATERIALIZED (SELECT " + key_list(target.key, target.alias) +
                              " FROM " + from_clause(target) + " WHERE " + due + and_where(target) +
-                             and_is_undone(target, computed) + ")";
+                             and_is_undone(target, computed, kReady) + ")";
   std::string const settled = settled_cte("NOT " + in_keys(target, "pgbackfill_keys", "pgbackfill_undone"));
   batch.work = "WITH " + keys + ",\n" + rows_cte(target, computed.has_gaps) + ",\n" + ready_ctes(target, due) + ",\n" +
                undone + ",\npgbackfill_work AS (" + written_text(target, due, computed.has_gaps, "") + "),\n" +

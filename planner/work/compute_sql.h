@@ -47,7 +47,7 @@ std::string compute_read_due_sql(WorkTarget const& target, std::int64_t bytes);
 // The work of the batch, once its values are there. Rows that somebody holds, that have changed or that came since are
 // left.
 BatchWork computed_work(WorkTarget const& target, Interval const& interval, Computed const& computed,
-                        std::string const& is_passed_by);
+                        std::string const& is_passed_by, BatchMode mode);
 // The same for deferred keys.
 BatchWork computed_visit(WorkTarget const& target, Computed const& computed);
 

@@ -184,7 +184,7 @@ BatchWork dedupe_batch(WorkTarget const& target, std::string const& condition, B
   }
   batch.has_left = true;
   std::string const free = keys_cte(target, "pgbackfill_free", "free", false);
-  std::string const is_free = in_keys(target, target.alias, "pgbackfill_free");
+  std::string const is_free = is_among(target, "pgbackfill_free");
   batch.lock = lock_free(target, condition, "");
   batch.keep = lock_firsts(target, free + ",\n", condition + " AND " + is_free, true);
   std::string const may_go = is_free + " AND " + has_kept(target);

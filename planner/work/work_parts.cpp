@@ -152,6 +152,13 @@ std::string in_keys(WorkTarget const& target, std::string const& relation, char 
   return "EXISTS (SELECT FROM " + std::string(keys) + " WHERE " + same_key(target.key, relation, keys) + ")";
 }
 
+std::string is_among(WorkTarget const& target, std::string const& keys) {
+  std::vector<std::string> values;
+  for (auto const& column : target.key.columns) values.push_back(keys + '.' + quote_identifier(column.name));
+  if (values.empty()) return in_keys(target, target.alias, keys.c_str());
+  return "(" + key_is_among(target.key, target.alias, values, keys) + ")";
+}
+
 std::string setting_as_json(std::string const& name) {
   return "pg_catalog.current_setting('pgbackfill." + name + "')::pg_catalog.jsonb";
 }

@@ -32,7 +32,10 @@ std::string would_change(WorkTarget const& target);
 // Of a job of some keys: that the row is one of them; of another " AND ..." nothing.
 std::string and_listed(WorkTarget const& target, Interval const& interval);
 std::string read_condition(WorkTarget const& target);
+// By a join: the keys may lead to the rows.
 std::string in_keys(WorkTarget const& target, std::string const& relation, char const* keys);
+// Of rows of the table that an interval leads to: see key_is_among().
+std::string is_among(WorkTarget const& target, std::string const& keys);
 
 bool is_mirrored(WorkTarget const& target);
 std::string row_lock(WorkTarget const& target);

@@ -113,6 +113,17 @@ TEST(Key, ColumnsWithOperatorsOfTheirOwnAreNotComparedAsOneRow) {
                                       "t.\"a\" > '1'::bigint"}));
 }
 
+TEST(Key, OneOfManyIsFoundInAHashTable) {
+  EXPECT_EQ(plain(key_is_among(kSingle, "t", {"k.x"}, "k")), "(t.\"id\" = ANY (SELECT k.x FROM k)) IS TRUE");
+  EXPECT_EQ(plain(key_is_among(kPair, "t", {"k.x", "k.y"}, "k")),
+            "(ROW(t.\"a\", t.\"b\") = ANY (SELECT k.x, k.y FROM k)) IS TRUE");
+  Key odd = kPair;
+  odd.columns[1].operators = {"ext.<", "ext.<=", "ext.=", "ext.>=", "ext.>"};
+  EXPECT_EQ(plain(key_is_among(odd, "t", {"k.x", "k.y"}, "k")),
+            "EXISTS (SELECT FROM k WHERE t.\"a\" = k.x AND t.\"b\" OPERATOR(ext.=) k.y)")
+      << "one operator stands for all of a row";
+}
+
 TEST(Key, BlocksAreCountedFromTheFirstToTheLast) {
   EXPECT_EQ(plain(block_condition({std::nullopt, KeyValue{"9"}}, "t", 14)),
             "t.ctid >= '(0,0)'::pg_catalog.tid AND t.ctid < '(10,0)'::pg_catalog.tid");

@@ -125,7 +125,7 @@ TEST(WorkSql, ALaterPassLeavesAloneWhatWouldGetTheSameValue) {
   std::string const would_change =
       "(ROW(\"t\".\"a\", \"t\".\"c\")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(CAST((b + 1\n) AS integer), "
       "CAST((SELECT CASE WHEN pg_catalog.rtrim(pg_catalog.substr(v.text, 9 OPERATOR(pg_catalog.+) 1)) "
-      "OPERATOR(pg_catalog.=) '' THEN pg_catalog.substr(v.text, 1, 9) ELSE v.text END FROM (SELECT CAST((d\n) AS "
+      "OPERATOR(pg_catalog.<>) '' THEN v.text ELSE pg_catalog.substr(v.text, 1, 9) END FROM (SELECT CAST((d\n) AS "
       "pg_catalog.text) AS text OFFSET 0) AS v) AS pg_catalog.\"varchar\"))::pg_catalog.record)";
   auto const first = batch_work(target, kInterval, BatchMode::kPlain).work;
   EXPECT_FALSE(has(first, " AND " + would_change)) << first;
