@@ -1,5 +1,6 @@
 #include "planner/work/dedupe_sql.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -51,12 +52,16 @@ std::string group_and_key(WorkTarget const& target) {
 }
 
 // The key of `relation`, under the names of the table, is that of `row`.
-std::string has_key_of(WorkTarget const& target, std::string const& relation, std::string const& row) {
+std::vector<std::string> keys_of(WorkTarget const& target, std::string const& row) {
   std::vector<std::string> values;
   for (std::size_t index = 0; index < target.key.columns.size(); ++index) {
     values.push_back(row + '.' + key_name(index));
   }
-  return same_key_as(target.key, relation, values);
+  return values;
+}
+
+std::string has_key_of(WorkTarget const& target, std::string const& relation, std::string const& row) {
+  return same_key_as(target.key, relation, keys_of(target, row));
 }
 
 std::string equal_values(WorkTarget const& target, std::size_t index, std::string const& row) {
@@ -146,12 +151,28 @@ std::string kept_cte(WorkTarget const& target) {
          same_key(target.key, target.alias, "pgbackfill_locked") + ")" + among_looked_at(target) + ")";
 }
 
+// By a hash table, as key_is_among(), unless NULLs are a group or columns have operators of their own.
+std::string is_of_kept_group(WorkTarget const& target) {
+  auto const& group = target.traits.group;
+  bool const is_hashed = std::all_of(group.begin(), group.end(), [&](GroupColumn const& column) {
+    return column.not_null && column.equals == group.front().equals;
+  });
+  if (!is_hashed) return std::string("EXISTS (SELECT FROM ") + kKept + " WHERE " + is_of_group(target, kKept) + ")";
+  std::vector<std::string> own;
+  std::vector<std::string> kept;
+  for (std::size_t index = 0; index < group.size(); ++index) {
+    own.push_back(target.alias + '.' + quote_identifier(group[index].name));
+    kept.push_back(std::string(kKept) + '.' + group_name(index));
+  }
+  std::string const row = own.size() == 1 ? own.front() : "ROW(" + join(own, ", ") + ")";
+  return "(" + row + ' ' + group.front().equals + " ANY (SELECT " + join(kept, ", ") + " FROM " + kKept + ")) IS TRUE";
+}
+
 // A row of its group is locked to stay, and it is none of those: what is locked for the sake of others never goes with
 // them, even if a better row has come.
 std::string has_kept(WorkTarget const& target) {
-  std::string const kept = std::string("(SELECT FROM ") + kKept + " WHERE ";
-  return "EXISTS " + kept + is_of_group(target, kKept) + ") AND NOT EXISTS " + kept +
-         has_key_of(target, target.alias, kKept) + ')';
+  return is_of_kept_group(target) + " AND NOT (" +
+         key_is_among(target.key, target.alias, keys_of(target, kKept), kKept) + ")";
 }
 
 std::string work_text(WorkTarget const& target, std::string const& condition) {
