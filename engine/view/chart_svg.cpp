@@ -134,9 +134,11 @@ double most_of(std::vector<ChartSeries> const& all) {
 
 std::string chart_html(Chart const& chart, TimeSpan span, std::vector<ChartBand> const& bands,
                        std::vector<ChartMark> const& marks) {
-  std::string html =
-      fmt::format("<figure class=\"chart\">\n<figcaption><strong>{}</strong> <span>{}</span></figcaption>\n",
-                  html_text(chart.title), html_text(chart.summary));
+  // Enough for a script to read the values off the drawing.
+  std::string html = fmt::format(
+      R"(<figure class="chart" data-from="{}" data-to="{}" data-top="{:.10g}" data-unit="{}">)"
+      "\n<figcaption><strong>{}</strong> <span>{}</span></figcaption>\n",
+      span.from_ms, span.to_ms, chart.top, html_text(chart.unit), html_text(chart.title), html_text(chart.summary));
   html += labels_of(marks, span);
   html += fmt::format("<div class=\"plot\">{}<span class=\"top\">{}</span>", drawing(chart, span, bands, marks),
                       html_text(chart.most));

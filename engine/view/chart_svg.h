@@ -48,6 +48,7 @@ struct Chart {
   std::string title;
   std::string summary;  // for those who do not see it, and under it
   std::string most;     // the text of its upper end
+  std::string unit;     // of its values, for a script that reads them off: charts.js knows the words
   double top = 1;       // the value of it
   std::optional<double> limit;
   std::string limit_text;

@@ -24,7 +24,8 @@ constexpr std::size_t kMostMarks = 60;
 constexpr double kLeastDistance = 0.045;
 constexpr std::size_t kMostLanes = 12;
 
-using Words = std::function<std::string(double)>;
+enum class Unit { kRowsPerSecond, kBytesPerSecond, kBytes, kDuration, kTimes, kNumber };
+
 using ValueOf = std::function<std::optional<double>(StoredSample const&)>;
 
 std::string setting_of(JobReport const& report, std::string_view name) {
@@ -40,6 +41,43 @@ std::string in_ms(double value) {
 
 std::string as_bytes(double value) {
   return human_bytes(static_cast<std::int64_t>(value));
+}
+
+std::string say(Unit unit, double value) {
+  switch (unit) {
+    case Unit::kRowsPerSecond:
+      return human_rate(value);
+    case Unit::kBytesPerSecond:
+      return as_bytes(value) + "/s";
+    case Unit::kBytes:
+      return as_bytes(value);
+    case Unit::kDuration:
+      return in_ms(value);
+    case Unit::kTimes:
+      return fmt::format("{:.2f} times", value);
+    case Unit::kNumber:
+      break;
+  }
+  return human_count(static_cast<std::int64_t>(value));
+}
+
+// As charts.js knows it.
+char const* name_of(Unit unit) {
+  switch (unit) {
+    case Unit::kRowsPerSecond:
+      return "rows/s";
+    case Unit::kBytesPerSecond:
+      return "bytes/s";
+    case Unit::kBytes:
+      return "bytes";
+    case Unit::kDuration:
+      return "ms";
+    case Unit::kTimes:
+      return "times";
+    case Unit::kNumber:
+      break;
+  }
+  return "";
 }
 
 class Charts {
@@ -65,12 +103,12 @@ class Charts {
     lag();
     latency();
     add(
-        "WAL of this job", [](StoredSample const& one) { return one.wal_per_second; },
-        [](double value) { return as_bytes(value) + "/s"; }, std::nullopt, "");
+        "WAL of this job", [](StoredSample const& one) { return one.wal_per_second; }, Unit::kBytesPerSecond,
+        std::nullopt, "");
     batches();
     add(
         "waiters for its locks", [](StoredSample const& one) { return static_cast<double>(one.waiters); },
-        [](double value) { return fmt::format("{:.0f}", value); }, std::nullopt, "");
+        Unit::kNumber, std::nullopt, "");
     size();
     return html_ + time_axis_html(span_) + legend();
   }
@@ -111,7 +149,7 @@ class Charts {
     return time > 0 ? sum / time : 0;
   }
 
-  void draw(std::string title, std::vector<ChartSeries> series, Words const& words, std::optional<double> limit,
+  void draw(std::string title, std::vector<ChartSeries> series, Unit unit, std::optional<double> limit,
             std::string const& limit_text, bool is_first = false) {
     double const most = most_of(series);
     if (most <= 0) return;
@@ -121,9 +159,10 @@ class Charts {
     // A limit that is far away says nothing of the line.
     if (limit && *limit > most && *limit < 4 * most) chart.top = *limit;
     chart.summary = series.size() == 1
-                        ? fmt::format("{} in the mean, {} at most", words(mean_of(series.front())), words(most))
-                        : words(most) + " at most";
-    chart.most = words(chart.top);
+                        ? fmt::format("{} in the mean, {} at most", say(unit, mean_of(series.front())), say(unit, most))
+                        : say(unit, most) + " at most";
+    chart.most = say(unit, chart.top);
+    chart.unit = name_of(unit);
     chart.limit = limit;
     chart.limit_text = limit_text;
     chart.is_area = series.size() == 1;
@@ -133,11 +172,11 @@ class Charts {
     html_ += chart_html(chart, span_, bands_, marks);
   }
 
-  void add(std::string title, ValueOf const& value_of, Words const& words, std::optional<double> limit,
+  void add(std::string title, ValueOf const& value_of, Unit unit, std::optional<double> limit,
            std::string const& limit_text) {
     std::vector<ChartSeries> series;
     series.push_back(series_of(title, value_of));
-    draw(std::move(title), std::move(series), words, limit, limit_text);
+    draw(std::move(title), std::move(series), unit, limit, limit_text);
   }
 
   void rate() {
@@ -148,9 +187,7 @@ class Charts {
     auto const limit = report_.status.overview.max_rows_per_second;
     std::optional<double> allowed;
     if (limit) allowed = static_cast<double>(*limit);
-    draw(
-        "rows per second", {std::move(series)}, [](double value) { return human_rate(value); }, allowed,
-        "max_rows_per_second", true);
+    draw("rows per second", {std::move(series)}, Unit::kRowsPerSecond, allowed, "max_rows_per_second", true);
   }
 
   void held() {
@@ -205,7 +242,7 @@ class Charts {
     std::optional<double> limit;
     if (allowed) limit = static_cast<double>(allowed->count());
     std::string title = all.size() == 1 ? "lag of " + replicas.front() : "lag of replicas";
-    draw(std::move(title), std::move(all), in_ms, limit, "replica_lag");
+    draw(std::move(title), std::move(all), Unit::kDuration, limit, "replica_lag");
   }
 
   void latency() {
@@ -213,8 +250,7 @@ class Charts {
     double const allowed = std::strtod(text.c_str(), nullptr);
     add(
         "latency of a commit, to one without the job", [](StoredSample const& one) { return one.latency_ratio; },
-        [](double value) { return fmt::format("{:.2f} times", value); },
-        allowed > 0 ? std::optional(allowed) : std::nullopt, "latency_ratio");
+        Unit::kTimes, allowed > 0 ? std::optional(allowed) : std::nullopt, "latency_ratio");
   }
 
   void batches() {
@@ -225,14 +261,14 @@ class Charts {
           if (!one.batch_duration) return std::nullopt;
           return static_cast<double>(one.batch_duration->count());
         },
-        in_ms, target > 0 ? std::optional(static_cast<double>(target)) : std::nullopt, "batch.target");
+        Unit::kDuration, target > 0 ? std::optional(static_cast<double>(target)) : std::nullopt, "batch.target");
     add(
         "rows of a batch",
         [](StoredSample const& one) -> std::optional<double> {
           if (!one.batch_rows) return std::nullopt;
           return static_cast<double>(*one.batch_rows);
         },
-        [](double value) { return human_count(static_cast<std::int64_t>(value)); }, std::nullopt, "");
+        Unit::kNumber, std::nullopt, "");
   }
 
   void size() {
@@ -242,7 +278,7 @@ class Charts {
           if (!one.table_bytes) return std::nullopt;
           return static_cast<double>(*one.table_bytes);
         },
-        as_bytes, std::nullopt, "");
+        Unit::kBytes, std::nullopt, "");
   }
 
   std::string legend() const {

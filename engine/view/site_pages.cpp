@@ -27,12 +27,14 @@ constexpr char kHead[] = R"(<!doctype html>
 <meta name="color-scheme" content="light dark"/>
 <link rel="icon" href="data:,"/>
 <link rel="stylesheet" href="/style.css"/>
+<script src="/uplot.js" defer="defer"></script>
+<script src="/charts.js" defer="defer"></script>
 <script src="/live.js" defer="defer"></script>
 )";
 
 constexpr char kUnreserved[] = "-._~";
 // Of a chart that is drawn anew every few seconds; more are not seen on a screen.
-constexpr std::size_t kMostMoments = 400;
+constexpr std::size_t kMostMoments = 300;
 
 std::string encoded(std::string_view text) {
   return percent_encoded(text, kUnreserved);

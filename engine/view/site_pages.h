@@ -48,6 +48,8 @@ std::string migration_path(std::string const& name, std::string const& label, Si
 
 // The script, and what the style sheet has beside that of a report.
 std::string_view site_script();
+// Draws the charts of a page with uPlot (uplot.h), so that their values can be read and stretches be looked at closely.
+std::string_view site_charts();
 std::string_view site_style();
 
 }  // namespace pgbackfill::engine

@@ -16,6 +16,7 @@
 #include "engine/view/page_style.h"
 #include "engine/view/safe_output.h"
 #include "engine/view/site_json.h"
+#include "engine/view/uplot.h"
 #include "engine/web/signature.h"
 
 namespace pgbackfill::engine {
@@ -225,7 +226,12 @@ asio::awaitable<HttpAnswer> Site::answer(HttpRequest request) {
     bool const is_host = why_not.starts_with("this server");
     answer = refusal(request, is_host ? kMisdirected : kForbidden, "Refused", why_not);
   } else if (request.path == "/style.css") {
-    answer = asset("text/css; charset=utf-8", std::string(page_style()) + std::string(site_style()));
+    answer = asset("text/css; charset=utf-8",
+                   std::string(page_style()) + std::string(uplot_style()) + std::string(site_style()));
+  } else if (request.path == "/uplot.js") {
+    answer = asset("text/javascript; charset=utf-8", std::string(uplot_script()));
+  } else if (request.path == "/charts.js") {
+    answer = asset("text/javascript; charset=utf-8", std::string(site_charts()));
   } else if (request.path == "/live.js") {
     answer = asset("text/javascript; charset=utf-8", std::string(site_script()));
   } else {

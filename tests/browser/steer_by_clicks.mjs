@@ -126,6 +126,13 @@ async function pauseAndResume(page) {
   await waitFor(page, "it is past the beginning", async () => (await percent(page)) > 1);
   const before = await percent(page);
   await waitFor(page, "it moves without a reload", async () => (await percent(page)) > before);
+  await waitFor(page, "charts can be read", () => page.$eval("figure.read .u-over", () => true).catch(() => false));
+  await page.hover("figure.read .u-over");
+  await waitFor(page, "a chart tells its value where the pointer is", () =>
+    page.$$eval("figure.read .u-series .u-value", (all) => all.some((one) => /rows\/s$/.test(one.textContent))));
+  const drawn = await page.$eval("figure.read svg", (one) => one.getAttribute("aria-label"));
+  expect(drawn.includes("rows per second"), "the drawing is still there for who does not see it");
+  await page.mouse.move(0, 0);
   await page.type("form[action$='/pause'] input[name=reason]", "lunch <b>now</b>");
   // What is typed stays while the page is live.
   await new Promise((resolve) => setTimeout(resolve, 2_500));

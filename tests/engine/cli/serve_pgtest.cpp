@@ -113,10 +113,15 @@ TEST_F(ServeTest, ShowsAllMigrationsAndOneOfThem) {
   EXPECT_THAT(policy, AllOf(HasSubstr("default-src 'none'"), HasSubstr("frame-ancestors 'none'")));
   EXPECT_EQ(head_field(one, "Referrer-Policy"), "same-origin");
   auto const style = site.get("/style.css");
-  auto const script = site.get("/live.js");
   EXPECT_EQ(style.status, kOk);
-  EXPECT_EQ(script.status, kOk);
-  EXPECT_LT(one.body.size() + style.body.size() + script.body.size(), 300'000U);
+  std::size_t bytes = one.body.size() + style.body.size();
+  for (char const* path : {"/live.js", "/charts.js", "/uplot.js"}) {
+    auto const script = site.get(path);
+    EXPECT_EQ(script.status, kOk) << path;
+    EXPECT_THAT(one.body, HasSubstr(std::string("<script src=\"") + path)) << path;
+    bytes += script.body.size();
+  }
+  EXPECT_LT(bytes, 300'000U);
 }
 
 TEST_F(ServeTest, HasTheValuesOfTheCommandsAsJson) {

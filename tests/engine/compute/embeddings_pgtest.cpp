@@ -43,8 +43,15 @@ class EmbeddingsTest : public DatabaseTest {
     options.environment = {{"PATH", path_}};
     return options;
   }
-  ProgramResult command(std::string const& word) const {
-    return run_program({PGBACKFILL_PROGRAM, "--dsn", dsn(), word, "embeddings.yaml"}, 120s, here());
+  ProgramResult command(std::vector<std::string> words) const {
+    words.insert(words.begin(), {PGBACKFILL_PROGRAM, "--dsn", dsn()});
+    return run_program(words, 120s, here());
+  }
+  void run_and_complete() const {
+    Program run({PGBACKFILL_PROGRAM, "--dsn", dsn(), "run", "embeddings.yaml"}, here());
+    ASSERT_TRUE(run.wait_for_output("following documents_embedding", 120s)) << run.err();
+    EXPECT_EQ(command({"complete", "embeddings.yaml"}).exit_code, kDone);
+    EXPECT_EQ(run.wait(60s).exit_code, kDone) << run.err();
   }
   // Of two documents: 1 if they mean the same.
   std::string nearness(int one, int other) const {
@@ -65,15 +72,31 @@ TEST_F(EmbeddingsTest, ADocumentGetsTheMeaningOfItsText) {
   // As the application writes that does not know the column yet.
   client_->exec("INSERT INTO documents VALUES (1000, 'A later document')");
   EXPECT_TRUE(poll_until([&] { return client_->value(open + " AND body <> ''") == "0"; }, 60s)) << run.err();
-  EXPECT_EQ(command("complete").exit_code, kDone);
+  EXPECT_EQ(command({"complete", "embeddings.yaml"}).exit_code, kDone);
   EXPECT_EQ(run.wait(60s).exit_code, kDone) << run.err();
 
-  auto const verified = command("verify");
+  auto const verified = command({"verify", "embeddings.yaml"});
   EXPECT_EQ(verified.exit_code, kDone) << verified.out << verified.err;
   client_->exec("UPDATE documents SET embedding[1] = 2");
-  auto const differs = command("verify");
+  auto const differs = command({"verify", "embeddings.yaml"});
   EXPECT_EQ(differs.exit_code, kGateClosed) << differs.out;
   EXPECT_THAT(differs.out, HasSubstr("do not have what the program says"));
+}
+
+TEST_F(EmbeddingsTest, IsStampedWhereItsStateIsGone) {
+  run_and_complete();
+  client_->exec("DROP SCHEMA pgbackfill CASCADE");
+  auto const stamped = command({"stamp", "embeddings.yaml", "--phase", "complete", "--yes"});
+  EXPECT_EQ(stamped.exit_code, kDone) << stamped.err;
+}
+
+TEST_F(EmbeddingsTest, IsRolledBack) {
+  run_and_complete();
+  auto const back = command({"rollback", "documents_embedding", "--yes"});
+  EXPECT_EQ(back.exit_code, kDone) << back.err;
+  EXPECT_EQ(client_->value("SELECT count(*) FROM pg_attribute WHERE attrelid = 'documents'::regclass AND attname = "
+                           "'embedding'"),
+            "0");
 }
 
 }  // namespace

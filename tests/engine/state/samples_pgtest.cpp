@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/state/state_sample.h"
+#include "engine/state/state_store.h"
 #include "tests/support/database_fixtures.h"
 #include "tests/support/poll_until.h"
 
@@ -239,7 +240,8 @@ TEST_F(SamplesTest, ARoleThatOnlyLooksSeesThemAndNoMore) {
       "SCHEMA pgbackfill TO worker");
   auto const init = DatabaseTest::run({"init"});
   EXPECT_EQ(init.exit_code, kDone) << init.err;
-  EXPECT_THAT(init.out, HasSubstr("went from layout 9.3 to 9.5; programs that know version 9 go on as before"));
+  EXPECT_THAT(init.out, HasSubstr("went from layout 9.3 to 9." + std::to_string(engine::kStateRevision) +
+                                  "; programs that know version 9 go on as before"));
   EXPECT_EQ(client_->value("SELECT has_table_privilege('looker', 'pgbackfill.samples', 'SELECT') AND NOT "
                            "has_table_privilege('looker', 'pgbackfill.samples', 'INSERT, UPDATE, DELETE') AND "
                            "has_table_privilege('worker', 'pgbackfill.samples', 'SELECT') AND "
