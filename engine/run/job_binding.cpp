@@ -21,6 +21,7 @@ using state::StoredLeaf;
 struct Comparison {
   bool has_table = false;
   bool is_other_table = false;
+  bool is_older_state = false;     // the state was restored, and the table was not
   std::vector<StoredLeaf> leaves;  // those that are not what is stored of them, as they are now
   std::vector<std::string> told;
   std::string refusal;  // of a key
@@ -153,6 +154,17 @@ std::string refusal_of_table(std::string const& difference, std::string const& f
       difference, fate);
 }
 
+// The table may have gone on since the dump.
+std::string refusal_of_state(StoredJob const& job, planner::TableFacts const& table, Control const& control) {
+  return fmt::format(
+      "schema pgbackfill was restored from a dump, and table {} was not: rows of it that were done since the dump "
+      "would "
+      "be done again\nnothing was started. With --accept-drift the job goes on from where the dump has it: {}. That is "
+      "right where no run has worked on it since. Otherwise give the migration another name, and it begins with the "
+      "first row",
+      planner::quote_qualified(table.schema, table.name), fate_of_rows(job, control));
+}
+
 asio::awaitable<Result<std::vector<StoredLeaf>>> read_leaves(PgConnection& connection, std::int64_t job) {
   auto const rows = co_await connection.query(state::list_leaves(job), Deadlines());
   if (!rows) co_return rows.error();
@@ -170,6 +182,10 @@ asio::awaitable<Result<Comparison>> read_comparison(PgConnection& connection, St
   bool const has_rows = table.kind == 'r' || table.kind == 'p';
   if (!has_rows || table.leaves.empty() || !*control) co_return Comparison();
   auto found = compare(job, *leaves, table);
+  found.is_older_state = job.is_state_restored && !found.is_other_table;
+  if (found.is_older_state && found.refusal.empty() && !accepts_other_table) {
+    found.refusal = refusal_of_state(job, table, **control);
+  }
   if (!found.is_other_table) co_return found;
   std::string const difference = difference_of(job, *leaves, table);
   std::string const fate = fate_of_rows(job, **control);
@@ -208,7 +224,7 @@ asio::awaitable<Result<Binding>> look_at_identity(PgConnection& connection, Stor
   auto found = co_await read_comparison(connection, std::move(job), std::move(table), accepts_other_table, owner);
   if (!found) co_return found.error();
   Binding binding;
-  if (found->is_other_table) binding.refusal = std::move(found->refusal);
+  if (found->is_other_table || found->is_older_state) binding.refusal = std::move(found->refusal);
   co_return binding;
 }
 

@@ -81,6 +81,14 @@ Action analyze_action(Swap const& step, StepFacts const& facts) {
 // --- the transaction
 // --------------------------------------------------------------------------------------------------
 
+// Nobody writes to the kept table any more, and so nobody deletes its rows before those that they refer to.
+constexpr char kOwnForeignKeys[] = R"sql(
+  FOR it IN SELECT k.conname FROM pg_constraint k WHERE k.contype = 'f' AND k.conrelid = old_oid AND k.confrelid <>
+      old_oid AND k.conparentid = 0 LOOP
+    EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', old_oid::regclass, it.conname);
+  END LOOP;
+)sql";
+
 std::string swap_block(Swap const& step, StepFacts const& facts) {
   auto const& table = facts.table;
   auto const with = in_schema(table, step.with.name);
@@ -102,7 +110,7 @@ std::string swap_block(Swap const& step, StepFacts const& facts) {
   }
   return body + carry_before_renaming() + "  EXECUTE format('ALTER TABLE %s RENAME TO %I', old_oid::regclass, " +
          quote_literal(step.keep_as) + ");\n  EXECUTE format('ALTER TABLE %s RENAME TO %I', new_oid::regclass, " +
-         quote_literal(table.name) + ");\n" + carry_after_renaming() + "END";
+         quote_literal(table.name) + ");\n" + carry_after_renaming() + kOwnForeignKeys + "END";
 }
 
 Action swap_action(Swap const& step, StepFacts const& facts) {
@@ -135,12 +143,17 @@ Action validate_action(Swap const& step, StepFacts const& facts) {
 }  // namespace
 
 std::string facts_sql(Swap const& step) {
-  // The same before and after it: whoever refers to the one who has the name.
+  // The same before and after it: whoever refers to the one who has the name. And whom it refers to, since its keys go;
+  // without a right to lock those, the change itself waits for its lock.
   std::string const children =
       "SELECT array_agg(DISTINCT pg_catalog.format('\"%s\".\"%s\"', replace(n.nspname, '\"', '\"\"'), "
       "replace(c.relname, '\"', '\"\"'))) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = "
       "c.relnamespace WHERE c.oid IN (SELECT k.conrelid FROM " +
-      referring(oid_of(step.table)) + ")";
+      referring(oid_of(step.table)) +
+      " UNION SELECT k.confrelid FROM pg_catalog.pg_constraint k WHERE k.contype = 'f' AND k.conrelid = " +
+      oid_of(step.table) +
+      " AND k.confrelid <> k.conrelid AND k.conparentid = 0 AND pg_catalog.has_table_privilege(k.confrelid, 'UPDATE, "
+      "DELETE, TRUNCATE'))";
   return facts_of_table(step.table, children, "");
 }
 

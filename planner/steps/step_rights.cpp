@@ -88,7 +88,7 @@ struct Asker {
   Parts operator()(DropColumn const& /*step*/) const { return {must_own_tree(facts.table)}; }
   Parts operator()(RenameColumn const& /*step*/) const { return {must_own_tree(facts.table)}; }
   Parts operator()(ChangeType const& step) const {
-    return {must_own_tree(facts.table), must_give_statistics_back(step)};
+    return {must_own_tree(facts.table), must_give_statistics_back(step.column)};
   }
   Parts operator()(SetDefault const& /*step*/) const { return {must_own_tree(facts.table)}; }
   Parts operator()(SetNotNull const& /*step*/) const { return {must_own_tree(facts.table)}; }
@@ -137,6 +137,9 @@ struct Asker {
                      "and has a foreign key that the swap has to point to the copy"),
             must_create_in(schema_of(facts.table), "a table's new name")};
   }
+  Parts operator()(SwapColumn const& step) const {
+    return {must_own_table(facts.table), must_give_statistics_back(step.column)};
+  }
   // Triggers are a privilege of their own.
   Parts operator()(InstallSync const& /*step*/) const { return {}; }
   Parts operator()(InstallMirror const& /*step*/) const { return {}; }
@@ -151,14 +154,14 @@ struct Asker {
     return goes_down ? must_own_tree(facts.table) : must_own_table(facts.table);
   }
   // The server makes them anew, and they would be of this role.
-  std::string must_give_statistics_back(ChangeType const& step) const {
+  std::string must_give_statistics_back(std::string const& column) const {
     std::string const has_role = facts.server_version >= kVersionWithSetOption ? "'SET'" : "'MEMBER'";
     return "SELECT 'statistics object ' || pg_catalog.format('%I.%I', n.nspname, s.stxname) || ' belongs to ' || "
            "pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(s.stxowner)) || ' and would belong to ' || "
            "pg_catalog.quote_ident(current_user) || ' afterwards; run this as a role that may SET ROLE to its owner, "
            "and GRANT that one CREATE on the schema' FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_namespace n "
            "ON n.oid = s.stxnamespace JOIN pg_catalog.pg_attribute a ON a.attrelid = s.stxrelid AND a.attname = " +
-           quote_literal(step.column) + " WHERE s.stxrelid IN " + recipes::tree_of(oid_of(facts.table)) +
+           quote_literal(column) + " WHERE s.stxrelid IN " + recipes::tree_of(oid_of(facts.table)) +
            " AND (a.attnum = ANY (s.stxkeys::pg_catalog.int2[]) OR pg_catalog.to_jsonb(s) ->> 'stxexprs' IS NOT NULL) "
            "AND "
            "pg_catalog.pg_get_userbyid(s.stxowner) <> current_user AND NOT (SELECT r.rolsuper FROM pg_catalog.pg_roles "

@@ -476,6 +476,10 @@ UNION ALL SELECT @relation@, 'has partitions, which stay with the kept table, wi
   UNION ALL SELECT 'storage parameters of ' || c.oid::pg_catalog.regclass::text WHERE c.reloptions IS NOT NULL
   UNION ALL SELECT 'row level security of ' || c.oid::pg_catalog.regclass::text WHERE c.relrowsecurity
   ) o (words) HAVING count(*) > 0
+UNION ALL SELECT @relation@, 'gives up its own foreign keys where it is kept, so that it neither refuses nor follows a '
+  'DELETE of the rows that it refers to: ' || pg_catalog.string_agg(pg_catalog.format(
+  '%I to %s', k.conname, k.confrelid::pg_catalog.regclass), ', ' ORDER BY k.conname) FROM pg_catalog.pg_constraint k
+  WHERE k.conrelid = @old@ AND k.contype = 'f' AND k.confrelid <> @old@ HAVING count(*) > 0
 UNION ALL SELECT @relation@, 'is marked for CLUSTER, which a partitioned copy cannot be' FROM pg_catalog.pg_index i
   WHERE
   i.indrelid = @old@ AND i.indisclustered AND (SELECT relkind FROM pg_catalog.pg_class WHERE oid = @new@) = 'p')sql";

@@ -322,7 +322,9 @@ std::string compute_read_due_sql(WorkTarget const& target, std::int64_t bytes) {
 BatchWork computed_work(WorkTarget const& target, Interval const& interval, Computed const& computed,
                         std::string const& is_passed_by, BatchMode mode) {
   std::string const condition = condition_of(target, interval);
-  bool const is_plain = mode == BatchMode::kPlain && changes_rows(target) && !target.traits.reads_elsewhere;
+  // What a trigger skips is not in what an UPDATE returns, and would be taken for undone.
+  bool const is_plain = mode == BatchMode::kPlain && changes_rows(target) && !target.traits.reads_elsewhere &&
+                        !target.traits.may_move_keys;
   BatchWork batch;
   batch.has_work = true;
   batch.has_left = true;

@@ -90,6 +90,31 @@ TEST_F(JobBindingTest, ADatabaseThatWasRestoredInTheMiddleOfAJobIsGoneOnWith) {
   EXPECT_EQ(run({"run", "m.yaml", "--dsn", there}, false).exit_code, kGateClosed);
 }
 
+// Of the state alone: what was done since is not in it.
+TEST_F(JobBindingTest, AStateThatIsOlderThanItsTableIsRefusedUntilItIsAccepted) {
+  if (!has_pg_dump_for(cluster_->major_version())) GTEST_SKIP() << "no pg_dump of the server's version";
+  make_table();
+  run_half();
+  ProgramOptions options;
+  options.environment = {{"HERE", dsn()}};
+  auto const again = run_program({"sh", "-c",
+                                  "pg_dump -n pgbackfill \"$HERE\" > state.sql && psql -qXc 'DROP SCHEMA pgbackfill "
+                                  "CASCADE' \"$HERE\" && psql -qAtX -v ON_ERROR_STOP=1 -f state.sql \"$HERE\"; rm -f "
+                                  "state.sql"},
+                                 60s, options);
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  auto const before = counts_of();
+  auto const refused = run({"run", "m.yaml"});
+  EXPECT_EQ(refused.exit_code, kGateClosed) << refused.err;
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("schema pgbackfill was restored from a dump, and table \"public\".\"t\" was "
+                                           "not"),
+                                 HasSubstr("--accept-drift")));
+  EXPECT_EQ(counts_of(), before);
+  auto const accepted = run({"run", "m.yaml", "--accept-drift"});
+  EXPECT_EQ(accepted.exit_code, kDone) << accepted.err;
+  EXPECT_EQ(counts_of(), "1: 6000");
+}
+
 TEST_F(JobBindingTest, ALabelOfAKeyThatWasRenamedIsToldWithTheWayOn) {
   client_->exec(
       "CREATE TYPE level AS ENUM ('low', 'high'); CREATE TABLE t (l level, id int, n int NOT NULL DEFAULT 0, PRIMARY "

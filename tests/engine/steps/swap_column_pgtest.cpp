@@ -468,6 +468,21 @@ TEST_F(SwapColumnTest, RightsOnWhatGoesWithTheColumnAreAskedAtTheStart) {
   EXPECT_EQ(run({"complete", "m.yaml", "--yes", "--dsn", dsn(role)}, false).exit_code, kDone);
 }
 
+TEST_F(SwapColumnTest, TheRightToGiveStatisticsBackIsAskedAtTheStart) {
+  std::string const role = "swapper_of_statistics_" + std::to_string(cluster_->port());
+  client_->exec("CREATE ROLE " + role + " LOGIN; GRANT CREATE ON DATABASE " + database_ + " TO " + role +
+                "; GRANT CREATE ON SCHEMA public TO " + role);
+  make("CREATE TABLE t (id int PRIMARY KEY, a int); CREATE STATISTICS s ON id, a FROM t; ALTER TABLE t OWNER TO " +
+       role);
+  write("m.yaml",
+        "name: m\ntable: t\nexpand:\n  - add_column: {name: z, type: bigint}\nsync: {set: {z: a}}\nbackfill: {set: {z: "
+        "a}, where: z IS NULL}\ncontract:\n  - swap_column: {column: a, with: z}\n");
+  auto const plan = run({"plan", "m.yaml", "--dsn", dsn(role)}, false);
+  EXPECT_EQ(plan.exit_code, kUsage) << plan.out;
+  EXPECT_THAT(plan.err,
+              AllOf(HasSubstr("m.yaml:8:5: contract step 1"), HasSubstr("statistics object public.s belongs to")));
+}
+
 // Also while the column that takes its place is still to be added.
 TEST_F(SwapColumnTest, WhatNoStepCanChangeIsRefusedBeforeTheFirst) {
   struct Case {

@@ -419,6 +419,30 @@ TEST_F(SwapPartsTest, PlanRefusesWhatTheTableAloneForbids) {
   EXPECT_EQ(plan.exit_code, kDone) << plan.err;
 }
 
+TEST_F(SwapPartsTest, TheKeptTableRefusesAndFollowsNoDelete) {
+  client_->exec(
+      "CREATE TABLE customers (id int PRIMARY KEY); INSERT INTO customers SELECT generate_series(1, 9); CREATE TABLE "
+      "shops (id int PRIMARY KEY); INSERT INTO shops VALUES (1); CREATE TABLE orders (id int PRIMARY KEY, customer int "
+      "CONSTRAINT of_customer REFERENCES customers, shop int CONSTRAINT of_shop REFERENCES shops ON DELETE CASCADE, "
+      "parent int CONSTRAINT of_parent REFERENCES orders); INSERT INTO orders SELECT g, g, 1, g FROM "
+      "generate_series(1, "
+      "9) g; CREATE TABLE orders_new (id bigint PRIMARY KEY, customer int REFERENCES customers, shop int REFERENCES "
+      "shops ON DELETE CASCADE, parent bigint REFERENCES orders_new)");
+  write_file("id: id, customer: customer, shop: shop, parent: parent");
+  auto const plan = run({"plan", "m.yaml"}).out;
+  EXPECT_THAT(plan, HasSubstr("gives up its own foreign keys where it is kept"));
+  EXPECT_THAT(plan, HasSubstr("of_customer to public.customers, of_shop to public.shops"));
+  swap();
+  client_->exec(
+      "BEGIN; DELETE FROM orders WHERE id = 1; DELETE FROM customers WHERE id = 1; COMMIT; DELETE FROM shops");
+  EXPECT_EQ(client_->value("SELECT count(*) FROM orders"), "0");
+  EXPECT_EQ(client_->value("SELECT count(*) FROM orders_old"), "9");
+  EXPECT_EQ(
+      client_->value("SELECT string_agg(conname, ' ' ORDER BY conname) FROM pg_constraint WHERE contype = 'f' AND "
+                     "conrelid = 'orders'::regclass"),
+      "of_customer of_parent of_shop");
+}
+
 TEST_F(SwapPartsTest, CarriesTheOwnerOfStatistics) {
   client_->exec(
       "CREATE TABLE orders (id int PRIMARY KEY, note text); CREATE TABLE orders_new (id bigint PRIMARY KEY, note "

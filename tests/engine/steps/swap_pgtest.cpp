@@ -83,8 +83,9 @@ class SwapTest : public DatabaseTest {
   void expect_names() const {
     EXPECT_EQ(names_of("orders"), "By ON note, Known, Note, id, Short USING x, by_id, of_new, orders_pkey, positive");
     EXPECT_EQ(names_of("orders_old"),
-              "Known, Short USING x, of_old, orders_new_id_note_idx, orders_new_lower_idx, orders_new_note_id_key, "
-              "orders_new_pkey, positive");
+              "Short USING x, of_old, orders_new_id_note_idx, orders_new_lower_idx, orders_new_note_id_key, "
+              "orders_new_pkey, positive")
+        << "without its foreign key";
     EXPECT_EQ(client_->value("INSERT INTO orders (id, note) VALUES (3, 'x') ON CONFLICT ON CONSTRAINT orders_pkey DO "
                              "UPDATE SET note = 'found' RETURNING note"),
               "found");
