@@ -158,8 +158,8 @@ std::string refusal_of_table(std::string const& difference, std::string const& f
 std::string refusal_of_state(StoredJob const& job, planner::TableFacts const& table, Control const& control) {
   return fmt::format(
       "schema pgbackfill was restored from a dump, and table {} was not: rows of it that were done since the dump "
-      "would "
-      "be done again\nnothing was started. With --accept-drift the job goes on from where the dump has it: {}. That is "
+      "would be done again\nnothing was started. With --accept-drift the job goes on from where the dump has it: {}. "
+      "That is "
       "right where no run has worked on it since. Otherwise give the migration another name, and it begins with the "
       "first row",
       planner::quote_qualified(table.schema, table.name), fate_of_rows(job, control));

@@ -90,7 +90,7 @@ struct StoredJob {
   std::map<std::string, std::string> compute_settings;
   bool pause_has_end = false;
   std::optional<std::uint32_t> relation;  // of the table that it began on; none in jobs of older versions
-  // Schema pgbackfill is not where the job was last bound to its table: a dump brought both here.
+  // Schema pgbackfill is not the one in which the job was last bound to its table: it was restored from a dump.
   bool is_state_restored = false;
 };
 asio::awaitable<Result<std::optional<StoredJob>>> find_job(PgConnection& connection, std::string name);

@@ -272,6 +272,13 @@ std::string same_key_as(Key const& key, std::string const& alias, std::vector<st
   return join(terms, " AND ");
 }
 
+std::string is_among(std::vector<std::string> const& own, std::string const& equal,
+                     std::vector<std::string> const& values, std::string const& rows) {
+  std::string const row = own.size() == 1 ? own.front() : "ROW(" + join(own, ", ") + ")";
+  // IS TRUE keeps it from becoming a join.
+  return "(" + row + ' ' + equal + " ANY (SELECT " + join(values, ", ") + " FROM " + rows + ")) IS TRUE";
+}
+
 std::string key_is_among(Key const& key, std::string const& alias, std::vector<std::string> const& values,
                          std::string const& rows) {
   std::string const equal = key.columns.front().comparison(KeyComparison::kEqual);
@@ -279,11 +286,9 @@ std::string key_is_among(Key const& key, std::string const& alias, std::vector<s
     return column.comparison(KeyComparison::kEqual) == equal;
   });
   if (!is_one_operator) return "EXISTS (SELECT FROM " + rows + " WHERE " + same_key_as(key, alias, values) + ")";
-  std::vector<std::string> columns;
-  for (auto const& column : key.columns) columns.push_back(column_text(column, alias));
-  std::string const own = columns.size() == 1 ? columns.front() : "ROW(" + join(columns, ", ") + ")";
-  // IS TRUE keeps it from becoming a join.
-  return "(" + own + ' ' + equal + " ANY (SELECT " + join(values, ", ") + " FROM " + rows + ")) IS TRUE";
+  std::vector<std::string> own;
+  for (auto const& column : key.columns) own.push_back(column_text(column, alias));
+  return is_among(own, equal, values, rows);
 }
 
 std::string key_is(Key const& key, KeyValue const& value, std::string const& alias) {

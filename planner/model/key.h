@@ -82,10 +82,14 @@ std::string same_key(Key const& key, std::string const& alias, std::string const
 // The same with SQL of a value for each key column; not for paging by block.
 std::string same_key_as(Key const& key, std::string const& alias, std::vector<std::string> const& values);
 
-// Holds where the key of `alias` is among those of `rows`, a relation that has `values` for it, SQL of a value for each
-// key column. For a condition that finds its rows by other means: the server keeps the keys in a hash table, where it
-// can, whatever number of rows it expects. A join of its choice compares each row with each where statistics are wrong.
-// Not for paging by block.
+// Holds where `own`, SQL of values, is among the `values` of `rows`, a relation, by one operator: OPERATOR(schema.=).
+// For a condition that finds its rows by other means: the server keeps the values in a hash table, where it can,
+// whatever number of rows it expects. A join of its choice compares each row with each where statistics are wrong.
+std::string is_among(std::vector<std::string> const& own, std::string const& equal,
+                     std::vector<std::string> const& values, std::string const& rows);
+
+// The same of the key of `alias`, with a value for each of its columns. By a join where columns have operators of their
+// own. Not for paging by block.
 std::string key_is_among(Key const& key, std::string const& alias, std::vector<std::string> const& values,
                          std::string const& rows);
 

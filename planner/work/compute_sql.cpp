@@ -129,10 +129,6 @@ std::string and_not(std::string const& condition) {
   return " AND NOT " + parenthesised(condition);
 }
 
-std::string key_name(std::size_t index) {
-  return "pgbackfill_k" + std::to_string(index);
-}
-
 std::string value_name(std::size_t index) {
   return "pgbackfill_v" + std::to_string(index);
 }
@@ -191,16 +187,13 @@ std::string rows_cte(WorkTarget const& target, bool has_gaps) {
 }
 
 // Of pgbackfill_rows or pgbackfill_ready.
-std::vector<std::string> keys_of(WorkTarget const& target, char const* rows) {
-  std::vector<std::string> values;
-  for (std::size_t index = 0; index < target.key.columns.size(); ++index) {
-    values.push_back(std::string(rows) + '.' + key_name(index));
-  }
-  return values;
+std::string is_row_of(WorkTarget const& target, std::string const& relation, std::string const& rows) {
+  return same_key_as(target.key, relation, keys_of(target, rows));
 }
 
-std::string is_row_of(WorkTarget const& target, std::string const& relation, char const* rows) {
-  return same_key_as(target.key, relation, keys_of(target, rows));
+// The row of pgbackfill_rows has what `values` are now.
+std::string is_as_seen(std::vector<std::string> const& values) {
+  return std::string(kRows) + ".pgbackfill_seen OPERATOR(pg_catalog.=) " + parenthesised(digest_of(values));
 }
 
 bool changes_rows(WorkTarget const& target) {
@@ -224,8 +217,7 @@ std::string ready_ctes(WorkTarget const& target, std::string const& condition) {
                              guarded + " FROM " + from_clause(target) + " WHERE " + condition + and_where(target) +
                              (changes_rows(target) ? lock : "") + ")";
   return locked + ",\n" + kReady + " AS MATERIALIZED (SELECT " + kRows + ".* FROM " + kRows + ", " + kLocked +
-         " WHERE " + is_row_of(target, kLocked, kRows) + " AND " + kRows + ".pgbackfill_seen OPERATOR(pg_catalog.=) " +
-         parenthesised(digest_of(names)) + ")";
+         " WHERE " + is_row_of(target, kLocked, kRows) + " AND " + is_as_seen(names) + ")";
 }
 
 // From `rows`, those of which are as they were handed over.
@@ -244,7 +236,7 @@ std::string update_text(WorkTarget const& target, std::string const& condition, 
   }
   std::string const again = target.backfill.where.empty() ? "false" : parenthesised(target.backfill.where);
   return "UPDATE " + changed_table(target) + " SET " + join(assignments, ", ") + " FROM " + rows + " WHERE " +
-         condition + and_where(target) + " AND " + is_row_of(target, target.alias, rows.c_str()) + " AND NOT " + rows +
+         condition + and_where(target) + " AND " + is_row_of(target, target.alias, rows) + " AND NOT " + rows +
          ".pgbackfill_skips RETURNING " + again + " AS again" + more;
 }
 
@@ -273,25 +265,20 @@ std::string written_text(WorkTarget const& target, std::string const& condition,
 // looked at again then, as in any UPDATE. What it changed is in pgbackfill_work, with its keys.
 std::string update_at_once(WorkTarget const& target, std::string const& condition, bool has_gaps,
                            std::string const& moved) {
-  std::string const rows = kRows;
-  std::string const is_as_seen = " AND " + rows + ".pgbackfill_seen OPERATOR(pg_catalog.=) " +
-                                 parenthesised(digest_of(guarded_values(target, false)));
   return std::string(kWork) + " AS (" +
-         update_text(target, condition + is_as_seen, rows, has_gaps,
+         update_text(target, condition + " AND " + is_as_seen(guarded_values(target, false)), kRows, has_gaps,
                      moved + ", " + join(keys_of(target, kRows), ", ")) +
          ")";
 }
 
 // Something is still to be done for the row: it has come or changed since it was read, or somebody holds it. One that
-// stays as it is may be held.
-// `done`: the relation of the rows for which nothing is.
+// stays as it is may be held. `done` is the relation of the rows for which nothing is.
 std::string and_is_undone(WorkTarget const& target, Computed const& computed, char const* done) {
   std::string const text = " AND NOT (" + key_is_among(target.key, target.alias, keys_of(target, done), done) + ")";
   if (!computed.has_skips) return text;
   std::string const rows = kRows;
   return text + " AND NOT EXISTS (SELECT FROM " + rows + " WHERE " + is_row_of(target, target.alias, kRows) + " AND " +
-         rows + ".pgbackfill_skips AND " + rows + ".pgbackfill_seen OPERATOR(pg_catalog.=) " +
-         parenthesised(digest_of(guarded_values(target, false))) + ")";
+         rows + ".pgbackfill_skips AND " + is_as_seen(guarded_values(target, false)) + ")";
 }
 
 }  // namespace
@@ -379,8 +366,8 @@ AnswersSql answers_sql(WorkTarget const& target, Computed const& computed) {
   sql.prepare = prepare(target, computed);
   sql.with = rows_cte(target, computed.has_gaps);
   sql.from = rows;
-  sql.condition = is_row_of(target, target.alias, kRows) + " AND NOT " + rows + ".pgbackfill_skips AND " + rows +
-                  ".pgbackfill_seen OPERATOR(pg_catalog.=) " + parenthesised(digest_of(guarded_values(target, false)));
+  sql.condition = is_row_of(target, target.alias, kRows) + " AND NOT " + rows + ".pgbackfill_skips AND " +
+                  is_as_seen(guarded_values(target, false));
   auto const& write = target.backfill.compute->write;
   for (std::size_t index = 0; index < write.size(); ++index) {
     std::string value = rows + '.' + value_name(index);

@@ -23,10 +23,6 @@ std::string group_name(std::size_t index) {
   return "pgbackfill_b" + std::to_string(index);
 }
 
-std::string key_name(std::size_t index) {
-  return "pgbackfill_k" + std::to_string(index);
-}
-
 // "alias"."email" AS pgbackfill_b0
 std::vector<std::string> group_columns(WorkTarget const& target) {
   std::vector<std::string> columns;
@@ -52,14 +48,6 @@ std::string group_and_key(WorkTarget const& target) {
 }
 
 // The key of `relation`, under the names of the table, is that of `row`.
-std::vector<std::string> keys_of(WorkTarget const& target, std::string const& row) {
-  std::vector<std::string> values;
-  for (std::size_t index = 0; index < target.key.columns.size(); ++index) {
-    values.push_back(row + '.' + key_name(index));
-  }
-  return values;
-}
-
 std::string has_key_of(WorkTarget const& target, std::string const& relation, std::string const& row) {
   return same_key_as(target.key, relation, keys_of(target, row));
 }
@@ -164,8 +152,7 @@ std::string is_of_kept_group(WorkTarget const& target) {
     own.push_back(target.alias + '.' + quote_identifier(group[index].name));
     kept.push_back(std::string(kKept) + '.' + group_name(index));
   }
-  std::string const row = own.size() == 1 ? own.front() : "ROW(" + join(own, ", ") + ")";
-  return "(" + row + ' ' + group.front().equals + " ANY (SELECT " + join(kept, ", ") + " FROM " + kKept + ")) IS TRUE";
+  return is_among(own, group.front().equals, kept, kKept);
 }
 
 // A row of its group is locked to stay, and it is none of those: what is locked for the sake of others never goes with
@@ -205,7 +192,7 @@ BatchWork dedupe_batch(WorkTarget const& target, std::string const& condition, B
   }
   batch.has_left = true;
   std::string const free = keys_cte(target, "pgbackfill_free", "free", false);
-  std::string const is_free = is_among(target, "pgbackfill_free");
+  std::string const is_free = is_in_batch(target, "pgbackfill_free");
   batch.lock = lock_free(target, condition, "");
   batch.keep = lock_firsts(target, free + ",\n", condition + " AND " + is_free, true);
   std::string const may_go = is_free + " AND " + has_kept(target);

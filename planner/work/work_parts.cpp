@@ -152,11 +152,23 @@ std::string in_keys(WorkTarget const& target, std::string const& relation, char 
   return "EXISTS (SELECT FROM " + std::string(keys) + " WHERE " + same_key(target.key, relation, keys) + ")";
 }
 
-std::string is_among(WorkTarget const& target, std::string const& keys) {
+std::string is_in_batch(WorkTarget const& target, std::string const& keys) {
   std::vector<std::string> values;
   for (auto const& column : target.key.columns) values.push_back(keys + '.' + quote_identifier(column.name));
   if (values.empty()) return in_keys(target, target.alias, keys.c_str());
   return "(" + key_is_among(target.key, target.alias, values, keys) + ")";
+}
+
+std::string key_name(std::size_t index) {
+  return "pgbackfill_k" + std::to_string(index);
+}
+
+std::vector<std::string> keys_of(WorkTarget const& target, std::string const& rows) {
+  std::vector<std::string> values;
+  for (std::size_t index = 0; index < target.key.columns.size(); ++index) {
+    values.push_back(rows + '.' + key_name(index));
+  }
+  return values;
 }
 
 std::string setting_as_json(std::string const& name) {

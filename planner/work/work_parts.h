@@ -35,7 +35,13 @@ std::string read_condition(WorkTarget const& target);
 // By a join: the keys may lead to the rows.
 std::string in_keys(WorkTarget const& target, std::string const& relation, char const* keys);
 // Of rows of the table that an interval leads to: see key_is_among().
-std::string is_among(WorkTarget const& target, std::string const& keys);
+std::string is_in_batch(WorkTarget const& target, std::string const& keys);
+
+// What key columns are called in the relations of ours that stand beside the table: no column of the file's has such a
+// name.
+std::string key_name(std::size_t index);
+// "rows"."pgbackfill_k0" and so on.
+std::vector<std::string> keys_of(WorkTarget const& target, std::string const& rows);
 
 bool is_mirrored(WorkTarget const& target);
 std::string row_lock(WorkTarget const& target);

@@ -361,7 +361,7 @@ BatchWork batch_work(WorkTarget const& target, Interval const& interval, BatchMo
   }
   batch.has_left = true;
   batch.lock = lock_free(target, condition, "");
-  std::string const is_free = is_among(target, "pgbackfill_free");
+  std::string const is_free = is_in_batch(target, "pgbackfill_free");
   batch.work = "WITH " + keys_cte(target, "pgbackfill_free", "free", false) + ",\n" +
                work_cte(target, condition + " AND " + is_free + undone, moved) + ",\n" +
                left_cte(target, condition + " AND NOT " + is_free + and_where(target)) + "\nSELECT " +

@@ -130,12 +130,7 @@ TEST_F(ComputeTest, ATriggerThatSkipsRowsFiresOnceForEach) {
       "INTO "
       "fired VALUES (OLD.id); IF OLD.id % 3 = 0 THEN RETURN NULL; END IF; RETURN NEW; END $$; CREATE TRIGGER skip_some "
       "BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION skip_some()");
-  write_program(R"py(
-for line in sys.stdin:
-    request = json.loads(line)
-    rows = [{"write": {"h": hashlib.md5(r["read"]["email"].encode()).hexdigest()}} for r in request["rows"]]
-    print(json.dumps({"id": request["id"], "rows": rows}), flush=True)
-)py");
+  write_program(kHash);
   write("m.yaml", std::string(kFile) + "  workers: 1\n");
   auto const result = run({"run", "m.yaml"});
   EXPECT_EQ(result.exit_code, kDone) << result.err;

@@ -58,6 +58,14 @@ class WhereChanged : public NaturalForms {
         "'row' ELSE ' row ' END, '{}' FROM generate_series(1, 3000) g; CREATE TRIGGER w BEFORE UPDATE ON t FOR EACH "
         "ROW EXECUTE FUNCTION count_writes(); ANALYZE t");
   }
+  // Sets the column to s, of which one value is longer than it takes.
+  void run_with_one_too_long(std::string const& column) const {
+    write("m.yaml", "name: m_" + column + "\ntable: t\nbackfill:\n  set: {" + column +
+                        ": s}\n  where: changed\n  on_bad_row: {quarantine: 1}\nverify:\n  - agrees: {set: {" + column +
+                        ": s}}\n");
+    auto const ran = run({"run", "m.yaml"});
+    EXPECT_THAT(ran.out + ran.err, HasSubstr("too long")) << column;
+  }
 };
 
 TEST_F(WhereChanged, WritesOnlyRowsThatWouldGetAnotherValue) {
@@ -92,11 +100,7 @@ TEST_F(WhereChanged, AValueThatIsTooLongIsABadRowAndNotRight) {
       "'abcd' WHEN 60 THEN 'abc  ' WHEN 70 THEN 'ab' ELSE 'abc' END, 'abc', 'abc', 'abc', B'101', B'101' FROM "
       "generate_series(1, 100) g");
   for (std::string const column : {"v", "c", "d"}) {
-    write("m.yaml", "name: m_" + column + "\ntable: t\nbackfill:\n  set: {" + column +
-                        ": s}\n  where: changed\n  on_bad_row: {quarantine: 1}\nverify:\n  - agrees: {set: {" + column +
-                        ": s}}\n");
-    auto const ran = run({"run", "m.yaml"});
-    EXPECT_THAT(ran.out + ran.err, HasSubstr("too long")) << column;
+    run_with_one_too_long(column);
     EXPECT_EQ(
         client_->value("SELECT string_agg(id::text, ' ' ORDER BY id) FROM t WHERE (" + column + ")::text <> rtrim(s)"),
         "50")
@@ -121,11 +125,7 @@ TEST_F(WhereChanged, AnElementThatIsTooLongIsABadRowAndNotRight) {
       "END::text[], "
       "'{x,abc}', '{x,abc}', '{x,abc}', '{101}' FROM generate_series(1, 100) g");
   for (std::string const column : {"v", "c", "d"}) {
-    write("m.yaml", "name: m_" + column + "\ntable: t\nbackfill:\n  set: {" + column +
-                        ": s}\n  where: changed\n  on_bad_row: {quarantine: 1}\nverify:\n  - agrees: {set: {" + column +
-                        ": s}}\n");
-    auto const ran = run({"run", "m.yaml"});
-    EXPECT_THAT(ran.out + ran.err, HasSubstr("too long")) << column;
+    run_with_one_too_long(column);
     std::string const type = column == "c" ? "char(3)[]" : "varchar(3)[]";
     EXPECT_EQ(client_->value("SELECT count(*) FROM t WHERE id <> 50 AND " + column + "::" + type +
                              " IS DISTINCT FROM s::" + type),
